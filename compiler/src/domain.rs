@@ -1,0 +1,87 @@
+//! What a domain supplies: its filter banks as linear maps, its averages, its lowering of `wavelet`, `lowpass`, `mean`. Nothing else in the compiler knows which domain it compiles.
+
+use scatterc_ir::graph::{Builder, TypeError};
+use scatterc_ir::{Space, Type, Value};
+
+/// A field on the domain, at bind time: one or two real values and the names of their axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Real part.
+    pub re: Value,
+    /// Imaginary part; absent for a real field.
+    pub im: Option<Value>,
+    /// Names of the direction axes, in the order of the value's axes (a leading batch axis has no name).
+    pub labels: Vec<String>,
+    /// The input the field is, in the user's layout, when it is one: averages of an input count all its entries.
+    pub raw: Option<Value>,
+}
+
+/// A number per axis element, complex as a pair.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Numbers {
+    /// Real part.
+    pub re: Value,
+    /// Imaginary part.
+    pub im: Option<Value>,
+}
+
+/// A statistic that does not fit its domain.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DomainError {
+    /// An option outside its range.
+    #[error("`{option}` is {found}, expected {expected}")]
+    Option {
+        /// Name of the option.
+        option: &'static str,
+        /// What was given.
+        found: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// Something the domain cannot do.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A node that does not type; a fault of the lowering.
+    #[error(transparent)]
+    Type(#[from] TypeError),
+}
+
+/// How the caller stores the input field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    /// Coefficients m >= 0 of a real field, `[L, L]` complex.
+    Half,
+    /// Coefficients of a complex field, `[L, 2L-1]` complex.
+    Full,
+    /// Samples of a real field on the domain's own grid.
+    Grid,
+}
+
+/// A domain bound to its sizes.
+pub trait Domain: std::fmt::Debug {
+    /// One line that names the domain and all its sizes; part of cache keys and plan notes.
+    fn describe(&self) -> String;
+    /// Scales, first to last.
+    fn scales(&self) -> std::ops::RangeInclusive<usize>;
+    /// Number of directions of every scale.
+    fn directions(&self) -> usize;
+    /// Total measure of the domain: `integral(f) = measure * mean(f)`.
+    fn measure(&self) -> f64;
+    /// Type of an input.
+    fn input_type(&self) -> Type;
+    /// The field that an input value is.
+    fn field(&self, builder: &mut Builder, input: Value) -> Result<Field, DomainError>;
+    /// The field as samples, on which pointwise functions act.
+    fn samples(&self, builder: &mut Builder, field: &Field) -> Result<Field, DomainError>;
+    /// Samples of the field filtered at one scale; a direction axis, named `label`, is appended.
+    fn wavelet(&self, builder: &mut Builder, field: &Field, scale: usize, label: &str) -> Result<Field, DomainError>;
+    /// Samples of the low-passed field.
+    fn lowpass(&self, builder: &mut Builder, field: &Field, scale: usize) -> Result<Field, DomainError>;
+    /// Average over the domain.
+    fn mean(&self, builder: &mut Builder, field: &Field) -> Result<Numbers, DomainError>;
+    /// Average of |f|^2, or of |f - mean f|^2 when `centred`.
+    fn power(&self, builder: &mut Builder, field: &Field, centred: bool) -> Result<Value, DomainError>;
+    /// A number per axis element, as samples of the same space as `like`.
+    fn spread(&self, builder: &mut Builder, number: Value, like: Space) -> Result<Value, DomainError>;
+}

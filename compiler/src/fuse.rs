@@ -1,0 +1,579 @@
+//! Fuse: which nodes share a kernel. Legality first, then cost.
+//!
+//! - A *contraction* is a weighted average of a product of two broadcast values: it becomes rows of a Gram matrix and the broadcast product is never formed.
+//! - A *mixture* is its adjoint: a sum of broadcast products scaled by the weights.
+//! - Everything pointwise, steering and re-indexing between library maps runs in loops over one space; values needed by library maps, outputs or other spaces are stored,
+//!   the rest lives in registers and is recomputed by every loop that needs it.
+
+use crate::loops::{Body, BodyBuilder, Id, Instruction};
+use scatterc_ir::ops::steering_matrix;
+use scatterc_ir::scalar::{Binary, Scalar, Unary};
+use scatterc_ir::{Graph, Linear, Op, Space, Value};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// How much to fuse; `--fuse none|loops|all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Fusion {
+    /// Every node is its own launch.
+    None,
+    /// Loops, but no contractions.
+    Loops,
+    /// Everything legal.
+    #[default]
+    All,
+}
+
+/// An element of the axes of a value: one row of samples.
+pub type Row = (Value, usize);
+
+/// A value as the result of a contraction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contraction {
+    /// The reduction whose weights apply.
+    pub weights: Linear,
+    /// Rows multiplied, per element of the result.
+    pub pairs: Vec<(Row, Row)>,
+}
+
+/// A value as a mixture of rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mixture {
+    /// The reduction whose weights apply.
+    pub weights: Linear,
+    /// Per row of the result: (row, coefficient) terms; a coefficient is an element of a point value.
+    pub terms: Vec<Vec<(Row, Row)>>,
+}
+
+/// Role of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Role {
+    /// Given by the caller.
+    Given,
+    /// The same number everywhere.
+    Literal(f64),
+    /// The same numbers as another value, from an offset on.
+    Alias(Value, usize),
+    /// A launch of its own.
+    Library,
+    /// Runs in loops; stored only where something outside needs it.
+    Loop,
+    /// A weighted sum at the end of a loop.
+    Reduction,
+    /// See [`Contraction`].
+    Contraction(Contraction),
+    /// See [`Mixture`].
+    Mixture(Mixture),
+}
+
+/// Most rows a loop unrolls; wider re-indexing is a launch of its own.
+const WIDEST: usize = 64;
+
+/// True for a linear map from samples to a point whose weights are a table.
+pub fn is_reduction(map: &Linear) -> bool {
+    matches!(
+        map,
+        Linear::Mean { .. } | Linear::RingMean { .. } | Linear::HalfPower { .. } | Linear::FullPower { .. } | Linear::CoefficientPower { .. }
+    )
+}
+
+/// True when the expression has primitives that cost tens of operations.
+fn is_dear(f: &Scalar) -> bool {
+    match f {
+        Scalar::Argument(_) | Scalar::Constant(_) => false,
+        Scalar::Unary(op, a) => matches!(op, Unary::Exponential | Unary::Logarithm | Unary::Sine | Unary::Cosine) || is_dear(a),
+        Scalar::Binary(op, a, b) => matches!(op, Binary::Power | Binary::ArcTangent) || is_dear(a) || is_dear(b),
+    }
+}
+
+/// For every element of the axes after an axis map, the elements before it (with factors).
+pub fn axis_terms(map: &Linear, adjoint: bool, operand_count: usize, result_count: usize) -> Vec<Vec<(f64, usize)>> {
+    match map {
+        Linear::Scale { by } => (0..result_count).map(|k| vec![(*by, k)]).collect(),
+        Linear::Reshape { .. } => (0..result_count).map(|k| vec![(1.0, k)]).collect(),
+        Linear::Steer { N } => {
+            let (G, matrix) = (2 * N - 1, steering_matrix(*N));
+            let (inner_in, inner_out) = if adjoint { (G, *N) } else { (*N, G) };
+            (0..result_count)
+                .map(|k| {
+                    let (lead, o) = (k / inner_out, k % inner_out);
+                    (0..inner_in)
+                        .map(|i| {
+                            let factor = if adjoint { matrix[i * N + o] } else { matrix[o * N + i] };
+                            (factor, lead * inner_in + i)
+                        })
+                        .collect()
+                })
+                .collect()
+        }
+        Linear::Reindex { from, to, map } => {
+            let table = reindex_table(from, to, map);
+            let (size_from, size_to) = (from.iter().product::<usize>(), to.iter().product::<usize>());
+            if adjoint {
+                let mut out = vec![Vec::new(); result_count];
+                for k in 0..operand_count {
+                    let (lead, o) = (k / size_to, k % size_to);
+                    out[lead * size_from + table[o]].push((1.0, k));
+                }
+                out
+            } else {
+                (0..result_count).map(|k| vec![(1.0, (k / size_to) * size_from + table[k % size_to])]).collect()
+            }
+        }
+        _ => vec![Vec::new(); result_count],
+    }
+}
+
+/// Input element of every output element of a `reindex`.
+pub fn reindex_table(from: &[usize], to: &[usize], map: &[Vec<i64>]) -> Vec<usize> {
+    let size: usize = to.iter().product();
+    let mut digits = vec![0i64; to.len()];
+    let mut out = Vec::with_capacity(size);
+    for _ in 0..size {
+        let mut index = 0;
+        for (n, row) in from.iter().zip(map) {
+            let sum: i64 = row.iter().zip(&digits).map(|(c, d)| c * d).sum::<i64>() + row[to.len()];
+            index = index * n + sum.rem_euclid(*n as i64) as usize;
+        }
+        out.push(index);
+        for (digit, n) in digits.iter_mut().zip(to).rev() {
+            *digit += 1;
+            if *digit < *n as i64 {
+                break;
+            }
+            *digit = 0;
+        }
+    }
+    out
+}
+
+/// Roles of all nodes.
+pub fn roles(graph: &Graph, fusion: Fusion) -> Vec<Role> {
+    let mut roles: Vec<Role> = Vec::with_capacity(graph.nodes.len());
+    for value in graph.values() {
+        let node = graph.node(value);
+        let point = node.ty.space == Space::Point;
+        let role = match &node.op {
+            Op::Input(_) | Op::Parameter(_) => Role::Given,
+            Op::Constant(x) => Role::Literal(*x),
+            Op::Concat => Role::Library,
+            Op::Pointwise(f) => match f {
+                Scalar::Constant(x) => Role::Literal(*x),
+                f => {
+                    let literals: Option<Vec<f64>> = node
+                        .operands
+                        .iter()
+                        .map(|v| match roles[v.index()] {
+                            Role::Literal(x) => Some(x),
+                            _ => None,
+                        })
+                        .collect();
+                    literals.map_or(Role::Loop, |x| Role::Literal(f.evaluate(&x)))
+                }
+            },
+            Op::Linear { map, adjoint } => {
+                let operand = node.operands[0];
+                let operand_ty = graph.ty(operand);
+                match (map, &roles[operand.index()]) {
+                    (Linear::Reindex { .. } | Linear::Reshape { .. } | Linear::Spread { .. }, Role::Literal(x)) if !adjoint => Role::Literal(*x),
+                    (Linear::Scale { by }, Role::Literal(x)) => Role::Literal(by * x),
+                    (Linear::Reshape { .. }, _) => Role::Alias(operand, 0),
+                    (Linear::Slice { start, .. }, _) if !adjoint && operand_ty.axes.len() == 1 => Role::Alias(operand, *start),
+                    (Linear::Scale { .. }, _) => Role::Loop,
+                    (Linear::Spread { .. }, _) if !adjoint && fusion != Fusion::None => Role::Loop,
+                    (map, _) if is_reduction(map) && !adjoint => Role::Reduction,
+                    (map, _) if is_reduction(map) && fusion != Fusion::None => Role::Loop,
+                    (Linear::Steer { .. } | Linear::Reindex { .. }, _) if !point && fusion != Fusion::None => {
+                        if node.ty.count().max(operand_ty.count()) <= WIDEST { Role::Loop } else { Role::Library }
+                    }
+                    _ => Role::Library,
+                }
+            }
+        };
+        roles.push(role);
+    }
+    if fusion == Fusion::All {
+        find_contractions(graph, &mut roles);
+    }
+    roles
+}
+
+/// Follows re-indexing down to the value it reads: for every element of the axes, a row of that value.
+fn rows_of(graph: &Graph, value: Value) -> (Vec<Row>, bool) {
+    let mut chain = Vec::new();
+    let mut base = value;
+    while let Some((Linear::Reindex { .. } | Linear::Reshape { .. }, false)) = graph.linear(base) {
+        chain.push(base);
+        base = graph.node(base).operands[0];
+    }
+    let mut rows: Vec<usize> = (0..graph.ty(base).count()).collect();
+    let moved = chain.iter().any(|v| matches!(graph.linear(*v), Some((Linear::Reindex { .. }, _))));
+    for v in chain.into_iter().rev() {
+        if let Some((map, adjoint)) = graph.linear(v) {
+            let terms = axis_terms(map, adjoint, rows.len(), graph.ty(v).count());
+            rows = terms.iter().map(|t| rows[t[0].1]).collect();
+        }
+    }
+    (rows.into_iter().map(|k| (base, k)).collect(), moved)
+}
+
+/// Splits a sum into its addends, as far as nodes that only add reach.
+fn addends(graph: &Graph, value: Value, out: &mut Vec<Value>) {
+    fn arguments(f: &Scalar, out: &mut Vec<usize>) -> bool {
+        match f {
+            Scalar::Argument(k) => {
+                out.push(*k);
+                true
+            }
+            Scalar::Binary(Binary::Add, a, b) => arguments(a, out) && arguments(b, out),
+            _ => false,
+        }
+    }
+    if let Op::Pointwise(f) = &graph.node(value).op {
+        let mut list = Vec::new();
+        if !matches!(f, Scalar::Argument(_)) && arguments(f, &mut list) {
+            for k in list {
+                addends(graph, graph.node(value).operands[k], out);
+            }
+            return;
+        }
+    }
+    out.push(value);
+}
+
+/// One term of a mixture: [reindex^H] (reduction^H(c) * reindex(y)); per element of the result its (row, coefficient) pairs.
+fn mixture_terms(graph: &Graph, value: Value) -> Option<(Linear, Vec<Vec<(Row, Row)>>)> {
+    let mut chain = Vec::new();
+    let mut product = value;
+    while let Some((Linear::Reindex { .. }, true) | (Linear::Reshape { .. }, _)) = graph.linear(product) {
+        chain.push(product);
+        product = graph.node(product).operands[0];
+    }
+    let (x, y) = crate::simplify::factors(graph, product)?;
+    let weights_of = |v: Value| match graph.linear(v) {
+        Some((map @ (Linear::Mean { .. } | Linear::RingMean { .. }), true)) => Some(map.clone()),
+        _ => None,
+    };
+    let (weights, coefficients, factor) = match (weights_of(x), weights_of(y)) {
+        (Some(w), None) => (w, graph.node(x).operands[0], y),
+        (None, Some(w)) => (w, graph.node(y).operands[0], x),
+        _ => return None,
+    };
+    let (rows, moved) = rows_of(graph, factor);
+    if !moved && chain.is_empty() {
+        return None;
+    }
+    let mut terms: Vec<Vec<(Row, Row)>> = rows.into_iter().enumerate().map(|(k, row)| vec![(row, (coefficients, k))]).collect();
+    for v in chain.into_iter().rev() {
+        let (map, adjoint) = graph.linear(v)?;
+        let next = axis_terms(map, adjoint, terms.len(), graph.ty(v).count());
+        terms = next.iter().map(|list| list.iter().flat_map(|(_, k)| terms[*k].iter().copied()).collect()).collect();
+    }
+    Some((weights, terms))
+}
+
+fn find_contractions(graph: &Graph, roles: &mut [Role]) {
+    for value in graph.values() {
+        let node = graph.node(value);
+        if let Op::Linear { map: map @ (Linear::Mean { .. } | Linear::RingMean { .. }), adjoint: false } = &node.op
+            && let Some((x, y)) = crate::simplify::factors(graph, node.operands[0])
+        {
+            let ((a, moved_a), (b, moved_b)) = (rows_of(graph, x), rows_of(graph, y));
+            if moved_a || moved_b {
+                let pairs = a.into_iter().zip(b).collect();
+                roles[value.index()] = Role::Contraction(Contraction { weights: map.clone(), pairs });
+            }
+            continue;
+        }
+        if node.ty.space == Space::Point || !matches!(roles[value.index()], Role::Loop | Role::Library) {
+            continue;
+        }
+        let mut list = Vec::new();
+        addends(graph, value, &mut list);
+        let mut weights: Option<Linear> = None;
+        let mut total: Vec<Vec<(Row, Row)>> = vec![Vec::new(); node.ty.count()];
+        let complete = list.iter().all(|addend| match mixture_terms(graph, *addend) {
+            Some((w, terms)) if weights.as_ref().is_none_or(|other| *other == w) => {
+                weights = Some(w);
+                for (sum, part) in total.iter_mut().zip(terms) {
+                    sum.extend(part);
+                }
+                true
+            }
+            _ => false,
+        });
+        if let (true, Some(weights)) = (complete, weights) {
+            roles[value.index()] = Role::Mixture(Mixture { weights, terms: total });
+        }
+    }
+}
+
+/// What a loop group computes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Space it runs over; `Point` for flat arrays of numbers.
+    pub space: Space,
+    /// Leading axes iterated outside.
+    pub outer: usize,
+    /// Values stored or summed.
+    pub roots: Vec<Value>,
+}
+
+/// Nodes to be stored, in node order, with the leaves each loop root reads.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    /// Values that get a buffer and a launch.
+    pub stored: BTreeSet<Value>,
+    /// Operands of every stored value (buffers it reads).
+    pub reads: BTreeMap<Value, BTreeSet<Value>>,
+}
+
+/// Resolves aliases.
+pub fn storage(roles: &[Role], mut value: Value) -> (Value, usize) {
+    let mut offset = 0;
+    while let Role::Alias(target, more) = &roles[value.index()] {
+        offset += more;
+        value = *target;
+    }
+    (value, offset)
+}
+
+/// True when a loop over the readers' space stops at `value` and reads it from memory.
+fn is_leaf(graph: &Graph, roles: &[Role], users: &[Vec<Value>], value: Value, space: Space) -> bool {
+    match &roles[value.index()] {
+        Role::Loop => {
+            let node = graph.node(value);
+            node.ty.space != space || matches!(&node.op, Op::Pointwise(f) if is_dear(f) && users[value.index()].len() > 1)
+        }
+        Role::Literal(_) => false,
+        // An alias of a loop value is seen through; of anything else it is read from memory.
+        Role::Alias(target, 0) => graph.ty(value).space != space || space == Space::Point || is_leaf(graph, roles, users, *target, space),
+        _ => true,
+    }
+}
+
+/// Which values are stored, starting from the outputs.
+pub fn demand(graph: &Graph, roles: &[Role], fusion: Fusion) -> Demand {
+    let users = graph.users();
+    let mut demand = Demand::default();
+    let mut stack: Vec<Value> = graph.outputs.iter().map(|o| o.value).collect();
+    while let Some(value) = stack.pop() {
+        let (value, _) = storage(roles, value);
+        if !demand.stored.insert(value) {
+            continue;
+        }
+        let node = graph.node(value);
+        let mut reads = BTreeSet::new();
+        match &roles[value.index()] {
+            Role::Given | Role::Literal(_) => {}
+            Role::Alias(..) => {}
+            Role::Library => reads.extend(node.operands.iter().copied()),
+            Role::Contraction(c) => reads.extend(c.pairs.iter().flat_map(|(a, b)| [a.0, b.0])),
+            Role::Mixture(m) => reads.extend(m.terms.iter().flatten().flat_map(|(row, c)| [row.0, c.0])),
+            Role::Loop | Role::Reduction => {
+                let space = if roles[value.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
+                let mut inner: Vec<Value> = node.operands.clone();
+                let mut seen = BTreeSet::new();
+                while let Some(operand) = inner.pop() {
+                    if !seen.insert(operand) || matches!(roles[operand.index()], Role::Literal(_)) {
+                        continue;
+                    }
+                    if fusion == Fusion::None || is_leaf(graph, roles, &users, operand, space) {
+                        reads.insert(operand);
+                    } else {
+                        inner.extend(graph.node(operand).operands.iter().copied());
+                    }
+                }
+            }
+        }
+        let reads: BTreeSet<Value> = reads.into_iter().map(|v| storage(roles, v).0).collect();
+        stack.extend(reads.iter().copied());
+        demand.reads.insert(value, reads);
+    }
+    demand
+}
+
+/// Leading axes of a loop root that no node of its body touches.
+pub fn free_axes(graph: &Graph, roles: &[Role], demand: &Demand, root: Value) -> usize {
+    let node = graph.node(root);
+    let reduction = roles[root.index()] == Role::Reduction;
+    if !reduction && node.ty.space == Space::Point {
+        return 0;
+    }
+    let space = if reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
+    let reads = &demand.reads[&root];
+    let mut free = node.ty.axes.len();
+    let mut inner = vec![root];
+    let mut seen = BTreeSet::new();
+    while let Some(value) = inner.pop() {
+        if !seen.insert(value) || matches!(roles[value.index()], Role::Literal(_)) {
+            continue;
+        }
+        let node = graph.node(value);
+        free = free.min(node.ty.axes.len());
+        if value != root && reads.contains(&storage(roles, value).0) {
+            continue;
+        }
+        if let Op::Linear { map, adjoint } = &node.op
+            && let Ok(signature) = map.signature()
+        {
+            let (operand, result) = if *adjoint { (&signature.range.0, &signature.domain.0) } else { (&signature.domain.0, &signature.range.0) };
+            free = free.min(node.ty.axes.len() - result.len()).min(graph.ty(node.operands[0]).axes.len() - operand.len());
+        }
+        inner.extend(node.operands.iter().filter(|v| graph.ty(**v).space == space).copied());
+    }
+    free
+}
+
+/// Streams and body of a group.
+pub struct Built {
+    /// The body.
+    pub body: Body,
+    /// Buffers by stream: value, written.
+    pub streams: Vec<(Value, bool)>,
+    /// Reductions whose weights are tables.
+    pub tables: Vec<Linear>,
+    /// For every reduction root: first sum and number of sums.
+    pub sums: Vec<(Value, usize, usize)>,
+}
+
+struct Expansion<'a> {
+    graph: &'a Graph,
+    roles: &'a [Role],
+    reads: BTreeSet<Value>,
+    space: Space,
+    /// Device length of the space.
+    element: usize,
+    /// Product of the leading axes iterated outside.
+    outer: usize,
+    builder: BodyBuilder,
+    streams: Vec<(Value, bool)>,
+    tables: Vec<Linear>,
+    memo: HashMap<Row, Id>,
+    axis_memo: HashMap<Value, std::rc::Rc<Vec<Vec<(f64, usize)>>>>,
+}
+
+impl Expansion<'_> {
+    fn stream(&mut self, value: Value, written: bool) -> usize {
+        self.streams.iter().position(|s| *s == (value, written)).unwrap_or_else(|| {
+            self.streams.push((value, written));
+            self.streams.len() - 1
+        })
+    }
+
+    /// Elements of the axes of a value inside one outer iteration.
+    fn inner_count(&self, value: Value) -> usize {
+        self.graph.ty(value).count() / self.outer
+    }
+
+    fn weight(&mut self, map: &Linear) -> Id {
+        let table = self.tables.iter().position(|t| t == map).unwrap_or_else(|| {
+            self.tables.push(map.clone());
+            self.tables.len() - 1
+        });
+        self.builder.add(Instruction::Weight { table })
+    }
+
+    fn uniform(&mut self, value: Value, row: usize) -> Id {
+        if let Role::Literal(x) = self.roles[value.index()] {
+            return self.builder.constant(x);
+        }
+        let (target, offset) = storage(self.roles, value);
+        let stream = self.stream(target, false);
+        self.builder.add(Instruction::Uniform { stream, offset: offset + row })
+    }
+
+    /// Row `row` (inside the outer iteration) of a value in the loop's space.
+    fn row(&mut self, value: Value, row: usize, is_root: bool) -> Id {
+        if let Some(id) = self.memo.get(&(value, row))
+            && !is_root
+        {
+            return *id;
+        }
+        if let Role::Literal(x) = self.roles[value.index()] {
+            return self.builder.constant(x);
+        }
+        let (target, offset) = storage(self.roles, value);
+        let id = if !is_root && self.reads.contains(&target) && self.graph.ty(value).space == self.space {
+            let stream = self.stream(target, false);
+            self.builder.add(Instruction::Load { stream, offset: offset + row * self.element })
+        } else {
+            self.compute(value, row)
+        };
+        self.memo.insert((value, row), id);
+        id
+    }
+
+    fn compute(&mut self, value: Value, row: usize) -> Id {
+        let node = self.graph.node(value);
+        match &node.op {
+            Op::Pointwise(f) => {
+                let arguments: Vec<Id> = node.operands.iter().map(|v| self.row(*v, row, false)).collect();
+                self.builder.scalar(f, &arguments)
+            }
+            Op::Linear { map, adjoint: true } if is_reduction(map) => {
+                let c = self.uniform(node.operands[0], row);
+                let w = self.weight(map);
+                self.builder.multiply(w, c)
+            }
+            Op::Linear { map: Linear::Spread { .. }, adjoint: false } => self.uniform(node.operands[0], row),
+            Op::Linear { map, adjoint } => {
+                let terms = match self.axis_memo.get(&value) {
+                    Some(terms) => terms.clone(),
+                    None => {
+                        let (operand, result) = (self.inner_count(node.operands[0]), self.inner_count(value));
+                        let terms = std::rc::Rc::new(axis_terms(map, *adjoint, operand, result));
+                        self.axis_memo.insert(value, terms.clone());
+                        terms
+                    }
+                };
+                let parts: Vec<(f64, Id)> = terms[row].iter().map(|(factor, k)| (*factor, self.row(node.operands[0], *k, false))).collect();
+                self.builder.combination(&parts)
+            }
+            Op::Input(_) | Op::Parameter(_) | Op::Constant(_) | Op::Concat => self.builder.constant(f64::NAN),
+        }
+    }
+}
+
+/// Builds the body of a group. `element`: device length of its space (1 for `Point`, whose rows are the trip).
+pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, element: usize) -> Built {
+    let reads: BTreeSet<Value> = group.roots.iter().flat_map(|r| demand.reads[r].iter().copied()).collect();
+    let mut e = Expansion {
+        graph,
+        roles,
+        reads,
+        space: group.space,
+        element,
+        outer: group.outer,
+        builder: BodyBuilder::default(),
+        streams: vec![],
+        tables: vec![],
+        memo: HashMap::new(),
+        axis_memo: HashMap::new(),
+    };
+    let mut sums = Vec::new();
+    for root in &group.roots {
+        let node = graph.node(*root);
+        if let (Role::Reduction, Op::Linear { map, .. }) = (&roles[root.index()], &node.op) {
+            let first = e.builder.body.sums.len();
+            let operand = node.operands[0];
+            for row in 0..e.inner_count(operand) {
+                let id = e.row(operand, row, false);
+                let weight = e.weight(map);
+                e.builder.body.sums.push((Some(weight), id));
+            }
+            sums.push((*root, first, e.builder.body.sums.len() - first));
+            continue;
+        }
+        // A flat array of numbers is one row whose trip is its length.
+        let rows = if group.space == Space::Point { 1 } else { e.inner_count(*root) };
+        for row in 0..rows {
+            let id = e.row(*root, row, true);
+            let stream = e.stream(*root, true);
+            e.builder.body.stores.push((stream, row * element, id));
+        }
+    }
+    let mut body = e.builder.body;
+    body.streams = e.streams.len();
+    body.tables = e.tables.len();
+    Built { body, streams: e.streams, tables: e.tables, sums }
+}

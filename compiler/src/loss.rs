@@ -1,0 +1,179 @@
+//! Losses: a checked loss applied to every output of a bound statistic, summed.
+//!
+//! `loss l2(S, T) = mean(abs(S - T)^2)` becomes sum over outputs of the mean over entries; targets (and weights) are run-time parameters `T.<output>`, `w.<output>`,
+//! so changing a target recompiles nothing.
+
+use crate::bind::{Bound, Cell, Part, arithmetic, call};
+use crate::gradient::imported;
+use scatterc_ir::graph::{Builder, TypeError};
+use scatterc_ir::notation::{BinaryOperator, CheckedLoss, Expr, ExprKind};
+use scatterc_ir::scalar::{self, Binary, Scalar};
+use scatterc_ir::{Graph, Linear, Space, Type, Value};
+
+/// A loss that cannot be applied.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LossError {
+    /// The expression does not fit.
+    #[error("loss `{loss}`: {message}")]
+    Expression {
+        /// Name of the loss.
+        loss: String,
+        /// What was expected and found.
+        message: String,
+    },
+    /// A node that does not type.
+    #[error(transparent)]
+    Type(#[from] TypeError),
+}
+
+/// Name of the run-time parameter that holds argument `argument` of the loss for an output: `T.S1`; a complex output has `T.m.re` and `T.m.im`.
+pub fn parameter_name(argument: &str, output: &str) -> String {
+    format!("{argument}.{output}")
+}
+
+/// Entries of the output at hand and the loss's arguments for it.
+struct Scope<'a> {
+    names: Vec<(&'a str, Cell)>,
+    like: Value,
+    entries: usize,
+}
+
+/// A loss expression has entries (an array as long as the output) or is a number per map.
+#[derive(Clone, Copy)]
+enum Shaped {
+    Entries(Cell),
+    Number(Cell),
+}
+
+/// The graph of the loss: one output `value`, a number per map. Targets and weights are parameters as long as one map's output.
+pub fn with_loss(bound: &Bound, loss: &CheckedLoss) -> Result<Graph, LossError> {
+    let (mut b, map) = imported(&bound.graph)?;
+    let fail = |message: String| LossError::Expression { loss: loss.loss.name.name.clone(), message };
+    let mut total: Option<Value> = None;
+    for info in &bound.outputs {
+        let find = |name: &str| bound.graph.outputs.iter().find(|o| o.name == name).map(|o| map[o.value.index()]);
+        let parts: Vec<(String, Value)> = if info.complex {
+            [format!("{}.re", info.name), format!("{}.im", info.name)].into_iter().filter_map(|n| find(&n).map(|v| (n, v))).collect()
+        } else {
+            find(&info.name).map(|v| (info.name.clone(), v)).into_iter().collect()
+        };
+        let Some((_, first)) = parts.first().cloned() else {
+            return Err(fail(format!("output `{}` is not in the graph", info.name)));
+        };
+        let ty = b.ty(first).clone();
+        if ty.space != Space::Point || ty.axes.is_empty() {
+            return Err(fail(format!("output `{}` has type {ty}; a loss needs arrays of numbers", info.name)));
+        }
+        let entries = ty.axes[ty.axes.len() - 1];
+        let mut names: Vec<(&str, Cell)> = Vec::new();
+        for (k, argument) in loss.loss.parameters.iter().enumerate() {
+            let mut cells = Vec::new();
+            // The first argument is the output itself, the second its target (complex as the output is), further ones are real weights.
+            let count = if k < 2 { parts.len() } else { 1 };
+            for (name, value) in parts.iter().take(count) {
+                cells.push(if k == 0 {
+                    *value
+                } else {
+                    let name = if k < 2 { name.as_str() } else { info.name.as_str() };
+                    let given = b.parameter(&parameter_name(&argument.name, name), Type::new([entries], Space::Point))?;
+                    match ty.axes.as_slice() {
+                        [batch, n] => b.linear(Linear::Reindex { from: vec![*n], to: vec![*batch, *n], map: vec![vec![0, 1, 0]] }, given)?,
+                        _ => given,
+                    }
+                });
+            }
+            names.push((&argument.name, Cell { re: Part::Value(cells[0]), im: cells.get(1).map(|v| Part::Value(*v)) }));
+        }
+        let scope = Scope { names, like: first, entries };
+        let value = match evaluate(&mut b, &loss.loss.value, &scope).map_err(fail)? {
+            Shaped::Number(Cell { re: Part::Value(v), im: None }) => v,
+            Shaped::Number(Cell { re: Part::Literal(x), im: None }) => return Err(fail(format!("the loss is the constant {x}"))),
+            Shaped::Number(_) => return Err(fail("the loss is complex; take re, im or abs".into())),
+            Shaped::Entries(_) => return Err(fail("the loss is an array; reduce it with mean or sum".into())),
+        };
+        total = Some(match total {
+            None => value,
+            Some(sum) => b.pointwise(scalar::binary(Binary::Add, Scalar::Argument(0), Scalar::Argument(1)), &[sum, value])?,
+        });
+    }
+    let Some(total) = total else { return Err(fail("the statistic has no outputs".into())) };
+    b.output("value", total);
+    Ok(b.finish())
+}
+
+fn evaluate(b: &mut Builder, expr: &Expr, scope: &Scope) -> Result<Shaped, String> {
+    match &expr.kind {
+        ExprKind::Number(x) => Ok(Shaped::Number(Cell { re: Part::Literal(*x), im: None })),
+        ExprKind::Name(name) => match scope.names.iter().find(|(n, _)| n == name) {
+            Some((_, cell)) => Ok(Shaped::Entries(*cell)),
+            None => Err(format!("`{name}` is not an argument of the loss")),
+        },
+        ExprKind::Access { name, .. } => Err(format!("`{}` cannot be indexed in a loss", name.name)),
+        ExprKind::Reduce { .. } => Err("a loss reduces over entries with mean(..) or sum(..), without indices".into()),
+        ExprKind::Negate(operand) => {
+            let minus = Shaped::Number(Cell { re: Part::Literal(-1.0), im: None });
+            let value = evaluate(b, operand, scope)?;
+            pair(b, scope, minus, value, |b, x, y| arithmetic(b, BinaryOperator::Multiply, x, y))
+        }
+        ExprKind::Binary { operator, left, right } => {
+            let (x, y) = (evaluate(b, left, scope)?, evaluate(b, right, scope)?);
+            pair(b, scope, x, y, |b, x, y| arithmetic(b, *operator, x, y))
+        }
+        ExprKind::Call { function, arguments } => match (function.name.as_str(), arguments.as_slice()) {
+            (name @ ("mean" | "sum"), [argument]) => {
+                let Shaped::Entries(cell) = evaluate(b, argument, scope)? else {
+                    return Err(format!("`{name}` in a loss needs an array, found a number"));
+                };
+                let n = scope.entries;
+                let spread = Linear::Reindex { from: vec![], to: vec![n], map: vec![] };
+                let mut part = |p: Part| -> Result<Part, String> {
+                    let v = match p {
+                        Part::Value(v) => v,
+                        Part::Literal(x) => b.pointwise(Scalar::Constant(x), &[scope.like]).map_err(|e| e.to_string())?,
+                    };
+                    let sum = b.adjoint(spread.clone(), v).map_err(|e| e.to_string())?;
+                    let scaled = if name == "mean" { b.linear(Linear::Scale { by: 1.0 / n as f64 }, sum).map_err(|e| e.to_string())? } else { sum };
+                    Ok(Part::Value(scaled))
+                };
+                Ok(Shaped::Number(Cell { re: part(cell.re)?, im: cell.im.map(&mut part).transpose()? }))
+            }
+            ("max", [_]) => Err("`max` over entries has no smooth gradient; use mean or sum of a power".into()),
+            (name, [x]) => match evaluate(b, x, scope)? {
+                Shaped::Entries(cell) => Ok(Shaped::Entries(call(b, name, &[cell])?)),
+                Shaped::Number(cell) => Ok(Shaped::Number(call(b, name, &[cell])?)),
+            },
+            (name, [x, y]) => {
+                let (x, y) = (evaluate(b, x, scope)?, evaluate(b, y, scope)?);
+                pair(b, scope, x, y, |b, x, y| call(b, name, &[x, y]))
+            }
+            (name, _) => Err(format!("`{name}` is not available in a loss with {} arguments", arguments.len())),
+        },
+    }
+}
+
+/// Applies `f` to two values after broadcasting a number over the entries where the other is an array.
+fn pair(b: &mut Builder, scope: &Scope, x: Shaped, y: Shaped, f: impl FnOnce(&mut Builder, Cell, Cell) -> Result<Cell, String>) -> Result<Shaped, String> {
+    match (x, y) {
+        (Shaped::Number(x), Shaped::Number(y)) => Ok(Shaped::Number(f(b, x, y)?)),
+        (Shaped::Entries(x), Shaped::Entries(y)) => Ok(Shaped::Entries(f(b, x, y)?)),
+        (Shaped::Number(x), Shaped::Entries(y)) => {
+            let x = broadcast(b, scope, x)?;
+            Ok(Shaped::Entries(f(b, x, y)?))
+        }
+        (Shaped::Entries(x), Shaped::Number(y)) => {
+            let y = broadcast(b, scope, y)?;
+            Ok(Shaped::Entries(f(b, x, y)?))
+        }
+    }
+}
+
+fn broadcast(b: &mut Builder, scope: &Scope, cell: Cell) -> Result<Cell, String> {
+    let spread = Linear::Reindex { from: vec![], to: vec![scope.entries], map: vec![] };
+    let mut part = |p: Part| match p {
+        Part::Literal(x) => Ok::<Part, String>(Part::Literal(x)),
+        Part::Value(v) => Ok(Part::Value(b.linear(spread.clone(), v).map_err(|e| e.to_string())?)),
+    };
+    Ok(Cell { re: part(cell.re)?, im: cell.im.map(&mut part).transpose()? })
+}
+

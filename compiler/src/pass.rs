@@ -1,0 +1,93 @@
+//! Passes: a name, a sentence and a pure function from graph to graph; the pipeline is one literal list.
+
+use crate::simplify;
+use scatterc_ir::Graph;
+use scatterc_ir::graph::TypeError;
+use scatterc_ir::verify::{VerifyError, verify};
+
+/// One pass.
+#[derive(Clone, Copy)]
+pub struct Pass {
+    /// Its name, as in `--after NAME` and `--disable NAME`.
+    pub name: &'static str,
+    /// What it does, in one sentence.
+    pub sentence: &'static str,
+    /// The function.
+    pub run: fn(&Graph) -> Result<Graph, TypeError>,
+}
+
+/// Simplification, in order. Every pass keeps all values; any of them can be left out.
+pub const PASSES: &[Pass] = &[
+    Pass { name: "share", sentence: "Computes equal nodes once.", run: simplify::share },
+    Pass { name: "fold", sentence: "Composes pointwise functions and removes maps that do nothing.", run: simplify::fold },
+    Pass { name: "parseval", sentence: "Averages products of synthesised fields from their half spectra, without the ring transforms.", run: simplify::parseval },
+    Pass { name: "bandlimit", sentence: "Keeps of every analysis the degrees and orders its readers use.", run: simplify::bandlimit },
+    Pass { name: "prune", sentence: "Removes what no output needs.", run: simplify::prune },
+];
+
+/// What happened in one stage.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Name of the pass, or `bind`, `gradient`.
+    pub name: String,
+    /// What it does.
+    pub sentence: String,
+    /// The graph after it.
+    pub graph: Graph,
+}
+
+/// The graphs of all stages.
+pub type Trace = Vec<Stage>;
+
+/// A pipeline that failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PassError {
+    /// No pass of that name.
+    #[error("there is no pass `{found}`; the passes are {expected}")]
+    Unknown {
+        /// What was asked.
+        found: String,
+        /// What exists.
+        expected: String,
+    },
+    /// A rewrite built a node that does not type: a fault of the compiler.
+    #[error("pass `{pass}`: {error}")]
+    Type {
+        /// Name of the pass.
+        pass: &'static str,
+        /// The fault.
+        error: TypeError,
+    },
+    /// The verifier refused the result.
+    #[error("after `{pass}`: {}", faults.iter().map(VerifyError::to_string).collect::<Vec<_>>().join("; "))]
+    Verify {
+        /// Name of the pass.
+        pass: String,
+        /// All broken rules.
+        faults: Vec<VerifyError>,
+    },
+}
+
+/// Checks that every name is a pass.
+pub fn known(names: &[String]) -> Result<(), PassError> {
+    match names.iter().find(|n| !PASSES.iter().any(|p| p.name == n.as_str())) {
+        Some(found) => {
+            let expected = PASSES.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
+            Err(PassError::Unknown { found: found.clone(), expected })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Runs the passes that are not disabled, verifying between them; `trace` collects the stages.
+pub fn run_passes(graph: Graph, disabled: &[String], trace: &mut Trace) -> Result<Graph, PassError> {
+    known(disabled)?;
+    let mut graph = graph;
+    for pass in PASSES.iter().filter(|p| !disabled.iter().any(|d| d == p.name)) {
+        graph = (pass.run)(&graph).map_err(|error| PassError::Type { pass: pass.name, error })?;
+        verify(&graph).map_err(|faults| PassError::Verify { pass: pass.name.into(), faults })?;
+        trace.push(Stage { name: pass.name.into(), sentence: pass.sentence.into(), graph: graph.clone() });
+    }
+    Ok(graph)
+}

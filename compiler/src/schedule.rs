@@ -1,0 +1,631 @@
+//! Schedule: stored values become launches in order, buffers share one arena, loops become kernels, and the whole becomes a plan.
+
+use crate::emit::clif;
+use crate::fuse::{Built, Contraction, Demand, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
+use crate::loops::Body;
+use scatterc_ir::plan::{Kernel, Plan, Port, Slot, Step, Stream, Table};
+use scatterc_ir::text::spelling;
+use scatterc_ir::types::scale_bandlimit;
+use scatterc_ir::{Graph, Linear, Op, Space, Value};
+use scatterc_kernels::layout::RingLayout;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+
+/// A graph that cannot be scheduled.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// A fault of the compiler.
+    #[error("cannot schedule {node}: {message}")]
+    Node {
+        /// The node.
+        node: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A graph whose buffers exceed what can be addressed.
+    #[error("the plan needs {needed} numbers, more than {limit}")]
+    Size {
+        /// f64 needed.
+        needed: usize,
+        /// Largest arena.
+        limit: usize,
+    },
+}
+
+/// Device length of a space in f64: rings and maps are lane-blocked, everything else is as it is.
+pub fn device_len(space: Space) -> usize {
+    match space {
+        Space::Map { L } => RingLayout::new(L).map_or(0, |layout| layout.map_len()),
+        Space::Rings { L, M } => RingLayout::new(L).map_or(0, |layout| layout.rings_len(M)),
+        other => other.len(),
+    }
+}
+
+/// Device length of a value.
+fn value_len(graph: &Graph, value: Value) -> usize {
+    let ty = graph.ty(value);
+    ty.count() * device_len(ty.space)
+}
+
+/// What a launch does, and how much work it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// One line: the kernel and what it computes.
+    pub summary: String,
+    /// Floating point operations, nominal.
+    pub flops: f64,
+    /// Bytes read and written at least once.
+    pub bytes: f64,
+    /// Number of values it computes.
+    pub values: usize,
+}
+
+/// A plan and what `explain` says about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scheduled {
+    /// The plan.
+    pub plan: Plan,
+    /// One entry per step.
+    pub launches: Vec<Launch>,
+}
+
+/// A launch before buffers are placed.
+enum Proto {
+    Linear { map: Linear, adjoint: bool, items: Vec<(Value, Value)> },
+    Loop { group: Group },
+    Gram { weights: Linear, results: Vec<Value> },
+    Mix { weights: Linear, results: Vec<Value> },
+    Concat(Value),
+    Fill(Value, f64),
+}
+
+struct Task {
+    proto: Proto,
+    reads: BTreeSet<Value>,
+    writes: Vec<Value>,
+}
+
+/// The attributes that decide which launches may be joined: everything but the operand's bandlimit.
+fn joined(map: &Linear) -> Linear {
+    match map.clone() {
+        Linear::WignerInverse { L, N, j, .. } => Linear::WignerInverse { L_in: 1, L, N, j },
+        Linear::HarmonicInverse { L, .. } => Linear::HarmonicInverse { L_in: 1, L },
+        Linear::ScalingInverse { L, j, .. } => Linear::ScalingInverse { L_in: 1, L, j },
+        other => other,
+    }
+}
+
+/// Bandlimit of the operand, for maps that may differ in it.
+fn input_bandlimit(map: &Linear) -> Option<usize> {
+    match map {
+        Linear::WignerInverse { L_in, .. } | Linear::HarmonicInverse { L_in, .. } | Linear::ScalingInverse { L_in, .. } => Some(*L_in),
+        _ => None,
+    }
+}
+
+/// True for transforms whose operands share one recursion when launched together.
+fn is_transform(map: &Linear) -> bool {
+    input_bandlimit(map).is_some() || matches!(map, Linear::HarmonicForward { .. } | Linear::RingInverse { .. } | Linear::RingForward { .. })
+}
+
+/// Depth of every stored value: launches of equal depth do not depend on each other.
+fn levels(graph: &Graph, demand: &Demand) -> HashMap<Value, usize> {
+    let mut levels = HashMap::new();
+    let mut order: Vec<Value> = demand.stored.iter().copied().collect();
+    order.sort_unstable();
+    for value in order {
+        let below = demand.reads.get(&value).into_iter().flatten().map(|v| levels.get(v).copied().unwrap_or(0)).max();
+        levels.insert(value, below.map_or(0, |n| n + 1));
+    }
+    debug_assert!(graph.nodes.len() >= levels.len());
+    levels
+}
+
+fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion) -> Vec<Task> {
+    let levels = levels(graph, demand);
+    let mut tasks: Vec<Task> = Vec::new();
+    let mut open: HashMap<String, Vec<usize>> = HashMap::new();
+    for value in &demand.stored {
+        let node = graph.node(*value);
+        let reads = demand.reads.get(value).cloned().unwrap_or_default();
+        let level = levels[value];
+        let key;
+        let proto = match &roles[value.index()] {
+            Role::Given | Role::Alias(..) => continue,
+            Role::Literal(x) => {
+                key = String::new();
+                Proto::Fill(*value, *x)
+            }
+            Role::Library => match &node.op {
+                Op::Linear { map, adjoint } => {
+                    key = if is_transform(map) && fusion == Fusion::All { format!("{:?} {adjoint} {level}", joined(map)) } else { String::new() };
+                    Proto::Linear { map: map.clone(), adjoint: *adjoint, items: vec![(node.operands[0], *value)] }
+                }
+                _ => {
+                    key = String::new();
+                    Proto::Concat(*value)
+                }
+            },
+            Role::Contraction(c) => {
+                key = format!("gram {:?} {level}", c.weights);
+                Proto::Gram { weights: c.weights.clone(), results: vec![*value] }
+            }
+            Role::Mixture(m) => {
+                key = format!("mix {:?} {level}", m.weights);
+                Proto::Mix { weights: m.weights.clone(), results: vec![*value] }
+            }
+            Role::Loop | Role::Reduction => {
+                let space = if roles[value.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
+                let free = if fusion == Fusion::None { node.ty.axes.len() } else { free_axes(graph, roles, demand, *value) };
+                let outer = if space == Space::Point { 1 } else { node.ty.axes[..free].iter().product() };
+                key = if fusion == Fusion::None {
+                    String::new()
+                } else if space == Space::Point {
+                    format!("loop {space} {} {level}", node.ty.count())
+                } else {
+                    format!("loop {space} {outer} {level}")
+                };
+                Proto::Loop { group: Group { space, outer, roots: vec![*value] } }
+            }
+        };
+        let mut merged = false;
+        if !key.is_empty() {
+            for k in open.get(&key).into_iter().flatten() {
+                let task = &mut tasks[*k];
+                match (&mut task.proto, &proto) {
+                    (Proto::Linear { items, .. }, Proto::Linear { items: more, .. }) => items.extend(more),
+                    (Proto::Gram { results, .. }, Proto::Gram { results: more, .. }) => results.extend(more),
+                    (Proto::Mix { results, .. }, Proto::Mix { results: more, .. }) => results.extend(more),
+                    (Proto::Loop { group }, Proto::Loop { .. }) => {
+                        // Loops join when they read common rows, so that the join saves traffic.
+                        if task.reads.is_disjoint(&reads) || group.roots.len() >= 24 {
+                            continue;
+                        }
+                        group.roots.push(*value);
+                    }
+                    _ => continue,
+                }
+                task.reads.extend(reads.iter().copied());
+                task.writes.push(*value);
+                merged = true;
+                break;
+            }
+        }
+        if !merged {
+            open.entry(key).or_default().push(tasks.len());
+            tasks.push(Task { proto, reads, writes: vec![*value] });
+        }
+    }
+    tasks
+}
+
+/// Topological order; among launches that are ready, the one whose last result comes first in the graph.
+fn ordered(tasks: Vec<Task>) -> Vec<Task> {
+    let mut producer: HashMap<Value, usize> = HashMap::new();
+    for (k, task) in tasks.iter().enumerate() {
+        for value in &task.writes {
+            producer.insert(*value, k);
+        }
+    }
+    let mut waiting: Vec<usize> = vec![0; tasks.len()];
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); tasks.len()];
+    for (k, task) in tasks.iter().enumerate() {
+        let before: BTreeSet<usize> = task.reads.iter().filter_map(|v| producer.get(v).copied()).collect();
+        waiting[k] = before.len();
+        for b in before {
+            readers[b].push(k);
+        }
+    }
+    let priority = |task: &Task| std::cmp::Reverse(task.writes.iter().max().copied());
+    let mut ready: BinaryHeap<(std::cmp::Reverse<Option<Value>>, std::cmp::Reverse<usize>)> = BinaryHeap::new();
+    for (k, task) in tasks.iter().enumerate() {
+        if waiting[k] == 0 {
+            ready.push((priority(task), std::cmp::Reverse(k)));
+        }
+    }
+    let mut order = Vec::with_capacity(tasks.len());
+    while let Some((_, std::cmp::Reverse(k))) = ready.pop() {
+        order.push(k);
+        for r in &readers[k] {
+            waiting[*r] -= 1;
+            if waiting[*r] == 0 {
+                ready.push((priority(&tasks[*r]), std::cmp::Reverse(*r)));
+            }
+        }
+    }
+    let mut slots: Vec<Option<Task>> = tasks.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|k| slots[k].take()).collect()
+}
+
+/// First-fit arena: ranges are reused as soon as their last reader has run.
+struct Arena {
+    free: BTreeMap<usize, usize>,
+    end: usize,
+}
+
+impl Arena {
+    fn take(&mut self, len: usize) -> usize {
+        let len = len.next_multiple_of(8);
+        // The smallest hole that fits.
+        if let Some((offset, size)) = self.free.iter().filter(|(_, size)| **size >= len).min_by_key(|(_, size)| **size).map(|(o, s)| (*o, *s)) {
+            self.free.remove(&offset);
+            if size > len {
+                self.free.insert(offset + len, size - len);
+            }
+            return offset;
+        }
+        // Grow from a hole at the end, if there is one.
+        let start = match self.free.iter().next_back() {
+            Some((offset, size)) if offset + size == self.end => *offset,
+            _ => self.end,
+        };
+        self.free.remove(&start);
+        self.end = start + len;
+        start
+    }
+
+    fn release(&mut self, offset: usize, len: usize) {
+        let mut start = offset;
+        let mut size = len.next_multiple_of(8);
+        if let Some((before, n)) = self.free.range(..start).next_back().map(|(o, n)| (*o, *n))
+            && before + n == start
+        {
+            self.free.remove(&before);
+            start = before;
+            size += n;
+        }
+        if let Some(n) = self.free.remove(&(start + size)) {
+            size += n;
+        }
+        self.free.insert(start, size);
+    }
+}
+
+/// Elements of one task of a loop: small enough to balance threads, large enough to hide the call.
+const GRAIN: usize = 8192;
+
+/// Builds the plan of a graph.
+pub fn schedule(graph: &Graph, fusion: Fusion) -> Result<Scheduled, ScheduleError> {
+    let roles = roles(graph, fusion);
+    let demand = demand(graph, &roles, fusion);
+    let tasks = ordered(tasks(graph, &roles, &demand, fusion));
+
+    // Results stay to the end; given values too, so that a plan can be run again without filling them all.
+    let mut last: HashMap<Value, usize> = HashMap::new();
+    for (k, task) in tasks.iter().enumerate() {
+        for value in &task.reads {
+            last.insert(*value, k);
+        }
+    }
+    for output in &graph.outputs {
+        last.insert(storage(&roles, output.value).0, usize::MAX);
+    }
+    let mut arena = Arena { free: BTreeMap::new(), end: 0 };
+    let mut slots: HashMap<Value, Slot> = HashMap::new();
+    let mut plan = Plan { name: graph.name.clone(), ..Plan::default() };
+    for value in graph.values() {
+        if let Op::Input(name) | Op::Parameter(name) = &graph.node(value).op {
+            let len = value_len(graph, value);
+            let slot = Slot { offset: arena.take(len), len };
+            slots.insert(value, slot);
+            plan.inputs.push(Port { name: name.clone(), slot, ty: graph.ty(value).clone() });
+        }
+    }
+    let given: BTreeSet<Value> = slots.keys().copied().collect();
+    let mut launches = Vec::new();
+    let mut kernels: HashMap<String, usize> = HashMap::new();
+    for (k, task) in tasks.iter().enumerate() {
+        let mut scratch: Vec<Slot> = Vec::new();
+        let mut emit = Emit { graph, roles: &roles, demand: &demand, slots: &mut slots, arena: &mut arena, plan: &mut plan, kernels: &mut kernels, scratch: &mut scratch };
+        launches.extend(emit.task(task)?);
+        for slot in scratch {
+            arena.release(slot.offset, slot.len);
+        }
+        let unread = task.writes.iter().filter(|v| !last.contains_key(v));
+        for value in task.reads.iter().filter(|v| last.get(v) == Some(&k)).chain(unread) {
+            if !given.contains(value)
+                && let Some(slot) = slots.get(value)
+            {
+                arena.release(slot.offset, slot.len);
+            }
+        }
+        if arena.end > 1 << 40 {
+            return Err(ScheduleError::Size { needed: arena.end, limit: 1 << 40 });
+        }
+    }
+    for output in &graph.outputs {
+        let (value, offset) = storage(&roles, output.value);
+        let slot = slots[&value];
+        let slot = Slot { offset: slot.offset + offset, len: value_len(graph, output.value) };
+        plan.outputs.push(Port { name: output.name.clone(), slot, ty: graph.ty(output.value).clone() });
+    }
+    plan.arena = arena.end;
+    Ok(Scheduled { plan, launches })
+}
+
+struct Emit<'a> {
+    graph: &'a Graph,
+    roles: &'a [Role],
+    demand: &'a Demand,
+    slots: &'a mut HashMap<Value, Slot>,
+    arena: &'a mut Arena,
+    plan: &'a mut Plan,
+    kernels: &'a mut HashMap<String, usize>,
+    scratch: &'a mut Vec<Slot>,
+}
+
+impl Emit<'_> {
+    fn allocate(&mut self, value: Value) -> Slot {
+        let len = value_len(self.graph, value);
+        let slot = Slot { offset: self.arena.take(len), len };
+        self.slots.insert(value, slot);
+        slot
+    }
+
+    /// Where a value is, aliases resolved.
+    fn slot(&self, value: Value) -> Result<Slot, ScheduleError> {
+        let (target, offset) = storage(self.roles, value);
+        match self.slots.get(&target) {
+            Some(slot) => Ok(Slot { offset: slot.offset + offset, len: value_len(self.graph, value) }),
+            None => Err(ScheduleError::Node { node: value.to_string(), message: format!("{target} has no buffer") }),
+        }
+    }
+
+    fn table(&mut self, map: &Linear) -> usize {
+        let table = Table::Weights(map.clone());
+        self.plan.tables.iter().position(|t| *t == table).unwrap_or_else(|| {
+            self.plan.tables.push(table);
+            self.plan.tables.len() - 1
+        })
+    }
+
+    fn task(&mut self, task: &Task) -> Result<Vec<Launch>, ScheduleError> {
+        match &task.proto {
+            Proto::Linear { map, adjoint, items } => {
+                let mut pairs = Vec::new();
+                let mut bandlimits = Vec::new();
+                let (mut flops, mut bytes) = (0.0, 0.0);
+                for (operand, result) in items {
+                    let from = self.slot(*operand)?;
+                    let to = self.allocate(*result);
+                    pairs.push((from, to));
+                    if let Some((own, _)) = self.graph.linear(*result) {
+                        bandlimits.extend(input_bandlimit(own));
+                        let count = self.graph.ty(*result).count().max(self.graph.ty(*operand).count());
+                        flops += linear_flops(own, count);
+                    }
+                    bytes += 8.0 * (from.len + to.len) as f64;
+                }
+                let name = format!("{}{}", map.spelling(), if *adjoint { "^H" } else { "" });
+                let fields: usize = items.iter().map(|i| self.graph.ty(i.0).count()).sum();
+                let summary = format!("{name} of {fields} field{}, {}", if fields == 1 { "" } else { "s" }, self.graph.ty(items[0].1).space);
+                self.plan.steps.push(Step::Linear { map: map.clone(), adjoint: *adjoint, pairs, bandlimits });
+                Ok(vec![Launch { summary, flops, bytes, values: items.len() }])
+            }
+            Proto::Concat(value) => {
+                let node = self.graph.node(*value);
+                let inputs = node.operands.iter().map(|v| self.slot(*v)).collect::<Result<Vec<_>, _>>()?;
+                let output = self.allocate(*value);
+                let rows = node.ty.count() / node.ty.axes.last().copied().unwrap_or(1).max(1);
+                self.plan.steps.push(Step::Concat { rows, inputs, output });
+                Ok(vec![Launch { summary: format!("concat of {}", node.operands.len()), flops: 0.0, bytes: 16.0 * output.len as f64, values: 1 }])
+            }
+            Proto::Fill(value, x) => {
+                let output = self.allocate(*value);
+                self.plan.steps.push(Step::Fill { value: *x, output });
+                Ok(vec![Launch { summary: format!("fill with {x}"), flops: 0.0, bytes: 8.0 * output.len as f64, values: 1 }])
+            }
+            Proto::Gram { weights, results } => self.gram(weights, results),
+            Proto::Mix { weights, results } => self.mix(weights, results),
+            Proto::Loop { group } => self.fused_loop(group),
+        }
+    }
+
+    /// Numbers the rows of the values that appear, in order of first use.
+    fn row_buffers(&self, rows: impl Iterator<Item = Row>) -> Result<(Vec<Slot>, HashMap<Value, usize>), ScheduleError> {
+        let mut buffers = Vec::new();
+        let mut first: HashMap<Value, usize> = HashMap::new();
+        let mut count = 0;
+        for (value, _) in rows {
+            if first.contains_key(&value) {
+                continue;
+            }
+            first.insert(value, count);
+            count += self.graph.ty(value).count();
+            buffers.push(self.slot(value)?);
+        }
+        Ok((buffers, first))
+    }
+
+    fn gram(&mut self, weights: &Linear, results: &[Value]) -> Result<Vec<Launch>, ScheduleError> {
+        let contraction = |value: &Value| -> Option<&Contraction> {
+            match &self.roles[value.index()] {
+                Role::Contraction(c) => Some(c),
+                _ => None,
+            }
+        };
+        let all: Vec<&Contraction> = results.iter().filter_map(contraction).collect();
+        let (rows, first) = self.row_buffers(all.iter().flat_map(|c| c.pairs.iter()).flat_map(|(a, b)| [*a, *b]))?;
+        // a b = b a: every unordered pair is summed once.
+        let mut known: HashMap<(usize, usize), usize> = HashMap::new();
+        let mut places = Vec::new();
+        let mut pairs = Vec::new();
+        for (a, b) in all.iter().flat_map(|c| c.pairs.iter()) {
+            let (a, b) = (first[&a.0] + a.1, first[&b.0] + b.1);
+            let key = (a.min(b), a.max(b));
+            let place = *known.entry(key).or_insert_with(|| {
+                pairs.extend([key.0, key.1]);
+                pairs.len() / 2 - 1
+            });
+            places.push(place);
+        }
+        let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
+        let row_len = rows_len(self.graph, all.iter().flat_map(|c| c.pairs.iter()).map(|p| p.0.0).next());
+        let table = self.table(weights);
+        let count = pairs.len() / 2;
+        let launch = Launch {
+            summary: format!("gram of {count} pairs of {} rows", rows.iter().map(|s| s.len / row_len.max(1)).sum::<usize>()),
+            flops: 2.0 * (count * row_len) as f64,
+            bytes: 8.0 * rows.iter().map(|s| s.len).sum::<usize>() as f64,
+            values: results.len(),
+        };
+        self.plan.steps.push(Step::Gram { table, row_len, rows, pairs, places, outputs });
+        Ok(vec![launch])
+    }
+
+    fn mix(&mut self, weights: &Linear, results: &[Value]) -> Result<Vec<Launch>, ScheduleError> {
+        let mixture = |value: &Value| -> Option<&Mixture> {
+            match &self.roles[value.index()] {
+                Role::Mixture(m) => Some(m),
+                _ => None,
+            }
+        };
+        let all: Vec<&Mixture> = results.iter().filter_map(mixture).collect();
+        let terms_of = || all.iter().flat_map(|m| m.terms.iter()).flatten();
+        let (rows, first) = self.row_buffers(terms_of().map(|t| t.0))?;
+        let mut coefficients = Vec::new();
+        let mut first_coefficient: HashMap<Value, usize> = HashMap::new();
+        let mut total = 0;
+        for (_, (value, _)) in terms_of() {
+            if !first_coefficient.contains_key(value) {
+                first_coefficient.insert(*value, total);
+                let slot = self.slot(*value)?;
+                total += slot.len;
+                coefficients.push(slot);
+            }
+        }
+        let mut counts = Vec::new();
+        let mut terms = Vec::new();
+        for row in all.iter().flat_map(|m| m.terms.iter()) {
+            counts.push(row.len());
+            for (r, c) in row {
+                terms.extend([first[&r.0] + r.1, first_coefficient[&c.0] + c.1]);
+            }
+        }
+        let row_len = rows_len(self.graph, results.first().copied());
+        let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
+        let table = self.table(weights);
+        let launch = Launch {
+            summary: format!("mix of {} terms into {} rows", terms.len() / 2, counts.len()),
+            flops: (terms.len() * row_len) as f64,
+            bytes: 8.0 * rows.iter().chain(&outputs).map(|s| s.len).sum::<usize>() as f64,
+            values: results.len(),
+        };
+        self.plan.steps.push(Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs });
+        Ok(vec![launch])
+    }
+
+    fn fused_loop(&mut self, group: &Group) -> Result<Vec<Launch>, ScheduleError> {
+        let point = group.space == Space::Point;
+        let element = if point { 1 } else { device_len(group.space) };
+        let Built { body, streams, tables, sums } = build(self.graph, self.roles, self.demand, group, element);
+        let trip = if point { self.graph.ty(group.roots[0]).count() } else { element };
+        let mut plan_streams = Vec::new();
+        let mut bytes = 0.0;
+        for (k, (value, written)) in streams.iter().enumerate() {
+            let slot = if *written { self.allocate(*value) } else { self.slot(*value)? };
+            let stride = if group.outer == 1 { 0 } else { slot.len / group.outer };
+            let uniform = |i: &crate::loops::Instruction| matches!(i, crate::loops::Instruction::Uniform { stream, .. } if *stream == k);
+            let extent = stream_extent(&body, k, trip);
+            if !body.instructions.iter().any(uniform) {
+                bytes += 8.0 * slot.len as f64;
+            }
+            plan_streams.push(Stream { slot, stride, extent, written: *written });
+        }
+        let tables: Vec<usize> = tables.iter().map(|map| self.table(map)).collect();
+        let per_outer = body.sums.len();
+        let sums_slot = if per_outer > 0 {
+            let len = per_outer * group.outer;
+            Slot { offset: self.arena.take(len), len }
+        } else {
+            Slot { offset: 0, len: 0 }
+        };
+        let names: Vec<String> = group.roots.iter().map(|v| spelling(&self.graph.node(*v).op)).collect();
+        let summary = format!("loop over {} for {}", group.space, counted(&names));
+        let text = clif::emit(&body, trip);
+        let kernel = match self.kernels.get(&text) {
+            Some(k) => *k,
+            None => {
+                let k = self.plan.kernels.len();
+                self.plan.kernels.push(Kernel { name: format!("k{k}"), summary: summary.clone(), clif: text.clone() });
+                self.kernels.insert(text, k);
+                k
+            }
+        };
+        self.plan.steps.push(Step::Loop { kernel, trip, outer: group.outer, grain: GRAIN, streams: plan_streams, tables, sums: sums_slot });
+        let flops = (body.flops() * trip * group.outer) as f64;
+        let mut launches = vec![Launch { summary, flops, bytes, values: group.roots.len() }];
+        // Sums of one outer iteration lie together; each root gets its part.
+        for (root, start, length) in sums {
+            if group.outer == 1 {
+                self.slots.insert(root, Slot { offset: sums_slot.offset + start, len: length });
+                continue;
+            }
+            let to = self.allocate(root);
+            let map = Linear::Slice { n: per_outer, start, length };
+            self.plan.steps.push(Step::Linear { map, adjoint: false, pairs: vec![(sums_slot, to)], bandlimits: vec![] });
+            launches.push(Launch { summary: "slice of sums".into(), flops: 0.0, bytes: 16.0 * to.len as f64, values: 0 });
+        }
+        if per_outer > 0 && group.outer > 1 {
+            self.scratch.push(sums_slot);
+        }
+        Ok(launches)
+    }
+}
+
+/// f64 of a stream that one outer iteration may touch.
+fn stream_extent(body: &Body, stream: usize, trip: usize) -> usize {
+    use crate::loops::Instruction::{Load, Uniform};
+    let loads = body.instructions.iter().filter_map(|i| match i {
+        Load { stream: s, offset } if *s == stream => Some(offset + trip),
+        Uniform { stream: s, offset } if *s == stream => Some(offset + 1),
+        _ => None,
+    });
+    let stores = body.stores.iter().filter(|s| s.0 == stream).map(|s| s.1 + trip);
+    loads.chain(stores).max().unwrap_or(0)
+}
+
+fn rows_len(graph: &Graph, value: Option<Value>) -> usize {
+    value.map_or(0, |v| device_len(graph.ty(v).space))
+}
+
+/// `abs, 2 mean` for [abs, mean, mean].
+fn counted(names: &[String]) -> String {
+    let mut counts: Vec<(&String, usize)> = Vec::new();
+    for name in names {
+        match counts.iter_mut().find(|c| c.0 == name) {
+            Some(c) => c.1 += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    counts.iter().map(|(n, c)| if *c == 1 { n.to_string() } else { format!("{c} {n}") }).collect::<Vec<_>>().join(", ")
+}
+
+/// Nominal flops of a library map on `count` rows of its larger side.
+///
+/// Legendre stages: per (l, m) pair and northern ring 2 multiply-adds of recursion per function and 2 per real field; rings: 2.5 n log2 n per real row.
+fn linear_flops(map: &Linear, count: usize) -> f64 {
+    let legendre = |L_in: usize, L: usize, N: usize, first: usize, fields: usize| {
+        let top = L_in.min(L);
+        let pairs: usize = (0..top).map(|m| top - first.max(m).min(top)).sum();
+        let rings = L.div_ceil(2);
+        let (plain, paired) = (N % 2, N / 2);
+        let per_pair = plain * (4 + 4 * fields) + paired * (8 + 8 * fields);
+        (pairs * rings * per_pair) as f64
+    };
+    match map {
+        Linear::WignerInverse { L_in, L, N, j } => {
+            let first = 1usize << (*j).max(1).saturating_sub(1).min(40);
+            legendre(*L_in, scale_bandlimit(*L, *j), *N, first, count / N)
+        }
+        Linear::HarmonicInverse { L_in, L } => legendre(*L_in, *L, 1, 0, count),
+        Linear::ScalingInverse { L_in, L, j } => legendre(*L_in, scale_bandlimit(*L, *j), 1, 0, count),
+        Linear::HarmonicForward { L, L_out, .. } => legendre(*L_out, *L, 1, 0, count),
+        Linear::RingInverse { L, .. } | Linear::RingForward { L, .. } => {
+            let n = (2 * L - 1) as f64;
+            count as f64 * *L as f64 * 2.5 * n * n.log2().max(1.0)
+        }
+        Linear::Steer { N } => 2.0 * (count * N) as f64,
+        _ => count as f64,
+    }
+}

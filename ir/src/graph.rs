@@ -1,0 +1,312 @@
+//! The graph: nodes in order, operands before users; and the builder that shares equal nodes.
+
+use crate::ops::{Attribute, Linear};
+use crate::scalar::Scalar;
+use crate::types::{Space, Type};
+use std::collections::HashMap;
+use std::fmt;
+
+/// Id of a node and of the value it computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(pub u32);
+
+impl Value {
+    /// Position in `Graph::nodes`.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+/// What a node computes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// A field or array the user gives, differentiable.
+    Input(String),
+    /// A number or array given at run time and held constant by every derivative: norms, targets, weights.
+    Parameter(String),
+    /// A literal number.
+    Constant(f64),
+    /// A linear map, or its adjoint under the real inner product of the stored numbers.
+    Linear {
+        /// The row.
+        map: Linear,
+        /// Conjugate transpose of it.
+        adjoint: bool,
+    },
+    /// A scalar expression applied sample by sample to operands of one type.
+    Pointwise(Scalar),
+    /// Operands of type `[.., n_k] point` joined along the last axis.
+    Concat,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What it computes.
+    pub op: Op,
+    /// From which values.
+    pub operands: Vec<Value>,
+    /// Type of the result.
+    pub ty: Type,
+}
+
+/// A named result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Name the user sees.
+    pub name: String,
+    /// Its value.
+    pub value: Value,
+}
+
+/// A graph: plain data, nodes in order.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Graph {
+    /// Name of the statistic.
+    pub name: String,
+    /// Nodes, operands before users.
+    pub nodes: Vec<Node>,
+    /// Results in order.
+    pub outputs: Vec<Output>,
+}
+
+/// A node that cannot be built.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TypeError {
+    /// Operand of the wrong type.
+    #[error("`{op}`: operand {operand} has type {found}, expected {expected}")]
+    Operand {
+        /// Spelling of the op.
+        op: String,
+        /// Which operand.
+        operand: usize,
+        /// What would be right.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// Attributes that fit together with nothing.
+    #[error("{0}")]
+    Attribute(String),
+}
+
+/// Type of the result of `op` on operands of the given types.
+pub fn infer(op: &Op, operands: &[&Type]) -> Result<Type, TypeError> {
+    let wrong = |name: &str, operand: usize, expected: String, found: String| TypeError::Operand { op: name.into(), operand, expected, found };
+    match op {
+        Op::Input(_) | Op::Parameter(_) => Err(TypeError::Attribute("an input states its own type".into())),
+        Op::Constant(_) => Ok(Type::number()),
+        Op::Linear { map, adjoint } => {
+            let signature = map.signature().map_err(TypeError::Attribute)?;
+            let (domain, range) = if *adjoint { (signature.range, signature.domain) } else { (signature.domain, signature.range) };
+            let [operand] = operands else {
+                return Err(wrong(map.spelling(), 0, "one operand".into(), format!("{} operands", operands.len())));
+            };
+            let fits = operand.axes.ends_with(&domain.0) && (domain.1 == Space::Any || domain.1 == operand.space);
+            if !fits {
+                let list = domain.0.iter().map(|n| format!(",{n}")).collect::<String>();
+                return Err(wrong(map.spelling(), 0, format!("[..{list}] {}", domain.1), operand.to_string()));
+            }
+            let mut axes = operand.axes[..operand.axes.len() - domain.0.len()].to_vec();
+            axes.extend(range.0);
+            Ok(Type::new(axes, if range.1 == Space::Any { operand.space } else { range.1 }))
+        }
+        Op::Pointwise(f) => {
+            let Some(first) = operands.first() else {
+                return Err(wrong("pointwise", 0, "at least one operand".into(), "none".into()));
+            };
+            if f.arity() > operands.len() {
+                return Err(wrong("pointwise", 0, format!("{} operands", f.arity()), format!("{} operands", operands.len())));
+            }
+            match operands.iter().position(|t| t != first) {
+                Some(k) => Err(wrong("pointwise", k, first.to_string(), operands[k].to_string())),
+                None => Ok((*first).clone()),
+            }
+        }
+        Op::Concat => {
+            let Some(first) = operands.first() else {
+                return Err(wrong("concat", 0, "at least one operand".into(), "none".into()));
+            };
+            let mut total = 0;
+            for (k, t) in operands.iter().enumerate() {
+                let leading = first.axes.len().saturating_sub(1);
+                if t.space != Space::Point || t.axes.is_empty() || t.axes.len() != first.axes.len() || t.axes[..leading] != first.axes[..leading] {
+                    return Err(wrong("concat", k, "[..,n] point with equal leading axes".into(), t.to_string()));
+                }
+                total += t.axes[leading];
+            }
+            let mut axes = first.axes.clone();
+            if let Some(last) = axes.last_mut() {
+                *last = total;
+            }
+            Ok(Type::new(axes, Space::Point))
+        }
+    }
+}
+
+impl Graph {
+    /// Type of a value.
+    pub fn ty(&self, value: Value) -> &Type {
+        &self.nodes[value.index()].ty
+    }
+
+    /// Node of a value.
+    pub fn node(&self, value: Value) -> &Node {
+        &self.nodes[value.index()]
+    }
+
+    /// Users of every node, in order.
+    pub fn users(&self) -> Vec<Vec<Value>> {
+        let mut users = vec![Vec::new(); self.nodes.len()];
+        for (k, node) in self.nodes.iter().enumerate() {
+            for operand in &node.operands {
+                if users[operand.index()].last() != Some(&Value(k as u32)) {
+                    users[operand.index()].push(Value(k as u32));
+                }
+            }
+        }
+        users
+    }
+
+    /// Values of all nodes in order.
+    pub fn values(&self) -> impl Iterator<Item = Value> + use<> {
+        (0..self.nodes.len() as u32).map(Value)
+    }
+
+    /// The node's linear map and adjoint flag, if it is one.
+    pub fn linear(&self, value: Value) -> Option<(&Linear, bool)> {
+        match &self.node(value).op {
+            Op::Linear { map, adjoint } => Some((map, *adjoint)),
+            _ => None,
+        }
+    }
+}
+
+/// Builds graphs; equal nodes are shared as they are added.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    graph: Graph,
+    seen: HashMap<String, Value>,
+}
+
+impl Builder {
+    /// An empty graph of that name.
+    pub fn new(name: &str) -> Self {
+        Builder { graph: Graph { name: name.into(), ..Graph::default() }, seen: HashMap::new() }
+    }
+
+    /// Adds a node whose type is given (inputs) or inferred; an equal node already there is returned instead.
+    pub fn add(&mut self, op: Op, operands: &[Value], ty: Option<Type>) -> Result<Value, TypeError> {
+        let ty = match ty {
+            Some(ty) => ty,
+            None => {
+                let types: Vec<&Type> = operands.iter().map(|v| self.graph.ty(*v)).collect();
+                infer(&op, &types)?
+            }
+        };
+        let key = format!("{op:?}{operands:?}{ty}");
+        if let Some(value) = self.seen.get(&key) {
+            return Ok(*value);
+        }
+        let value = Value(self.graph.nodes.len() as u32);
+        self.graph.nodes.push(Node { op, operands: operands.to_vec(), ty });
+        self.seen.insert(key, value);
+        Ok(value)
+    }
+
+    /// An input of the given type.
+    pub fn input(&mut self, name: &str, ty: Type) -> Result<Value, TypeError> {
+        self.add(Op::Input(name.into()), &[], Some(ty))
+    }
+
+    /// A run-time parameter of the given type.
+    pub fn parameter(&mut self, name: &str, ty: Type) -> Result<Value, TypeError> {
+        self.add(Op::Parameter(name.into()), &[], Some(ty))
+    }
+
+    /// A literal.
+    pub fn constant(&mut self, value: f64) -> Result<Value, TypeError> {
+        self.add(Op::Constant(value), &[], None)
+    }
+
+    /// A linear map.
+    pub fn linear(&mut self, map: Linear, operand: Value) -> Result<Value, TypeError> {
+        self.add(Op::Linear { map, adjoint: false }, &[operand], None)
+    }
+
+    /// The adjoint of a linear map.
+    pub fn adjoint(&mut self, map: Linear, operand: Value) -> Result<Value, TypeError> {
+        self.add(Op::Linear { map, adjoint: true }, &[operand], None)
+    }
+
+    /// A scalar expression; operands it does not use are dropped and equal operands merged.
+    pub fn pointwise(&mut self, f: Scalar, operands: &[Value]) -> Result<Value, TypeError> {
+        let f = f.simplified();
+        let mut kept: Vec<Value> = Vec::new();
+        let mut renamed = vec![Scalar::Constant(0.0); operands.len()];
+        for (k, operand) in operands.iter().enumerate() {
+            if !f.uses(k) {
+                continue;
+            }
+            let position = kept.iter().position(|v| v == operand).unwrap_or_else(|| {
+                kept.push(*operand);
+                kept.len() - 1
+            });
+            renamed[k] = Scalar::Argument(position);
+        }
+        let f = f.substitute(&renamed);
+        if let (Scalar::Argument(0), [only]) = (&f, kept.as_slice()) {
+            return Ok(*only);
+        }
+        if let Scalar::Constant(c) = f {
+            // No operand is left: keep one to state the type.
+            let ty = operands.first().map(|v| self.ty(*v).clone());
+            return match ty {
+                Some(ty) if ty != Type::number() => self.add(Op::Pointwise(Scalar::Constant(c)), &operands[..1], Some(ty)),
+                _ => self.constant(c),
+            };
+        }
+        self.add(Op::Pointwise(f), &kept, None)
+    }
+
+    /// Joins values along their last axis.
+    pub fn concat(&mut self, operands: &[Value]) -> Result<Value, TypeError> {
+        if let [only] = operands { Ok(*only) } else { self.add(Op::Concat, operands, None) }
+    }
+
+    /// Type of a value built so far.
+    pub fn ty(&self, value: Value) -> &Type {
+        self.graph.ty(value)
+    }
+
+    /// The graph so far.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Names a result.
+    pub fn output(&mut self, name: &str, value: Value) {
+        self.graph.outputs.push(Output { name: name.into(), value });
+    }
+
+    /// The finished graph.
+    pub fn finish(self) -> Graph {
+        self.graph
+    }
+}
+
+/// Attributes of an op in the order they are printed.
+pub fn attributes(op: &Op) -> Vec<(&'static str, Attribute)> {
+    match op {
+        Op::Linear { map, .. } => map.attributes(),
+        Op::Constant(x) => vec![("value", Attribute::Number(*x))],
+        Op::Input(_) | Op::Parameter(_) | Op::Pointwise(_) | Op::Concat => vec![],
+    }
+}

@@ -1,0 +1,458 @@
+//! The notation: statistics and losses declared in index notation, as plain data.
+//!
+//! ```text
+//! scattering! { .. } -tokens-+
+//!                            +-> parse -> Program -> check -> Checked
+//! file.scat -text------------+
+//! ```
+//!
+//! One grammar and one parser serve the macro at compile time and files at run time, so both report the same words.
+//! This module holds the syntax tree ([`Program`]), its parser, its canonical text (`Display`; it parses back to an equal tree)
+//! and the name, index and value checks ([`check`]). It refuses to hold anything about domains: a program that passes
+//! [`check`] is meaningful on every domain, and what a domain lacks is reported when the program is bound to it.
+//!
+//! ```
+//! use scatterc_ir::notation::{Vocabulary, check, parse};
+//!
+//! let source = "statistic first(x) { S1[j, g] = mean(abs(wavelet(x, j, g))); return S1; }";
+//! let program = parse(source, "first.scat")?;
+//! let checked = check(&program, &Vocabulary::standard()).expect("the program is well formed");
+//! assert_eq!(checked.statistics[0].definition_kinds[0].len(), 2);
+//! # Ok::<(), scatterc_ir::notation::NotationError>(())
+//! ```
+//!
+//! # Grammar
+//!
+//! ```text
+//! program    = item*
+//! item       = statistic | loss
+//! statistic  = "statistic" NAME "(" NAME ("," NAME)* [";" parameter ("," parameter)*] ")" "{" (definition | return)* "}"
+//! parameter  = NAME ["[" NAME ("," NAME)* "]"] ["=" expr]
+//! definition = NAME ["[" NAME ("," NAME)* "]"] "=" expr ["where" condition ("," condition)*] ";"
+//! condition  = index ("<" | "<=" | ">" | ">=" | "==" | "!=") index
+//! return     = "return" [NAME ":"] output ("," output)* ";"
+//! output     = NAME ["=" NAME]
+//! loss       = "loss" NAME "(" NAME "," NAME ("," NAME)* ")" "=" expr ";"
+//! expr       = number | "inf" | "pi" | NAME | NAME "[" index ("," index)* "]" | "(" expr ")"
+//!            | NAME "(" expr ("," expr)* ")" | NAME "{" NAME ("," NAME)* "}" "(" expr ")"
+//!            | "-" expr | expr ("+" | "-" | "*" | "/" | "^") expr
+//! index      = an expr that is a combination of names with whole coefficients plus a whole number
+//! ```
+//!
+//! `^` is right associative and binds tighter than the unary minus on its left: `-x^2` is `-(x^2)`.
+//! `mean(f)` averages over the domain; `mean{g}(f)` averages over the index `g`.
+
+mod check;
+mod error;
+mod parse;
+mod print;
+mod vocabulary;
+
+pub use check::{
+    Checked, CheckedLoss, CheckedStatistic, IndexKind, ValueKind, check, check_source,
+};
+pub use error::{NotationError, NotationErrorKind, NotationErrors};
+pub use parse::{ParsedTokens, parse, parse_checked, parse_tokens};
+pub use vocabulary::{Argument, Function, POINTWISE, REDUCTIONS, Reduction, Signature, Vocabulary};
+
+/// The longest text [`parse`] accepts, in bytes.
+pub const MAXIMUM_SOURCE_BYTES: usize = 1 << 20;
+
+/// The deepest nesting of brackets and of expressions, in levels; every recursion over the tree is bounded by it.
+pub const MAXIMUM_DEPTH: u32 = 200;
+
+/// The largest number of indices of one definition, parameter, access or reduction.
+pub const MAXIMUM_INDICES: usize = 32;
+
+/// The longest name, in characters.
+pub const MAXIMUM_NAME_LENGTH: usize = 255;
+
+/// The largest magnitude of a whole number in an index; far above any count of scales, and far from overflow.
+pub const MAXIMUM_INDEX_NUMBER: i64 = 1 << 31;
+
+/// A place in the text: 1-based lines and columns (in characters), the end excluded; line 0 where no place is known.
+///
+/// `token` is the place of the first token in the parser's table of `proc_macro2` spans ([`ParsedTokens::tokens`]),
+/// which is how the macro points at it.
+///
+/// Every span equals every other span, so that two trees are equal when they say the same, wherever they stand.
+#[derive(Clone, Copy, Debug, Default, Eq)]
+pub struct Span {
+    /// First line.
+    pub line: u32,
+    /// First column.
+    pub column: u32,
+    /// Line of the end.
+    pub end_line: u32,
+    /// Column one past the end.
+    pub end_column: u32,
+    /// Place in the table of tokens.
+    pub token: u32,
+}
+
+impl PartialEq for Span {
+    fn eq(&self, _: &Span) -> bool {
+        true
+    }
+}
+
+impl Span {
+    /// The span from the start of `self` to the end of `end`.
+    pub fn to(self, end: Span) -> Span {
+        Span {
+            end_line: end.end_line,
+            end_column: end.end_column,
+            ..self
+        }
+    }
+}
+
+/// A name and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ident {
+    /// The name.
+    pub name: String,
+    /// Its place.
+    pub span: Span,
+}
+
+/// A parsed text: its items in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// Statistics and losses in the order of the text.
+    pub items: Vec<Item>,
+}
+
+impl Program {
+    /// The statistics, in order.
+    pub fn statistics(&self) -> impl Iterator<Item = &Statistic> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Statistic(statistic) => Some(statistic),
+            Item::Loss(_) => None,
+        })
+    }
+
+    /// The losses, in order.
+    pub fn losses(&self) -> impl Iterator<Item = &Loss> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Statistic(_) => None,
+            Item::Loss(loss) => Some(loss),
+        })
+    }
+}
+
+/// One declaration of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A statistic of fields.
+    Statistic(Statistic),
+    /// A loss of an output and its target.
+    Loss(Loss),
+}
+
+/// A statistic: definitions in order, and what it returns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistic {
+    /// Its name.
+    pub name: Ident,
+    /// The comment in front of it, lines separated by `\n`, without comment marks.
+    pub docs: String,
+    /// Input fields.
+    pub fields: Vec<Ident>,
+    /// Numbers and arrays given when the statistic is bound or run.
+    pub parameters: Vec<Parameter>,
+    /// Definitions; each uses only earlier ones.
+    pub definitions: Vec<Definition>,
+    /// One unnamed return and any number of named variants.
+    pub returns: Vec<Return>,
+}
+
+/// A parameter: a number, or an array over indices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: Ident,
+    /// Its indices; none for a number. The names only document: kinds follow from use.
+    pub indices: Vec<Ident>,
+    /// Its value where none is given (a constant; every entry of an array); a parameter without one must be given.
+    pub default: Option<Expr>,
+}
+
+/// `name[indices] = value where conditions;`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    /// Its name.
+    pub name: Ident,
+    /// Its indices, in the order in which its entries are laid out.
+    pub indices: Vec<Ident>,
+    /// What it is.
+    pub value: Expr,
+    /// The index tuples that exist: those for which every condition holds.
+    pub conditions: Vec<Condition>,
+}
+
+/// A linear comparison of indices, whole numbers and number parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// Left side.
+    pub left: IndexExpr,
+    /// The comparison.
+    pub comparison: Comparison,
+    /// Right side.
+    pub right: IndexExpr,
+}
+
+/// How two sides of a condition compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `==`
+    Equal,
+    /// `!=`
+    NotEqual,
+}
+
+/// A `return`: the unnamed one is what the statistic returns; a named one is a variant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Return {
+    /// Name of the variant.
+    pub variant: Option<Ident>,
+    /// Outputs in order.
+    pub outputs: Vec<Output>,
+}
+
+/// An exported name and the definition behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// The exported name.
+    pub name: Ident,
+    /// The definition.
+    pub definition: Ident,
+}
+
+/// `loss name(parameters) = value;`: a number of equally shaped arrays.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loss {
+    /// Its name.
+    pub name: Ident,
+    /// The comment in front of it, as for [`Statistic::docs`].
+    pub docs: String,
+    /// An output, its target, and further arrays of the same shape (weights).
+    pub parameters: Vec<Ident>,
+    /// The loss.
+    pub value: Expr,
+}
+
+/// An expression and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    /// What it is.
+    pub kind: ExprKind,
+    /// Its place, without brackets around it.
+    pub span: Span,
+}
+
+/// What an expression is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    /// A number; `inf` and `pi` are numbers too. Parsed numbers are never negative: a minus is [`ExprKind::Negate`].
+    Number(f64),
+    /// A field, a parameter or definition without indices, or the number of an index.
+    Name(String),
+    /// `name[indices]`
+    Access {
+        /// The definition or parameter.
+        name: Ident,
+        /// One expression per index.
+        indices: Vec<IndexExpr>,
+    },
+    /// `function(arguments)`
+    Call {
+        /// A function of the [`Vocabulary`].
+        function: Ident,
+        /// Its arguments.
+        arguments: Vec<Expr>,
+    },
+    /// `function{indices}(argument)`
+    Reduce {
+        /// One of [`REDUCTIONS`].
+        function: Ident,
+        /// The indices that it binds.
+        indices: Vec<Ident>,
+        /// What is reduced.
+        argument: Box<Expr>,
+    },
+    /// `-operand`
+    Negate(Box<Expr>),
+    /// `left operator right`
+    Binary {
+        /// The operator.
+        operator: BinaryOperator,
+        /// Left operand.
+        left: Box<Expr>,
+        /// Right operand.
+        right: Box<Expr>,
+    },
+}
+
+/// An operator between two expressions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryOperator {
+    /// `+`
+    Add,
+    /// `-`
+    Subtract,
+    /// `*`
+    Multiply,
+    /// `/`
+    Divide,
+    /// `^`
+    Power,
+}
+
+/// Sum of `coefficient * name` plus a constant: which scale, which direction, or one side of a condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexExpr {
+    /// The terms as written; a name may occur twice. In conditions a name may be a number parameter.
+    pub terms: Vec<IndexTerm>,
+    /// The whole number added to the terms.
+    pub constant: i64,
+    /// Its place.
+    pub span: Span,
+}
+
+/// `coefficient * name`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexTerm {
+    /// The coefficient.
+    pub coefficient: i64,
+    /// The name.
+    pub name: Ident,
+}
+
+impl Expr {
+    /// The value of an expression of numbers and arithmetic alone; `None` when it has names, accesses or calls.
+    pub fn constant_value(&self) -> Option<f64> {
+        match &self.kind {
+            ExprKind::Number(value) => Some(*value),
+            ExprKind::Negate(operand) => Some(-operand.constant_value()?),
+            ExprKind::Binary {
+                operator,
+                left,
+                right,
+            } => {
+                let (left, right) = (left.constant_value()?, right.constant_value()?);
+                Some(match operator {
+                    BinaryOperator::Add => left + right,
+                    BinaryOperator::Subtract => left - right,
+                    BinaryOperator::Multiply => left * right,
+                    BinaryOperator::Divide => left / right,
+                    BinaryOperator::Power => left.powf(right),
+                })
+            }
+            ExprKind::Name(_)
+            | ExprKind::Access { .. }
+            | ExprKind::Call { .. }
+            | ExprKind::Reduce { .. } => None,
+        }
+    }
+
+    /// The expression read as an index, like `g + d`, `j - 1`, `2*g` or `0`.
+    ///
+    /// `None` when it is no combination of names with whole coefficients, or when a number exceeds [`MAXIMUM_INDEX_NUMBER`].
+    pub fn as_index(&self) -> Option<IndexExpr> {
+        let mut index = IndexExpr {
+            span: self.span,
+            ..IndexExpr::default()
+        };
+        self.add_to_index(1, &mut index)?;
+        Some(index)
+    }
+
+    /// Adds `factor * self` to `index`.
+    fn add_to_index(&self, factor: i64, index: &mut IndexExpr) -> Option<()> {
+        match &self.kind {
+            ExprKind::Number(_) => {
+                let value = bounded(factor.checked_mul(self.whole_number()?)?)?;
+                index.constant = bounded(index.constant.checked_add(value)?)?;
+                Some(())
+            }
+            ExprKind::Name(name) => {
+                let name = Ident {
+                    name: name.clone(),
+                    span: self.span,
+                };
+                index.terms.push(IndexTerm {
+                    coefficient: factor,
+                    name,
+                });
+                Some(())
+            }
+            ExprKind::Negate(operand) => operand.add_to_index(-factor, index),
+            ExprKind::Binary {
+                operator: BinaryOperator::Add,
+                left,
+                right,
+            } => {
+                left.add_to_index(factor, index)?;
+                right.add_to_index(factor, index)
+            }
+            ExprKind::Binary {
+                operator: BinaryOperator::Subtract,
+                left,
+                right,
+            } => {
+                left.add_to_index(factor, index)?;
+                right.add_to_index(-factor, index)
+            }
+            ExprKind::Binary {
+                operator: BinaryOperator::Multiply,
+                left,
+                right,
+            } => {
+                let (number, rest) = if let Some(number) = left.whole_number() {
+                    (number, right)
+                } else {
+                    (right.whole_number()?, left)
+                };
+                rest.add_to_index(bounded(factor.checked_mul(number)?)?, index)
+            }
+            ExprKind::Binary {
+                operator: BinaryOperator::Divide | BinaryOperator::Power,
+                ..
+            }
+            | ExprKind::Access { .. }
+            | ExprKind::Call { .. }
+            | ExprKind::Reduce { .. } => None,
+        }
+    }
+
+    /// The expression as a whole number with an optional sign.
+    fn whole_number(&self) -> Option<i64> {
+        match &self.kind {
+            // The bound keeps the conversion exact.
+            ExprKind::Number(value)
+                if value.fract() == 0.0 && value.abs() <= MAXIMUM_INDEX_NUMBER as f64 =>
+            {
+                Some(*value as i64)
+            }
+            ExprKind::Negate(operand) => match &operand.kind {
+                ExprKind::Number(_) => operand.whole_number().map(|value| -value),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// The number itself while its magnitude stays within [`MAXIMUM_INDEX_NUMBER`].
+fn bounded(value: i64) -> Option<i64> {
+    (value.unsigned_abs() <= MAXIMUM_INDEX_NUMBER.unsigned_abs()).then_some(value)
+}

@@ -1,0 +1,189 @@
+//! The functions that a program may call, as tables.
+
+/// What one argument of a function must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Something that lives on the domain.
+    Field,
+    /// A field or a number.
+    Value,
+    /// A scale index, like `j` or `j + 1`.
+    Scale,
+    /// A direction index, like `g` or `g + d`.
+    Direction,
+}
+
+/// What a function takes and gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// A field, then a scale, then a direction; gives a field.
+    FieldBuilder,
+    /// Fields; gives a number.
+    DomainAverage,
+    /// Fields or numbers, sample by sample; gives a field when any argument is one.
+    Pointwise,
+}
+
+impl Signature {
+    /// What the argument at `place` (from 0) must be.
+    pub fn argument(self, place: usize) -> Argument {
+        match (self, place) {
+            (Signature::FieldBuilder, 1) => Argument::Scale,
+            (Signature::FieldBuilder, 2) => Argument::Direction,
+            (Signature::FieldBuilder | Signature::DomainAverage, _) => Argument::Field,
+            (Signature::Pointwise, _) => Argument::Value,
+        }
+    }
+}
+
+/// One row of the vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its spelling.
+    pub name: &'static str,
+    /// Fewest arguments.
+    pub minimum_arity: usize,
+    /// Most arguments.
+    pub maximum_arity: usize,
+    /// What it takes and gives.
+    pub signature: Signature,
+    /// One line of documentation.
+    pub documentation: &'static str,
+}
+
+/// A reduction over indices, `name{g, h}(..)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reduction {
+    /// Its spelling.
+    pub name: &'static str,
+    /// One line of documentation.
+    pub documentation: &'static str,
+}
+
+/// The reductions over indices, `sum{g}(..)`; in a loss the same names reduce over the entries of an array, `sum(a)`.
+pub const REDUCTIONS: &[Reduction] = &[
+    Reduction {
+        name: "sum",
+        documentation: "sum over the index tuples that exist",
+    },
+    Reduction {
+        name: "mean",
+        documentation: "sum over the index tuples that exist, divided by their number",
+    },
+    Reduction {
+        name: "min",
+        documentation: "smallest over the index tuples that exist",
+    },
+    Reduction {
+        name: "max",
+        documentation: "largest over the index tuples that exist",
+    },
+];
+
+/// Functions that build fields from fields.
+const FIELD_BUILDERS: &[(&str, usize, usize, &str)] = &[
+    (
+        "wavelet",
+        3,
+        3,
+        "wavelet(f, j, g): f filtered by the wavelet of scale j and direction g",
+    ),
+    (
+        "lowpass",
+        1,
+        2,
+        "lowpass(f), lowpass(f, j): f smoothed at the domain's coarsest scale, or at scale j",
+    ),
+];
+
+/// Averages over the domain, weighted by quadrature and mask.
+const DOMAIN_AVERAGES: &[(&str, usize, &str)] = &[
+    ("mean", 1, "mean(f): average of f over the domain"),
+    (
+        "cov",
+        2,
+        "cov(a, b): mean(a conj(b)) - mean(a) conj(mean(b))",
+    ),
+    ("var", 1, "var(f): mean(|f - mean(f)|^2)"),
+    ("power", 1, "power(f): mean(|f|^2)"),
+    (
+        "integral",
+        1,
+        "integral(f): sum of f times the domain's quadrature weights, not divided by their sum",
+    ),
+];
+
+/// Pointwise functions of the standard vocabulary: name, number of arguments, documentation.
+pub const POINTWISE: &[(&str, usize, &str)] = &[
+    ("abs", 1, "abs(z): modulus, with derivative 0 at z = 0"),
+    ("re", 1, "re(z): real part"),
+    ("im", 1, "im(z): imaginary part"),
+    ("conj", 1, "conj(z): complex conjugate"),
+    ("arg", 1, "arg(z): phase in radians, -pi < arg <= pi"),
+    ("log", 1, "log(a): natural logarithm"),
+    ("sqrt", 1, "sqrt(a): square root"),
+    ("exp", 1, "exp(z): exponential"),
+    ("sign", 1, "sign(a): -1, 0 or 1"),
+    ("sin", 1, "sin(a): sine, a in radians"),
+    ("cos", 1, "cos(a): cosine, a in radians"),
+    ("min", 2, "min(a, b): smaller of two"),
+    ("max", 2, "max(a, b): larger of two"),
+    ("square", 1, "square(z): z^2"),
+    ("relu", 1, "relu(a): max(a, 0)"),
+    (
+        "harmonic",
+        2,
+        "harmonic(z, k): phase harmonic |z| exp(i k arg(z))",
+    ),
+];
+
+/// The callable functions, in the order of their documentation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vocabulary {
+    /// The rows.
+    pub functions: Vec<Function>,
+}
+
+impl Vocabulary {
+    /// Field builders and domain averages of the notation, and the given pointwise functions (name, number of arguments, documentation).
+    pub fn new(pointwise: &[(&'static str, usize, &'static str)]) -> Vocabulary {
+        let builders =
+            FIELD_BUILDERS
+                .iter()
+                .map(
+                    |&(name, minimum_arity, maximum_arity, documentation)| Function {
+                        name,
+                        minimum_arity,
+                        maximum_arity,
+                        signature: Signature::FieldBuilder,
+                        documentation,
+                    },
+                );
+        let averages = DOMAIN_AVERAGES
+            .iter()
+            .map(|row| (row, Signature::DomainAverage));
+        let pointwise = pointwise.iter().map(|row| (row, Signature::Pointwise));
+        let rest = averages
+            .chain(pointwise)
+            .map(|(&(name, arity, documentation), signature)| Function {
+                name,
+                minimum_arity: arity,
+                maximum_arity: arity,
+                signature,
+                documentation,
+            });
+        Vocabulary {
+            functions: builders.chain(rest).collect(),
+        }
+    }
+
+    /// The vocabulary with the pointwise functions of [`POINTWISE`].
+    pub fn standard() -> Vocabulary {
+        Vocabulary::new(POINTWISE)
+    }
+
+    /// The function of that name.
+    pub fn function(&self, name: &str) -> Option<&Function> {
+        self.functions.iter().find(|function| function.name == name)
+    }
+}

@@ -1,0 +1,413 @@
+//! The op table: one row per op, the single source of printer, parser, builder, verifier, notation vocabulary and law tests.
+//!
+//! A linear row gives spelling, attributes (each with a small sample value), and in [`Linear::signature`] its domain and range. A pointwise row gives spelling,
+//! arity and its scalar expression. Numerics live elsewhere.
+
+use crate::scalar::{self, Scalar};
+use crate::types::{Space, scale_bandlimit};
+use std::fmt;
+use std::sync::OnceLock;
+
+/// Value of an attribute in graph text.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attribute {
+    /// A whole number.
+    Integer(i64),
+    /// A real number.
+    Number(f64),
+    /// A list of whole numbers, printed with runs: `0..5` counts up, `3*5` repeats.
+    List(Vec<i64>),
+    /// A list of lists.
+    Lists(Vec<Vec<i64>>),
+}
+
+impl fmt::Display for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Attribute::Integer(k) => write!(f, "{k}"),
+            Attribute::Number(x) => write!(f, "{x:?}"),
+            Attribute::List(list) => write!(f, "[{}]", runs(list)),
+            Attribute::Lists(lists) => {
+                let inner: Vec<String> = lists.iter().map(|l| format!("[{}]", runs(l))).collect();
+                write!(f, "[{}]", inner.join(", "))
+            }
+        }
+    }
+}
+
+/// Compact text of a list: ascending runs of four or more as `a..b` (b excluded), repetitions of four or more as `a*n`.
+fn runs(list: &[i64]) -> String {
+    let mut parts = Vec::new();
+    let mut k = 0;
+    while k < list.len() {
+        let same = list[k..].iter().take_while(|x| **x == list[k]).count();
+        let up = list[k..].iter().enumerate().take_while(|(i, x)| **x == list[k].wrapping_add(*i as i64)).count();
+        if same >= 4 {
+            parts.push(format!("{}*{same}", list[k]));
+            k += same;
+        } else if up >= 4 {
+            parts.push(format!("{}..{}", list[k], list[k] + up as i64));
+            k += up;
+        } else {
+            parts.push(list[k].to_string());
+            k += 1;
+        }
+    }
+    parts.join(",")
+}
+
+/// Rust type of an attribute and its conversions.
+pub trait AttributeValue: Sized {
+    /// To text form.
+    fn to_attribute(&self) -> Attribute;
+    /// From text form; the error says what was expected.
+    fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str>;
+}
+
+/// Largest whole number an attribute may hold, so that no product of two sizes overflows.
+pub const LARGEST_ATTRIBUTE: i64 = 1 << 31;
+
+impl AttributeValue for usize {
+    fn to_attribute(&self) -> Attribute {
+        Attribute::Integer(*self as i64)
+    }
+    fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str> {
+        match attribute {
+            Attribute::Integer(k) if (0..LARGEST_ATTRIBUTE).contains(k) => Ok(*k as usize),
+            _ => Err("a whole number from 0 to 2^31 - 1"),
+        }
+    }
+}
+
+impl AttributeValue for f64 {
+    fn to_attribute(&self) -> Attribute {
+        Attribute::Number(*self)
+    }
+    fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str> {
+        match attribute {
+            Attribute::Number(x) => Ok(*x),
+            Attribute::Integer(k) => Ok(*k as f64),
+            _ => Err("a number"),
+        }
+    }
+}
+
+impl AttributeValue for Vec<usize> {
+    fn to_attribute(&self) -> Attribute {
+        Attribute::List(self.iter().map(|k| *k as i64).collect())
+    }
+    fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str> {
+        match attribute {
+            Attribute::List(list) if list.iter().all(|k| (0..LARGEST_ATTRIBUTE).contains(k)) => Ok(list.iter().map(|k| *k as usize).collect()),
+            _ => Err("a list of whole numbers"),
+        }
+    }
+}
+
+impl AttributeValue for Vec<Vec<i64>> {
+    fn to_attribute(&self) -> Attribute {
+        Attribute::Lists(self.clone())
+    }
+    fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str> {
+        match attribute {
+            Attribute::Lists(lists) if lists.iter().flatten().all(|k| k.abs() < LARGEST_ATTRIBUTE) => Ok(lists.clone()),
+            Attribute::List(list) if list.is_empty() => Ok(vec![]),
+            _ => Err("a list of lists of whole numbers"),
+        }
+    }
+}
+
+/// Domain and range of a linear map: trailing axes and space; leading axes of the operand are carried along.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signature {
+    /// Trailing axes and space of the operand.
+    pub domain: (Vec<usize>, Space),
+    /// Trailing axes and space of the result.
+    pub range: (Vec<usize>, Space),
+}
+
+macro_rules! linear_ops {
+    ($($(#[doc = $doc:literal])+ $spelling:literal => $variant:ident { $($attribute:ident : $type:ty = $sample:expr),* };)+) => {
+        /// A linear map; its adjoint is the same row with the flag set.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Linear { $($(#[doc = $doc])+ $variant { $(#[doc = "See the row."] $attribute: $type),* }),+ }
+
+        impl Linear {
+            /// Spelling of every row.
+            pub const SPELLINGS: &'static [&'static str] = &[$($spelling),+];
+
+            /// Spelling of this row.
+            pub fn spelling(&self) -> &'static str {
+                match self { $(Linear::$variant { .. } => $spelling),+ }
+            }
+
+            /// Names and values of the attributes, in the order of the row.
+            pub fn attributes(&self) -> Vec<(&'static str, Attribute)> {
+                match self { $(Linear::$variant { $($attribute),* } => vec![$((stringify!($attribute), $attribute.to_attribute())),*]),+ }
+            }
+
+            /// Builds a row from its spelling and attributes; the error names the attribute, what was expected and what was found.
+            pub fn from_attributes(spelling: &str, given: &[(String, Attribute)]) -> Option<Result<Linear, String>> {
+                match spelling {
+                    $($spelling => {
+                        let known: &[&str] = &[$(stringify!($attribute)),*];
+                        if let Some((name, _)) = given.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+                            return Some(Err(format!("`{}` has no attribute `{}`; it has {}", $spelling, name, known.join(", "))));
+                        }
+                        Some((|| Ok(Linear::$variant { $($attribute: {
+                            let name = stringify!($attribute);
+                            let found = given.iter().find(|(n, _)| n == name).map(|(_, a)| a)
+                                .ok_or_else(|| format!("`{}` needs the attribute `{}`", $spelling, name))?;
+                            <$type as AttributeValue>::from_attribute(found)
+                                .map_err(|expected| format!("attribute `{}` of `{}`: expected {}, found {}", name, $spelling, expected, found))?
+                        }),* }))())
+                    })+
+                    _ => None,
+                }
+            }
+
+            /// One small instance of every row, for the law tests.
+            pub fn samples() -> Vec<Linear> {
+                vec![$(Linear::$variant { $($attribute: $sample),* }),+]
+            }
+
+            /// Documentation of every row: spelling and text.
+            pub fn documentation() -> Vec<(&'static str, String)> {
+                vec![$(($spelling, [$($doc),+].iter().map(|line| line.trim()).collect::<Vec<_>>().join(" "))),+]
+            }
+        }
+    };
+}
+
+linear_ops! {
+    /// half(L) -> coefficients(L): keeps l >= m of the half plane of a real field. C1: entries m > l are dropped.
+    "hermitian_pack" => HermitianPack { L: usize = 5 };
+    /// full(L) -> coefficients(L): coefficients of Re f, (f_lm + (-1)^m conj f_{l,-m}) / 2.
+    "full_real" => FullReal { L: usize = 5 };
+    /// full(L) -> coefficients(L): coefficients of Im f, (f_lm - (-1)^m conj f_{l,-m}) / 2i.
+    "full_imaginary" => FullImaginary { L: usize = 5 };
+    /// grid(L) -> map(L): samples as a user stores them, in the device's order.
+    "grid_to_map" => GridToMap { L: usize = 5 };
+    /// coefficients(L) -> [2] point: (Re, Im) of the sphere average f_00 / (2 sqrt pi).
+    "coefficient_mean" => CoefficientMean { L: usize = 4 };
+    /// half(L) -> point: sum over the *expanded* plane of the entries, (1/4pi) sum_{l, m>=0} (1 or 2 for m > 0) y_lm, both parts of each entry; (0,0) is left out when `skip_mean` is 1.
+    "half_power" => HalfPower { L: usize = 4, skip_mean: usize = 1 };
+    /// full(L) -> point: (1/4pi) sum of all entries, both parts; (0,0) is left out when `skip_mean` is 1.
+    "full_power" => FullPower { L: usize = 4, skip_mean: usize = 1 };
+    /// coefficients(L) -> point: (1/4pi) sum_{l, m>=0} (1 or 2 for m > 0) y_lm, both parts; (0,0) is left out when `skip_mean` is 1. With y = the squares of f_lm this is Parseval's sphere average of f^2.
+    "coefficient_power" => CoefficientPower { L: usize = 4, skip_mean: usize = 0 };
+    /// coefficients(L_in) -> [N] rings(L_j,L_j): directional wavelet psi^j of bandlimit L, the N real channels Re H_0 | Re H_n, Im H_n (n > 0 of the parity of N-1), H_n = sum_lm d^l_{mn} f_lm conj(psi_ln) e^{i m phi}.
+    /// C1: only max(l0_j, |m|, |n|) <= l < min(L_j, L_in) is read. Source: S2SCAT specification, section 5.
+    "wigner_inverse" => WignerInverse { L_in: usize = 8, L: usize = 8, N: usize = 3, j: usize = 2 };
+    /// coefficients(L_in) -> rings(L,L): scalar synthesis f = sum_lm f_lm Y_lm on the Gauss-Legendre grid of bandlimit L.
+    "harmonic_inverse" => HarmonicInverse { L_in: usize = 6, L: usize = 6 };
+    /// coefficients(L_in) -> rings(L_j,L_j): low-pass by the scaling function phi_l of scale j (bandlimit L), sqrt(k_j(l)).
+    "scaling_inverse" => ScalingInverse { L_in: usize = 8, L: usize = 8, j: usize = 1 };
+    /// rings(L,M) -> coefficients(L_out): analysis a_lm = sqrt((2l+1)/4pi) sum_t q_t d^l_{m0}(theta_t) F_m(theta_t) with the quadrature q_t = 2pi w_t / (2L-1). C1: L_out <= L, M >= 1; orders m >= M count as zero.
+    "harmonic_forward" => HarmonicForward { L: usize = 6, M: usize = 6, L_out: usize = 5 };
+    /// rings(L,M) -> map(L): f(phi_p) = Re F_0 + 2 Re sum_{0<m<M} F_m e^{i m phi_p}, phi_p = 2 pi p / (2L-1).
+    "ring_inverse" => RingInverse { L: usize = 6, M: usize = 6 };
+    /// map(L) -> rings(L,M): F_m = sum_p f_p e^{-i m phi_p}, m < M; the imaginary part at m = 0 is zero.
+    "ring_forward" => RingForward { L: usize = 6, M: usize = 4 };
+    /// [N] -> [2N-1], any space: directions from channels, W_g = A | + 2 cos(n gamma_g) B_n - 2 sin(n gamma_g) C_n, gamma_g = 2 pi g / (2N-1).
+    "steer" => Steer { N: usize = 3 };
+    /// map(L) -> point: average over the sphere with quadrature weights w_t / (2 (2L-1)), which sum to 1.
+    "mean" => Mean { L: usize = 5 };
+    /// rings(L,M) -> point: average over the sphere of a product given as the product of half spectra (Parseval in phi), weights (w_t / 2) (2 - delta_m0); the imaginary part at m = 0 has weight 0.
+    /// The reader must not add or average half spectra of one field with it: it is meant for products of two.
+    "ring_mean" => RingMean { L: usize = 5, M: usize = 5 };
+    /// [from] -> [to], any space: y[o] = x[i(o)], where input index k is (sum_t map[k][t] o_t + map[k][last]) mod from[k]. Broadcast, permutation, diagonal, cyclic shift and selection in one; its adjoint sums.
+    "reindex" => Reindex { from: Vec<usize> = vec![3, 4], to: Vec<usize> = vec![4, 2, 3], map: Vec<Vec<i64>> = vec![vec![1, 0, 1, 0], vec![1, 0, 0, 2]] };
+    /// [from] -> [to], any space: the same numbers under other axes. C1: equal products.
+    "reshape" => Reshape { from: Vec<usize> = vec![2, 6], to: Vec<usize> = vec![3, 4] };
+    /// [n] -> [len(table)], point: y[k] = x[table[k]]. C1: every entry is below n.
+    "gather" => Gather { n: usize = 5, table: Vec<usize> = vec![4, 0, 0, 2] };
+    /// [n] -> [length], point: entries start .. start + length. C1: start + length <= n.
+    "slice" => Slice { n: usize = 7, start: usize = 2, length: usize = 3 };
+    /// point -> map(L): the same number at every sample.
+    "spread" => Spread { L: usize = 4 };
+    /// any -> the same: multiplication by the number `by`.
+    "scale" => Scale { by: f64 = -2.5 };
+}
+
+impl Linear {
+    /// Domain and range; the error names the violated constraint.
+    pub fn signature(&self) -> Result<Signature, String> {
+        use Space::*;
+        let simple = |domain: Space, range: Space| Ok(Signature { domain: (vec![], domain), range: (vec![], range) });
+        let positive = |L: usize| if L == 0 { Err("the bandlimit must be at least 1".to_string()) } else { Ok(L) };
+        match self {
+            Linear::HermitianPack { L } => simple(Half { L: positive(*L)? }, Coefficients { L: *L }),
+            Linear::FullReal { L } | Linear::FullImaginary { L } => simple(Full { L: positive(*L)? }, Coefficients { L: *L }),
+            Linear::GridToMap { L } => simple(Grid { L: positive(*L)? }, Map { L: *L }),
+            Linear::CoefficientMean { L } => Ok(Signature { domain: (vec![], Coefficients { L: positive(*L)? }), range: (vec![2], Point) }),
+            Linear::HalfPower { L, .. } => simple(Half { L: positive(*L)? }, Point),
+            Linear::FullPower { L, .. } => simple(Full { L: positive(*L)? }, Point),
+            Linear::CoefficientPower { L, .. } => simple(Coefficients { L: positive(*L)? }, Point),
+            Linear::WignerInverse { L_in, L, N, j } => {
+                positive(*L_in)?;
+                if *N == 0 || *N > 64 {
+                    return Err(format!("wigner_inverse: N must be from 1 to 64, found {N}"));
+                }
+                let L_j = scale_bandlimit(positive(*L)?, *j);
+                Ok(Signature { domain: (vec![], Coefficients { L: *L_in }), range: (vec![*N], Rings { L: L_j, M: L_j }) })
+            }
+            Linear::HarmonicInverse { L_in, L } => simple(Coefficients { L: positive(*L_in)? }, Rings { L: positive(*L)?, M: *L }),
+            Linear::ScalingInverse { L_in, L, j } => {
+                let L_j = scale_bandlimit(positive(*L)?, *j);
+                simple(Coefficients { L: positive(*L_in)? }, Rings { L: L_j, M: L_j })
+            }
+            Linear::HarmonicForward { L, M, L_out } => {
+                if *L_out == 0 || L_out > L || *M == 0 || M > L {
+                    // harmonic_forward C1
+                    return Err(format!("harmonic_forward C1: needs 1 <= L_out <= L and 1 <= M <= L, found L_out={L_out}, M={M}, L={L}"));
+                }
+                simple(Rings { L: *L, M: *M }, Coefficients { L: *L_out })
+            }
+            Linear::RingInverse { L, M } | Linear::RingForward { L, M } | Linear::RingMean { L, M } if *M == 0 || M > L => {
+                Err(format!("{}: needs 1 <= M <= L, found M={M}, L={L}", self.spelling()))
+            }
+            Linear::RingInverse { L, M } => simple(Rings { L: *L, M: *M }, Map { L: *L }),
+            Linear::RingForward { L, M } => simple(Map { L: *L }, Rings { L: *L, M: *M }),
+            Linear::RingMean { L, M } => simple(Rings { L: *L, M: *M }, Point),
+            Linear::Steer { N } => {
+                if *N == 0 || *N > 64 {
+                    return Err(format!("steer: N must be from 1 to 64, found {N}"));
+                }
+                Ok(Signature { domain: (vec![*N], Any), range: (vec![2 * N - 1], Any) })
+            }
+            Linear::Mean { L } => simple(Map { L: positive(*L)? }, Point),
+            Linear::Reindex { from, to, map } => {
+                if map.len() != from.len() || map.iter().any(|row| row.len() != to.len() + 1) || from.contains(&0) || to.contains(&0) {
+                    return Err(format!("reindex: map must have {} rows of {} numbers and no axis may be empty", from.len(), to.len() + 1));
+                }
+                Ok(Signature { domain: (from.clone(), Any), range: (to.clone(), Any) })
+            }
+            Linear::Reshape { from, to } => {
+                if from.iter().product::<usize>() != to.iter().product::<usize>() {
+                    return Err(format!("reshape C1: {from:?} and {to:?} have different products"));
+                }
+                Ok(Signature { domain: (from.clone(), Any), range: (to.clone(), Any) })
+            }
+            Linear::Gather { n, table } => match table.iter().find(|k| *k >= n) {
+                Some(k) => Err(format!("gather C1: entry {k} is not below n={n}")),
+                None => Ok(Signature { domain: (vec![*n], Point), range: (vec![table.len()], Point) }),
+            },
+            Linear::Slice { n, start, length } => {
+                if start + length > *n {
+                    return Err(format!("slice C1: start {start} + length {length} exceeds n={n}"));
+                }
+                Ok(Signature { domain: (vec![*n], Point), range: (vec![*length], Point) })
+            }
+            Linear::Spread { L } => simple(Point, Map { L: positive(*L)? }),
+            Linear::Scale { .. } => simple(Any, Any),
+        }
+    }
+
+    /// True for maps that act on axes alone, sample by sample, whatever the space.
+    pub fn acts_on_axes(&self) -> bool {
+        matches!(self, Linear::Steer { .. } | Linear::Reindex { .. } | Linear::Reshape { .. } | Linear::Scale { .. })
+    }
+}
+
+/// Steering matrix `[2N-1][N]`: row g holds 1 (n = 0) | 2 cos(n gamma_g), -2 sin(n gamma_g) for n > 0 of the parity of N-1, gamma_g = 2 pi g / (2N-1).
+pub fn steering_matrix(N: usize) -> Vec<f64> {
+    let G = 2 * N - 1;
+    let mut out = Vec::with_capacity(G * N);
+    for g in 0..G {
+        if N % 2 == 1 {
+            out.push(1.0);
+        }
+        let mut n = if N % 2 == 1 { 2 } else { 1 };
+        while n < N {
+            let angle = 2.0 * std::f64::consts::PI * ((n * g) % G) as f64 / G as f64;
+            out.push(2.0 * angle.cos());
+            out.push(-2.0 * angle.sin());
+            n += 2;
+        }
+    }
+    out
+}
+
+/// A row of the pointwise table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PointwiseRow {
+    /// Spelling in graphs and in the notation.
+    pub name: &'static str,
+    /// Number of operands.
+    pub arity: usize,
+    /// What it computes.
+    pub doc: &'static str,
+    /// The scalar expression.
+    pub expression: Scalar,
+}
+
+macro_rules! pointwise_ops {
+    ($($(#[doc = $doc:literal])+ $name:literal ($arity:literal) = $expression:literal;)+) => {
+        const POINTWISE_ROWS: &[(&str, usize, &str, &str)] = &[$(($name, $arity, concat!($($doc),+), $expression)),+];
+    };
+}
+
+pointwise_ops! {
+    /// a + b
+    "add"(2) = "add(a, b)";
+    /// a - b
+    "sub"(2) = "sub(a, b)";
+    /// a b
+    "mul"(2) = "mul(a, b)";
+    /// a / b
+    "div"(2) = "div(a, b)";
+    /// -a
+    "neg"(1) = "neg(a)";
+    /// modulus of a real number
+    "abs"(1) = "abs(a)";
+    /// modulus of the complex number a + i b; derivative 0 at 0
+    "modulus"(2) = "sqrt(add(mul(a, a), mul(b, b)))";
+    /// a^2
+    "square"(1) = "mul(a, a)";
+    /// square root; derivative 0 at 0
+    "sqrt"(1) = "sqrt(a)";
+    /// e^a
+    "exp"(1) = "exp(a)";
+    /// natural logarithm
+    "log"(1) = "log(a)";
+    /// -1, 0 or 1; derivative 0
+    "sign"(1) = "sign(a)";
+    /// sine of an angle in radians
+    "sin"(1) = "sin(a)";
+    /// cosine of an angle in radians
+    "cos"(1) = "cos(a)";
+    /// smaller of both
+    "min"(2) = "min(a, b)";
+    /// larger of both
+    "max"(2) = "max(a, b)";
+    /// a^b
+    "pow"(2) = "pow(a, b)";
+    /// a where a > 0, else 0
+    "relu"(1) = "max(a, 0.0)";
+    /// angle of the complex number b + i a, in radians
+    "angle"(2) = "atan2(a, b)";
+    /// ln(1 + e^a), computed without overflow
+    "softplus"(1) = "add(max(a, 0.0), log(add(1.0, exp(neg(abs(a))))))";
+    /// hyperbolic tangent
+    "tanh"(1) = "mul(sign(a), sub(1.0, div(2.0, add(1.0, exp(mul(2.0, abs(a)))))))";
+}
+
+/// The pointwise table; parsed once.
+pub fn pointwise_table() -> &'static [PointwiseRow] {
+    static TABLE: OnceLock<Vec<PointwiseRow>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        POINTWISE_ROWS
+            .iter()
+            .map(|(name, arity, doc, text)| {
+                let expression = scalar::parse(text).expect("a row's expression is valid");
+                PointwiseRow { name, arity: *arity, doc: doc.trim(), expression }
+            })
+            .collect()
+    })
+}
+
+/// Row of that name.
+pub fn pointwise(name: &str) -> Option<&'static PointwiseRow> {
+    pointwise_table().iter().find(|row| row.name == name)
+}

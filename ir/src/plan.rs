@@ -1,0 +1,563 @@
+//! The plan: buffers, tables, kernels as text and steps in order. Compiler and runtime meet only here; a plan is a text file that can be saved, read, edited and run.
+//!
+//! All buffers are ranges of one arena of f64. Buffers of `rings` and `map` values are in the device's lane-blocked layout, all others in the logical one. A value of type
+//! `[a,b] space` is `a * b` consecutive blocks of the space's device length.
+//!
+//! ```text
+//! plan covariance {
+//!   note domain = "sphere L=8 N=3 J_min=0"
+//!   arena 4096
+//!   input x = 0+128 : [] half(8)
+//!   output S1 = 128+20 : [20] point
+//!   table t0 = quadrature_map {L=8}
+//!   kernel k0 { .. CLIF .. }
+//!   step linear wigner_inverse {L_in=8, L=8, N=3, j=2} (0+72 -> 256+384)
+//!   step loop k0 trip=1024 outer=1 grain=256 streams=(0+1024/0, 1024+2048/0) tables=(t0) sums=4096+10
+//! }
+//! ```
+
+use crate::ops::{Attribute, Linear};
+use crate::text::{Cursor, TextError};
+use crate::types::Type;
+use std::fmt;
+
+/// A range of the arena, in f64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot {
+    /// First f64.
+    pub offset: usize,
+    /// Number of f64.
+    pub len: usize,
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{}", self.offset, self.len)
+    }
+}
+
+/// An array the caller fills or reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Where it lives.
+    pub slot: Slot,
+    /// Its type.
+    pub ty: Type,
+}
+
+/// A constant array of the device length of some space, made when the plan is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Table {
+    /// Weights of a linear reduction to a point (`mean`, `ring_mean`, `half_power`, ..), one per stored f64.
+    Weights(Linear),
+}
+
+/// A fused loop as kernel text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    /// Its name, `k0` ..
+    pub name: String,
+    /// One comment line: what it computes.
+    pub summary: String,
+    /// CLIF of one function `(streams: i64, tables: i64, sums: i64, begin: i64, end: i64)`; streams, tables: arrays of pointers; elements begin..end of the trip; sums: overwritten with the partial sums.
+    pub clif: String,
+}
+
+/// A stream of a loop: a buffer read or written at the trip index plus fixed channel offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// The part of the buffer one outer iteration may touch starts at `slot.offset + outer * stride`; `slot` is the whole buffer.
+    pub slot: Slot,
+    /// f64 between outer iterations.
+    pub stride: usize,
+    /// f64 one outer iteration may touch, for bounds checks.
+    pub extent: usize,
+    /// True when the loop writes it.
+    pub written: bool,
+}
+
+/// One launch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// A library map applied to several operands of equal type; all share one recursion where the kernel can.
+    Linear {
+        /// The row.
+        map: Linear,
+        /// Its adjoint.
+        adjoint: bool,
+        /// (input, output) pairs; each slot holds a whole number of fields, one after another. Attribute values that differ between pairs are allowed for `L_in` only.
+        pairs: Vec<(Slot, Slot)>,
+        /// Rows of the pairs that differ in `L_in` (empty: all equal to the one in `map`).
+        bandlimits: Vec<usize>,
+    },
+    /// A fused loop.
+    Loop {
+        /// Index into `Plan::kernels`.
+        kernel: usize,
+        /// Elements of one outer iteration.
+        trip: usize,
+        /// Outer iterations.
+        outer: usize,
+        /// Elements per task; partial sums are added in task order.
+        grain: usize,
+        /// Buffers.
+        streams: Vec<Stream>,
+        /// Indices into `Plan::tables`, each of `trip` f64.
+        tables: Vec<usize>,
+        /// Results of the reductions: `sums_per_outer` f64 per outer iteration.
+        sums: Slot,
+    },
+    /// Weighted contractions: `out[k] = sum_e w[e] rows[a_k][e] rows[b_k][e]`.
+    Gram {
+        /// Weights, index into `Plan::tables`.
+        table: usize,
+        /// f64 per row.
+        row_len: usize,
+        /// Buffers whose consecutive rows are numbered one after another.
+        rows: Vec<Slot>,
+        /// Distinct pairs of rows, flattened a, b.
+        pairs: Vec<usize>,
+        /// For every output element, which pair it is.
+        places: Vec<usize>,
+        /// Output buffers, filled one after another from `places`.
+        outputs: Vec<Slot>,
+    },
+    /// Weighted mixtures: `out_r[e] = w[e] sum_t c[coefficient_t] rows[row_t][e]`, the adjoint of `Gram`.
+    Mix {
+        /// Weights, index into `Plan::tables`.
+        table: usize,
+        /// f64 per row.
+        row_len: usize,
+        /// Buffers whose consecutive rows are numbered one after another.
+        rows: Vec<Slot>,
+        /// Buffers whose f64 are the coefficients, numbered one after another.
+        coefficients: Vec<Slot>,
+        /// Number of terms of every output row.
+        counts: Vec<usize>,
+        /// Terms, flattened row, coefficient.
+        terms: Vec<usize>,
+        /// Output buffers, whose consecutive rows are numbered one after another.
+        outputs: Vec<Slot>,
+    },
+    /// Joins: output row o is the o-th row of every input, one after another.
+    Concat {
+        /// Rows.
+        rows: usize,
+        /// Inputs.
+        inputs: Vec<Slot>,
+        /// The joined buffer.
+        output: Slot,
+    },
+    /// Fills a buffer with one number.
+    Fill {
+        /// The number.
+        value: f64,
+        /// The buffer.
+        output: Slot,
+    },
+}
+
+/// A compiled program as data.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Plan {
+    /// Name of the statistic.
+    pub name: String,
+    /// Where it came from: domain, source, passes; keys are unique.
+    pub notes: Vec<(String, String)>,
+    /// Length of the arena in f64.
+    pub arena: usize,
+    /// Fields and parameters to be given, in order.
+    pub inputs: Vec<Port>,
+    /// Results, in order.
+    pub outputs: Vec<Port>,
+    /// Constants.
+    pub tables: Vec<Table>,
+    /// Fused loops.
+    pub kernels: Vec<Kernel>,
+    /// Launches in order.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Note of that key.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.notes.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// Slots a step reads and writes.
+    pub fn traffic(step: &Step) -> (Vec<Slot>, Vec<Slot>) {
+        match step {
+            Step::Linear { pairs, .. } => (pairs.iter().map(|p| p.0).collect(), pairs.iter().map(|p| p.1).collect()),
+            Step::Loop { streams, sums, .. } => {
+                let reads = streams.iter().filter(|s| !s.written).map(|s| s.slot).collect();
+                let mut writes: Vec<Slot> = streams.iter().filter(|s| s.written).map(|s| s.slot).collect();
+                if sums.len > 0 {
+                    writes.push(*sums);
+                }
+                (reads, writes)
+            }
+            Step::Gram { rows, outputs, .. } => (rows.clone(), outputs.clone()),
+            Step::Mix { rows, coefficients, outputs, .. } => ([rows.clone(), coefficients.clone()].concat(), outputs.clone()),
+            Step::Concat { inputs, output, .. } => (inputs.clone(), vec![*output]),
+            Step::Fill { output, .. } => (vec![], vec![*output]),
+        }
+    }
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn whole(items: &[usize]) -> Attribute {
+    Attribute::List(items.iter().map(|k| *k as i64).collect())
+}
+
+fn braces(map: &Linear) -> String {
+    let inner: Vec<String> = map.attributes().iter().map(|(name, a)| format!("{name}={a}")).collect();
+    format!("{{{}}}", inner.join(", "))
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Linear { map, adjoint, pairs, bandlimits } => {
+                let arrows: Vec<String> = pairs.iter().map(|(a, b)| format!("{a} -> {b}")).collect();
+                write!(f, "linear {}{} {} bandlimits={} ({})", map.spelling(), if *adjoint { "^H" } else { "" }, braces(map), whole(bandlimits), arrows.join(", "))
+            }
+            Step::Loop { kernel, trip, outer, grain, streams, tables, sums } => {
+                let streams: Vec<String> =
+                    streams.iter().map(|s| format!("{} {}/{}/{}", if s.written { "write" } else { "read" }, s.slot, s.stride, s.extent)).collect();
+                write!(f, "loop {kernel} trip={trip} outer={outer} grain={grain} sums={sums} tables={} ({})", whole(tables), streams.join(", "))
+            }
+            Step::Gram { table, row_len, rows, pairs, places, outputs } => {
+                write!(f, "gram table={table} row_len={row_len} pairs={} places={} ({} -> {})", whole(pairs), whole(places), list(rows), list(outputs))
+            }
+            Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs } => write!(
+                f,
+                "mix table={table} row_len={row_len} counts={} terms={} coefficients=({}) ({} -> {})",
+                whole(counts),
+                whole(terms),
+                list(coefficients),
+                list(rows),
+                list(outputs)
+            ),
+            Step::Concat { rows, inputs, output } => write!(f, "concat rows={rows} ({} -> {output})", list(inputs)),
+            Step::Fill { value, output } => write!(f, "fill value={value:?} -> {output}"),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "plan {} {{", self.name)?;
+        for (key, value) in &self.notes {
+            writeln!(f, "  note {key} = {value:?}")?;
+        }
+        writeln!(f, "  arena {}", self.arena)?;
+        for port in &self.inputs {
+            writeln!(f, "  input {} = {} : {}", port.name, port.slot, port.ty)?;
+        }
+        for port in &self.outputs {
+            writeln!(f, "  output {} = {} : {}", port.name, port.slot, port.ty)?;
+        }
+        for table in &self.tables {
+            let Table::Weights(map) = table;
+            writeln!(f, "  table weights {} {}", map.spelling(), braces(map))?;
+        }
+        for kernel in &self.kernels {
+            writeln!(f, "  kernel {} {:?}", kernel.name, kernel.summary)?;
+            for line in kernel.clif.lines() {
+                writeln!(f, "    | {line}")?;
+            }
+        }
+        for step in &self.steps {
+            writeln!(f, "  step {step}")?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+fn slot(c: &mut Cursor) -> Result<Slot, TextError> {
+    let offset = c.number()?;
+    c.expect("+")?;
+    Ok(Slot { offset, len: c.number()? })
+}
+
+/// Slots separated by commas up to `close`.
+fn slots(c: &mut Cursor, close: &str) -> Result<Vec<Slot>, TextError> {
+    let mut out = Vec::new();
+    while !c.accept(close) {
+        out.push(slot(c)?);
+        if !c.accept(",") {
+            c.expect(close)?;
+            break;
+        }
+    }
+    Ok(out)
+}
+
+/// `rows -> outputs )`.
+fn flow(c: &mut Cursor) -> Result<(Vec<Slot>, Vec<Slot>), TextError> {
+    c.expect("(")?;
+    let from = slots(c, "->")?;
+    Ok((from, slots(c, ")")?))
+}
+
+fn field<T: std::str::FromStr>(c: &mut Cursor, name: &str) -> Result<T, TextError> {
+    c.expect(name)?;
+    c.expect("=")?;
+    c.number()
+}
+
+fn whole_list(c: &mut Cursor, name: &str) -> Result<Vec<usize>, TextError> {
+    c.expect(name)?;
+    c.expect("=")?;
+    let given = c.bare_attribute()?;
+    match crate::ops::AttributeValue::from_attribute(&given) {
+        Ok(list) => Ok(list),
+        Err(expected) => c.error(format!("`{name}`: expected {expected}, found {given}")),
+    }
+}
+
+fn linear(c: &mut Cursor) -> Result<(Linear, bool), TextError> {
+    let name = c.word()?;
+    let adjoint = c.accept("^H");
+    let given = c.attributes()?;
+    match Linear::from_attributes(name, &given) {
+        Some(Ok(map)) => match map.signature() {
+            Ok(_) => Ok((map, adjoint)),
+            Err(message) => c.error(message),
+        },
+        Some(Err(message)) => c.error(message),
+        None => c.error(format!("`{name}` is no linear op")),
+    }
+}
+
+fn step(c: &mut Cursor) -> Result<Step, TextError> {
+    let kind = c.word()?;
+    match kind {
+        "linear" => {
+            let (map, adjoint) = linear(c)?;
+            let bandlimits = whole_list(c, "bandlimits")?;
+            c.expect("(")?;
+            let mut pairs = Vec::new();
+            while !c.accept(")") {
+                let from = slot(c)?;
+                c.expect("->")?;
+                pairs.push((from, slot(c)?));
+                if !c.accept(",") {
+                    c.expect(")")?;
+                    break;
+                }
+            }
+            Ok(Step::Linear { map, adjoint, pairs, bandlimits })
+        }
+        "loop" => {
+            let kernel = c.number()?;
+            let (trip, outer, grain) = (field(c, "trip")?, field(c, "outer")?, field(c, "grain")?);
+            c.expect("sums=")?;
+            let sums = slot(c)?;
+            let tables = whole_list(c, "tables")?;
+            c.expect("(")?;
+            let mut streams = Vec::new();
+            while !c.accept(")") {
+                let written = match c.word()? {
+                    "read" => false,
+                    "write" => true,
+                    other => return c.error(format!("expected `read` or `write`, found `{other}`")),
+                };
+                let slot = slot(c)?;
+                c.expect("/")?;
+                let stride = c.number()?;
+                c.expect("/")?;
+                streams.push(Stream { slot, stride, extent: c.number()?, written });
+                if !c.accept(",") {
+                    c.expect(")")?;
+                    break;
+                }
+            }
+            Ok(Step::Loop { kernel, trip, outer, grain, streams, tables, sums })
+        }
+        "gram" => {
+            let (table, row_len) = (field(c, "table")?, field(c, "row_len")?);
+            let (pairs, places) = (whole_list(c, "pairs")?, whole_list(c, "places")?);
+            let (rows, outputs) = flow(c)?;
+            Ok(Step::Gram { table, row_len, rows, pairs, places, outputs })
+        }
+        "mix" => {
+            let (table, row_len) = (field(c, "table")?, field(c, "row_len")?);
+            let (counts, terms) = (whole_list(c, "counts")?, whole_list(c, "terms")?);
+            c.expect("coefficients=")?;
+            c.expect("(")?;
+            let coefficients = slots(c, ")")?;
+            let (rows, outputs) = flow(c)?;
+            Ok(Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs })
+        }
+        "concat" => {
+            let rows = field(c, "rows")?;
+            let (inputs, outputs) = flow(c)?;
+            match outputs.as_slice() {
+                [output] => Ok(Step::Concat { rows, inputs, output: *output }),
+                _ => c.error("`concat` has one output"),
+            }
+        }
+        "fill" => {
+            let value = field(c, "value")?;
+            c.expect("->")?;
+            Ok(Step::Fill { value, output: slot(c)? })
+        }
+        other => c.error(format!("`{other}` is no step")),
+    }
+}
+
+/// Reads a plan. The text is data: run [`verify`] before loading a plan from elsewhere.
+pub fn parse(text: &str) -> Result<Plan, TextError> {
+    let mut plan = Plan::default();
+    let mut state = 0;
+    for (k, line) in text.lines().enumerate() {
+        let mut c = Cursor { rest: line, line: k + 1 };
+        c.skip();
+        if c.rest.is_empty() || c.rest.starts_with(';') {
+            continue;
+        }
+        match state {
+            0 => {
+                c.expect("plan")?;
+                plan.name = c.word()?.to_string();
+                c.expect("{")?;
+                state = 1;
+            }
+            1 if c.accept("}") => state = 2,
+            1 if c.accept("|") => match plan.kernels.last_mut() {
+                Some(kernel) => {
+                    kernel.clif.push_str(c.rest.strip_prefix(' ').unwrap_or(c.rest));
+                    kernel.clif.push('\n');
+                    continue;
+                }
+                None => return c.error("kernel text without a kernel"),
+            },
+            1 => match c.word()? {
+                "note" => {
+                    let key = c.word()?.to_string();
+                    c.expect("=")?;
+                    plan.notes.push((key, c.quoted()?));
+                }
+                "arena" => plan.arena = c.number()?,
+                kind @ ("input" | "output") => {
+                    let name = c.word()?.to_string();
+                    c.expect("=")?;
+                    let slot = slot(&mut c)?;
+                    c.expect(":")?;
+                    let port = Port { name, slot, ty: c.ty()? };
+                    if kind == "input" { plan.inputs.push(port) } else { plan.outputs.push(port) }
+                }
+                "table" => {
+                    c.expect("weights")?;
+                    let (map, _) = linear(&mut c)?;
+                    plan.tables.push(Table::Weights(map));
+                }
+                "kernel" => {
+                    let name = c.word()?.to_string();
+                    plan.kernels.push(Kernel { name, summary: c.quoted()?, clif: String::new() });
+                }
+                "step" => {
+                    let step = step(&mut c)?;
+                    plan.steps.push(step);
+                }
+                other => return c.error(format!("expected note, arena, input, output, table, kernel or step, found `{other}`")),
+            },
+            _ => return c.error("text after the closing brace"),
+        }
+        c.skip();
+        if !c.rest.is_empty() {
+            return c.error(format!("unexpected `{}`", c.rest));
+        }
+    }
+    if state == 2 { Ok(plan) } else { Err(TextError { line: text.lines().count(), message: "the plan does not end with `}`".into() }) }
+}
+
+/// Checks that every slot lies in the arena and every index exists; all faults are collected. Lengths against the device's layouts are checked by the runtime, which knows them.
+///
+/// - P1: slots lie in the arena, the arena is below 2^40 f64.
+/// - P2: kernels, tables, rows, pairs, coefficients and places exist.
+/// - P3: outputs of a step overlap none of its inputs and each other.
+/// - P4: loop streams stay inside their slots, grain is positive.
+pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
+    let mut faults = Vec::new();
+    if plan.arena > 1 << 40 {
+        faults.push(format!("P1: the arena has {} numbers, expected at most 2^40", plan.arena));
+    }
+    let inside = |s: &Slot| s.offset.checked_add(s.len).is_some_and(|end| end <= plan.arena);
+    for port in plan.inputs.iter().chain(&plan.outputs) {
+        if !inside(&port.slot) {
+            faults.push(format!("P1: port `{}` at {} leaves the arena of {}", port.name, port.slot, plan.arena));
+        }
+    }
+    for (k, step) in plan.steps.iter().enumerate() {
+        let (reads, writes) = Plan::traffic(step);
+        for s in reads.iter().chain(&writes) {
+            if !inside(s) {
+                faults.push(format!("P1: step {k}: slot {s} leaves the arena of {}", plan.arena));
+            }
+        }
+        let overlap = |a: &Slot, b: &Slot| a.len > 0 && b.len > 0 && a.offset < b.offset + b.len && b.offset < a.offset + a.len;
+        if reads.iter().all(inside) && writes.iter().all(inside) {
+            for (i, w) in writes.iter().enumerate() {
+                if reads.iter().chain(&writes[i + 1..]).any(|other| overlap(w, other)) {
+                    faults.push(format!("P3: step {k}: output {w} overlaps another operand"));
+                }
+            }
+        }
+        let row_count = |rows: &[Slot], row_len: usize| rows.iter().map(|s| if row_len == 0 { 0 } else { s.len / row_len }).sum::<usize>();
+        match step {
+            Step::Loop { kernel, trip, outer, grain, streams, tables, .. } => {
+                if *kernel >= plan.kernels.len() || tables.iter().any(|t| *t >= plan.tables.len()) {
+                    faults.push(format!("P2: step {k}: kernel {kernel} or one of its tables does not exist"));
+                }
+                let fits = |s: &Stream| {
+                    let last = outer.saturating_sub(1).checked_mul(s.stride).and_then(|x| x.checked_add(s.extent));
+                    last.is_some_and(|end| end <= s.slot.len)
+                };
+                if *grain == 0 || *trip == 0 || *outer == 0 || !streams.iter().all(fits) {
+                    faults.push(format!("P4: step {k}: a stream leaves its slot, or trip, outer or grain is zero"));
+                }
+            }
+            Step::Gram { table, row_len, rows, pairs, places, outputs } => {
+                let n = row_count(rows, *row_len);
+                let total: usize = outputs.iter().map(|s| s.len).sum();
+                if *table >= plan.tables.len() || pairs.iter().any(|r| *r >= n) || pairs.len() % 2 != 0 {
+                    faults.push(format!("P2: step {k}: the table or a row of a pair does not exist"));
+                }
+                if places.iter().any(|p| *p >= pairs.len() / 2) || places.len() != total {
+                    faults.push(format!("P2: step {k}: {} places for {total} outputs, or a pair that does not exist", places.len()));
+                }
+            }
+            Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs } => {
+                let (n, out) = (row_count(rows, *row_len), row_count(outputs, *row_len));
+                let m: usize = coefficients.iter().map(|s| s.len).sum();
+                let total = counts.iter().try_fold(0usize, |a, b| a.checked_add(*b));
+                if *table >= plan.tables.len() || terms.chunks(2).any(|t| t[0] >= n || t.get(1).is_none_or(|c| *c >= m)) {
+                    faults.push(format!("P2: step {k}: the table, a row or a coefficient does not exist"));
+                }
+                if counts.len() != out || total.is_none_or(|n| n.checked_mul(2) != Some(terms.len())) {
+                    faults.push(format!("P2: step {k}: {} counts for {out} output rows, {} terms", counts.len(), terms.len() / 2));
+                }
+            }
+            Step::Concat { rows, inputs, output } => {
+                let total: usize = inputs.iter().map(|s| s.len).sum();
+                if *rows == 0 || total != output.len || inputs.iter().any(|s| s.len % rows != 0) {
+                    faults.push(format!("P4: step {k}: inputs of {total} numbers in {rows} rows do not fill {output}"));
+                }
+            }
+            Step::Linear { pairs, bandlimits, .. } => {
+                if !bandlimits.is_empty() && bandlimits.len() != pairs.len() {
+                    faults.push(format!("P2: step {k}: {} bandlimits for {} operands", bandlimits.len(), pairs.len()));
+                }
+            }
+            Step::Fill { .. } => {}
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}

@@ -1,0 +1,407 @@
+//! Scalar expressions: what a pointwise node does to the numbers at one sample.
+//!
+//! About fifteen primitives; every pointwise op is an expression of them, every backend knows only them. Evaluate, differentiate, simplify, print and parse live here.
+
+use std::fmt;
+
+/// Primitive of one argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unary {
+    /// -a
+    Negate,
+    /// |a|
+    Absolute,
+    /// -1, 0 or 1
+    Sign,
+    /// square root
+    SquareRoot,
+    /// e^a
+    Exponential,
+    /// natural logarithm
+    Logarithm,
+    /// sine
+    Sine,
+    /// cosine
+    Cosine,
+}
+
+/// Primitive of two arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// a + b
+    Add,
+    /// a - b
+    Subtract,
+    /// a b
+    Multiply,
+    /// a / b
+    Divide,
+    /// a / b, and 0 where b = 0
+    SafeDivide,
+    /// a^b
+    Power,
+    /// smaller of both
+    Minimum,
+    /// larger of both
+    Maximum,
+    /// 1 where a > b, else 0
+    Greater,
+    /// angle of (b, a), in radians
+    ArcTangent,
+}
+
+/// Spelling of every primitive, used by printer and parser.
+pub const UNARY: &[(&str, Unary)] = &[
+    ("neg", Unary::Negate),
+    ("abs", Unary::Absolute),
+    ("sign", Unary::Sign),
+    ("sqrt", Unary::SquareRoot),
+    ("exp", Unary::Exponential),
+    ("log", Unary::Logarithm),
+    ("sin", Unary::Sine),
+    ("cos", Unary::Cosine),
+];
+
+/// Spelling of every primitive, used by printer and parser.
+pub const BINARY: &[(&str, Binary)] = &[
+    ("add", Binary::Add),
+    ("sub", Binary::Subtract),
+    ("mul", Binary::Multiply),
+    ("div", Binary::Divide),
+    ("safe_div", Binary::SafeDivide),
+    ("pow", Binary::Power),
+    ("min", Binary::Minimum),
+    ("max", Binary::Maximum),
+    ("greater", Binary::Greater),
+    ("atan2", Binary::ArcTangent),
+];
+
+/// A scalar expression over arguments `a`, `b`, `c`, ...
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    /// The k-th operand of the node.
+    Argument(usize),
+    /// A literal.
+    Constant(f64),
+    /// A primitive of one argument.
+    Unary(Unary, Box<Scalar>),
+    /// A primitive of two arguments.
+    Binary(Binary, Box<Scalar>, Box<Scalar>),
+}
+
+use Scalar::{Argument, Constant};
+
+impl Unary {
+    /// Value of the primitive.
+    pub fn evaluate(self, a: f64) -> f64 {
+        match self {
+            Unary::Negate => -a,
+            Unary::Absolute => a.abs(),
+            Unary::Sign => {
+                if a > 0.0 {
+                    1.0
+                } else if a < 0.0 {
+                    -1.0
+                } else {
+                    a * 0.0
+                }
+            }
+            Unary::SquareRoot => a.sqrt(),
+            Unary::Exponential => a.exp(),
+            Unary::Logarithm => a.ln(),
+            Unary::Sine => a.sin(),
+            Unary::Cosine => a.cos(),
+        }
+    }
+}
+
+impl Binary {
+    /// Value of the primitive.
+    pub fn evaluate(self, a: f64, b: f64) -> f64 {
+        match self {
+            Binary::Add => a + b,
+            Binary::Subtract => a - b,
+            Binary::Multiply => a * b,
+            Binary::Divide => a / b,
+            Binary::SafeDivide => {
+                if b == 0.0 {
+                    0.0
+                } else {
+                    a / b
+                }
+            }
+            Binary::Power => a.powf(b),
+            Binary::Minimum => {
+                if a < b {
+                    a
+                } else {
+                    b
+                }
+            }
+            Binary::Maximum => {
+                if a > b {
+                    a
+                } else {
+                    b
+                }
+            }
+            Binary::Greater => {
+                if a > b {
+                    1.0
+                } else {
+                    0.0
+                }
+            }
+            Binary::ArcTangent => a.atan2(b),
+        }
+    }
+}
+
+/// Builds a unary expression, simplified.
+pub fn unary(op: Unary, a: Scalar) -> Scalar {
+    match (op, &a) {
+        (_, Constant(x)) => Constant(op.evaluate(*x)),
+        (Unary::Negate, Scalar::Unary(Unary::Negate, inner)) => (**inner).clone(),
+        (Unary::Absolute, Scalar::Unary(Unary::Absolute, _)) => a,
+        (Unary::Absolute, Scalar::Unary(Unary::Negate, inner)) => unary(Unary::Absolute, (**inner).clone()),
+        _ => Scalar::Unary(op, Box::new(a)),
+    }
+}
+
+/// Builds a binary expression, simplified by the rules that change no finite value.
+pub fn binary(op: Binary, a: Scalar, b: Scalar) -> Scalar {
+    use Binary::*;
+    match (op, &a, &b) {
+        (_, Constant(x), Constant(y)) => Constant(op.evaluate(*x, *y)),
+        (Add, Constant(x), _) if *x == 0.0 => b,
+        (Add | Subtract, _, Constant(y)) if *y == 0.0 => a,
+        (Subtract, Constant(x), _) if *x == 0.0 => unary(Unary::Negate, b),
+        (Multiply, Constant(x), _) if *x == 1.0 => b,
+        (Multiply | Divide | Power, _, Constant(y)) if *y == 1.0 => a,
+        (Multiply, Constant(x), _) if *x == 0.0 => Constant(0.0),
+        (Multiply, _, Constant(y)) if *y == 0.0 => Constant(0.0),
+        (Multiply, _, Constant(_)) => binary(Multiply, b, a),
+        (Multiply, Constant(x), Scalar::Binary(Multiply, c, d)) if matches!(**c, Constant(_)) => {
+            let Constant(y) = **c else { return Scalar::Binary(op, Box::new(a), Box::new(b)) };
+            binary(Multiply, Constant(x * y), (**d).clone())
+        }
+        (Divide, Constant(x), _) if *x == 0.0 => Constant(0.0),
+        (Divide, _, Constant(y)) if *y != 0.0 && y.abs().log2().fract() == 0.0 => binary(Multiply, Constant(1.0 / y), a),
+        (Power, _, Constant(y)) if *y == 2.0 => match &a {
+            // |z|^2 = z^2: the modulus of a real number disappears.
+            Scalar::Unary(Unary::Absolute, z) => binary(Multiply, (**z).clone(), (**z).clone()),
+            Scalar::Unary(Unary::SquareRoot, z) => (**z).clone(),
+            _ => binary(Multiply, a.clone(), a),
+        },
+        (Multiply, Scalar::Unary(Unary::Absolute, x), Scalar::Unary(Unary::Absolute, y)) if x == y => {
+            binary(Multiply, (**x).clone(), (**y).clone())
+        }
+        (Multiply, Scalar::Unary(Unary::SquareRoot, x), Scalar::Unary(Unary::SquareRoot, y)) if x == y => (**x).clone(),
+        (Power, _, Constant(y)) if *y == 0.5 => unary(Unary::SquareRoot, a),
+        (Power, _, Constant(y)) if *y == 0.0 => Constant(1.0),
+        (Power, _, Constant(y)) if *y == -1.0 => binary(Divide, Constant(1.0), a),
+        (Power, _, Constant(y)) if y.fract() == 0.0 && *y > 2.0 && *y <= 8.0 => {
+            let rest = binary(Power, a.clone(), Constant(y - 1.0));
+            binary(Multiply, a, rest)
+        }
+        _ => Scalar::Binary(op, Box::new(a), Box::new(b)),
+    }
+}
+
+impl Scalar {
+    /// Value at the given arguments.
+    pub fn evaluate(&self, arguments: &[f64]) -> f64 {
+        match self {
+            Argument(k) => arguments[*k],
+            Constant(x) => *x,
+            Scalar::Unary(op, a) => op.evaluate(a.evaluate(arguments)),
+            Scalar::Binary(op, a, b) => op.evaluate(a.evaluate(arguments), b.evaluate(arguments)),
+        }
+    }
+
+    /// Number of arguments: one more than the largest index used.
+    pub fn arity(&self) -> usize {
+        match self {
+            Argument(k) => k + 1,
+            Constant(_) => 0,
+            Scalar::Unary(_, a) => a.arity(),
+            Scalar::Binary(_, a, b) => a.arity().max(b.arity()),
+        }
+    }
+
+    /// Number of primitives, the flop count of one sample.
+    pub fn cost(&self) -> usize {
+        match self {
+            Argument(_) | Constant(_) => 0,
+            Scalar::Unary(_, a) => 1 + a.cost(),
+            Scalar::Binary(_, a, b) => 1 + a.cost() + b.cost(),
+        }
+    }
+
+    /// True when the value depends on argument `k`.
+    pub fn uses(&self, k: usize) -> bool {
+        match self {
+            Argument(i) => *i == k,
+            Constant(_) => false,
+            Scalar::Unary(_, a) => a.uses(k),
+            Scalar::Binary(_, a, b) => a.uses(k) || b.uses(k),
+        }
+    }
+
+    /// Replaces argument `k` by `arguments[k]`, simplifying on the way.
+    pub fn substitute(&self, arguments: &[Scalar]) -> Scalar {
+        match self {
+            Argument(k) => arguments[*k].clone(),
+            Constant(x) => Constant(*x),
+            Scalar::Unary(op, a) => unary(*op, a.substitute(arguments)),
+            Scalar::Binary(op, a, b) => binary(*op, a.substitute(arguments), b.substitute(arguments)),
+        }
+    }
+
+    /// Rebuilds the expression through the simplifying constructors.
+    pub fn simplified(&self) -> Scalar {
+        let own: Vec<Scalar> = (0..self.arity()).map(Argument).collect();
+        self.substitute(&own)
+    }
+
+    /// Partial derivative with respect to argument `k`.
+    ///
+    /// Conventions: d|a| = sign(a), 0 at 0; d sqrt = 0 at 0 (so the modulus of a complex number has derivative 0 at 0); sign and greater are constants.
+    pub fn derivative(&self, k: usize) -> Scalar {
+        use Binary::*;
+        match self {
+            Argument(i) => Constant(if *i == k { 1.0 } else { 0.0 }),
+            Constant(_) => Constant(0.0),
+            _ if !self.uses(k) => Constant(0.0),
+            Scalar::Unary(op, a) => {
+                let inner = a.derivative(k);
+                let a = (**a).clone();
+                let outer = match op {
+                    Unary::Negate => Constant(-1.0),
+                    Unary::Absolute => unary(Unary::Sign, a),
+                    Unary::Sign => Constant(0.0),
+                    Unary::SquareRoot => {
+                        // inner / (2 sqrt(a)), written so that 0 / 0 counts as 0.
+                        let half = binary(Multiply, Constant(0.5), inner);
+                        return binary(SafeDivide, half, self.clone());
+                    }
+                    Unary::Exponential => self.clone(),
+                    Unary::Logarithm => binary(Divide, Constant(1.0), a),
+                    Unary::Sine => unary(Unary::Cosine, a),
+                    Unary::Cosine => unary(Unary::Negate, unary(Unary::Sine, a)),
+                };
+                binary(Multiply, outer, inner)
+            }
+            Scalar::Binary(op, a, b) => {
+                let (da, db) = (a.derivative(k), b.derivative(k));
+                let (a, b) = ((**a).clone(), (**b).clone());
+                match op {
+                    Add => binary(Add, da, db),
+                    Subtract => binary(Subtract, da, db),
+                    Multiply => binary(Add, binary(Multiply, da, b), binary(Multiply, a, db)),
+                    Divide | SafeDivide => {
+                        let first = binary(*op, da, b.clone());
+                        let second = binary(Multiply, binary(*op, self.clone(), b), db);
+                        binary(Subtract, first, second)
+                    }
+                    Power => {
+                        let lowered = binary(Power, a.clone(), binary(Subtract, b.clone(), Constant(1.0)));
+                        let first = binary(Multiply, binary(Multiply, b, lowered), da);
+                        let second = if matches!(db, Constant(x) if x == 0.0) {
+                            Constant(0.0)
+                        } else {
+                            binary(Multiply, binary(Multiply, self.clone(), unary(Unary::Logarithm, a)), db)
+                        };
+                        binary(Add, first, second)
+                    }
+                    Minimum | Maximum => {
+                        let greater = binary(Greater, a.clone(), b.clone());
+                        let smaller = binary(Subtract, Constant(1.0), greater.clone());
+                        let (wa, wb) = if *op == Maximum { (greater, smaller) } else { (smaller, greater) };
+                        binary(Add, binary(Multiply, wa, da), binary(Multiply, wb, db))
+                    }
+                    Greater => Constant(0.0),
+                    ArcTangent => {
+                        let norm = binary(Add, binary(Multiply, a.clone(), a.clone()), binary(Multiply, b.clone(), b.clone()));
+                        let top = binary(Subtract, binary(Multiply, b, da), binary(Multiply, a, db));
+                        binary(SafeDivide, top, norm)
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Argument(k) if *k < 26 => write!(f, "{}", (b'a' + *k as u8) as char),
+            Argument(k) => write!(f, "a{k}"),
+            Constant(x) => write!(f, "{x:?}"),
+            Scalar::Unary(op, a) => {
+                let name = UNARY.iter().find(|(_, o)| o == op).map_or("?", |(n, _)| n);
+                write!(f, "{name}({a})")
+            }
+            Scalar::Binary(op, a, b) => {
+                let name = BINARY.iter().find(|(_, o)| o == op).map_or("?", |(n, _)| n);
+                write!(f, "{name}({a}, {b})")
+            }
+        }
+    }
+}
+
+/// Parses the text `Display` prints, without simplifying; the error says what was expected where.
+pub fn parse(text: &str) -> Result<Scalar, String> {
+    let mut rest = text.trim();
+    let value = parse_term(&mut rest, 0)?;
+    if rest.trim().is_empty() { Ok(value) } else { Err(format!("unexpected `{}` after the scalar expression", rest.trim())) }
+}
+
+fn parse_term(rest: &mut &str, depth: usize) -> Result<Scalar, String> {
+    if depth > 200 {
+        return Err("scalar expression is nested more than 200 deep".into());
+    }
+    *rest = rest.trim_start();
+    let end = rest.find(|c: char| matches!(c, '(' | ')' | ',') || c.is_whitespace()).unwrap_or(rest.len());
+    let word = &rest[..end];
+    *rest = rest[end..].trim_start();
+    if rest.starts_with('(') {
+        *rest = &rest[1..];
+        let first = parse_term(rest, depth + 1)?;
+        if let Some((_, op)) = UNARY.iter().find(|(name, _)| *name == word) {
+            expect(rest, ')')?;
+            return Ok(Scalar::Unary(*op, Box::new(first)));
+        }
+        let Some((_, op)) = BINARY.iter().find(|(name, _)| *name == word) else {
+            return Err(format!("`{word}` is no scalar primitive"));
+        };
+        expect(rest, ',')?;
+        let second = parse_term(rest, depth + 1)?;
+        expect(rest, ')')?;
+        return Ok(Scalar::Binary(*op, Box::new(first), Box::new(second)));
+    }
+    if let Ok(x) = word.parse::<f64>()
+        && !word.starts_with(|c: char| c.is_ascii_alphabetic() && !matches!(word, "inf" | "NaN"))
+    {
+        return Ok(Constant(x));
+    }
+    let bytes = word.as_bytes();
+    match bytes {
+        [c @ b'a'..=b'z'] => Ok(Argument((c - b'a') as usize)),
+        [b'a', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+            word[1..].parse().ok().filter(|k| *k < 4096).map(Argument).ok_or_else(|| format!("`{word}` is no argument"))
+        }
+        _ => Err(format!("expected a number, an argument or a primitive, found `{word}`")),
+    }
+}
+
+fn expect(rest: &mut &str, c: char) -> Result<(), String> {
+    *rest = rest.trim_start();
+    match rest.strip_prefix(c) {
+        Some(r) => {
+            *rest = r;
+            Ok(())
+        }
+        None => Err(format!("expected `{c}` in a scalar expression, found `{}`", rest.chars().take(12).collect::<String>())),
+    }
+}

@@ -1,0 +1,128 @@
+//! Single-thread speed of the Legendre stages and of the ring FFT: milliseconds (best of several runs) and GFLOP/s.
+//!
+//! Legendre flops are those executed in the inner loops (`HarmonicTransform::flops`): per stream, degree and ring 4 for the
+//! recursion, once per chunk of five fields, and 4 per field. FFT flops are those of its butterflies (`RingFft::flops`).
+//! Arguments select bandlimits, for example `cargo bench -p scatterc-kernels --bench transforms -- 256`.
+#![allow(non_snake_case)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use scatterc_kernels::fourier::RingFft;
+use scatterc_kernels::harmonic::HarmonicTransform;
+use scatterc_kernels::layout::{RingLayout, coefficients_len};
+use scatterc_kernels::wavelets::j_max;
+use scatterc_kernels::{Serial, contract, simd};
+
+/// Processor time of this thread in seconds where the system tells it (Linux), so that other load does not count.
+fn thread_time() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds: f64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds * 1e-9)
+}
+
+/// Time of one call in milliseconds: the best of at least five batches of about 5 ms.
+fn best(mut call: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    call();
+    let batch = (0.005 / start.elapsed().as_secs_f64().max(1e-7)).ceil() as usize;
+    let begin = Instant::now();
+    let mut best = f64::INFINITY;
+    let mut batches = 0;
+    while batches < 9 || begin.elapsed().as_secs_f64() < 0.15 {
+        let (start, start_thread) = (Instant::now(), thread_time());
+        for _ in 0..batch {
+            call();
+        }
+        let seconds = match (start_thread, thread_time()) {
+            (Some(from), Some(to)) if to - from > 0.05 => to - from,
+            _ => start.elapsed().as_secs_f64(),
+        };
+        best = best.min(seconds / batch as f64);
+        batches += 1;
+    }
+    best * 1e3
+}
+
+/// Buffers that start on a cache line, as an arena would give them.
+fn rows(count: usize, len: usize) -> Vec<Vec<f64>> {
+    (0..count).map(|r| (0..len).map(|i| ((i * 7 + r) % 13) as f64 - 6.0).collect()).collect()
+}
+
+fn refs(rows: &[Vec<f64>]) -> Vec<&[f64]> {
+    rows.iter().map(|row| &row[..]).collect()
+}
+
+fn muts(rows: &mut [Vec<f64>]) -> Vec<&mut [f64]> {
+    rows.iter_mut().map(|row| &mut row[..]).collect()
+}
+
+fn line(what: &str, L: usize, n_fields: usize, ms: f64, flops: f64) {
+    println!("{what:24} L={L:4} fields={n_fields:2} {ms:9.3} ms {:7.1} GFLOP/s", flops / ms * 1e-6);
+}
+
+fn main() {
+    let chosen: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
+    let sizes = if chosen.is_empty() { vec![64, 128, 256, 512] } else { chosen };
+    println!("simd level: {}", simd::simd_level());
+    for L in sizes {
+        let start = Instant::now();
+        let forward = HarmonicTransform::for_analysis(L, L).expect("valid");
+        println!("plan analysis            L={L:4} {:9.3} ms", start.elapsed().as_secs_f64() * 1e3);
+        let start = Instant::now();
+        let scales: Vec<_> =
+            (0..=j_max(L)).map(|j| HarmonicTransform::wavelet(L, L, 3, j).expect("valid")).collect();
+        let bytes: usize = scales.iter().map(|s| s.table_bytes()).sum();
+        println!(
+            "plan all scales, N = 3   L={L:4} {:9.3} ms {:.1} MB",
+            start.elapsed().as_secs_f64() * 1e3,
+            bytes as f64 * 1e-6
+        );
+        let plain = HarmonicTransform::plain(L, L).expect("valid");
+        let wavelet = scales.last().expect("at least one scale");
+        for n_fields in [1, 5, 25] {
+            let mut fields = rows(n_fields, coefficients_len(L));
+            let mut rings = rows(n_fields, plain.rings_len(L));
+            let ms = best(|| plain.synthesis(&Serial, &refs(&fields), &mut muts(&mut rings)));
+            line("synthesis n=0", L, n_fields, ms, plain.flops(n_fields));
+            let ms = best(|| forward.analysis(&Serial, &refs(&rings), L, &mut muts(&mut fields)));
+            line("analysis n=0", L, n_fields, ms, forward.flops(n_fields));
+            if L > 256 && n_fields > 5 {
+                continue;
+            }
+            let mut rings = rows(n_fields, wavelet.rings_len(L));
+            let mut fields = rows(n_fields, coefficients_len(L));
+            let ms = best(|| wavelet.synthesis(&Serial, &refs(&fields), &mut muts(&mut rings)));
+            line("synthesis N=3, top scale", L, n_fields, ms, wavelet.flops(n_fields));
+            let ms = best(|| wavelet.synthesis_adjoint(&Serial, &refs(&rings), L, &mut muts(&mut fields)));
+            line("adjoint N=3, top scale", L, n_fields, ms, wavelet.flops(n_fields));
+        }
+        let fft = RingFft::new(L).expect("valid");
+        let layout = RingLayout::new(L).expect("valid");
+        for n_fields in [1, 5] {
+            let mut rings = rows(n_fields, fft.rings_len(L));
+            let mut maps = rows(n_fields, fft.map_len());
+            let per_ring = |ms: f64| ms * 1e3 / (L * n_fields) as f64;
+            let flops = fft.flops() * n_fields as f64;
+            let ms = best(|| fft.inverse(&Serial, &refs(&rings), L, &mut muts(&mut maps)));
+            line("FFT inverse", L, n_fields, ms, flops);
+            println!("    {fft:?} {:.3} us per ring", per_ring(ms));
+            let ms = best(|| fft.forward(&Serial, &refs(&maps), L, &mut muts(&mut rings)));
+            line("FFT forward", L, n_fields, ms, flops);
+        }
+        let maps = rows(25, layout.map_len());
+        let weights = layout.map_weights();
+        let pairs: Vec<(u32, u32)> = (0..25).flat_map(|a| (0..=a).map(move |b| (a, b))).collect();
+        let mut sums = vec![0.0; pairs.len()];
+        let ms = best(|| contract::gram(&Serial, &refs(&maps), &weights, &pairs, &mut sums));
+        line("gram 25 rows", L, 25, ms, (2 * pairs.len() * layout.map_len()) as f64);
+        let terms: Vec<Vec<(u32, u32)>> = (0..5).map(|g| (0..3).map(|c| (c, g * 3 + c)).collect()).collect();
+        let coefficients = scatterc_kernels::wavelets::steering_matrix(3);
+        let mut mixed = rows(5, layout.map_len());
+        let ms = best(|| {
+            contract::mix(&Serial, &refs(&maps)[..3], None, &terms, &coefficients, &mut muts(&mut mixed));
+        });
+        line("mix 3 to 5", L, 5, ms, (2 * 15 * layout.map_len()) as f64);
+        black_box((&sums, &mixed));
+    }
+}

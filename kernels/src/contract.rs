@@ -1,0 +1,386 @@
+//! Bilinear contractions and linear mixtures of rows: flat arrays of equal layout.
+//!
+//! A row is cut into tiles of [`TILE`] elements, so that the tiles of all rows stay in the second-level cache, and into at
+//! most [`CHUNKS`] chunks of whole tiles. A task computes one chunk; the chunks' partial sums are added in order, so that results do not
+//! depend on the number of threads.
+
+use crate::parallel::{Parallel, Shared};
+use crate::simd::{LANES, Lanes, dispatch};
+
+/// Elements per tile.
+pub const TILE: usize = 512;
+/// Partial sums per result.
+pub const CHUNKS: usize = 16;
+
+/// Pairs of rows arranged for [`gram`]: dense groups of rows are multiplied four by four in registers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GramPlan {
+    n_rows: usize,
+    blocks: Vec<Block>,
+    /// Per requested pair: its sum among the 16 per block.
+    slots: Vec<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Block {
+    a: [u32; 4],
+    b: [u32; 4],
+    /// A lone pair (a[0], b[0]) rather than all sixteen.
+    single: bool,
+}
+
+impl GramPlan {
+    /// Arranges `pairs` of row indices. Panics if an index is not below `n_rows`.
+    ///
+    /// Rows connected through pairs are kept together; a block of 4 x 4 is formed where at least five of its products are
+    /// wanted, which is where it becomes cheaper than single products.
+    pub fn new(n_rows: usize, pairs: &[(u32, u32)]) -> Self {
+        let mut parent: Vec<u32> = (0..n_rows as u32).collect();
+        fn root(parent: &mut [u32], mut row: u32) -> u32 {
+            while parent[row as usize] != row {
+                parent[row as usize] = parent[parent[row as usize] as usize];
+                row = parent[row as usize];
+            }
+            row
+        }
+        let mut used = vec![false; n_rows];
+        for (a, b) in pairs {
+            assert!((*a as usize) < n_rows && (*b as usize) < n_rows, "pair ({a}, {b}) names a row beyond {n_rows}");
+            used[*a as usize] = true;
+            used[*b as usize] = true;
+            let (ra, rb) = (root(&mut parent, *a), root(&mut parent, *b));
+            parent[ra.max(rb) as usize] = ra.min(rb);
+        }
+        let mut order: Vec<u32> = (0..n_rows as u32).filter(|row| used[*row as usize]).collect();
+        let roots: Vec<u32> = (0..n_rows as u32).map(|row| root(&mut parent, row)).collect();
+        order.sort_by_key(|row| (roots[*row as usize], *row));
+        // Quads of rows never span two components.
+        let mut quads: Vec<[u32; 4]> = Vec::new();
+        let mut place = vec![(0u32, 0u32); n_rows];
+        for component in order.chunk_by(|a, b| roots[*a as usize] == roots[*b as usize]) {
+            for four in component.chunks(4) {
+                let quad = std::array::from_fn(|i| four[i.min(four.len() - 1)]);
+                for (i, row) in four.iter().enumerate() {
+                    place[*row as usize] = (quads.len() as u32, i as u32);
+                }
+                quads.push(quad);
+            }
+        }
+        // Both orders of a pair share one product.
+        let canonical: Vec<((u32, u32), (u32, u32))> = pairs
+            .iter()
+            .map(|(a, b)| {
+                let (pa, pb) = (place[*a as usize], place[*b as usize]);
+                if pa <= pb { (pa, pb) } else { (pb, pa) }
+            })
+            .collect();
+        let mut wanted: Vec<_> = canonical.iter().map(|((qa, ia), (qb, ib))| (*qa, *qb, *ia, *ib)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut blocks = Vec::new();
+        let mut slot = std::collections::HashMap::new();
+        for group in wanted.chunk_by(|x, y| (x.0, x.1) == (y.0, y.1)) {
+            let (qa, qb) = (quads[group[0].0 as usize], quads[group[0].1 as usize]);
+            if group.len() >= 5 {
+                for key in group {
+                    slot.insert(*key, (16 * blocks.len()) as u32 + 4 * key.2 + key.3);
+                }
+                blocks.push(Block { a: qa, b: qb, single: false });
+            } else {
+                for key in group {
+                    slot.insert(*key, (16 * blocks.len()) as u32);
+                    let (a, b) = (qa[key.2 as usize], qb[key.3 as usize]);
+                    blocks.push(Block { a: [a; 4], b: [b; 4], single: true });
+                }
+            }
+        }
+        let slots = canonical.iter().map(|((qa, ia), (qb, ib))| slot[&(*qa, *qb, *ia, *ib)]).collect();
+        Self { n_rows, blocks, slots }
+    }
+
+    /// `out[p]` := sum_e weights\[e\] rows\[a_p\]\[e\] rows\[b_p\]\[e\] for the planned pairs. Panics if a length is wrong.
+    ///
+    /// Cost: for dense groups 16 multiply-adds and 4 multiplications per 16 products and element.
+    pub fn run(&self, par: &dyn Parallel, rows: &[&[f64]], weights: &[f64], out: &mut [f64]) {
+        assert_eq!(rows.len(), self.n_rows, "the plan was made for {} rows", self.n_rows);
+        assert_eq!(out.len(), self.slots.len(), "one output per pair");
+        for row in rows {
+            assert_eq!(row.len(), weights.len(), "rows and weights have equal lengths");
+        }
+        let n = weights.len();
+        let chunk = n.div_ceil(CHUNKS).next_multiple_of(TILE);
+        let n_chunks = n.div_ceil(chunk.max(1));
+        let sums = 16 * self.blocks.len();
+        let mut partial = vec![0.0; sums * n_chunks];
+        let shared = Shared::new(&mut partial);
+        par.for_each(n_chunks, &|c| {
+            let mut lanes = crate::simd::Aligned::zeros(sums * LANES);
+            let (from, to) = (c * chunk, n.min((c + 1) * chunk));
+            // SAFETY: rows and weights have n elements; chunk c writes its own part of `partial`.
+            unsafe {
+                gram_chunk(&self.blocks, rows, weights, from, to, lanes.as_mut_ptr(), shared.get().add(c * sums));
+            }
+        });
+        for (value, slot) in out.iter_mut().zip(&self.slots) {
+            *value = (0..n_chunks).map(|c| partial[c * sums + *slot as usize]).sum();
+        }
+    }
+}
+
+/// `out[p]` := sum_e w\[e\] a_p\[e\] b_p\[e\] over many pairs among few rows. `pairs` are row indices; see [`GramPlan`] to reuse
+/// the arrangement.
+pub fn gram(par: &dyn Parallel, rows: &[&[f64]], weights: &[f64], pairs: &[(u32, u32)], out: &mut [f64]) {
+    GramPlan::new(rows.len(), pairs).run(par, rows, weights, out);
+}
+
+dispatch! {
+    fn gram_chunk = gram_chunk_lanes(
+        blocks: &[Block], rows: &[&[f64]], weights: &[f64], from: usize, to: usize, lanes: *mut f64, out: *mut f64
+    )
+}
+
+#[inline(always)]
+unsafe fn gram_chunk_lanes<V: Lanes>(
+    blocks: &[Block],
+    rows: &[&[f64]],
+    weights: &[f64],
+    from: usize,
+    to: usize,
+    lanes: *mut f64,
+    out: *mut f64,
+) {
+    let full = from + (to - from) / LANES * LANES;
+    // SAFETY: from <= to <= the length of every row; `lanes` and `out` hold 16 sums per block.
+    unsafe {
+        let w = weights.as_ptr();
+        let mut tile = from;
+        while tile < full {
+            let end = full.min(tile + TILE);
+            for (i, block) in blocks.iter().enumerate() {
+                let sums = lanes.add(16 * i * LANES);
+                if block.single {
+                    let (a, b) = (rows[block.a[0] as usize].as_ptr(), rows[block.b[0] as usize].as_ptr());
+                    let mut s = [V::load(sums), V::load(sums.add(LANES))];
+                    let mut e = tile;
+                    while e + 2 * LANES <= end {
+                        s[0] = V::load(w.add(e)).mul(V::load(a.add(e))).fma(V::load(b.add(e)), s[0]);
+                        let g = e + LANES;
+                        s[1] = V::load(w.add(g)).mul(V::load(a.add(g))).fma(V::load(b.add(g)), s[1]);
+                        e += 2 * LANES;
+                    }
+                    if e < end {
+                        s[0] = V::load(w.add(e)).mul(V::load(a.add(e))).fma(V::load(b.add(e)), s[0]);
+                    }
+                    s[0].store(sums);
+                    s[1].store(sums.add(LANES));
+                    continue;
+                }
+                let a = [
+                    rows[block.a[0] as usize].as_ptr(),
+                    rows[block.a[1] as usize].as_ptr(),
+                    rows[block.a[2] as usize].as_ptr(),
+                    rows[block.a[3] as usize].as_ptr(),
+                ];
+                let b = [
+                    rows[block.b[0] as usize].as_ptr(),
+                    rows[block.b[1] as usize].as_ptr(),
+                    rows[block.b[2] as usize].as_ptr(),
+                    rows[block.b[3] as usize].as_ptr(),
+                ];
+                let mut s = [[V::zero(); 4]; 4];
+                for x in 0..4 {
+                    for y in 0..4 {
+                        s[x][y] = V::load(sums.add((4 * x + y) * LANES));
+                    }
+                }
+                let mut e = tile;
+                while e < end {
+                    let weight = V::load(w.add(e));
+                    let mut left = [V::zero(); 4];
+                    for x in 0..4 {
+                        left[x] = weight.mul(V::load(a[x].add(e)));
+                    }
+                    for y in 0..4 {
+                        let right = V::load(b[y].add(e));
+                        for x in 0..4 {
+                            s[x][y] = left[x].fma(right, s[x][y]);
+                        }
+                    }
+                    e += LANES;
+                }
+                for x in 0..4 {
+                    for y in 0..4 {
+                        s[x][y].store(sums.add((4 * x + y) * LANES));
+                    }
+                }
+            }
+            tile = end;
+        }
+        for (i, block) in blocks.iter().enumerate() {
+            let sums = lanes.add(16 * i * LANES);
+            let count = if block.single { 1 } else { 16 };
+            for s in 0..count {
+                let mut value = V::load(sums.add(s * LANES));
+                if block.single {
+                    value = value.add(V::load(sums.add(LANES)));
+                }
+                let (a, b) = (rows[block.a[s / 4] as usize], rows[block.b[s % 4] as usize]);
+                let mut total = value.sum();
+                for e in full..to {
+                    total += weights[e] * a[e] * b[e];
+                }
+                *out.add(16 * i + s) = total;
+            }
+        }
+    }
+}
+
+/// `out[r][e]` := w\[e\] sum_k coefficients\[c_k\] rows\[k\]\[e\] with `terms[r]` = \[(row, index into `coefficients`)\].
+///
+/// Outputs with the same list of rows are computed four at a time. Panics if a length or index is wrong.
+pub fn mix(
+    par: &dyn Parallel,
+    rows: &[&[f64]],
+    weights: Option<&[f64]>,
+    terms: &[Vec<(u32, u32)>],
+    coefficients: &[f64],
+    out: &mut [&mut [f64]],
+) {
+    mix_into(par, rows, weights, terms, coefficients, out, false);
+}
+
+/// [`mix`] that adds to `out`.
+pub fn mix_add(
+    par: &dyn Parallel,
+    rows: &[&[f64]],
+    weights: Option<&[f64]>,
+    terms: &[Vec<(u32, u32)>],
+    coefficients: &[f64],
+    out: &mut [&mut [f64]],
+) {
+    mix_into(par, rows, weights, terms, coefficients, out, true);
+}
+
+/// Outputs of one group and their coefficients, `[term][output]`.
+struct MixGroup {
+    outputs: Vec<usize>,
+    rows: Vec<u32>,
+    coefficients: Vec<f64>,
+}
+
+fn mix_into(
+    par: &dyn Parallel,
+    rows: &[&[f64]],
+    weights: Option<&[f64]>,
+    terms: &[Vec<(u32, u32)>],
+    coefficients: &[f64],
+    out: &mut [&mut [f64]],
+    add: bool,
+) {
+    assert_eq!(terms.len(), out.len(), "one list of terms per output");
+    let n = out.first().map_or(0, |row| row.len());
+    assert!(out.iter().all(|row| row.len() == n), "outputs have equal lengths");
+    assert!(rows.iter().all(|row| row.len() == n), "rows are as long as outputs");
+    assert!(weights.is_none_or(|w| w.len() == n), "weights are as long as outputs");
+    let mut groups: Vec<MixGroup> = Vec::new();
+    for (r, list) in terms.iter().enumerate() {
+        let names: Vec<u32> = list.iter().map(|(row, _)| *row).collect();
+        assert!(names.iter().all(|row| (*row as usize) < rows.len()), "a term names a row beyond {}", rows.len());
+        match groups.iter_mut().find(|g| g.outputs.len() < 4 && g.rows == names) {
+            Some(group) => group.outputs.push(r),
+            None => groups.push(MixGroup { outputs: vec![r], rows: names, coefficients: Vec::new() }),
+        }
+    }
+    for group in &mut groups {
+        for term in 0..group.rows.len() {
+            for r in &group.outputs {
+                group.coefficients.push(coefficients[terms[*r][term].1 as usize]);
+            }
+        }
+    }
+    let out = Shared::all(out);
+    let task = MixTask { rows, weights, groups: &groups, out: &out, add };
+    par.for_each(n.div_ceil(TILE), &|tile| {
+        // SAFETY: lengths and indices were checked; the task writes only its tile of the outputs.
+        unsafe { mix_tile(&task, tile * TILE, n.min((tile + 1) * TILE)) }
+    });
+}
+
+struct MixTask<'a> {
+    rows: &'a [&'a [f64]],
+    weights: Option<&'a [f64]>,
+    groups: &'a [MixGroup],
+    out: &'a [Shared],
+    add: bool,
+}
+
+dispatch! {
+    fn mix_tile = mix_tile_lanes(task: &MixTask<'_>, from: usize, to: usize)
+}
+
+#[inline(always)]
+unsafe fn mix_tile_lanes<V: Lanes>(task: &MixTask<'_>, from: usize, to: usize) {
+    for group in task.groups {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match group.outputs.len() {
+                1 => mix_group::<V, 1>(task, group, from, to),
+                2 => mix_group::<V, 2>(task, group, from, to),
+                3 => mix_group::<V, 3>(task, group, from, to),
+                _ => mix_group::<V, 4>(task, group, from, to),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn mix_group<V: Lanes, const R: usize>(task: &MixTask<'_>, group: &MixGroup, from: usize, to: usize) {
+    let full = from + (to - from) / (2 * LANES) * (2 * LANES);
+    let n_terms = group.rows.len();
+    // SAFETY: from..to lies inside every row and output; groups hold R outputs and n_terms R coefficients.
+    unsafe {
+        let mut e = from;
+        while e < full {
+            let mut s = [[V::zero(); 2]; R];
+            let mut coefficient = group.coefficients.as_ptr();
+            for k in 0..n_terms {
+                let row = task.rows.get_unchecked(*group.rows.get_unchecked(k) as usize).as_ptr().add(e);
+                let x = [V::load(row), V::load(row.add(LANES))];
+                for r in 0..R {
+                    let c = V::broadcast(coefficient.add(r));
+                    s[r][0] = c.fma(x[0], s[r][0]);
+                    s[r][1] = c.fma(x[1], s[r][1]);
+                }
+                coefficient = coefficient.add(R);
+            }
+            for half in 0..2 {
+                let at = e + half * LANES;
+                for r in 0..R {
+                    let out = task.out[group.outputs[r]].get().add(at);
+                    let mut value = s[r][half];
+                    if let Some(w) = task.weights {
+                        value = value.mul(V::load(w.as_ptr().add(at)));
+                    }
+                    if task.add {
+                        value = V::load(out).add(value);
+                    }
+                    value.store(out);
+                }
+            }
+            e += 2 * LANES;
+        }
+        for e in full..to {
+            for r in 0..R {
+                let mut value = 0.0;
+                for k in 0..n_terms {
+                    value += group.coefficients[k * R + r] * task.rows[group.rows[k] as usize][e];
+                }
+                if let Some(w) = task.weights {
+                    value *= w[e];
+                }
+                let out = task.out[group.outputs[r]].get().add(e);
+                *out = if task.add { *out + value } else { value };
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The one error type of the crate.
+
+/// What a constructor of this crate can refuse.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// A parameter is outside its domain.
+    #[error("`{name}` must be {expected}, found {found}")]
+    Parameter {
+        /// The parameter as the caller wrote it.
+        name: &'static str,
+        /// Its domain.
+        expected: String,
+        /// The value received.
+        found: String,
+    },
+    /// Stored bytes are not a transform of this version, or are damaged.
+    #[error("stored transform: {what}: expected {expected}, found {found}")]
+    Bytes {
+        /// The part that does not fit.
+        what: &'static str,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+}
+
+impl KernelError {
+    pub(crate) fn parameter(name: &'static str, expected: impl ToString, found: impl ToString) -> Self {
+        Self::Parameter { name, expected: expected.to_string(), found: found.to_string() }
+    }
+
+    pub(crate) fn bytes(what: &'static str, expected: impl ToString, found: impl ToString) -> Self {
+        Self::Bytes { what, expected: expected.to_string(), found: found.to_string() }
+    }
+}

@@ -1,0 +1,639 @@
+//! The Fourier stage: half spectra of rings <-> maps, eight rings per vector.
+//!
+//! A block of eight northern rings and the block of their mirrors form one complex sequence z = north + i south, so the
+//! transform of two real rings is one complex transform of odd length n = 2L - 1. It runs for eight lanes at once with
+//! one program: self-sorting mixed radix (decimation in frequency), odd radices r by the (r - 1) / 2 cosine and sine
+//! products of symmetric and antisymmetric parts. The inverse is the forward program with real and imaginary parts exchanged.
+//! Lengths with a prime factor above [`LARGEST_PRIME`] go row by row through `rustfft`.
+
+use std::sync::Arc;
+
+use rustfft::num_complex::Complex;
+
+use crate::KernelError;
+use crate::layout::RingLayout;
+use crate::parallel::{Parallel, Shared};
+use crate::simd::{Aligned, LANES, Lanes, dispatch, with_scratch};
+
+/// Prime factors up to this run as one direct pass; its quadratic cost then meets that of Bluestein's method.
+pub const LARGEST_PRIME: usize = 131;
+
+/// FFT along the rings of one grid.
+#[derive(Clone)]
+pub struct RingFft {
+    L: usize,
+    n: usize,
+    n_pairs: usize,
+    method: Method,
+}
+
+#[derive(Clone)]
+enum Method {
+    /// L = 1: one sample per ring.
+    Copy,
+    Passes(Arc<Vec<Pass>>),
+    Rows(Arc<dyn rustfft::Fft<f64>>),
+}
+
+impl std::fmt::Debug for RingFft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let method = match &self.method {
+            Method::Copy => "copy".to_string(),
+            Method::Passes(passes) => format!("{:?}", passes.iter().map(|p| p.radix).collect::<Vec<_>>()),
+            Method::Rows(_) => "rustfft".to_string(),
+        };
+        f.debug_struct("RingFft").field("L", &self.L).field("method", &method).finish()
+    }
+}
+
+/// One radix: n = before * radix * inner.
+struct Pass {
+    radix: usize,
+    before: usize,
+    inner: usize,
+    /// e^{-2 pi i u i before / n} for i < inner, 1 <= u < radix: `[inner][radix - 1][2]`.
+    twiddles: Vec<f64>,
+    /// Outputs that share one sweep over the inputs.
+    width: usize,
+    /// cos, sin of 2 pi j u / radix: `[ceil(h / width)][h (j)][width (u)][2]`, h = (radix - 1) / 2, zero-padded in u.
+    trigonometric: Vec<f64>,
+}
+
+/// cos and sin of 2 pi k / n, reduced exactly to the first octant.
+fn unit(k: usize, n: usize) -> (f64, f64) {
+    let eighths = 8 * (k % n);
+    let octant = eighths / n;
+    let angle = |r: usize| std::f64::consts::TAU * r as f64 / (8 * n) as f64;
+    // The rest is the distance to the nearer multiple of a quarter turn, times 8 n / (2 pi).
+    let quarter = octant.div_ceil(2);
+    let rest = eighths as isize - (2 * quarter * n) as isize;
+    let (c, s) = (angle(rest.unsigned_abs()).cos(), angle(rest.unsigned_abs()).sin());
+    let s = if rest < 0 { -s } else { s };
+    match quarter % 4 {
+        0 => (c, s),
+        1 => (-s, c),
+        2 => (-c, -s),
+        _ => (s, -c),
+    }
+}
+
+impl Pass {
+    fn new(n: usize, radix: usize, before: usize) -> Self {
+        let inner = n / (radix * before);
+        let mut twiddles = Vec::with_capacity(inner * (radix - 1) * 2);
+        for i in 0..inner {
+            for u in 1..radix {
+                let (c, s) = unit(u * i * before, n);
+                twiddles.extend([c, -s]);
+            }
+        }
+        let h = (radix - 1) / 2;
+        let width = match h {
+            1..=6 => h,
+            // The fewest padded outputs, then the widest sweep.
+            _ => [6, 5, 4].into_iter().min_by_key(|w| h.next_multiple_of(*w)).unwrap_or(4),
+        };
+        let mut trigonometric = Vec::with_capacity(h.next_multiple_of(width) * h * 2);
+        for first in (1..=h).step_by(width) {
+            for j in 1..=h {
+                for u in first..first + width {
+                    let (c, s) = if u <= h { unit(j * u, radix) } else { (0.0, 0.0) };
+                    trigonometric.extend([c, s]);
+                }
+            }
+        }
+        Self { radix, before, inner, twiddles, width, trigonometric }
+    }
+}
+
+fn odd_factors(mut n: usize) -> Vec<usize> {
+    let mut factors = Vec::new();
+    let mut p = 3;
+    while n > 1 {
+        while n.is_multiple_of(p) {
+            factors.push(p);
+            n /= p;
+        }
+        p += 2;
+        if p * p > n && n > 1 {
+            factors.push(n);
+            break;
+        }
+    }
+    factors
+}
+
+impl RingFft {
+    /// The transform of the grid of bandlimit L, rings of n = 2L - 1 samples. Error: L = 0 or above 2^20.
+    pub fn new(L: usize) -> Result<Self, KernelError> {
+        if L == 0 || L > 1 << 20 {
+            return Err(KernelError::parameter("L", "in 1..=2^20", L));
+        }
+        let n = 2 * L - 1;
+        let factors = odd_factors(n);
+        let method = if n == 1 {
+            Method::Copy
+        } else if factors.iter().all(|p| *p <= LARGEST_PRIME) {
+            let mut passes = Vec::new();
+            let mut before = 1;
+            for radix in factors {
+                passes.push(Pass::new(n, radix, before));
+                before *= radix;
+            }
+            Method::Passes(Arc::new(passes))
+        } else {
+            Method::Rows(rustfft::FftPlanner::new().plan_fft_forward(n))
+        };
+        Ok(Self { L, n, n_pairs: L.div_ceil(2).div_ceil(LANES), method })
+    }
+
+    /// Bandlimit of the grid.
+    pub fn L(&self) -> usize {
+        self.L
+    }
+
+    /// Samples per ring.
+    pub fn n_phi(&self) -> usize {
+        self.n
+    }
+
+    /// Number of f64 of one map.
+    pub fn map_len(&self) -> usize {
+        2 * self.n_pairs * self.n * LANES
+    }
+
+    /// Number of f64 of the rings of one map with M orders.
+    pub fn rings_len(&self, M: usize) -> usize {
+        2 * self.n_pairs * M * 2 * LANES
+    }
+
+    /// Number of f64 of scratch memory each thread keeps.
+    pub fn scratch_len(&self) -> usize {
+        let radix = match &self.method {
+            Method::Passes(passes) => passes.iter().map(|p| p.radix).max().unwrap_or(1),
+            _ => 1,
+        };
+        2 * self.n * 2 * LANES + radix * 2 * LANES
+    }
+
+    /// Size of the plan-time tables in bytes (without those of `rustfft`).
+    pub fn table_bytes(&self) -> usize {
+        match &self.method {
+            Method::Passes(passes) => passes.iter().map(|p| 8 * (p.twiddles.len() + p.trigonometric.len())).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Floating-point operations executed for one map (all lanes of all block pairs), without packing.
+    pub fn flops(&self) -> f64 {
+        let per_sequence: f64 = match &self.method {
+            Method::Copy => 0.0,
+            Method::Passes(passes) => passes
+                .iter()
+                .map(|p| {
+                    let h = (p.radix - 1) / 2;
+                    let butterfly = 8 * h * h.next_multiple_of(p.width) + 10 * h;
+                    let twiddle = if p.inner > 1 { 6 * (p.radix - 1) } else { 0 };
+                    (self.n / p.radix * (butterfly + twiddle)) as f64
+                })
+                .sum(),
+            Method::Rows(_) => 5.0 * self.n as f64 * (self.n as f64).log2() * 4.0,
+        };
+        per_sequence * (LANES * self.n_pairs) as f64
+    }
+
+    /// `maps[f]`: value(phi_p) = F_0 + 2 Re sum_{0<m<M} F_m e^{i m phi_p}, phi_p = 2 pi p / n; only Re F_0 is used.
+    ///
+    /// `rings[f]` is `[2 n_pairs][M][16]`, M <= L; `maps[f]` is `[2 n_pairs][n][8]`. Panics if a length is wrong.
+    pub fn inverse(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, maps: &mut [&mut [f64]]) {
+        self.inverse_scaled(par, rings, M, maps, 1.0, 1.0);
+    }
+
+    /// [`Self::inverse`] of `scale_0` F_0 and `scale` F_m, m > 0.
+    pub fn inverse_scaled(
+        &self,
+        par: &dyn Parallel,
+        rings: &[&[f64]],
+        M: usize,
+        maps: &mut [&mut [f64]],
+        scale_0: f64,
+        scale: f64,
+    ) {
+        self.check(rings.len(), maps.len(), M);
+        for (rings, map) in rings.iter().zip(maps.iter()) {
+            assert_eq!(rings.len(), self.rings_len(M), "rings are [2 n_pairs][M][16]");
+            assert_eq!(map.len(), self.map_len(), "a map is [2 n_pairs][2L - 1][8]");
+        }
+        let maps = Shared::all(maps);
+        par.for_each(rings.len() * self.n_pairs, &|i| {
+            let (f, pair) = (i / self.n_pairs, i % self.n_pairs);
+            with_scratch(self.scratch_len(), |scratch| {
+                // SAFETY: lengths were checked above; the task writes only the two blocks of its pair.
+                unsafe {
+                    let rings = rings[f].as_ptr().add(2 * pair * M * 2 * LANES);
+                    let map = maps[f].get().add(2 * pair * self.n * LANES);
+                    inverse_pair(self, rings, M, map, scratch, scale_0, scale);
+                }
+            });
+        });
+    }
+
+    /// `rings[f]`: F_m = sum_p value_p e^{-i m phi_p} for m < M <= L; Im F_0 = 0. Layouts and panics as [`Self::inverse`].
+    pub fn forward(&self, par: &dyn Parallel, maps: &[&[f64]], M: usize, rings: &mut [&mut [f64]]) {
+        self.forward_scaled(par, maps, M, rings, 1.0, 1.0);
+    }
+
+    /// [`Self::forward`] with F_0 times `scale_0` and F_m, m > 0, times `scale`.
+    pub fn forward_scaled(
+        &self,
+        par: &dyn Parallel,
+        maps: &[&[f64]],
+        M: usize,
+        rings: &mut [&mut [f64]],
+        scale_0: f64,
+        scale: f64,
+    ) {
+        self.check(rings.len(), maps.len(), M);
+        for (rings, map) in rings.iter().zip(maps.iter()) {
+            assert_eq!(rings.len(), self.rings_len(M), "rings are [2 n_pairs][M][16]");
+            assert_eq!(map.len(), self.map_len(), "a map is [2 n_pairs][2L - 1][8]");
+        }
+        let rings = Shared::all(rings);
+        par.for_each(maps.len() * self.n_pairs, &|i| {
+            let (f, pair) = (i / self.n_pairs, i % self.n_pairs);
+            with_scratch(self.scratch_len(), |scratch| {
+                // SAFETY: lengths were checked above; the task writes only the two blocks of its pair.
+                unsafe {
+                    let map = maps[f].as_ptr().add(2 * pair * self.n * LANES);
+                    let rings = rings[f].get().add(2 * pair * M * 2 * LANES);
+                    forward_pair(self, map, M, rings, scratch, scale_0, scale);
+                }
+            });
+        });
+    }
+
+    /// Exact adjoint of [`Self::inverse`] under the real inner product of stored numbers: map cotangents to ring cotangents.
+    pub fn inverse_adjoint(&self, par: &dyn Parallel, maps: &[&[f64]], M: usize, rings: &mut [&mut [f64]]) {
+        self.forward_scaled(par, maps, M, rings, 1.0, 2.0);
+    }
+
+    /// Exact adjoint of [`Self::forward`]: ring cotangents to map cotangents.
+    pub fn forward_adjoint(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, maps: &mut [&mut [f64]]) {
+        self.inverse_scaled(par, rings, M, maps, 1.0, 0.5);
+    }
+
+    fn check(&self, n_rings: usize, n_maps: usize, M: usize) {
+        assert_eq!(n_rings, n_maps, "one map per set of rings");
+        assert!(M >= 1 && M <= self.L, "rings hold 1..=L = {} orders, found {M}", self.L);
+    }
+
+    /// The grid this transform belongs to.
+    pub fn layout(&self) -> RingLayout {
+        RingLayout::new(self.L).expect("L was checked by the constructor")
+    }
+}
+
+/// A complex sequence of eight lanes: element i has its parts at `re + stride i`, `im + stride i`.
+#[derive(Clone, Copy)]
+struct View {
+    re: *mut f64,
+    im: *mut f64,
+    stride: usize,
+}
+
+impl View {
+    #[inline(always)]
+    fn swapped(self) -> Self {
+        Self { re: self.im, im: self.re, stride: self.stride }
+    }
+
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(self, i: usize) -> [V; 2] {
+        // SAFETY: the caller promises that element i exists.
+        unsafe { [V::load(self.re.add(self.stride * i)), V::load(self.im.add(self.stride * i))] }
+    }
+
+    #[inline(always)]
+    unsafe fn store<V: Lanes>(self, i: usize, re: V, im: V) {
+        // SAFETY: the caller promises that element i exists and is writable.
+        unsafe {
+            re.store(self.re.add(self.stride * i));
+            im.store(self.im.add(self.stride * i));
+        }
+    }
+}
+
+dispatch! {
+    /// One pair of blocks: `rings` and `map` point at its northern block, the southern one follows.
+    fn inverse_pair = inverse_pair_lanes(
+        fft: &RingFft, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64
+    )
+}
+
+#[inline(always)]
+unsafe fn inverse_pair_lanes<V: Lanes>(
+    fft: &RingFft,
+    rings: *const f64,
+    M: usize,
+    map: *mut f64,
+    scratch: *mut f64,
+    scale_0: f64,
+    scale: f64,
+) {
+    let n = fft.n;
+    // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch.
+    unsafe {
+        let buffer = View { re: scratch, im: scratch.add(LANES), stride: 2 * LANES };
+        let south = rings.add(M * 2 * LANES);
+        let s0 = V::splat(scale_0);
+        buffer.store(0, V::load(rings).mul(s0), V::load(south).mul(s0));
+        let s = V::splat(scale);
+        for m in 1..M {
+            let (north, south) = (rings.add(m * 2 * LANES), south.add(m * 2 * LANES));
+            let (n_re, n_im) = (V::load(north).mul(s), V::load(north.add(LANES)).mul(s));
+            let (s_re, s_im) = (V::load(south).mul(s), V::load(south.add(LANES)).mul(s));
+            buffer.store(m, n_re.sub(s_im), n_im.add(s_re));
+            buffer.store(n - m, n_re.add(s_im), s_re.sub(n_im));
+        }
+        for i in M..=(n - M) {
+            buffer.store(i, V::zero(), V::zero());
+        }
+        let target = View { re: map, im: map.add(n * LANES), stride: LANES };
+        transform::<V>(fft, buffer.swapped(), target.swapped(), scratch);
+    }
+}
+
+dispatch! {
+    /// One pair of blocks: `map` and `rings` point at its northern block, the southern one follows.
+    fn forward_pair = forward_pair_lanes(
+        fft: &RingFft, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64
+    )
+}
+
+#[inline(always)]
+unsafe fn forward_pair_lanes<V: Lanes>(
+    fft: &RingFft,
+    map: *const f64,
+    M: usize,
+    rings: *mut f64,
+    scratch: *mut f64,
+    scale_0: f64,
+    scale: f64,
+) {
+    let n = fft.n;
+    // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch; `source` is only read.
+    unsafe {
+        let source = View { re: map.cast_mut(), im: map.cast_mut().add(n * LANES), stride: LANES };
+        let buffer = View { re: scratch, im: scratch.add(LANES), stride: 2 * LANES };
+        transform::<V>(fft, source, buffer, scratch);
+        let south = rings.add(M * 2 * LANES);
+        let [z_re, z_im] = buffer.load::<V>(0);
+        let s0 = V::splat(scale_0);
+        z_re.mul(s0).store(rings);
+        V::zero().store(rings.add(LANES));
+        z_im.mul(s0).store(south);
+        V::zero().store(south.add(LANES));
+        let s = V::splat(0.5 * scale);
+        for m in 1..M {
+            let [a_re, a_im] = buffer.load::<V>(m);
+            let [b_re, b_im] = buffer.load::<V>(n - m);
+            let (north, south) = (rings.add(m * 2 * LANES), south.add(m * 2 * LANES));
+            a_re.add(b_re).mul(s).store(north);
+            a_im.sub(b_im).mul(s).store(north.add(LANES));
+            a_im.add(b_im).mul(s).store(south);
+            b_re.sub(a_re).mul(s).store(south.add(LANES));
+        }
+    }
+}
+
+/// Forward complex transform of eight lanes from `source` to `target`, one of which is the first buffer in `scratch`.
+#[inline(always)]
+unsafe fn transform<V: Lanes>(fft: &RingFft, source: View, target: View, scratch: *mut f64) {
+    let n = fft.n;
+    // SAFETY: views hold n elements, `scratch` two buffers of n elements and the workspace of the widest radix.
+    unsafe {
+        let first = View { re: scratch, im: scratch.add(LANES), stride: 2 * LANES };
+        let other_at = scratch.add(n * 2 * LANES);
+        let second = View { re: other_at, im: other_at.add(LANES), stride: 2 * LANES };
+        let work = scratch.add(2 * n * 2 * LANES);
+        match &fft.method {
+            Method::Copy => {
+                let [re, im] = source.load::<V>(0);
+                target.store(0, re, im);
+            }
+            Method::Passes(passes) => {
+                let last = passes.len() - 1;
+                // Intermediate results alternate between the buffers; the last pass must not write where it reads.
+                let target_is_scratch = std::ptr::eq(target.re, first.re) || std::ptr::eq(target.im, first.re);
+                let source_is_scratch = std::ptr::eq(source.re, first.re) || std::ptr::eq(source.im, first.re);
+                let mut from = source;
+                for (i, pass) in passes.iter().enumerate() {
+                    let to = if i == last {
+                        target
+                    } else if (target_is_scratch && (last - i) % 2 == 1) || (source_is_scratch && i % 2 == 0) {
+                        second
+                    } else {
+                        first
+                    };
+                    match (pass.radix - 1) / 2 {
+                        1 => small_pass::<V, 1>(pass, from, to),
+                        2 => small_pass::<V, 2>(pass, from, to),
+                        3 => small_pass::<V, 3>(pass, from, to),
+                        _ => match pass.width {
+                            4 => wide_pass::<V, 4>(pass, from, to, work),
+                            5 => wide_pass::<V, 5>(pass, from, to, work),
+                            _ => wide_pass::<V, 6>(pass, from, to, work),
+                        },
+                    }
+                    from = to;
+                }
+            }
+            Method::Rows(row) => {
+                rows::<V>(row.as_ref(), n, source, target, second);
+            }
+        }
+    }
+}
+
+/// Row by row through rustfft: lanes are copied out and back.
+#[inline(always)]
+unsafe fn rows<V: Lanes>(row: &dyn rustfft::Fft<f64>, n: usize, source: View, target: View, out: View) {
+    let mut values = vec![Complex::new(0.0, 0.0); n];
+    let mut scratch = vec![Complex::new(0.0, 0.0); row.get_inplace_scratch_len()];
+    // SAFETY: views hold n elements of eight lanes.
+    unsafe {
+        for lane in 0..LANES {
+            for (i, value) in values.iter_mut().enumerate() {
+                let at = source.stride * i + lane;
+                *value = Complex::new(*source.re.add(at), *source.im.add(at));
+            }
+            row.process_with_scratch(&mut values, &mut scratch);
+            for (i, value) in values.iter().enumerate() {
+                let at = out.stride * i + lane;
+                *out.re.add(at) = value.re;
+                *out.im.add(at) = value.im;
+            }
+        }
+        for i in 0..n {
+            let [re, im] = out.load::<V>(i);
+            target.store(i, re, im);
+        }
+    }
+}
+
+/// Radix 2H + 1 with everything in registers.
+#[inline(always)]
+unsafe fn small_pass<V: Lanes, const H: usize>(pass: &Pass, source: View, target: View) {
+    let radix = 2 * H + 1;
+    let (before, inner) = (pass.before, pass.inner);
+    let trigonometric = pass.trigonometric.as_ptr();
+    // SAFETY: the indices enumerate the n = before * radix * inner elements; tables have the shapes of `Pass`.
+    unsafe {
+        for k in 0..before {
+            for i in 0..inner {
+                let at = i + inner * radix * k;
+                let x = source.load::<V>(at);
+                let mut total = x;
+                let mut plus = [[V::zero(); 2]; H];
+                let mut minus = [[V::zero(); 2]; H];
+                for j in 0..H {
+                    let a = source.load::<V>(at + inner * (j + 1));
+                    let b = source.load::<V>(at + inner * (radix - 1 - j));
+                    for c in 0..2 {
+                        plus[j][c] = a[c].add(b[c]);
+                        minus[j][c] = a[c].sub(b[c]);
+                        total[c] = total[c].add(plus[j][c]);
+                    }
+                }
+                let to = i + inner * k;
+                target.store(to, total[0], total[1]);
+                let twiddle = pass.twiddles.as_ptr().add(i * (radix - 1) * 2);
+                for u in 0..H {
+                    let mut even = x;
+                    let mut odd = [V::zero(); 2];
+                    for j in 0..H {
+                        let table = trigonometric.add((j * H + u) * 2);
+                        let (c, s) = (V::broadcast(table), V::broadcast(table.add(1)));
+                        for part in 0..2 {
+                            even[part] = c.fma(plus[j][part], even[part]);
+                            odd[part] =
+                                if j == 0 { s.mul(minus[j][part]) } else { s.fma(minus[j][part], odd[part]) };
+                        }
+                    }
+                    finish::<V>(target, to, inner * before, u + 1, radix, inner > 1, twiddle, even, odd);
+                }
+            }
+        }
+    }
+}
+
+/// Outputs u and radix - u: (even -+ i odd) times their twiddles.
+#[inline(always)]
+unsafe fn finish<V: Lanes>(
+    target: View,
+    to: usize,
+    stride: usize,
+    u: usize,
+    radix: usize,
+    twiddled: bool,
+    twiddle: *const f64,
+    even: [V; 2],
+    odd: [V; 2],
+) {
+    // SAFETY: the caller promises elements to + stride u and to + stride (radix - u), and radix - 1 twiddles.
+    unsafe {
+        let mut a = [even[0].add(odd[1]), even[1].sub(odd[0])];
+        let mut b = [even[0].sub(odd[1]), even[1].add(odd[0])];
+        if twiddled {
+            let (c, s) = (V::broadcast(twiddle.add(2 * u - 2)), V::broadcast(twiddle.add(2 * u - 1)));
+            a = [a[0].mul(c).sub_product(a[1], s), a[1].mul(c).add_product(a[0], s)];
+            let v = radix - u;
+            let (c, s) = (V::broadcast(twiddle.add(2 * v - 2)), V::broadcast(twiddle.add(2 * v - 1)));
+            b = [b[0].mul(c).sub_product(b[1], s), b[1].mul(c).add_product(b[0], s)];
+        }
+        target.store(to + stride * u, a[0], a[1]);
+        target.store(to + stride * (radix - u), b[0], b[1]);
+    }
+}
+
+trait Products: Lanes {
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        a.fma(b, self)
+    }
+    #[inline(always)]
+    fn sub_product(self, a: Self, b: Self) -> Self {
+        a.fnma(b, self)
+    }
+}
+impl<V: Lanes> Products for V {}
+
+/// Any odd radix: symmetric and antisymmetric parts in `work`, then W outputs per sweep over them.
+#[inline(always)]
+unsafe fn wide_pass<V: Lanes, const W: usize>(pass: &Pass, source: View, target: View, work: *mut f64) {
+    let radix = pass.radix;
+    let h = (radix - 1) / 2;
+    let (before, inner) = (pass.before, pass.inner);
+    // SAFETY: the indices enumerate the n = before * radix * inner elements; `work` holds h elements of four vectors.
+    unsafe {
+        for k in 0..before {
+            for i in 0..inner {
+                let at = i + inner * radix * k;
+                let x = source.load::<V>(at);
+                let mut total = x;
+                for j in 0..h {
+                    let a = source.load::<V>(at + inner * (j + 1));
+                    let b = source.load::<V>(at + inner * (radix - 1 - j));
+                    let plus = [a[0].add(b[0]), a[1].add(b[1])];
+                    total = [total[0].add(plus[0]), total[1].add(plus[1])];
+                    let w = work.add(j * 4 * LANES);
+                    plus[0].store(w);
+                    plus[1].store(w.add(LANES));
+                    a[0].sub(b[0]).store(w.add(2 * LANES));
+                    a[1].sub(b[1]).store(w.add(3 * LANES));
+                }
+                let to = i + inner * k;
+                target.store(to, total[0], total[1]);
+                let twiddle = pass.twiddles.as_ptr().add(i * (radix - 1) * 2);
+                let mut table = pass.trigonometric.as_ptr();
+                let mut first = 1;
+                while first <= h {
+                    let mut even = [x; W];
+                    let mut odd = [[V::zero(); 2]; W];
+                    for j in 0..h {
+                        let w = work.add(j * 4 * LANES);
+                        let plus = [V::load(w), V::load(w.add(LANES))];
+                        let minus = [V::load(w.add(2 * LANES)), V::load(w.add(3 * LANES))];
+                        for u in 0..W {
+                            let (c, s) = (V::broadcast(table.add(2 * u)), V::broadcast(table.add(2 * u + 1)));
+                            for part in 0..2 {
+                                even[u][part] = c.fma(plus[part], even[u][part]);
+                                odd[u][part] = s.fma(minus[part], odd[u][part]);
+                            }
+                        }
+                        table = table.add(2 * W);
+                    }
+                    for u in 0..W {
+                        if first + u <= h {
+                            finish::<V>(
+                                target,
+                                to,
+                                inner * before,
+                                first + u,
+                                radix,
+                                inner > 1,
+                                twiddle,
+                                even[u],
+                                odd[u],
+                            );
+                        }
+                    }
+                    first += W;
+                }
+            }
+        }
+    }
+}
+
+// Scratch memory starts on a cache line, so that buffer elements never straddle two.
+const _: () = assert!(std::mem::align_of::<crate::simd::Line>() == 64 && std::mem::size_of::<Aligned>() > 0);

@@ -1,0 +1,182 @@
+//! Where coefficients, rings and maps lie in memory.
+//!
+//! - **Coefficients** of a real field, bandlimit L: complex, interleaved (re, im), m >= 0 only, m-major (HEALPix order):
+//!   `index(ell, m) = m (2L - 1 - m) / 2 + ell`.
+//! - **Rings** and **maps** on the Gauss-Legendre grid are lane-blocked: [`LANES`] rings per block. The (L + 1) / 2 northern
+//!   rings (with the equator, if L is odd) fill blocks 0, 2, 4, .. from the pole; block 2b + 1 holds the mirrors (pi - theta)
+//!   of block 2b in the same lanes. Lanes beyond the last ring, and the mirror of the equator, are *padding*: they repeat a
+//!   valid ring, so their values are finite, and their quadrature weight is 0, so that no kernel needs a mask.
+//!   - rings with M orders: `[2 n_pairs][M][re: 8 lanes, im: 8 lanes]`
+//!   - map: `[2 n_pairs][n_phi = 2L - 1][8 lanes]`
+//! - The **natural grid** of users: `[L][2L - 1]`, theta ascending.
+
+use crate::{KernelError, sampling, simd::LANES};
+
+/// Number of f64 of the coefficients of one real field of bandlimit L.
+pub const fn coefficients_len(L: usize) -> usize {
+    L * (L + 1)
+}
+
+/// Position of the complex coefficient (ell, m), m <= ell < L; its f64s are at twice this.
+pub const fn coefficient_index(L: usize, ell: usize, m: usize) -> usize {
+    m * (2 * L - 1 - m) / 2 + ell
+}
+
+/// The lane-blocked Gauss-Legendre grid of one bandlimit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RingLayout {
+    L: usize,
+    n_pairs: usize,
+    theta: Vec<f64>,
+    weights: Vec<f64>,
+}
+
+impl RingLayout {
+    /// The grid of bandlimit L: L rings of 2L - 1 samples. Error: L = 0.
+    pub fn new(L: usize) -> Result<Self, KernelError> {
+        if L == 0 {
+            return Err(KernelError::parameter("L", "at least 1", L));
+        }
+        let n_pairs = L.div_ceil(2).div_ceil(LANES);
+        let mut layout = Self { L, n_pairs, theta: Vec::new(), weights: Vec::new() };
+        let (theta, weights) = sampling::gauss_legendre(L);
+        for block in 0..2 * n_pairs {
+            for lane in 0..LANES {
+                let ring = layout.ring(block, lane);
+                layout.theta.push(theta[ring]);
+                layout.weights.push(if layout.is_padding(block, lane) { 0.0 } else { weights[ring] });
+            }
+        }
+        Ok(layout)
+    }
+
+    /// Bandlimit.
+    pub fn L(&self) -> usize {
+        self.L
+    }
+
+    /// Rings in the northern blocks: (L + 1) / 2, with the equator.
+    pub fn n_north(&self) -> usize {
+        self.L.div_ceil(2)
+    }
+
+    /// Pairs of a northern and a southern block.
+    pub fn n_pairs(&self) -> usize {
+        self.n_pairs
+    }
+
+    /// Blocks: twice the pairs.
+    pub fn n_blocks(&self) -> usize {
+        2 * self.n_pairs
+    }
+
+    /// Samples per ring, 2L - 1.
+    pub fn n_phi(&self) -> usize {
+        2 * self.L - 1
+    }
+
+    /// Number of f64 of one map.
+    pub fn map_len(&self) -> usize {
+        self.n_blocks() * self.n_phi() * LANES
+    }
+
+    /// Number of f64 of the half spectra of one map with M orders.
+    pub fn rings_len(&self, M: usize) -> usize {
+        self.n_blocks() * M * 2 * LANES
+    }
+
+    /// The ring (theta ascending) whose values lie in this lane; a padding lane names the ring it repeats.
+    pub fn ring(&self, block: usize, lane: usize) -> usize {
+        let north = (block / 2 * LANES + lane).min(self.n_north() - 1);
+        if block % 2 == 0 { north } else { self.L - 1 - north }
+    }
+
+    /// Whether the lane only repeats a ring that is stored elsewhere.
+    pub fn is_padding(&self, block: usize, lane: usize) -> bool {
+        let north = block / 2 * LANES + lane;
+        north >= self.n_north() || (block % 2 == 1 && 2 * north + 1 == self.L)
+    }
+
+    /// Colatitude of a lane, radians.
+    pub fn theta(&self, block: usize, lane: usize) -> f64 {
+        self.theta[block * LANES + lane]
+    }
+
+    /// Gauss-Legendre weight of a lane; the weights of all lanes sum to 2. Padding weighs 0.
+    pub fn weight(&self, block: usize, lane: usize) -> f64 {
+        self.weights[block * LANES + lane]
+    }
+
+    /// All weights, `[2 n_pairs][8 lanes]`.
+    pub fn weights(&self) -> &[f64] {
+        &self.weights
+    }
+
+    /// Quadrature weight of every sample of a map, `[map_len]`: weight times 2 pi / (2L - 1); they sum to 4 pi.
+    pub fn map_weights(&self) -> Vec<f64> {
+        let scale = 2.0 * std::f64::consts::PI / self.n_phi() as f64;
+        let mut out = Vec::with_capacity(self.map_len());
+        for block in self.weights.chunks_exact(LANES) {
+            for _ in 0..self.n_phi() {
+                out.extend(block.iter().map(|weight| weight * scale));
+            }
+        }
+        out
+    }
+
+    /// Natural grid `[L][2L - 1]` to map; padding repeats its ring.
+    pub fn grid_to_map(&self, grid: &[f64], map: &mut [f64]) {
+        self.check(grid, map);
+        let n_phi = self.n_phi();
+        for block in 0..self.n_blocks() {
+            for lane in 0..LANES {
+                let ring = &grid[self.ring(block, lane) * n_phi..][..n_phi];
+                for (p, value) in ring.iter().enumerate() {
+                    map[(block * n_phi + p) * LANES + lane] = *value;
+                }
+            }
+        }
+    }
+
+    /// Map to natural grid `[L][2L - 1]`; padding is not read.
+    pub fn map_to_grid(&self, map: &[f64], grid: &mut [f64]) {
+        self.check(grid, map);
+        let n_phi = self.n_phi();
+        for block in 0..self.n_blocks() {
+            for lane in 0..LANES {
+                if self.is_padding(block, lane) {
+                    continue;
+                }
+                let ring = &mut grid[self.ring(block, lane) * n_phi..][..n_phi];
+                for (p, value) in ring.iter_mut().enumerate() {
+                    *value = map[(block * n_phi + p) * LANES + lane];
+                }
+            }
+        }
+    }
+
+    /// Adjoint of [`Self::grid_to_map`] for cotangents whose padding is zero: a copy that ignores padding.
+    pub fn grid_to_map_adjoint(&self, map: &[f64], grid: &mut [f64]) {
+        self.map_to_grid(map, grid);
+    }
+
+    /// Adjoint of [`Self::map_to_grid`]: a copy that leaves zeros in the padding.
+    pub fn map_to_grid_adjoint(&self, grid: &[f64], map: &mut [f64]) {
+        self.check(grid, map);
+        let n_phi = self.n_phi();
+        for block in 0..self.n_blocks() {
+            for lane in 0..LANES {
+                let ring = &grid[self.ring(block, lane) * n_phi..][..n_phi];
+                let padding = self.is_padding(block, lane);
+                for (p, value) in ring.iter().enumerate() {
+                    map[(block * n_phi + p) * LANES + lane] = if padding { 0.0 } else { *value };
+                }
+            }
+        }
+    }
+
+    fn check(&self, grid: &[f64], map: &[f64]) {
+        assert_eq!(grid.len(), self.L * self.n_phi(), "a grid of bandlimit {} is [L][2L - 1]", self.L);
+        assert_eq!(map.len(), self.map_len(), "a map of bandlimit {} is [2 n_pairs][2L - 1][8]", self.L);
+    }
+}

@@ -1,0 +1,447 @@
+//! Eight lanes of f64 at the width the machine has.
+//!
+//! An algorithm is written once as an `#[inline(always)]` function over [`Lanes`] and instantiated by `dispatch!` inside
+//! one `#[target_feature]` function per level, so that fused multiply-adds appear only where the hardware has them: a
+//! `mul_add` in a baseline function is a library call, ten times slower than a multiplication and an addition.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Rings (or elements) per vector of the lane-blocked layouts.
+pub const LANES: usize = 8;
+
+/// Instruction sets the kernels are instantiated for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// Arrays of eight, multiplication and addition rounded separately.
+    Portable = 1,
+    /// Two 256-bit vectors, fused multiply-add.
+    Avx2 = 2,
+    /// One 512-bit vector, fused multiply-add.
+    Avx512 = 3,
+}
+
+static LEVEL: AtomicU8 = AtomicU8::new(0);
+
+fn hardware() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+        {
+            return Level::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Level::Avx2;
+        }
+    }
+    Level::Portable
+}
+
+/// The level in use: the highest the processor has, bounded by the environment variable `SCATTERC_SIMD`
+/// (`avx512`, `avx2` or `portable`) as read at the first call. Other values of the variable set no bound.
+pub fn level() -> Level {
+    match LEVEL.load(Ordering::Relaxed) {
+        1 => Level::Portable,
+        2 => Level::Avx2,
+        3 => Level::Avx512,
+        _ => {
+            let bound = match std::env::var("SCATTERC_SIMD").as_deref() {
+                Ok("portable") => Level::Portable,
+                Ok("avx2") => Level::Avx2,
+                _ => Level::Avx512,
+            };
+            limit_level(bound)
+        }
+    }
+}
+
+/// Sets the level to the highest the processor has that is not above `bound`, and returns it. For tests: kernels already
+/// running keep their level.
+pub fn limit_level(bound: Level) -> Level {
+    let level = bound.min(hardware());
+    LEVEL.store(level as u8, Ordering::Relaxed);
+    level
+}
+
+/// The level in use as a word for reports: `avx512`, `avx2` or `portable`.
+pub fn simd_level() -> &'static str {
+    match level() {
+        Level::Portable => "portable",
+        Level::Avx2 => "avx2",
+        Level::Avx512 => "avx512",
+    }
+}
+
+/// Eight f64. A value of an x86 type exists only inside a function that `dispatch!` entered after checking the features.
+pub(crate) trait Lanes: Copy {
+    unsafe fn load(from: *const f64) -> Self;
+    unsafe fn store(self, to: *mut f64);
+    fn splat(value: f64) -> Self;
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    /// `self * b + c`, rounded once where the hardware can.
+    fn fma(self, b: Self, c: Self) -> Self;
+    /// `self * b - c`.
+    fn fms(self, b: Self, c: Self) -> Self;
+    /// `c - self * b`.
+    fn fnma(self, b: Self, c: Self) -> Self;
+    /// The sum over the lanes, by halves.
+    fn sum(self) -> f64;
+    /// Lane i of the result is the sum over the lanes of `v[i]`.
+    fn sum8(v: [Self; 8]) -> Self;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        Self::splat(0.0)
+    }
+
+    /// One f64 from memory in all lanes.
+    #[inline(always)]
+    unsafe fn broadcast(from: *const f64) -> Self {
+        // SAFETY: the caller promises a readable f64.
+        Self::splat(unsafe { *from })
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Portable([f64; 8]);
+
+impl Lanes for Portable {
+    #[inline(always)]
+    unsafe fn load(from: *const f64) -> Self {
+        // SAFETY: the caller promises eight readable f64.
+        Self(unsafe { std::ptr::read_unaligned(from.cast()) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f64) {
+        // SAFETY: the caller promises eight writable f64.
+        unsafe { std::ptr::write_unaligned(to.cast(), self.0) }
+    }
+    #[inline(always)]
+    fn splat(value: f64) -> Self {
+        Self([value; 8])
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        let mut out = self.0;
+        for i in 0..8 {
+            out[i] += other.0[i];
+        }
+        Self(out)
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        let mut out = self.0;
+        for i in 0..8 {
+            out[i] -= other.0[i];
+        }
+        Self(out)
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        let mut out = self.0;
+        for i in 0..8 {
+            out[i] *= other.0[i];
+        }
+        Self(out)
+    }
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        self.mul(b).add(c)
+    }
+    #[inline(always)]
+    fn fms(self, b: Self, c: Self) -> Self {
+        self.mul(b).sub(c)
+    }
+    #[inline(always)]
+    fn fnma(self, b: Self, c: Self) -> Self {
+        c.sub(self.mul(b))
+    }
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        let v = self.0;
+        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+    #[inline(always)]
+    fn sum8(v: [Self; 8]) -> Self {
+        let mut out = [0.0; 8];
+        for i in 0..8 {
+            let x = v[i].0;
+            out[i] = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
+        }
+        Self(out)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Lanes;
+    use std::arch::x86_64::*;
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256d, __m256d);
+
+    impl Lanes for Avx2 {
+        #[inline(always)]
+        unsafe fn load(from: *const f64) -> Self {
+            // SAFETY: the caller promises eight readable f64; AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_loadu_pd(from), _mm256_loadu_pd(from.add(4))) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f64) {
+            // SAFETY: the caller promises eight writable f64; AVX2 was checked by `dispatch!`.
+            unsafe {
+                _mm256_storeu_pd(to, self.0);
+                _mm256_storeu_pd(to.add(4), self.1);
+            }
+        }
+        #[inline(always)]
+        fn splat(value: f64) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_set1_pd(value), _mm256_set1_pd(value)) }
+        }
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_add_pd(self.0, other.0), _mm256_add_pd(self.1, other.1)) }
+        }
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_sub_pd(self.0, other.0), _mm256_sub_pd(self.1, other.1)) }
+        }
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_mul_pd(self.0, other.0), _mm256_mul_pd(self.1, other.1)) }
+        }
+        #[inline(always)]
+        fn fma(self, b: Self, c: Self) -> Self {
+            // SAFETY: FMA was checked by `dispatch!`.
+            unsafe { Self(_mm256_fmadd_pd(self.0, b.0, c.0), _mm256_fmadd_pd(self.1, b.1, c.1)) }
+        }
+        #[inline(always)]
+        fn fms(self, b: Self, c: Self) -> Self {
+            // SAFETY: FMA was checked by `dispatch!`.
+            unsafe { Self(_mm256_fmsub_pd(self.0, b.0, c.0), _mm256_fmsub_pd(self.1, b.1, c.1)) }
+        }
+        #[inline(always)]
+        fn fnma(self, b: Self, c: Self) -> Self {
+            // SAFETY: FMA was checked by `dispatch!`.
+            unsafe { Self(_mm256_fnmadd_pd(self.0, b.0, c.0), _mm256_fnmadd_pd(self.1, b.1, c.1)) }
+        }
+        #[inline(always)]
+        fn sum(self) -> f64 {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let four = _mm256_add_pd(self.0, self.1);
+                let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+                _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+            }
+        }
+        #[inline(always)]
+        fn sum8(v: [Self; 8]) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                Self(
+                    sum4([
+                        _mm256_add_pd(v[0].0, v[0].1),
+                        _mm256_add_pd(v[1].0, v[1].1),
+                        _mm256_add_pd(v[2].0, v[2].1),
+                        _mm256_add_pd(v[3].0, v[3].1),
+                    ]),
+                    sum4([
+                        _mm256_add_pd(v[4].0, v[4].1),
+                        _mm256_add_pd(v[5].0, v[5].1),
+                        _mm256_add_pd(v[6].0, v[6].1),
+                        _mm256_add_pd(v[7].0, v[7].1),
+                    ]),
+                )
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum4(v: [__m256d; 4]) -> __m256d {
+        // SAFETY: the caller is an AVX2 instance.
+        unsafe {
+            let ab = _mm256_hadd_pd(v[0], v[1]);
+            let cd = _mm256_hadd_pd(v[2], v[3]);
+            _mm256_add_pd(_mm256_permute2f128_pd::<0x20>(ab, cd), _mm256_permute2f128_pd::<0x31>(ab, cd))
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512d);
+
+    impl Lanes for Avx512 {
+        #[inline(always)]
+        unsafe fn load(from: *const f64) -> Self {
+            // SAFETY: the caller promises eight readable f64; AVX-512 was checked by `dispatch!`.
+            unsafe { Self(_mm512_loadu_pd(from)) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f64) {
+            // SAFETY: the caller promises eight writable f64; AVX-512 was checked by `dispatch!`.
+            unsafe { _mm512_storeu_pd(to, self.0) }
+        }
+        #[inline(always)]
+        fn splat(value: f64) -> Self {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { Self(_mm512_set1_pd(value)) }
+        }
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { Self(_mm512_add_pd(self.0, other.0)) }
+        }
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { Self(_mm512_sub_pd(self.0, other.0)) }
+        }
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { Self(_mm512_mul_pd(self.0, other.0)) }
+        }
+        #[inline(always)]
+        fn fma(self, b: Self, c: Self) -> Self {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { Self(_mm512_fmadd_pd(self.0, b.0, c.0)) }
+        }
+        #[inline(always)]
+        fn fms(self, b: Self, c: Self) -> Self {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { Self(_mm512_fmsub_pd(self.0, b.0, c.0)) }
+        }
+        #[inline(always)]
+        fn fnma(self, b: Self, c: Self) -> Self {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { Self(_mm512_fnmadd_pd(self.0, b.0, c.0)) }
+        }
+        #[inline(always)]
+        fn sum(self) -> f64 {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { _mm512_reduce_add_pd(self.0) }
+        }
+        #[inline(always)]
+        fn sum8(v: [Self; 8]) -> Self {
+            // Three levels of transposing additions: pairs, fours, eights; 7 additions and 14 shuffles for 8 sums.
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe {
+                let t0 = pair(v[0].0, v[1].0);
+                let t1 = pair(v[2].0, v[3].0);
+                let t2 = pair(v[4].0, v[5].0);
+                let t3 = pair(v[6].0, v[7].0);
+                let u0 = four(t0, t1);
+                let u1 = four(t2, t3);
+                let low = _mm512_shuffle_f64x2::<0b01_00_01_00>(u0, u1);
+                let high = _mm512_shuffle_f64x2::<0b11_10_11_10>(u0, u1);
+                Self(_mm512_add_pd(low, high))
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pair(a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the caller is an AVX-512 instance.
+        unsafe { _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b)) }
+    }
+
+    #[inline(always)]
+    unsafe fn four(a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the caller is an AVX-512 instance.
+        unsafe {
+            let low = _mm512_permutex2var_pd(a, _mm512_set_epi64(13, 12, 5, 4, 9, 8, 1, 0), b);
+            let high = _mm512_permutex2var_pd(a, _mm512_set_epi64(15, 14, 7, 6, 11, 10, 3, 2), b);
+            _mm512_add_pd(low, high)
+        }
+    }
+}
+
+/// Defines `unsafe fn $name(args)` that runs the instance of `$generic::<V: Lanes>` for the level in use.
+macro_rules! dispatch {
+    ($(#[$meta:meta])* fn $name:ident = $generic:ident($($arg:ident: $type:ty),* $(,)?)) => {
+        $(#[$meta])*
+        unsafe fn $name($($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
+                unsafe fn avx512($($arg: $type),*) {
+                    // SAFETY: the caller's promise, passed on; the features are enabled here.
+                    unsafe { $generic::<$crate::simd::Avx512>($($arg),*) }
+                }
+                #[target_feature(enable = "avx2,fma")]
+                unsafe fn avx2($($arg: $type),*) {
+                    // SAFETY: the caller's promise, passed on; the features are enabled here.
+                    unsafe { $generic::<$crate::simd::Avx2>($($arg),*) }
+                }
+                match $crate::simd::level() {
+                    // SAFETY: `level` reports only what the processor has.
+                    $crate::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::simd::Level::Portable => {}
+                }
+            }
+            // SAFETY: the caller's promise, passed on.
+            unsafe { $generic::<$crate::simd::Portable>($($arg),*) }
+        }
+    };
+}
+pub(crate) use dispatch;
+
+/// One cache line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub [f64; 8]);
+
+/// A vector of f64 that starts on a cache line.
+#[derive(Clone, Default, Debug, PartialEq)]
+pub(crate) struct Aligned(Vec<Line>);
+
+impl Aligned {
+    pub(crate) fn zeros(len: usize) -> Self {
+        Self(vec![Line([0.0; 8]); len.div_ceil(8)])
+    }
+    pub(crate) fn reserve_to(&mut self, len: usize) {
+        if self.0.len() * 8 < len {
+            self.0.resize(len.div_ceil(8), Line([0.0; 8]));
+        }
+    }
+    pub(crate) fn push(&mut self, line: [f64; 8]) {
+        self.0.push(Line(line));
+    }
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.0
+    }
+    pub(crate) fn as_ptr(&self) -> *const f64 {
+        self.0.as_ptr().cast()
+    }
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut f64 {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+thread_local! {
+    static SCRATCH: Cell<Aligned> = const { Cell::new(Aligned(Vec::new())) };
+}
+
+/// Runs `body` with `len` f64 of this thread's scratch memory. The contents are arbitrary. A nested call gets fresh memory.
+pub(crate) fn with_scratch<R>(len: usize, body: impl FnOnce(*mut f64) -> R) -> R {
+    let mut scratch = SCRATCH.take();
+    scratch.reserve_to(len);
+    let result = body(scratch.as_mut_ptr());
+    SCRATCH.set(scratch);
+    result
+}

@@ -1,0 +1,774 @@
+//! The CPU device: a plan becomes an [`Executable`], which owns the arena, tables, machine code and threads, and runs the steps in order.
+//!
+//! ```text
+//! Plan --verify, check lengths--> tables, transforms (cache), machine code (jit) --run--> numbers
+//! ```
+//!
+//! What holds for every step:
+//!
+//! - A slot of a [`Step::Linear`] holds whole fields of the map's domain or range, one after another. Maps that act on axes alone (`steer`, `reindex`) know the
+//!   width of their space only from the slot, so there one pair of slots is one field; leading axes are separate pairs.
+//! - Sums have a fixed order: results do not depend on the number of threads.
+//! - Padding lanes of cotangents are not read: where a kernel needs zeros there and finds others, a copy is cleaned first.
+
+use crate::arena::Arena;
+use crate::jit::{Code, Entry};
+use crate::maps::{Small, blocked, device_len, from_device_with, to_device_with, weights};
+use crate::tables::{Cache, Transform};
+use crate::threads::Threads;
+use crate::{LoadError, RunError};
+use scatterc_ir::plan::{Port, Slot, Step, Stream, Table};
+use scatterc_ir::types::scale_bandlimit;
+use scatterc_ir::{Linear, Plan, Space};
+use scatterc_kernels::KernelError;
+use scatterc_kernels::contract::{GramPlan, mix};
+use scatterc_kernels::fourier::RingFft;
+use scatterc_kernels::harmonic::HarmonicTransform;
+use scatterc_kernels::layout::RingLayout;
+use scatterc_kernels::simd::LANES;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Largest bandlimit the device takes; keeps every length below 2^48.
+const LARGEST_BANDLIMIT: usize = 1 << 20;
+
+/// How to run a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Threads; 0 means all cores.
+    pub threads: usize,
+    /// Where tables are kept; [`Cache::global`] when absent.
+    pub cache: Option<Arc<Cache>>,
+}
+
+/// Bytes an executable holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Buffers of the plan.
+    pub arena: usize,
+    /// Weights and transforms' tables; transforms shared between executables count in each.
+    pub tables: usize,
+    /// Partial sums, and what each thread's kernels need.
+    pub scratch: usize,
+}
+
+/// A loaded plan.
+pub struct Executable {
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    /// Grids of the ports, by bandlimit.
+    layouts: BTreeMap<usize, RingLayout>,
+    steps: Vec<Prepared>,
+    tables: Vec<Vec<f64>>,
+    arena: Arena,
+    /// Keeps the machine code alive that loops point into.
+    _code: Code,
+    threads: Threads,
+    timing: bool,
+    seconds: Vec<f64>,
+    memory: Memory,
+}
+
+/// Direction of a transform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Synthesis,
+    SynthesisAdjoint,
+    Analysis,
+    AnalysisAdjoint,
+    RingInverse,
+    RingInverseAdjoint,
+    RingForward,
+    RingForwardAdjoint,
+}
+
+/// Consecutive fields of a transform.
+struct Fields {
+    transform: Kind,
+    stage: Stage,
+    /// Orders of the rings.
+    M: usize,
+    pairs: Vec<(Slot, Slot)>,
+    work: f64,
+    /// Padding lanes of the last pair of blocks, as (block, lane); empty where none must be zero.
+    padding: Vec<(usize, usize)>,
+    clean: Vec<f64>,
+}
+
+enum Kind {
+    Harmonic(Arc<HarmonicTransform>),
+    Ring(Arc<RingFft>),
+}
+
+/// Addresses a loop's tasks need; precomputed, as the arena never moves.
+struct Loop {
+    entry: Entry,
+    trip: usize,
+    outer: usize,
+    grain: usize,
+    chunks: usize,
+    n_streams: usize,
+    streams: Vec<*mut f64>,
+    tables: Vec<*const f64>,
+    sums: Slot,
+    /// `[outer][chunks][sums per outer]`; empty where a task can write its sums in place.
+    partial: Vec<f64>,
+    work: f64,
+}
+
+// SAFETY: the pointers lead into the arena, the tables and the code owned by the same executable, whose `&mut self` methods are the only users.
+unsafe impl Send for Loop {}
+// SAFETY: as above; tasks of one run touch disjoint elements, which the plan's P3 and the kernel's range guarantee.
+unsafe impl Sync for Loop {}
+
+enum Prepared {
+    Transforms(Vec<Fields>),
+    Small { map: Small, adjoint: bool, pairs: Vec<(Slot, Slot)> },
+    Loop(Loop),
+    Gram { plan: GramPlan, table: usize, rows: Vec<Slot>, places: Vec<usize>, outputs: Vec<Slot>, values: Vec<f64>, work: f64 },
+    Mix { table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<f64>, terms: Vec<Vec<(u32, u32)>>, outputs: Vec<Slot>, work: f64 },
+    Concat { rows: usize, inputs: Vec<Slot>, output: Slot },
+    Fill { value: f64, output: Slot },
+}
+
+/// A `*mut f64` that tasks share.
+#[derive(Clone, Copy)]
+struct Shared(*mut f64);
+
+// SAFETY: tasks write disjoint elements of a buffer that outlives them.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn get(self) -> *mut f64 {
+        self.0
+    }
+}
+
+impl Executable {
+    /// Checks a plan, makes its tables and compiles its kernels.
+    ///
+    /// Error: everything in the plan that does not fit, kernel text that is not accepted, and memory or threads the system refuses.
+    pub fn load(plan: &Plan, options: &Options) -> Result<Self, LoadError> {
+        scatterc_ir::plan::verify(plan).map_err(|faults| LoadError::Plan { faults })?;
+        for port in plan.inputs.iter().chain(&plan.outputs) {
+            check_port(port)?;
+        }
+        for ports in [&plan.inputs, &plan.outputs] {
+            for (k, port) in ports.iter().enumerate() {
+                if ports[..k].iter().any(|other| other.name == port.name) {
+                    return Err(LoadError::Port { port: port.name.clone(), expected: "a name used once".into(), found: "a second port".into() });
+                }
+            }
+        }
+        // Every length is checked before anything large is made from an attribute.
+        for (k, table) in plan.tables.iter().enumerate() {
+            let Table::Weights(map) = table;
+            let fault = |expected: String, found: String| LoadError::Table { table: k, expected, found };
+            check_map(map).map_err(|(expected, found)| fault(expected, found))?;
+            let len = weights_len(map).ok_or_else(|| fault("a reduction to a point".into(), map.spelling().into()))?;
+            // Weights belong to a value in the arena, so a longer table is a mistake or an attack on memory.
+            if len > plan.arena {
+                return Err(fault(format!("at most {} numbers, the arena", plan.arena), len.to_string()));
+            }
+        }
+        for (k, step) in plan.steps.iter().enumerate() {
+            check_step(plan, k, step)?;
+        }
+        let cache = options.cache.clone().unwrap_or_else(Cache::global);
+        let threads = Threads::new(options.threads)?;
+        let code = Code::compile(&plan.kernels)?;
+        let arena = Arena::new(plan.arena)?;
+        let mut memory = Memory { arena: 8 * plan.arena, ..Memory::default() };
+        let mut tables = Vec::with_capacity(plan.tables.len());
+        for (k, table) in plan.tables.iter().enumerate() {
+            let Table::Weights(map) = table;
+            let made = weights(map).map_err(|source| LoadError::Weights { table: k, source })?.unwrap_or_default();
+            memory.tables += 8 * made.len();
+            tables.push(made);
+        }
+        let mut context = Context { cache: &cache, arena: &arena, tables: &tables, code: &code, rings: BTreeMap::new(), memory, thread_scratch: 0 };
+        let mut steps = Vec::with_capacity(plan.steps.len());
+        for (k, step) in plan.steps.iter().enumerate() {
+            steps.push(context.prepare(step).map_err(|source| LoadError::Transform { step: k, source })?);
+        }
+        let mut memory = context.memory;
+        memory.scratch += 8 * context.thread_scratch * scatterc_kernels::Parallel::threads(&threads);
+        let mut layouts = BTreeMap::new();
+        for port in plan.inputs.iter().chain(&plan.outputs) {
+            if let Some(layout) = blocked(port.ty.space).map_err(|source| LoadError::Layout { port: port.name.clone(), source })? {
+                layouts.insert(layout.L(), layout);
+            }
+        }
+        Ok(Executable {
+            layouts,
+            inputs: plan.inputs.clone(),
+            outputs: plan.outputs.clone(),
+            seconds: vec![0.0; steps.len()],
+            steps,
+            tables,
+            arena,
+            _code: code,
+            threads,
+            timing: false,
+            memory,
+        })
+    }
+
+    /// Inputs and parameters of the plan, in order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// Outputs of the plan, in order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Runs the plan on inputs by name; returns outputs by name, in order, in logical layouts.
+    ///
+    /// Error: an input that is missing, unknown or of the wrong length.
+    pub fn run(&mut self, inputs: &[(&str, &[f64])]) -> Result<Vec<(String, Vec<f64>)>, RunError> {
+        self.execute(inputs)?;
+        let mut out = Vec::with_capacity(self.outputs.len());
+        for port in &self.outputs {
+            let mut values = vec![0.0; port.ty.len()];
+            self.fetch(port, &mut values);
+            out.push((port.name.clone(), values));
+        }
+        Ok(out)
+    }
+
+    /// Runs the plan and copies the outputs asked for into the caller's arrays; allocates nothing large.
+    ///
+    /// Error: as [`Self::run`], and an output that is unknown, given twice or of the wrong length.
+    pub fn run_into(&mut self, inputs: &[(&str, &[f64])], outputs: &mut [(&str, &mut [f64])]) -> Result<(), RunError> {
+        for k in 0..outputs.len() {
+            let (name, array) = &outputs[k];
+            let port = self.outputs.iter().find(|port| port.name == *name && !outputs[..k].iter().any(|(other, _)| other == name));
+            let Some(port) = port else {
+                return Err(RunError::UnknownOutput { name: name.to_string(), expected: names(&self.outputs) });
+            };
+            if array.len() != port.ty.len() {
+                return Err(RunError::Length { name: name.to_string(), expected: port.ty.len(), found: array.len() });
+            }
+        }
+        self.execute(inputs)?;
+        for (name, array) in outputs {
+            if let Some(port) = self.outputs.iter().find(|port| port.name == *name) {
+                self.fetch(port, array);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts or stops measuring every step.
+    pub fn set_timing(&mut self, on: bool) {
+        self.timing = on;
+    }
+
+    /// Seconds spent in every step of the plan since loading, while timing was on.
+    pub fn times(&self) -> &[f64] {
+        &self.seconds
+    }
+
+    /// Bytes held.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    fn execute(&mut self, inputs: &[(&str, &[f64])]) -> Result<(), RunError> {
+        for (k, (name, _)) in inputs.iter().enumerate() {
+            if !self.inputs.iter().any(|port| port.name == *name) || inputs[..k].iter().any(|(other, _)| other == name) {
+                return Err(RunError::UnknownInput { name: name.to_string(), expected: names(&self.inputs) });
+            }
+        }
+        for port in &self.inputs {
+            let Some((_, given)) = inputs.iter().find(|(name, _)| *name == port.name) else {
+                return Err(RunError::MissingInput { name: port.name.clone(), expected: port.ty.len() });
+            };
+            if given.len() != port.ty.len() {
+                return Err(RunError::Length { name: port.name.clone(), expected: port.ty.len(), found: given.len() });
+            }
+        }
+        for port in &self.inputs {
+            if let Some((_, given)) = inputs.iter().find(|(name, _)| *name == port.name) {
+                // SAFETY: no step runs now, so nothing else looks at the arena.
+                let slot = unsafe { self.arena.write(port.slot) };
+                to_device_with(port.ty.space, self.layouts.get(&bandlimit(port.ty.space)), given, slot);
+            }
+        }
+        for (k, step) in self.steps.iter_mut().enumerate() {
+            let start = self.timing.then(Instant::now);
+            // SAFETY: steps run one after another, and the plan's rule P3 was verified: what a step writes overlaps nothing else it touches.
+            unsafe { step.run(&self.arena, &self.tables, &self.threads) };
+            if let Some(start) = start {
+                self.seconds[k] += start.elapsed().as_secs_f64();
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, port: &Port, out: &mut [f64]) {
+        // SAFETY: no step runs now, so nothing writes the arena.
+        let slot = unsafe { self.arena.read(port.slot) };
+        from_device_with(port.ty.space, self.layouts.get(&bandlimit(port.ty.space)), slot, out);
+    }
+}
+
+fn names(ports: &[Port]) -> String {
+    ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn bandlimit(space: Space) -> usize {
+    match space {
+        Space::Half { L } | Space::Full { L } | Space::Grid { L } | Space::Coefficients { L } | Space::Map { L } => L,
+        Space::Rings { L, .. } => L,
+        Space::Point => 1,
+        Space::Any => usize::MAX,
+    }
+}
+
+fn check_port(port: &Port) -> Result<(), LoadError> {
+    let fault = |expected: String, found: String| LoadError::Port { port: port.name.clone(), expected, found };
+    let L = bandlimit(port.ty.space);
+    let orders = if let Space::Rings { M, .. } = port.ty.space { M } else { 1 };
+    if L == 0 || L > LARGEST_BANDLIMIT || orders > L {
+        return Err(fault(format!("a bandlimit from 1 to {LARGEST_BANDLIMIT}"), port.ty.to_string()));
+    }
+    let len = port.ty.axes.iter().try_fold(device_len(port.ty.space), |len, n| len.checked_mul(*n));
+    // The caller's array has the logical length, which is at most that of the slot.
+    if len != Some(port.slot.len) {
+        return Err(fault(format!("{} numbers for {}", len.map_or("fewer".into(), |len| len.to_string()), port.ty), port.slot.len.to_string()));
+    }
+    Ok(())
+}
+
+/// Attributes from which lengths are made are small enough for lengths not to overflow.
+fn check_map(map: &Linear) -> Result<(), (String, String)> {
+    for (name, attribute) in map.attributes() {
+        if let ("L" | "L_in" | "L_out" | "M", scatterc_ir::ops::Attribute::Integer(k)) = (name, &attribute)
+            && !(1..=LARGEST_BANDLIMIT as i64).contains(k)
+        {
+            return Err((format!("{name} from 1 to {LARGEST_BANDLIMIT}"), k.to_string()));
+        }
+    }
+    if let Linear::Reindex { from, to, .. } | Linear::Reshape { from, to } = map {
+        for sizes in [from, to] {
+            if sizes.iter().try_fold(1usize, |product, n| product.checked_mul(*n)).is_none_or(|n| n > 1 << 40) {
+                return Err(("axes of at most 2^40 elements".into(), format!("{sizes:?}")));
+            }
+        }
+    }
+    map.signature().map_err(|message| ("valid attributes".into(), message)).map(|_| ())
+}
+
+/// Length of the weights of a reduction, without making them.
+fn weights_len(map: &Linear) -> Option<usize> {
+    match map {
+        Linear::Mean { .. } | Linear::RingMean { .. } | Linear::HalfPower { .. } | Linear::FullPower { .. } | Linear::CoefficientPower { .. } => {
+            map.signature().ok().map(|s| device_len(s.domain.1))
+        }
+        _ => None,
+    }
+}
+
+/// The row with the pair's own `L_in`.
+fn with_bandlimit(map: &Linear, L: usize) -> Option<Linear> {
+    match map {
+        Linear::WignerInverse { L: total, N, j, .. } => Some(Linear::WignerInverse { L_in: L, L: *total, N: *N, j: *j }),
+        Linear::HarmonicInverse { L: grid, .. } => Some(Linear::HarmonicInverse { L_in: L, L: *grid }),
+        Linear::ScalingInverse { L: total, j, .. } => Some(Linear::ScalingInverse { L_in: L, L: *total, j: *j }),
+        _ => None,
+    }
+}
+
+/// Device lengths of one field of operand and result, and for maps on axes of the number of blocks of unknown width.
+fn field_lengths(map: &Linear, adjoint: bool) -> Option<(usize, usize)> {
+    let signature = map.signature().ok()?;
+    let len = |(axes, space): &(Vec<usize>, Space)| axes.iter().product::<usize>() * if *space == Space::Any { 1 } else { device_len(*space) };
+    let (domain, range) = (len(&signature.domain), len(&signature.range));
+    Some(if adjoint { (range, domain) } else { (domain, range) })
+}
+
+fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
+    let fault = |what: &str, expected: String, found: String| Err(LoadError::Step { step: k, what: what.into(), expected, found });
+    match step {
+        Step::Linear { map, adjoint, pairs, bandlimits } => {
+            for (i, (input, output)) in pairs.iter().enumerate() {
+                let own = match bandlimits.get(i) {
+                    Some(L) => match with_bandlimit(map, *L) {
+                        Some(own) => own,
+                        None => return fault("bandlimits", "none".into(), format!("{} for `{}`", bandlimits.len(), map.spelling())),
+                    },
+                    None => map.clone(),
+                };
+                if let Err((expected, found)) = check_map(&own) {
+                    return fault(map.spelling(), expected, found);
+                }
+                let Some((from, to)) = field_lengths(&own, *adjoint) else {
+                    return fault(map.spelling(), "valid attributes".into(), "others".into());
+                };
+                let whole = |slot: &Slot, width: usize| {
+                    if width == 0 { (slot.len == 0).then_some(0) } else { (slot.len % width == 0).then(|| slot.len / width) }
+                };
+                if from != 0 && to != 0 && (whole(input, from).is_none() || whole(input, from) != whole(output, to)) {
+                    return fault(
+                        map.spelling(),
+                        format!("as many fields of {from} numbers as of {to} in the output"),
+                        format!("{} and {} numbers", input.len, output.len),
+                    );
+                }
+                if (from == 0 || to == 0) && (input.len % from.max(1) != 0 || output.len % to.max(1) != 0) {
+                    return fault(map.spelling(), "fields without numbers".into(), format!("{} and {} numbers", input.len, output.len));
+                }
+            }
+        }
+        Step::Loop { trip, outer, tables, sums, grain, streams, .. } => {
+            if sums.len % outer != 0 {
+                return fault("sums", format!("a multiple of outer={outer}"), sums.len.to_string());
+            }
+            // Limits that keep the address lists and partial sums of a plan from elsewhere in proportion.
+            let tasks = trip.div_ceil(*grain).checked_mul(*outer).and_then(|n| n.checked_mul((sums.len / outer).max(1)));
+            if *trip > 1 << 40 || tasks.is_none_or(|n| n > 1 << 32) || outer.checked_mul(streams.len().max(1)).is_none_or(|n| n > 1 << 32) {
+                return fault("loop", "at most 2^32 partial sums and 2^40 elements".into(), format!("trip={trip} outer={outer} grain={grain}"));
+            }
+            for t in tables {
+                let Table::Weights(map) = &plan.tables[*t];
+                let len = weights_len(map).unwrap_or(0);
+                if len < *trip {
+                    return fault(&format!("table {t}"), format!("at least trip={trip} numbers"), len.to_string());
+                }
+            }
+        }
+        Step::Gram { table, row_len, rows, outputs, .. } | Step::Mix { table, row_len, rows, outputs, .. } => {
+            let Table::Weights(map) = &plan.tables[*table];
+            let len = weights_len(map).unwrap_or(0);
+            if *row_len != len || *row_len == 0 {
+                return fault("row_len", format!("{len}, the length of table {table}"), row_len.to_string());
+            }
+            let outputs: &[Slot] = if matches!(step, Step::Mix { .. }) { outputs } else { &[] };
+            if let Some(slot) = rows.iter().chain(outputs).find(|slot| slot.len % row_len != 0) {
+                return fault("rows", format!("whole rows of {row_len} numbers"), slot.len.to_string());
+            }
+        }
+        Step::Concat { .. } | Step::Fill { .. } => {}
+    }
+    Ok(())
+}
+
+/// What preparing a step needs.
+struct Context<'a> {
+    cache: &'a Cache,
+    arena: &'a Arena,
+    tables: &'a [Vec<f64>],
+    code: &'a Code,
+    rings: BTreeMap<usize, Arc<RingFft>>,
+    memory: Memory,
+    thread_scratch: usize,
+}
+
+impl Context<'_> {
+    fn prepare(&mut self, step: &Step) -> Result<Prepared, KernelError> {
+        Ok(match step {
+            Step::Linear { map, adjoint, pairs, bandlimits } => match Small::new(map)? {
+                Some(small) => {
+                    self.memory.tables += small.bytes();
+                    Prepared::Small { pairs: small_pairs(map, *adjoint, pairs), map: small, adjoint: *adjoint }
+                }
+                None => {
+                    // Pairs of one input bandlimit share one recursion.
+                    let mut groups: BTreeMap<usize, Vec<(Slot, Slot)>> = BTreeMap::new();
+                    for (k, pair) in pairs.iter().enumerate() {
+                        groups.entry(bandlimits.get(k).copied().unwrap_or(0)).or_default().push(*pair);
+                    }
+                    let mut prepared = Vec::with_capacity(groups.len());
+                    for (L, pairs) in groups {
+                        let own = with_bandlimit(map, L).filter(|_| L > 0).unwrap_or_else(|| map.clone());
+                        prepared.extend(self.transform(&own, *adjoint, &pairs)?);
+                    }
+                    Prepared::Transforms(prepared)
+                }
+            },
+            Step::Loop { kernel, trip, outer, grain, streams, tables, sums } => {
+                // Vector kernels take two elements at a time, so chunks begin at even elements.
+                let grain = grain.next_multiple_of(2).min(trip.next_multiple_of(2));
+                let chunks = trip.div_ceil(grain);
+                let base = |stream: &Stream, o: usize| self.arena.at(stream.slot.offset + o * stream.stride);
+                let partial = if chunks > 1 { vec![0.0; outer * chunks * (sums.len / outer)] } else { vec![] };
+                self.memory.scratch += 8 * (partial.len() + outer * streams.len());
+                Prepared::Loop(Loop {
+                    entry: self.code.entry(*kernel),
+                    trip: *trip,
+                    outer: *outer,
+                    grain,
+                    chunks,
+                    n_streams: streams.len(),
+                    streams: (0..*outer).flat_map(|o| streams.iter().map(move |s| (s, o))).map(|(s, o)| base(s, o)).collect(),
+                    tables: tables.iter().map(|t| self.tables[*t].as_ptr()).collect(),
+                    sums: *sums,
+                    partial,
+                    // Every stream costs a load or a store and a few operations per element.
+                    work: 4.0 * (*trip * *outer) as f64 * (streams.len() + tables.len()).max(1) as f64,
+                })
+            }
+            Step::Gram { table, row_len, rows, pairs, places, outputs } => {
+                let rows = split(rows, *row_len);
+                let pairs: Vec<(u32, u32)> = pairs.chunks_exact(2).map(|p| (p[0] as u32, p[1] as u32)).collect();
+                self.memory.scratch += 8 * pairs.len();
+                Prepared::Gram {
+                    plan: GramPlan::new(rows.len(), &pairs),
+                    table: *table,
+                    rows,
+                    places: places.clone(),
+                    outputs: outputs.clone(),
+                    values: vec![0.0; pairs.len()],
+                    work: 2.0 * (pairs.len() * row_len) as f64,
+                }
+            }
+            Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs } => {
+                let mut rest = terms.chunks_exact(2).map(|t| (t[0] as u32, t[1] as u32));
+                let gathered = vec![0.0; coefficients.iter().map(|slot| slot.len).sum()];
+                self.memory.scratch += 8 * gathered.len();
+                Prepared::Mix {
+                    table: *table,
+                    rows: split(rows, *row_len),
+                    coefficients: coefficients.clone(),
+                    gathered,
+                    terms: counts.iter().map(|n| rest.by_ref().take(*n).collect()).collect(),
+                    outputs: split(outputs, *row_len),
+                    work: (terms.len() * row_len) as f64,
+                }
+            }
+            Step::Concat { rows, inputs, output } => Prepared::Concat { rows: *rows, inputs: inputs.clone(), output: *output },
+            Step::Fill { value, output } => Prepared::Fill { value: *value, output: *output },
+        })
+    }
+
+    /// A transform applied to consecutive fields; nothing where the range is empty.
+    fn transform(&mut self, map: &Linear, adjoint: bool, pairs: &[(Slot, Slot)]) -> Result<Option<Fields>, KernelError> {
+        let Some((from, to)) = field_lengths(map, adjoint).filter(|(from, to)| *from > 0 && *to > 0) else { return Ok(None) };
+        let fields: Vec<(Slot, Slot)> = pairs
+            .iter()
+            .flat_map(|(input, output)| {
+                (0..input.len / from)
+                    .map(move |f| (Slot { offset: input.offset + f * from, len: from }, Slot { offset: output.offset + f * to, len: to }))
+            })
+            .collect();
+        let direct = |forward: Stage, backward: Stage| if adjoint { backward } else { forward };
+        let (wanted, stage, M) = match map {
+            Linear::WignerInverse { L_in, L, N, j } => {
+                let wanted = Transform::Wavelet { L_in: *L_in, L: *L, N: *N, j: *j };
+                (Ok(wanted), direct(Stage::Synthesis, Stage::SynthesisAdjoint), scale_bandlimit(*L, *j))
+            }
+            Linear::HarmonicInverse { L_in, L } => {
+                (Ok(Transform::Plain { L_in: *L_in, L: *L }), direct(Stage::Synthesis, Stage::SynthesisAdjoint), *L)
+            }
+            Linear::ScalingInverse { L_in, L, j } => {
+                let wanted = Transform::Scaling { L_in: *L_in, L: *L, j: *j };
+                (Ok(wanted), direct(Stage::Synthesis, Stage::SynthesisAdjoint), scale_bandlimit(*L, *j))
+            }
+            Linear::HarmonicForward { L, M, L_out } => {
+                (Ok(Transform::Analysis { L: *L, L_out: *L_out }), direct(Stage::Analysis, Stage::AnalysisAdjoint), *M)
+            }
+            Linear::RingInverse { L, M } => (Err(*L), direct(Stage::RingInverse, Stage::RingInverseAdjoint), *M),
+            Linear::RingForward { L, M } => (Err(*L), direct(Stage::RingForward, Stage::RingForwardAdjoint), *M),
+            Linear::HermitianPack { .. }
+            | Linear::FullReal { .. }
+            | Linear::FullImaginary { .. }
+            | Linear::GridToMap { .. }
+            | Linear::CoefficientMean { .. }
+            | Linear::HalfPower { .. }
+            | Linear::FullPower { .. }
+            | Linear::CoefficientPower { .. }
+            | Linear::Steer { .. }
+            | Linear::Mean { .. }
+            | Linear::RingMean { .. }
+            | Linear::Reindex { .. }
+            | Linear::Reshape { .. }
+            | Linear::Gather { .. }
+            | Linear::Slice { .. }
+            | Linear::Spread { .. }
+            | Linear::Scale { .. } => return Ok(None),
+        };
+        let (transform, work, padding) = match wanted {
+            Ok(wanted) => {
+                let transform = self.cache.transform(wanted)?;
+                self.memory.tables += transform.table_bytes();
+                self.thread_scratch = self.thread_scratch.max(transform.scratch_len());
+                let padding = if stage == Stage::SynthesisAdjoint { padding(&RingLayout::new(transform.L())?) } else { vec![] };
+                let work = transform.flops(fields.len());
+                (Kind::Harmonic(transform), work, padding)
+            }
+            Err(L) => {
+                let fft = match self.rings.get(&L) {
+                    Some(fft) => fft.clone(),
+                    None => {
+                        let fft = Arc::new(RingFft::new(L)?);
+                        self.memory.tables += fft.table_bytes();
+                        self.rings.insert(L, fft.clone());
+                        fft
+                    }
+                };
+                self.thread_scratch = self.thread_scratch.max(fft.scratch_len());
+                let work = fft.flops() * fields.len() as f64;
+                (Kind::Ring(fft), work, vec![])
+            }
+        };
+        Ok(Some(Fields { transform, stage, M, pairs: fields, work, padding, clean: vec![] }))
+    }
+}
+
+/// Fields of a small map: one pair of slots per field. Maps on axes have one field per pair, as wide as the slot.
+fn small_pairs(map: &Linear, adjoint: bool, pairs: &[(Slot, Slot)]) -> Vec<(Slot, Slot)> {
+    let (from, to) = match field_lengths(map, adjoint) {
+        Some((from, to)) if from > 0 && to > 0 && !map.acts_on_axes() => (from, to),
+        _ => return pairs.to_vec(),
+    };
+    let part = |slot: &Slot, f: usize, len: usize| Slot { offset: slot.offset + f * len, len };
+    pairs.iter().flat_map(|(a, b)| (0..a.len / from).map(move |f| (part(a, f, from), part(b, f, to)))).collect()
+}
+
+/// Consecutive rows of several buffers.
+fn split(slots: &[Slot], row_len: usize) -> Vec<Slot> {
+    slots.iter().flat_map(|slot| (0..slot.len / row_len).map(|r| Slot { offset: slot.offset + r * row_len, len: row_len })).collect()
+}
+
+/// Padding lanes, all of which lie in the last pair of blocks.
+fn padding(layout: &RingLayout) -> Vec<(usize, usize)> {
+    let n = layout.n_blocks();
+    (n - 2..n).flat_map(|block| (0..LANES).map(move |lane| (block, lane))).filter(|(block, lane)| layout.is_padding(*block, *lane)).collect()
+}
+
+impl Prepared {
+    /// Runs the step.
+    ///
+    /// # Safety
+    ///
+    /// Nothing else may touch the step's slots meanwhile, and what it writes may overlap nothing it reads.
+    unsafe fn run(&mut self, arena: &Arena, tables: &[Vec<f64>], threads: &Threads) {
+        // SAFETY: the caller promises that no slot read here is written meanwhile.
+        let read = |slot: &Slot| unsafe { arena.read(*slot) };
+        // SAFETY: the caller promises that no slot written here is touched by anything else.
+        let write = |slot: &Slot| unsafe { arena.write(*slot) };
+        match self {
+            Prepared::Transforms(groups) => {
+                for fields in groups {
+                    let (mut inputs, mut outputs): (Vec<&[f64]>, Vec<&mut [f64]>) = fields.pairs.iter().map(|(a, b)| (read(a), write(b))).unzip();
+                    clean_padding(&mut inputs, &fields.padding, fields.M, &mut fields.clean);
+                    let par = threads.of(fields.work);
+                    match (&fields.transform, fields.stage) {
+                        (Kind::Harmonic(t), Stage::Synthesis) => t.synthesis(par, &inputs, &mut outputs),
+                        (Kind::Harmonic(t), Stage::SynthesisAdjoint) => t.synthesis_adjoint(par, &inputs, fields.M, &mut outputs),
+                        (Kind::Harmonic(t), Stage::Analysis) => t.analysis(par, &inputs, fields.M, &mut outputs),
+                        (Kind::Harmonic(t), Stage::AnalysisAdjoint) => t.analysis_adjoint(par, &inputs, fields.M, &mut outputs),
+                        (Kind::Ring(t), Stage::RingInverse) => t.inverse(par, &inputs, fields.M, &mut outputs),
+                        (Kind::Ring(t), Stage::RingInverseAdjoint) => t.inverse_adjoint(par, &inputs, fields.M, &mut outputs),
+                        (Kind::Ring(t), Stage::RingForward) => t.forward(par, &inputs, fields.M, &mut outputs),
+                        (Kind::Ring(t), Stage::RingForwardAdjoint) => t.forward_adjoint(par, &inputs, fields.M, &mut outputs),
+                        (Kind::Harmonic(_), Stage::RingInverse | Stage::RingInverseAdjoint | Stage::RingForward | Stage::RingForwardAdjoint)
+                        | (Kind::Ring(_), Stage::Synthesis | Stage::SynthesisAdjoint | Stage::Analysis | Stage::AnalysisAdjoint) => {
+                            unreachable!("`Context::transform` pairs every stage with its transform")
+                        }
+                    }
+                }
+            }
+            Prepared::Small { map, adjoint, pairs } => {
+                for (input, output) in pairs.iter() {
+                    map.apply(*adjoint, read(input), write(output));
+                }
+            }
+            Prepared::Loop(task) => {
+                let per = task.sums.len / task.outer;
+                let sums = Shared(if task.chunks > 1 { task.partial.as_mut_ptr() } else { arena.at(task.sums.offset) });
+                let shared = &*task;
+                threads.of(task.work).for_each(task.outer * task.chunks, &|k| {
+                    let (o, chunk) = (k / shared.chunks, k % shared.chunks);
+                    let (begin, end) = (chunk * shared.grain, ((chunk + 1) * shared.grain).min(shared.trip));
+                    let streams = &shared.streams[o * shared.n_streams..];
+                    // SAFETY: streams, tables and sums are as many as the step names; the plan was verified to keep every stream in its slot; every task has its own
+                    // elements and its own sums. That the kernel stays within the extents is the part of the plan's author, as for any program.
+                    unsafe { (shared.entry)(streams.as_ptr(), shared.tables.as_ptr(), sums.get().add(k * per), begin as i64, end as i64) };
+                });
+                if task.chunks > 1 && per > 0 {
+                    // Always in the order of the chunks, so that the number of threads does not matter.
+                    for (sums, partial) in write(&task.sums).chunks_exact_mut(per).zip(task.partial.chunks_exact(per * task.chunks)) {
+                        sums.fill(0.0);
+                        for part in partial.chunks_exact(per) {
+                            sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+                        }
+                    }
+                }
+            }
+            Prepared::Gram { plan, table, rows, places, outputs, values, work } => {
+                let rows: Vec<&[f64]> = rows.iter().map(read).collect();
+                plan.run(threads.of(*work), &rows, &tables[*table], values);
+                let mut places = places.iter();
+                for output in outputs.iter() {
+                    write(output).iter_mut().zip(&mut places).for_each(|(out, place)| *out = values[*place]);
+                }
+            }
+            Prepared::Mix { table, rows, coefficients, gathered, terms, outputs, work } => {
+                let rows: Vec<&[f64]> = rows.iter().map(read).collect();
+                let mut rest = gathered.as_mut_slice();
+                for slot in coefficients.iter() {
+                    let (head, tail) = rest.split_at_mut(slot.len);
+                    head.copy_from_slice(read(slot));
+                    rest = tail;
+                }
+                let mut outputs: Vec<&mut [f64]> = outputs.iter().map(write).collect();
+                mix(threads.of(*work), &rows, Some(&tables[*table]), terms, gathered, &mut outputs);
+            }
+            Prepared::Concat { rows, inputs, output } => {
+                let joined = write(output);
+                let stride = joined.len() / *rows;
+                let mut start = 0;
+                for input in inputs.iter() {
+                    let width = input.len / *rows;
+                    for (row, part) in read(input).chunks_exact(width.max(1)).enumerate() {
+                        joined[row * stride + start..][..width].copy_from_slice(part);
+                    }
+                    start += width;
+                }
+            }
+            Prepared::Fill { value, output } => write(output).fill(*value),
+        }
+    }
+}
+
+/// Replaces fields whose padding is not zero by cleaned copies.
+fn clean_padding<'a>(inputs: &mut [&'a [f64]], padding: &[(usize, usize)], M: usize, clean: &'a mut Vec<f64>) {
+    let (Some(first), Some((last_block, _))) = (inputs.first(), padding.last()) else { return };
+    // Whole channels follow one another; the padding of each lies in its last pair of blocks.
+    let n_blocks = (last_block | 1) + 1;
+    let (width, block_len) = (first.len(), M * 2 * LANES);
+    let channel = n_blocks * block_len;
+    let lanes =
+        move |c: usize| padding.iter().flat_map(move |(block, lane)| (0..2 * M).map(move |row| c * channel + block * block_len + row * LANES + lane));
+    let dirty: Vec<usize> = (0..inputs.len()).filter(|f| (0..width / channel).any(|c| lanes(c).any(|i| inputs[*f][i] != 0.0))).collect();
+    if dirty.is_empty() {
+        return;
+    }
+    clean.resize(dirty.len() * width, 0.0);
+    for (copy, f) in clean.chunks_exact_mut(width).zip(&dirty) {
+        copy.copy_from_slice(inputs[*f]);
+        (0..width / channel).for_each(|c| lanes(c).for_each(|i| copy[i] = 0.0));
+    }
+    let clean: &'a [f64] = clean;
+    for (copy, f) in clean.chunks_exact(width).zip(dirty) {
+        inputs[f] = copy;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_can_move_between_threads() {
+        fn is_send<T: Send>() {}
+        is_send::<Executable>();
+    }
+}

@@ -1,0 +1,141 @@
+//! What loading and running can refuse.
+
+use scatterc_kernels::KernelError;
+
+/// Why a plan cannot be loaded.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The plan breaks the rules of `scatterc_ir::plan::verify`.
+    #[error("the plan is not valid: {}", faults.join("; "))]
+    Plan {
+        /// All faults found.
+        faults: Vec<String>,
+    },
+    /// A length or a type does not fit the layouts of this device.
+    #[error("step {step}: {what}: expected {expected}, found {found}")]
+    Step {
+        /// Position in `Plan::steps`.
+        step: usize,
+        /// What does not fit.
+        what: String,
+        /// What would.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A table that cannot be made for this plan.
+    #[error("table {table}: expected {expected}, found {found}")]
+    Table {
+        /// Position in `Plan::tables`.
+        table: usize,
+        /// What would do.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A port does not fit its slot or its type is not supported.
+    #[error("port `{port}`: expected {expected}, found {found}")]
+    Port {
+        /// Name of the port.
+        port: String,
+        /// What would fit.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// Kernel text that is not accepted.
+    #[error("kernel `{kernel}`, line {line}: {message}")]
+    Kernel {
+        /// Name of the kernel.
+        kernel: String,
+        /// 1-based line of its text; 0 when the fault has no line.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The code generator does not work on this machine.
+    #[error("code generator: {message}")]
+    Code {
+        /// What it said.
+        message: String,
+    },
+    /// A transform or table cannot be made.
+    #[error("step {step}: {source}")]
+    Transform {
+        /// Position in `Plan::steps`.
+        step: usize,
+        /// Why.
+        source: KernelError,
+    },
+    /// Weights cannot be made.
+    #[error("table {table}: {source}")]
+    Weights {
+        /// Position in `Plan::tables`.
+        table: usize,
+        /// Why.
+        source: KernelError,
+    },
+    /// The grid of a port cannot be made.
+    #[error("port `{port}`: {source}")]
+    Layout {
+        /// Name of the port.
+        port: String,
+        /// Why.
+        source: KernelError,
+    },
+    /// The arena, or the threads, could not be had from the system.
+    #[error("{what}: the system refused {found}")]
+    Resources {
+        /// What was asked for.
+        what: &'static str,
+        /// How much.
+        found: String,
+    },
+}
+
+/// Why a run fails.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// An input of the program is not given.
+    #[error("input `{name}` is missing, expected {expected} numbers")]
+    MissingInput {
+        /// Its name.
+        name: String,
+        /// How many numbers it has.
+        expected: usize,
+    },
+    /// A name that is no input of the program, or is given twice.
+    #[error("`{name}` is no input, or is given twice; expected {expected}")]
+    UnknownInput {
+        /// The name given.
+        name: String,
+        /// The inputs of the program.
+        expected: String,
+    },
+    /// A name that is no output of the program, or is given twice.
+    #[error("`{name}` is no output, or is given twice; expected {expected}")]
+    UnknownOutput {
+        /// The name given.
+        name: String,
+        /// The outputs of the program.
+        expected: String,
+    },
+    /// An array of the wrong length.
+    #[error("`{name}` has {found} numbers, expected {expected}")]
+    Length {
+        /// Name of the input, output or op.
+        name: String,
+        /// Numbers expected.
+        expected: usize,
+        /// Numbers found.
+        found: usize,
+    },
+    /// A graph that breaks its rules.
+    #[error("the graph is not valid: {}", faults.join("; "))]
+    Graph {
+        /// All faults found.
+        faults: Vec<String>,
+    },
+}

@@ -1,0 +1,353 @@
+//! The device's layouts, its weight tables, and the small linear maps as plain loops in that layout: the unfused fallback of the compiler.
+//!
+//! Rings and maps are lane-blocked (`scatterc_kernels::layout`); every other space is as `scatterc_ir::types` documents it. Padding lanes of a value repeat a
+//! valid ring, padding lanes of a cotangent are never read.
+
+use crate::reference::reindex_table;
+use scatterc_ir::ops::steering_matrix;
+use scatterc_ir::{Linear, Space};
+use scatterc_kernels::KernelError;
+use scatterc_kernels::layout::RingLayout;
+use scatterc_kernels::simd::LANES;
+use std::f64::consts::PI;
+
+/// Number of f64 one value of this space occupies in a plan's buffers. 0 for [`Space::Any`].
+pub fn device_len(space: Space) -> usize {
+    let blocks = |L: usize| 2 * L.div_ceil(2).div_ceil(LANES);
+    match space {
+        Space::Rings { L, M } => blocks(L) * M * 2 * LANES,
+        Space::Map { L } => blocks(L) * (2 * L).saturating_sub(1) * LANES,
+        Space::Point | Space::Half { .. } | Space::Full { .. } | Space::Grid { .. } | Space::Coefficients { .. } | Space::Any => space.len(),
+    }
+}
+
+/// Converts consecutive fields of one space from the logical layout to the device's; padding repeats its ring.
+///
+/// Panics if the lengths do not fit: callers check them against the plan.
+pub fn to_device(space: Space, logical: &[f64], device: &mut [f64]) -> Result<(), KernelError> {
+    to_device_with(space, blocked(space)?.as_ref(), logical, device);
+    Ok(())
+}
+
+/// Converts consecutive fields of one space from the device's layout to the logical one; padding is not read.
+///
+/// Panics if the lengths do not fit: callers check them against the plan.
+pub fn from_device(space: Space, device: &[f64], logical: &mut [f64]) -> Result<(), KernelError> {
+    from_device_with(space, blocked(space)?.as_ref(), device, logical);
+    Ok(())
+}
+
+/// The grid of a space that is stored in lane blocks.
+pub(crate) fn blocked(space: Space) -> Result<Option<RingLayout>, KernelError> {
+    match space {
+        Space::Rings { L, .. } | Space::Map { L } => RingLayout::new(L).map(Some),
+        Space::Point | Space::Half { .. } | Space::Full { .. } | Space::Grid { .. } | Space::Coefficients { .. } | Space::Any => Ok(None),
+    }
+}
+
+/// [`to_device`] with the grid at hand; without one the layouts are the same.
+pub(crate) fn to_device_with(space: Space, layout: Option<&RingLayout>, logical: &[f64], device: &mut [f64]) {
+    match layout {
+        Some(layout) if blocks(space) => convert(space, layout, logical.len(), device.len(), |from, to, _| device[to] = logical[from]),
+        _ => device.copy_from_slice(logical),
+    }
+}
+
+/// [`from_device`] with the grid at hand; without one the layouts are the same.
+pub(crate) fn from_device_with(space: Space, layout: Option<&RingLayout>, device: &[f64], logical: &mut [f64]) {
+    match layout {
+        Some(layout) if blocks(space) => convert(space, layout, logical.len(), device.len(), |to, from, padding| {
+            if !padding {
+                logical[to] = device[from];
+            }
+        }),
+        _ => logical.copy_from_slice(device),
+    }
+}
+
+fn blocks(space: Space) -> bool {
+    matches!(space, Space::Rings { .. } | Space::Map { .. })
+}
+
+/// Calls `place(logical index, device index, is padding)` for every stored number; padding comes with the ring it repeats.
+fn convert(space: Space, layout: &RingLayout, logical_len: usize, device_total: usize, mut place: impl FnMut(usize, usize, bool)) {
+    let (width, device) = (space.len().max(1), device_len(space).max(1));
+    let count = logical_len / width;
+    assert_eq!((logical_len, device_total), (count * width, count * device), "lengths of {count} fields of {space}");
+    // Rings are rows of re and im per order, maps are rows of one number per sample.
+    let (rows, parts) = match space {
+        Space::Rings { M, .. } => (M, 2),
+        _ => (layout.n_phi(), 1),
+    };
+    for field in 0..count {
+        for block in 0..layout.n_blocks() {
+            for row in 0..rows {
+                for part in 0..parts {
+                    for lane in 0..LANES {
+                        let logical = field * width + (layout.ring(block, lane) * rows + row) * parts + part;
+                        let stored = field * device + ((block * rows + row) * parts + part) * LANES + lane;
+                        place(logical, stored, layout.is_padding(block, lane));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The weight with which a reduction to a point sums every stored f64 of its operand; 0 in padding. `None` for maps that are no such reduction.
+pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
+    let mut out = Vec::new();
+    match map {
+        Linear::Mean { L } => {
+            let (layout, n_phi) = (RingLayout::new(*L)?, 2 * L - 1);
+            for block in layout.weights().chunks_exact(LANES) {
+                for _ in 0..n_phi {
+                    out.extend(block.iter().map(|w| w / (2 * n_phi) as f64));
+                }
+            }
+        }
+        Linear::RingMean { L, M } => {
+            for block in RingLayout::new(*L)?.weights().chunks_exact(LANES) {
+                for m in 0..*M {
+                    out.extend(block.iter().map(|w| 0.5 * w * multiplicity(m)));
+                    out.extend(block.iter().map(|w| if m == 0 { 0.0 } else { *w }));
+                }
+            }
+        }
+        Linear::HalfPower { L, skip_mean } => {
+            for ell in 0..*L {
+                for m in 0..*L {
+                    let weight = if (ell, m) == (0, 0) && *skip_mean == 1 { 0.0 } else { multiplicity(m) / (4.0 * PI) };
+                    out.extend([weight; 2]);
+                }
+            }
+        }
+        Linear::FullPower { L, skip_mean } => {
+            out.resize(2 * L * (2 * L - 1), 1.0 / (4.0 * PI));
+            if *skip_mean == 1 {
+                // Row 0, column L - 1 is (0, 0).
+                out[2 * (L - 1)..2 * L].fill(0.0);
+            }
+        }
+        Linear::CoefficientPower { L, skip_mean } => {
+            for m in 0..*L {
+                out.extend(std::iter::repeat_n(multiplicity(m) / (4.0 * PI), 2 * (L - m)));
+            }
+            if *skip_mean == 1 {
+                out[..2].fill(0.0);
+            }
+        }
+        Linear::HermitianPack { .. }
+        | Linear::FullReal { .. }
+        | Linear::FullImaginary { .. }
+        | Linear::GridToMap { .. }
+        | Linear::CoefficientMean { .. }
+        | Linear::WignerInverse { .. }
+        | Linear::HarmonicInverse { .. }
+        | Linear::ScalingInverse { .. }
+        | Linear::HarmonicForward { .. }
+        | Linear::RingInverse { .. }
+        | Linear::RingForward { .. }
+        | Linear::Steer { .. }
+        | Linear::Reindex { .. }
+        | Linear::Reshape { .. }
+        | Linear::Gather { .. }
+        | Linear::Slice { .. }
+        | Linear::Spread { .. }
+        | Linear::Scale { .. } => return Ok(None),
+    }
+    Ok(Some(out))
+}
+
+/// Place of the real part of coefficient (ell, m) in m-major order.
+fn packed(L: usize, ell: usize, m: usize) -> usize {
+    2 * (m * (2 * L - 1 - m) / 2 + ell)
+}
+
+/// How often order m >= 0 occurs among all orders of a real field.
+fn multiplicity(m: usize) -> f64 {
+    if m == 0 { 1.0 } else { 2.0 }
+}
+
+/// A small map with what it needs prepared.
+pub(crate) enum Small {
+    /// `y[to] += value x[from]`, reading in one direction or the other.
+    Sparse { entries: Vec<(u32, u32, f64)> },
+    /// Half plane to packed coefficients.
+    Pack { L: usize },
+    /// Weighted sum to one number.
+    Reduce { weights: Vec<f64> },
+    /// User grid to map.
+    Grid { layout: RingLayout },
+    /// One number to every sample.
+    Spread { layout: RingLayout },
+    /// `y[o] = x[table[o]]` for blocks of equal width.
+    Reindex { from: usize, table: Vec<usize> },
+    /// Mixture of blocks of equal width by a dense matrix `[to][from]`.
+    Steer { N: usize, matrix: Vec<f64> },
+    /// Multiplication by a number (1 for a copy).
+    Scale { by: f64 },
+}
+
+impl Small {
+    /// `None` for the transforms, which have kernels of their own.
+    pub(crate) fn new(map: &Linear) -> Result<Option<Small>, KernelError> {
+        let mut entries = Vec::new();
+        Ok(Some(match map {
+            Linear::HermitianPack { L } => Small::Pack { L: *L },
+            Linear::FullReal { L } | Linear::FullImaginary { L } => {
+                let imaginary = matches!(map, Linear::FullImaginary { .. });
+                for m in 0..*L {
+                    let s = if m % 2 == 0 { 0.5 } else { -0.5 };
+                    for ell in m..*L {
+                        let k = packed(*L, ell, m) as u32;
+                        let row = ell * (2 * L - 1) + L - 1;
+                        let (a, b) = (2 * (row + m) as u32, 2 * (row - m) as u32);
+                        entries.extend(if imaginary {
+                            [(k, a + 1, 0.5), (k, b + 1, s), (k + 1, a, -0.5), (k + 1, b, s)]
+                        } else {
+                            [(k, a, 0.5), (k, b, s), (k + 1, a + 1, 0.5), (k + 1, b + 1, -s)]
+                        });
+                    }
+                }
+                Small::Sparse { entries }
+            }
+            Linear::CoefficientMean { .. } => {
+                let value = 0.5 / PI.sqrt();
+                Small::Sparse { entries: vec![(0, 0, value), (1, 1, value)] }
+            }
+            Linear::Gather { table, .. } => {
+                entries.extend(table.iter().enumerate().map(|(k, i)| (k as u32, *i as u32, 1.0)));
+                Small::Sparse { entries }
+            }
+            Linear::Slice { start, length, .. } => {
+                entries.extend((0..*length).map(|k| (k as u32, (start + k) as u32, 1.0)));
+                Small::Sparse { entries }
+            }
+            Linear::Mean { .. } | Linear::RingMean { .. } | Linear::HalfPower { .. } | Linear::FullPower { .. } | Linear::CoefficientPower { .. } => {
+                Small::Reduce { weights: weights(map)?.unwrap_or_default() }
+            }
+            Linear::GridToMap { L } => Small::Grid { layout: RingLayout::new(*L)? },
+            Linear::Spread { L } => Small::Spread { layout: RingLayout::new(*L)? },
+            Linear::Reindex { from, to, map } => Small::Reindex { from: from.iter().product(), table: reindex_table(from, to, map) },
+            Linear::Steer { N } => Small::Steer { N: *N, matrix: steering_matrix(*N) },
+            Linear::Reshape { .. } => Small::Scale { by: 1.0 },
+            Linear::Scale { by } => Small::Scale { by: *by },
+            Linear::WignerInverse { .. }
+            | Linear::HarmonicInverse { .. }
+            | Linear::ScalingInverse { .. }
+            | Linear::HarmonicForward { .. }
+            | Linear::RingInverse { .. }
+            | Linear::RingForward { .. } => return Ok(None),
+        }))
+    }
+
+    /// Bytes of its tables.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Small::Sparse { entries } => 16 * entries.len(),
+            Small::Reduce { weights } => 8 * weights.len(),
+            Small::Reindex { table, .. } => 8 * table.len(),
+            Small::Steer { matrix, .. } => 8 * matrix.len(),
+            Small::Grid { layout } | Small::Spread { layout } => 16 * layout.weights().len(),
+            Small::Pack { .. } | Small::Scale { .. } => 0,
+        }
+    }
+
+    /// The map, or its adjoint, on one field in the device's layout; lengths were checked when the plan was loaded.
+    pub(crate) fn apply(&self, adjoint: bool, x: &[f64], y: &mut [f64]) {
+        match self {
+            Small::Sparse { entries } => {
+                y.fill(0.0);
+                if adjoint {
+                    entries.iter().for_each(|(o, i, value)| y[*i as usize] += value * x[*o as usize]);
+                } else {
+                    entries.iter().for_each(|(o, i, value)| y[*o as usize] += value * x[*i as usize]);
+                }
+            }
+            Small::Pack { L } => {
+                if adjoint {
+                    y.fill(0.0);
+                }
+                // Four orders at a time share the cache lines of a row.
+                for first in (0..*L).step_by(4) {
+                    for ell in first..*L {
+                        for m in first..(first + 4).min(ell + 1).min(*L) {
+                            let (k, i) = (packed(*L, ell, m) as usize, 2 * (ell * L + m));
+                            if adjoint {
+                                y[i..i + 2].copy_from_slice(&x[k..k + 2]);
+                            } else {
+                                y[k..k + 2].copy_from_slice(&x[i..i + 2]);
+                            }
+                        }
+                    }
+                }
+            }
+            Small::Reduce { weights } => {
+                if adjoint {
+                    y.iter_mut().zip(weights).for_each(|(y, w)| *y = w * x[0]);
+                } else {
+                    y[0] = weighted_sum(x, weights);
+                }
+            }
+            Small::Grid { layout } => {
+                if adjoint {
+                    layout.grid_to_map_adjoint(x, y);
+                } else {
+                    layout.grid_to_map(x, y);
+                }
+            }
+            Small::Spread { layout } => {
+                if !adjoint {
+                    y.fill(x[0]);
+                    return;
+                }
+                let mut sum = 0.0;
+                for (block, samples) in x.chunks_exact(layout.n_phi() * LANES).enumerate() {
+                    for lane in (0..LANES).filter(|lane| !layout.is_padding(block, *lane)) {
+                        sum += samples.iter().skip(lane).step_by(LANES).sum::<f64>();
+                    }
+                }
+                y[0] = sum;
+            }
+            Small::Reindex { from, table } => {
+                let width = if adjoint { y.len() / from } else { x.len() / from };
+                if adjoint {
+                    y.fill(0.0);
+                    for (x, i) in x.chunks_exact(width.max(1)).zip(table) {
+                        y[i * width..][..width].iter_mut().zip(x).for_each(|(y, x)| *y += x);
+                    }
+                } else {
+                    for (y, i) in y.chunks_exact_mut(width.max(1)).zip(table) {
+                        y.copy_from_slice(&x[i * width..][..width]);
+                    }
+                }
+            }
+            Small::Steer { N, matrix } => {
+                let (rows, columns) = if adjoint { (*N, 2 * N - 1) } else { (2 * N - 1, *N) };
+                let width = y.len() / rows;
+                for (row, y) in y.chunks_exact_mut(width.max(1)).enumerate() {
+                    y.fill(0.0);
+                    for column in 0..columns {
+                        let value = if adjoint { matrix[column * N + row] } else { matrix[row * N + column] };
+                        y.iter_mut().zip(&x[column * width..]).for_each(|(y, x)| *y += value * x);
+                    }
+                }
+            }
+            Small::Scale { by } => y.iter_mut().zip(x).for_each(|(y, x)| *y = by * x),
+        }
+    }
+}
+
+/// sum x w in eight partial sums, which the compiler turns into vector instructions.
+fn weighted_sum(x: &[f64], weights: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (head, tail) = (x.chunks_exact(8), x.chunks_exact(8).remainder());
+    let n = x.len() - tail.len();
+    for (x, w) in head.zip(weights.chunks_exact(8)) {
+        for lane in 0..8 {
+            sums[lane] += x[lane] * w[lane];
+        }
+    }
+    sums.iter().sum::<f64>() + tail.iter().zip(&weights[n..]).map(|(x, w)| x * w).sum::<f64>()
+}

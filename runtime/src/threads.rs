@@ -1,0 +1,60 @@
+//! Threads of one executable.
+
+use crate::LoadError;
+use scatterc_kernels::{Parallel, Serial};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Work, in floating-point operations, below which waking other threads costs more than it saves (a wake-up takes some 10 us, a core does about 10 Gflop/s).
+const SMALLEST_SHARED_WORK: f64 = 2e5;
+
+/// A pool of threads, or none where one thread was asked for.
+pub(crate) struct Threads {
+    pool: Option<rayon::ThreadPool>,
+    count: usize,
+}
+
+impl Threads {
+    /// 0 means all cores.
+    pub(crate) fn new(count: usize) -> Result<Self, LoadError> {
+        let count = if count == 0 { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { count };
+        if count == 1 {
+            return Ok(Threads { pool: None, count });
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(count)
+            .thread_name(|k| format!("scatterc-{k}"))
+            .build()
+            .map_err(|e| LoadError::Resources { what: "threads", found: format!("{count}: {e}") })?;
+        Ok(Threads { pool: Some(pool), count })
+    }
+
+    /// Where a step of that many operations runs. This is the only place that decides.
+    pub(crate) fn of(&self, work: f64) -> &dyn Parallel {
+        if self.pool.is_some() && work >= SMALLEST_SHARED_WORK { self } else { &Serial }
+    }
+}
+
+impl Parallel for Threads {
+    fn for_each(&self, n: usize, task: &(dyn Fn(usize) + Sync)) {
+        match &self.pool {
+            Some(pool) if n > 1 => {
+                // Tasks are taken in order, so a kernel that puts heavy tasks first is balanced.
+                let next = AtomicUsize::new(0);
+                pool.broadcast(|_| {
+                    loop {
+                        let k = next.fetch_add(1, Ordering::Relaxed);
+                        if k >= n {
+                            break;
+                        }
+                        task(k);
+                    }
+                });
+            }
+            _ => Serial.for_each(n, task),
+        }
+    }
+
+    fn threads(&self) -> usize {
+        self.count
+    }
+}

@@ -1,0 +1,330 @@
+//! The pipeline behind one builder: source and domain in, executable out.
+
+use crate::statistics::Source;
+use crate::{Error, Index};
+use scatterc_compiler::bind::{BindOptions, Bound, OutputInfo, bind};
+use scatterc_compiler::domain::Domain;
+use scatterc_compiler::fuse::Fusion;
+use scatterc_compiler::pass::{Stage, Trace, run_passes};
+use scatterc_compiler::schedule::{Scheduled, schedule};
+use scatterc_compiler::{gradient, loss};
+use scatterc_ir::{Graph, Plan};
+use scatterc_runtime::cpu::{Executable, Options};
+use scatterc_runtime::tables::Cache;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the compiled program computes.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub enum Goal {
+    /// The statistics.
+    #[default]
+    Statistics,
+    /// The value of a loss.
+    Loss(String),
+    /// Value and gradient of a loss.
+    Gradient(String),
+    /// Statistics, and the vector-Jacobian product for given cotangents.
+    VectorJacobian,
+    /// Statistics, and the Jacobian-vector product for given tangents.
+    JacobianVector,
+    /// Value and gradient of a loss, and the Hessian-vector product for given tangents.
+    HessianVector(String),
+}
+
+/// Compiles a statistic for a domain.
+///
+/// ```
+/// use scatterc::{Compiler, Source, Sphere, InputKind};
+///
+/// let source = Source::find("s2scat")?;
+/// let sphere = Sphere::new(8, 3, 0, InputKind::Half)?;
+/// let mut encoder = Compiler::new(&source, &sphere).encoder()?;
+/// let statistics = encoder.encode(&vec![0.1; 2 * 8 * 8])?;
+/// assert_eq!(statistics.get("S1").map(|s| s.re.len()), Some(20));
+/// # Ok::<(), scatterc::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Compiler<'a> {
+    source: &'a Source,
+    domain: &'a dyn Domain,
+    statistic: Option<String>,
+    options: BindOptions,
+    goal: Goal,
+    fusion: Fusion,
+    disabled: Vec<String>,
+    threads: usize,
+    cache: Option<Arc<Cache>>,
+}
+
+/// A compiled program: every stage kept, ready to be explained, saved or loaded.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The bound statistic.
+    pub bound: Bound,
+    /// The final graph.
+    pub graph: Graph,
+    /// Graphs of all stages.
+    pub trace: Trace,
+    /// Plan and launches.
+    pub scheduled: Scheduled,
+    /// Seconds spent compiling, without loading.
+    pub compile_s: f64,
+}
+
+impl<'a> Compiler<'a> {
+    /// A compiler with default choices: all passes, all fusion, all cores.
+    pub fn new(source: &'a Source, domain: &'a dyn Domain) -> Self {
+        Compiler {
+            source,
+            domain,
+            statistic: None,
+            options: BindOptions::default(),
+            goal: Goal::default(),
+            fusion: Fusion::All,
+            disabled: vec![],
+            threads: 0,
+            cache: None,
+        }
+    }
+
+    /// Chooses one of several statistics of the source.
+    pub fn statistic(mut self, name: &str) -> Self {
+        self.statistic = Some(name.into());
+        self
+    }
+
+    /// Chooses a named `return`, such as `isotropic`.
+    pub fn variant(mut self, name: Option<&str>) -> Self {
+        self.options.variant = name.map(str::to_string);
+        self
+    }
+
+    /// Gives a number parameter, such as `delta`.
+    pub fn number(mut self, name: &str, value: f64) -> Self {
+        self.options.numbers.insert(name.into(), value);
+        self
+    }
+
+    /// Makes an array parameter with a default one that is given at run time, such as the norms `P`.
+    pub fn array(mut self, name: &str) -> Self {
+        if !self.options.arrays.iter().any(|n| n == name) {
+            self.options.arrays.push(name.into());
+        }
+        self
+    }
+
+    /// Processes `maps` fields together; inputs and outputs get a leading axis.
+    pub fn batch(mut self, maps: Option<usize>) -> Self {
+        self.options.batch = maps;
+        self
+    }
+
+    /// Chooses what is computed.
+    pub fn goal(mut self, goal: Goal) -> Self {
+        self.goal = goal;
+        self
+    }
+
+    /// Chooses how much is fused.
+    pub fn fusion(mut self, fusion: Fusion) -> Self {
+        self.fusion = fusion;
+        self
+    }
+
+    /// Leaves passes out by name.
+    pub fn disable(mut self, passes: &[String]) -> Self {
+        self.disabled = passes.to_vec();
+        self
+    }
+
+    /// Number of threads; 0 means all cores.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Uses this table cache instead of the global one.
+    pub fn cache(mut self, cache: Arc<Cache>) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Runs the pipeline.
+    pub fn compile(&self) -> Result<Compiled, Error> {
+        let start = Instant::now();
+        let statistic = self.source.statistic(self.statistic.as_deref())?;
+        let bound = bind(statistic, self.domain, &self.options).map_err(|e| self.bind_error(e))?;
+        let mut trace = vec![Stage { name: "bind".into(), sentence: "The statistic on its domain.".into(), graph: bound.graph.clone() }];
+        let mut stage = |trace: &mut Trace, name: &str, sentence: &str, graph: Graph| -> Result<Graph, Error> {
+            trace.push(Stage { name: name.into(), sentence: sentence.into(), graph: graph.clone() });
+            Ok(run_passes(graph, &self.disabled, trace)?)
+        };
+        // Simplified before differentiation, so that the reverse pass inherits every saving.
+        let graph = run_passes(bound.graph.clone(), &self.disabled, &mut trace)?;
+        let with_loss = |trace: &mut Trace, name: &str| -> Result<Graph, Error> {
+            let simplified = Bound { graph: graph.clone(), ..bound.clone() };
+            let applied = loss::with_loss(&simplified, &self.source.loss(name)?)?;
+            trace.push(Stage { name: "loss".into(), sentence: format!("The loss `{name}` of all outputs, summed."), graph: applied.clone() });
+            Ok(run_passes(applied, &self.disabled, trace)?)
+        };
+        let graph = match &self.goal {
+            Goal::Statistics => graph,
+            Goal::Loss(name) => with_loss(&mut trace, name)?,
+            Goal::Gradient(name) => {
+                let graph = with_loss(&mut trace, name)?;
+                stage(&mut trace, "gradient", "Reverse mode: adjoints of linear maps, derivatives of pointwise functions.", gradient::value_and_gradient(&graph)?)?
+            }
+            Goal::VectorJacobian => {
+                stage(&mut trace, "vector-jacobian", "Reverse mode for given cotangents.", gradient::vector_jacobian(&graph)?)?
+            }
+            Goal::JacobianVector => stage(&mut trace, "jacobian-vector", "Forward mode for given tangents.", gradient::jacobian_vector(&graph)?)?,
+            Goal::HessianVector(name) => {
+                let graph = with_loss(&mut trace, name)?;
+                let graph = stage(&mut trace, "gradient", "Reverse mode.", gradient::value_and_gradient(&graph)?)?;
+                stage(&mut trace, "hessian-vector", "Forward mode over reverse mode.", gradient::jacobian_vector(&graph)?)?
+            }
+        };
+        let mut scheduled = schedule(&graph, self.fusion)?;
+        scheduled.plan.notes.push(("domain".into(), self.domain.describe()));
+        scheduled.plan.notes.push(("statistic".into(), statistic.statistic.to_string()));
+        if let Some(variant) = &self.options.variant {
+            scheduled.plan.notes.push(("variant".into(), variant.clone()));
+        }
+        scheduled.plan.notes.push(("compiler".into(), env!("CARGO_PKG_VERSION").into()));
+        Ok(Compiled { bound, graph, trace, scheduled, compile_s: start.elapsed().as_secs_f64() })
+    }
+
+    fn bind_error(&self, error: scatterc_compiler::bind::BindError) -> Error {
+        Error::Bind { origin: self.source.origin.clone(), error }
+    }
+
+    /// Compiles and loads.
+    pub fn executable(&self) -> Result<(Compiled, Executable), Error> {
+        let compiled = self.compile()?;
+        let executable = compiled.load(self.threads, self.cache.clone())?;
+        Ok((compiled, executable))
+    }
+
+    /// Compiles the statistics themselves into an [`Encoder`].
+    pub fn encoder(&self) -> Result<Encoder, Error> {
+        let (compiled, executable) = Compiler { goal: Goal::Statistics, ..self.clone() }.executable()?;
+        Ok(Encoder { compiled, executable, parameters: BTreeMap::new() })
+    }
+}
+
+impl Compiled {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.scheduled.plan
+    }
+
+    /// Loads the plan on the CPU; `threads` 0 means all cores.
+    pub fn load(&self, threads: usize, cache: Option<Arc<Cache>>) -> Result<Executable, Error> {
+        let cache = cache.unwrap_or_else(Cache::global);
+        Ok(Executable::load(self.plan(), &Options { threads, cache: Some(cache) })?)
+    }
+}
+
+/// One output of a statistic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Its name.
+    pub name: String,
+    /// Real parts, `[batch.., entries]`.
+    pub re: Vec<f64>,
+    /// Imaginary parts of a complex output.
+    pub im: Option<Vec<f64>>,
+    /// What each entry is; empty for field-valued outputs.
+    pub index: Index,
+}
+
+/// All outputs of a statistic.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Statistics {
+    /// Number of maps; `None` without a batch axis.
+    pub batch: Option<usize>,
+    /// Outputs in order.
+    pub arrays: Vec<Array>,
+}
+
+impl Statistics {
+    /// Output of that name.
+    pub fn get(&self, name: &str) -> Option<&Array> {
+        self.arrays.iter().find(|a| a.name == name)
+    }
+}
+
+/// A loaded statistic: fields in, statistics out. The analogue of S2SCAT's `build_encoder`.
+#[derive(Debug)]
+pub struct Encoder {
+    compiled: Compiled,
+    executable: Executable,
+    parameters: BTreeMap<String, Vec<f64>>,
+}
+
+impl Encoder {
+    /// Sets an array parameter, such as the norms `P`; its length must be that of the parameter's index table.
+    pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), Error> {
+        let known = self.compiled.bound.parameters.iter().find(|p| p.name == name);
+        match known {
+            Some(p) if p.index.rows.len() == values.len() => {
+                self.parameters.insert(name.into(), values.to_vec());
+                Ok(())
+            }
+            Some(p) => Err(Error::Length { name: name.into(), expected: p.index.rows.len(), found: values.len() }),
+            None => Err(Error::UnknownInput { found: name.into(), known: self.compiled.bound.parameters.iter().map(|p| p.name.clone()).collect::<Vec<_>>().join(", ") }),
+        }
+    }
+
+    /// Statistics of one field (or one batch), in the domain's input layout, complex numbers as interleaved pairs.
+    pub fn encode(&mut self, field: &[f64]) -> Result<Statistics, Error> {
+        self.encode_fields(&[field])
+    }
+
+    /// Statistics of several fields, in the order of the declaration.
+    pub fn encode_fields(&mut self, fields: &[&[f64]]) -> Result<Statistics, Error> {
+        let names: Vec<String> = gradient::inputs(&self.compiled.bound.graph).into_iter().map(|(_, name)| name).collect();
+        if names.len() != fields.len() {
+            return Err(Error::Length { name: "fields".into(), expected: names.len(), found: fields.len() });
+        }
+        let mut given: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(fields.iter().copied()).collect();
+        given.extend(self.parameters.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
+        let results = self.executable.run(&given)?;
+        Ok(statistics(&self.compiled.bound.outputs, batch_of(&self.compiled.bound.graph), results))
+    }
+
+    /// The compiled program.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    /// The loaded plan.
+    pub fn executable(&mut self) -> &mut Executable {
+        &mut self.executable
+    }
+}
+
+/// Batch size of a bound graph: the leading axis of its inputs.
+pub fn batch_of(graph: &Graph) -> Option<usize> {
+    gradient::inputs(graph).first().and_then(|(v, _)| graph.ty(*v).axes.first().copied())
+}
+
+/// Collects named results into the outputs of a statistic.
+pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(String, Vec<f64>)>) -> Statistics {
+    let mut results: BTreeMap<String, Vec<f64>> = results.into_iter().collect();
+    let mut take = |name: String| results.remove(&name);
+    let arrays = outputs
+        .iter()
+        .map(|info| {
+            let (re, im) = if info.complex {
+                (take(format!("{}.re", info.name)), take(format!("{}.im", info.name)))
+            } else {
+                (take(info.name.clone()), None)
+            };
+            Array { name: info.name.clone(), re: re.unwrap_or_default(), im, index: info.index.clone() }
+        })
+        .collect();
+    Statistics { batch, arrays }
+}

@@ -1,0 +1,81 @@
+//! Built-in statistics and losses: texts in the project's own notation, and how texts are found.
+
+use crate::Error;
+use scatterc_ir::notation::{Checked, CheckedLoss, CheckedStatistic, Program, check, check_source};
+use std::path::Path;
+
+/// Name, file and text of every built-in program.
+pub const BUILT_IN: &[(&str, &str)] = &[("s2scat", include_str!("../statistics/s2scat.scat"))];
+
+/// Text of the built-in losses.
+pub const LOSSES: &str = include_str!("../statistics/losses.scat");
+
+/// Largest `.scat` file read, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// A checked program and its text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Name or path it came from.
+    pub origin: String,
+    /// Its text.
+    pub text: String,
+    /// What the checker found.
+    pub checked: Checked,
+}
+
+impl Source {
+    /// A built-in statistic by name, or a file by path. Names win.
+    pub fn find(name_or_path: &str) -> Result<Source, Error> {
+        if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
+            return Source::from_text(text, name);
+        }
+        let path = Path::new(name_or_path);
+        if path.extension().is_none_or(|e| e != "scat") && !path.exists() {
+            let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+            return Err(Error::UnknownStatistic { found: name_or_path.into(), known: names.join(", ") });
+        }
+        let fail = |message: String| Error::Read { path: name_or_path.into(), message };
+        let length = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.len();
+        if length > LARGEST_FILE {
+            return Err(fail(format!("the file has {length} bytes, a statistic has at most {LARGEST_FILE}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+        Source::from_text(&text, name_or_path)
+    }
+
+    /// Parses and checks a text.
+    pub fn from_text(text: &str, origin: &str) -> Result<Source, Error> {
+        let checked = check_source(text, origin, &scatterc_compiler::vocabulary())
+            .map_err(|errors| Error::Notation { rendered: errors.render(text, origin), errors: Box::new(errors) })?;
+        Ok(Source { origin: origin.into(), text: text.into(), checked })
+    }
+
+    /// A program built by the `scattering!` macro.
+    pub fn from_program(program: &Program) -> Result<Source, Error> {
+        let text = program.to_string();
+        match check(program, &scatterc_compiler::vocabulary()) {
+            Ok(checked) => Ok(Source { origin: "scattering!".into(), text, checked }),
+            Err(_) => Source::from_text(&text, "scattering!"),
+        }
+    }
+
+    /// The statistic of that name, or the only one.
+    pub fn statistic(&self, name: Option<&str>) -> Result<&CheckedStatistic, Error> {
+        let known = || self.checked.statistics.iter().map(|s| s.statistic.name.name.as_str()).collect::<Vec<_>>().join(", ");
+        let found = match name {
+            Some(name) => self.checked.statistics.iter().find(|s| s.statistic.name.name == name),
+            None if self.checked.statistics.len() == 1 => self.checked.statistics.first(),
+            None => return Err(Error::UnknownStatistic { found: format!("(one of several in {})", self.origin), known: known() }),
+        };
+        found.ok_or_else(|| Error::UnknownStatistic { found: name.unwrap_or_default().into(), known: known() })
+    }
+
+    /// A loss of this program or a built-in one.
+    pub fn loss(&self, name: &str) -> Result<CheckedLoss, Error> {
+        let built_in = Source::from_text(LOSSES, "losses")?.checked.losses;
+        let mut all = self.checked.losses.iter().chain(&built_in);
+        let known = all.clone().map(|l| l.loss.name.name.as_str()).collect::<Vec<_>>().join(", ");
+        all.find(|l| l.loss.name.name == name).cloned().ok_or(Error::UnknownLoss { found: name.into(), known })
+    }
+}
