@@ -157,7 +157,7 @@ impl<'a> Compiler<'a> {
         let statistic = self.source.statistic(self.statistic.as_deref())?;
         let bound = bind(statistic, self.domain, &self.options).map_err(|e| self.bind_error(e))?;
         let mut trace = vec![Stage { name: "bind".into(), sentence: "The statistic on its domain.".into(), graph: bound.graph.clone() }];
-        let mut stage = |trace: &mut Trace, name: &str, sentence: &str, graph: Graph| -> Result<Graph, Error> {
+        let stage = |trace: &mut Trace, name: &str, sentence: &str, graph: Graph| -> Result<Graph, Error> {
             trace.push(Stage { name: name.into(), sentence: sentence.into(), graph: graph.clone() });
             Ok(run_passes(graph, &self.disabled, trace)?)
         };
@@ -174,11 +174,14 @@ impl<'a> Compiler<'a> {
             Goal::Loss(name) => with_loss(&mut trace, name)?,
             Goal::Gradient(name) => {
                 let graph = with_loss(&mut trace, name)?;
-                stage(&mut trace, "gradient", "Reverse mode: adjoints of linear maps, derivatives of pointwise functions.", gradient::value_and_gradient(&graph)?)?
+                stage(
+                    &mut trace,
+                    "gradient",
+                    "Reverse mode: adjoints of linear maps, derivatives of pointwise functions.",
+                    gradient::value_and_gradient(&graph)?,
+                )?
             }
-            Goal::VectorJacobian => {
-                stage(&mut trace, "vector-jacobian", "Reverse mode for given cotangents.", gradient::vector_jacobian(&graph)?)?
-            }
+            Goal::VectorJacobian => stage(&mut trace, "vector-jacobian", "Reverse mode for given cotangents.", gradient::vector_jacobian(&graph)?)?,
             Goal::JacobianVector => stage(&mut trace, "jacobian-vector", "Forward mode for given tangents.", gradient::jacobian_vector(&graph)?)?,
             Goal::HessianVector(name) => {
                 let graph = with_loss(&mut trace, name)?;
@@ -257,7 +260,6 @@ impl Statistics {
 }
 
 /// A loaded statistic: fields in, statistics out. The analogue of S2SCAT's `build_encoder`.
-#[derive(Debug)]
 pub struct Encoder {
     compiled: Compiled,
     executable: Executable,
@@ -274,7 +276,10 @@ impl Encoder {
                 Ok(())
             }
             Some(p) => Err(Error::Length { name: name.into(), expected: p.index.rows.len(), found: values.len() }),
-            None => Err(Error::UnknownInput { found: name.into(), known: self.compiled.bound.parameters.iter().map(|p| p.name.clone()).collect::<Vec<_>>().join(", ") }),
+            None => Err(Error::UnknownInput {
+                found: name.into(),
+                known: self.compiled.bound.parameters.iter().map(|p| p.name.clone()).collect::<Vec<_>>().join(", "),
+            }),
         }
     }
 
@@ -318,11 +323,8 @@ pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(St
     let arrays = outputs
         .iter()
         .map(|info| {
-            let (re, im) = if info.complex {
-                (take(format!("{}.re", info.name)), take(format!("{}.im", info.name)))
-            } else {
-                (take(info.name.clone()), None)
-            };
+            let (re, im) =
+                if info.complex { (take(format!("{}.re", info.name)), take(format!("{}.im", info.name))) } else { (take(info.name.clone()), None) };
             Array { name: info.name.clone(), re: re.unwrap_or_default(), im, index: info.index.clone() }
         })
         .collect();

@@ -38,7 +38,11 @@ pub use scatterc_macros::scattering;
 pub use scatterc_runtime as runtime;
 
 pub mod compile;
+pub mod optimise;
+pub mod random;
+pub mod sensitivity;
 pub mod statistics;
+pub mod synthesis;
 
 pub use compile::{Array, Compiled, Compiler, Encoder, Goal, Statistics};
 pub use scatterc_compiler::bind::Index;
@@ -108,7 +112,7 @@ pub enum Error {
     Schedule(#[from] compiler::schedule::ScheduleError),
     /// A plan that cannot be loaded.
     #[error(transparent)]
-    Load(#[from] runtime::cpu::LoadError),
+    Load(#[from] runtime::LoadError),
     /// A plan that cannot be run.
     #[error(transparent)]
     Run(#[from] runtime::RunError),

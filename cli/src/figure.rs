@@ -9,8 +9,8 @@ use std::f64::consts::PI;
 use std::path::{Path, PathBuf};
 
 use ab_glyph::{Font, FontRef, Glyph, GlyphId, ScaleFont, point};
-use scatterc_kernels::Serial;
-use scatterc_kernels::healpix::{HealpixError, synthesis_grid};
+use scatterc::kernels::Serial;
+use scatterc::kernels::healpix::{HealpixError, synthesis_grid};
 
 use crate::io::{IoError, write_bytes_atomic};
 
@@ -180,7 +180,7 @@ pub enum Field<'a> {
         /// `[n_theta, n_phi]`.
         values: &'a [f64],
     },
-    /// Triangular coefficients of a real field, as [`scatterc_kernels::healpix`] has them.
+    /// Triangular coefficients of a real field, as [`scatterc::kernels::healpix`] has them.
     Coefficients {
         /// Bandlimit.
         L: usize,

@@ -17,7 +17,7 @@ use fitsio_pure::header::{Card, header_byte_len, parse_header_blocks};
 use fitsio_pure::value::Value;
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use ndarray_npy::npy::header::Header;
-use scatterc_kernels::healpix::nside_of;
+use scatterc::kernels::healpix::nside_of;
 use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};

@@ -1,2 +1,91 @@
-//! cli
-fn main() {}
+//! The scatterc command: fields in, scattering statistics out.
+//!
+//! ```text
+//! arguments -> commands::* -> args (options, fields, norms, results) -> scatterc (compile, run)
+//!                          -> io (npy, npz, FITS), figure (PNG), transforms (layouts, spectra)
+//! ```
+//!
+//! A command that is refused says why on stderr in one block, has exit code 2 and has written nothing.
+#![allow(non_snake_case)]
+
+mod args;
+mod commands;
+// Whole modules for pictures and files: not every style and format has a command that uses it.
+#[allow(dead_code)]
+mod figure;
+#[allow(dead_code)]
+mod io;
+mod measure;
+mod transforms;
+
+use args::{CliError, Global};
+use clap::Parser;
+use commands::{bench, cache, demo, doctor, encode, explain, ops, plot, run};
+use std::process::ExitCode;
+
+/// Scattering statistics: declare once, run at the hardware's speed.
+#[derive(Debug, Parser)]
+#[command(name = "scatterc", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Simulate a sky, encode it, draw it.
+    Demo(demo::Args),
+    /// Statistics of a field, or of a batch of fields.
+    Encode(Box<encode::Args>),
+    /// Print every stage of the compiler, the launches, their work and time.
+    Explain(Box<explain::Explain>),
+    /// Print one stage: graph, loops, kernels, plan.
+    Emit(Box<explain::Emit>),
+    /// Check a statistic and print its outputs and parameters.
+    Check(Box<explain::Check>),
+    /// Run a saved plan.
+    Run(run::Args),
+    /// Measure compile time, run time and memory.
+    Bench(Box<bench::Args>),
+    /// Draw a field as a map with its power spectrum.
+    Plot(plot::Args),
+    /// List, clear or verify the tables kept between runs.
+    Cache(cache::Args),
+    /// Print what this installation can do and test it.
+    Doctor(doctor::Args),
+    /// Print the op table.
+    Ops(ops::Args),
+}
+
+fn dispatch(cli: &Cli) -> Result<(), CliError> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Demo(args) => demo::run(args, global),
+        Command::Encode(args) => encode::run(args, global),
+        Command::Explain(args) => explain::explain(args, global),
+        Command::Emit(args) => explain::emit(args, global),
+        Command::Check(args) => explain::check(args, global),
+        Command::Run(args) => run::run(args, global),
+        Command::Bench(args) => bench::run(args, global),
+        Command::Plot(args) => plot::run(args, global),
+        Command::Cache(args) => cache::run(args, global),
+        Command::Doctor(args) => doctor::run(args, global),
+        Command::Ops(args) => ops::run(args, global),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = error.to_string();
+            // Faults of a notation text are rendered with a heading of their own.
+            let heading = if text.starts_with("error") { "" } else { "error: " };
+            args::complain(&format!("{heading}{}", text.trim_end()));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -5,9 +5,7 @@
 
 use crate::domain::{Domain, DomainError, Field, Numbers};
 use scatterc_ir::graph::{Builder, TypeError};
-use scatterc_ir::notation::{
-    BinaryOperator, CheckedStatistic, Comparison, Condition, Expr, ExprKind, Ident, IndexExpr, IndexKind, Span, ValueKind,
-};
+use scatterc_ir::notation::{BinaryOperator, CheckedStatistic, Comparison, Condition, Expr, ExprKind, Ident, IndexExpr, IndexKind, Span, ValueKind};
 use scatterc_ir::ops::pointwise;
 use scatterc_ir::scalar::{self, Binary, Scalar, Unary};
 use scatterc_ir::{Graph, Linear, Space, Type, Value};
@@ -341,13 +339,21 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
     for name in options.numbers.keys() {
         if !statistic.parameters.iter().any(|p| p.name.name == *name && p.indices.is_empty()) {
             let known: Vec<&str> = statistic.parameters.iter().filter(|p| p.indices.is_empty()).map(|p| p.name.name.as_str()).collect();
-            return Err(BindError::Parameter(format!("statistic `{}` has no number parameter `{name}`; it has [{}]", statistic.name.name, known.join(", "))));
+            return Err(BindError::Parameter(format!(
+                "statistic `{}` has no number parameter `{name}`; it has [{}]",
+                statistic.name.name,
+                known.join(", ")
+            )));
         }
     }
     for name in &options.arrays {
         if !statistic.parameters.iter().any(|p| p.name.name == *name && !p.indices.is_empty()) {
             let known: Vec<&str> = statistic.parameters.iter().filter(|p| !p.indices.is_empty()).map(|p| p.name.name.as_str()).collect();
-            return Err(BindError::Parameter(format!("statistic `{}` has no array parameter `{name}`; it has [{}]", statistic.name.name, known.join(", "))));
+            return Err(BindError::Parameter(format!(
+                "statistic `{}` has no array parameter `{name}`; it has [{}]",
+                statistic.name.name,
+                known.join(", ")
+            )));
         }
     }
     let chosen = statistic.returns.iter().find(|r| r.variant.as_ref().map(|v| &v.name) == options.variant.as_ref());
@@ -388,7 +394,10 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
         let space = binder.spaces[k].clone();
         let name = output.name.name.clone();
         if space.len() == 0 {
-            return Err(at(output.name.span, format!("output `{name}` has no entries: no index tuple satisfies its conditions on {}", domain.describe())));
+            return Err(at(
+                output.name.span,
+                format!("output `{name}` has no entries: no index tuple satisfies its conditions on {}", domain.describe()),
+            ));
         }
         if checked.value_kinds[k] == ValueKind::Field {
             for tuple in &space.tuples {
@@ -471,10 +480,8 @@ impl Binder<'_> {
     fn products(&self, n: usize) -> Vec<Vec<usize>> {
         let mut out = vec![vec![]];
         for _ in 0..n {
-            out = out
-                .into_iter()
-                .flat_map(|tuple: Vec<usize>| self.domain.scales().map(move |j| tuple.iter().copied().chain([j]).collect()))
-                .collect();
+            out =
+                out.into_iter().flat_map(|tuple: Vec<usize>| self.domain.scales().map(move |j| tuple.iter().copied().chain([j]).collect())).collect();
         }
         out
     }
@@ -485,7 +492,8 @@ impl Binder<'_> {
             for term in &index.terms {
                 let name = &term.name.name;
                 let value = scales.get(name).map(|j| *j as f64).or_else(|| self.parameter_number(name));
-                let value = value.ok_or_else(|| at(term.name.span, format!("`{name}` has no value here: conditions compare scales and number parameters")))?;
+                let value = value
+                    .ok_or_else(|| at(term.name.span, format!("`{name}` has no value here: conditions compare scales and number parameters")))?;
                 sum += term.coefficient as f64 * value;
             }
             Ok(sum)
@@ -682,13 +690,13 @@ impl Binder<'_> {
         {
             return Ok(Field { labels: names, ..field.clone() });
         }
-        let used: Vec<String> =
-            order.iter().filter(|name| indices.iter().any(|i| i.terms.iter().any(|t| t.name.name == **name))).cloned().collect();
+        let used: Vec<String> = order.iter().filter(|name| indices.iter().any(|i| i.terms.iter().any(|t| t.name.name == **name))).cloned().collect();
         let G = self.domain.directions();
         let map: Vec<Vec<i64>> = indices
             .iter()
             .map(|i| {
-                let coefficient = |name: &String| i.terms.iter().filter(|t| t.name.name == *name).map(|t| t.coefficient).sum::<i64>().rem_euclid(G as i64);
+                let coefficient =
+                    |name: &String| i.terms.iter().filter(|t| t.name.name == *name).map(|t| t.coefficient).sum::<i64>().rem_euclid(G as i64);
                 let mut row: Vec<i64> = used.iter().map(coefficient).collect();
                 row.push(i.constant.rem_euclid(G as i64));
                 row
@@ -705,7 +713,10 @@ impl Binder<'_> {
             ExprKind::Number(_) => false,
             ExprKind::Name(name) | ExprKind::Access { name: Ident { name, .. }, .. } => {
                 self.fields.contains_key(name)
-                    || self.checked.statistic.definitions[..k].iter().position(|d| d.name.name == *name).is_some_and(|d| self.checked.value_kinds[d] == ValueKind::Field)
+                    || self.checked.statistic.definitions[..k]
+                        .iter()
+                        .position(|d| d.name.name == *name)
+                        .is_some_and(|d| self.checked.value_kinds[d] == ValueKind::Field)
             }
             ExprKind::Call { function, arguments } => match function.name.as_str() {
                 "wavelet" | "lowpass" => true,
@@ -805,7 +816,8 @@ impl Binder<'_> {
                 let kinds = &self.checked.bound_kinds[k];
                 let kind_of = |name: &str| kinds.iter().find(|(n, _)| n == name).map_or(IndexKind::Direction, |(_, kind)| *kind);
                 let bound_scales: Vec<String> = indices.iter().filter(|i| kind_of(&i.name) == IndexKind::Scale).map(|i| i.name.clone()).collect();
-                let bound_directions: Vec<String> = indices.iter().filter(|i| kind_of(&i.name) == IndexKind::Direction).map(|i| i.name.clone()).collect();
+                let bound_directions: Vec<String> =
+                    indices.iter().filter(|i| kind_of(&i.name) == IndexKind::Direction).map(|i| i.name.clone()).collect();
                 let mut inner_order = order.to_vec();
                 inner_order.extend(bound_directions.iter().cloned());
                 let mut total: Option<Evaluated> = None;
@@ -820,7 +832,8 @@ impl Binder<'_> {
                     let value = self.field(argument, &inner, &inner_order, k)?;
                     total = Some(match total {
                         None => value,
-                        Some(sum) => self.combine(vec![sum, value], &inner_order, expr.span, |b, cells| arithmetic(b, BinaryOperator::Add, cells[0], cells[1]))?,
+                        Some(sum) => self
+                            .combine(vec![sum, value], &inner_order, expr.span, |b, cells| arithmetic(b, BinaryOperator::Add, cells[0], cells[1]))?,
                     });
                 }
                 let Some(Evaluated::Field(field)) = total else {
@@ -831,8 +844,7 @@ impl Binder<'_> {
                 let field = self.aligned(&field, &all)?;
                 let kept: Vec<String> = all.iter().filter(|l| !bound_directions.contains(l)).cloned().collect();
                 let G = self.domain.directions();
-                let map: Vec<Vec<i64>> =
-                    kept.iter().map(|label| all.iter().map(|l| i64::from(l == label)).chain([0]).collect()).collect();
+                let map: Vec<Vec<i64>> = kept.iter().map(|label| all.iter().map(|l| i64::from(l == label)).chain([0]).collect()).collect();
                 let spread = Linear::Reindex { from: vec![G; kept.len()], to: vec![G; all.len()], map };
                 let factor = match function.name.as_str() {
                     "sum" => 1.0,
@@ -966,7 +978,8 @@ impl Binder<'_> {
                 if let (Part::Literal(_), None | Some(Part::Literal(_))) = (cell.re, cell.im) {
                     return Ok(cell);
                 }
-                let table = access_table(&target, indices, space).ok_or_else(|| at(name.span, format!("`{}` has no entry for some of the index tuples", name.name)))?;
+                let table = access_table(&target, indices, space)
+                    .ok_or_else(|| at(name.span, format!("`{}` has no entry for some of the index tuples", name.name)))?;
                 self.gather_cell(cell, target.len(), &table)
             }
             ExprKind::Negate(operand) => {
@@ -1199,7 +1212,11 @@ fn access_table(target: &IndexSpace, indices: &[IndexExpr], space: &IndexSpace) 
             let mut sum = index.constant;
             for term in &index.terms {
                 let name = &term.name.name;
-                let value = scale_names.iter().position(|n| n == name).map(|p| scales[p]).or_else(|| direction_names.iter().position(|n| n == name).map(|p| directions[p]));
+                let value = scale_names
+                    .iter()
+                    .position(|n| n == name)
+                    .map(|p| scales[p])
+                    .or_else(|| direction_names.iter().position(|n| n == name).map(|p| directions[p]));
                 sum += term.coefficient * value.unwrap_or(0) as i64;
             }
             match kind {

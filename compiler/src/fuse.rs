@@ -183,7 +183,8 @@ pub fn roles(graph: &Graph, fusion: Fusion) -> Vec<Role> {
                     (map, _) if is_reduction(map) && !adjoint => Role::Reduction,
                     (map, _) if is_reduction(map) && fusion != Fusion::None => Role::Loop,
                     (Linear::Steer { .. } | Linear::Reindex { .. }, _) if !point && fusion != Fusion::None => {
-                        if node.ty.count().max(operand_ty.count()) <= WIDEST { Role::Loop } else { Role::Library }
+                        let width = map.signature().map_or(usize::MAX, |s| s.domain.0.iter().product::<usize>().max(s.range.0.iter().product()));
+                        if width <= WIDEST { Role::Loop } else { Role::Library }
                     }
                     _ => Role::Library,
                 }
@@ -216,39 +217,76 @@ fn rows_of(graph: &Graph, value: Value) -> (Vec<Row>, bool) {
     (rows.into_iter().map(|k| (base, k)).collect(), moved)
 }
 
-/// Splits a sum into its addends, as far as nodes that only add reach.
-fn addends(graph: &Graph, value: Value, out: &mut Vec<Value>) {
-    fn arguments(f: &Scalar, out: &mut Vec<usize>) -> bool {
-        match f {
-            Scalar::Argument(k) => {
-                out.push(*k);
-                true
-            }
-            Scalar::Binary(Binary::Add, a, b) => arguments(a, out) && arguments(b, out),
-            _ => false,
-        }
-    }
-    if let Op::Pointwise(f) = &graph.node(value).op {
-        let mut list = Vec::new();
-        if !matches!(f, Scalar::Argument(_)) && arguments(f, &mut list) {
-            for k in list {
-                addends(graph, graph.node(value).operands[k], out);
-            }
-            return;
-        }
-    }
-    out.push(value);
+/// A mixture under construction: per element of the axes its (row, coefficient) terms, the weights they share, and whether anything is broadcast or summed over axes.
+struct Terms {
+    weights: Linear,
+    rows: Vec<Vec<(Row, Row)>>,
+    moved: bool,
 }
 
-/// One term of a mixture: [reindex^H] (reduction^H(c) * reindex(y)); per element of the result its (row, coefficient) pairs.
-fn mixture_terms(graph: &Graph, value: Value) -> Option<(Linear, Vec<Vec<(Row, Row)>>)> {
-    let mut chain = Vec::new();
-    let mut product = value;
-    while let Some((Linear::Reindex { .. }, true) | (Linear::Reshape { .. }, _)) = graph.linear(product) {
-        chain.push(product);
-        product = graph.node(product).operands[0];
+/// Splits an expression into addends: arguments and products of two arguments.
+fn sum_of_products(f: &Scalar, out: &mut Vec<(usize, Option<usize>)>) -> bool {
+    match f {
+        Scalar::Argument(k) => {
+            out.push((*k, None));
+            true
+        }
+        Scalar::Binary(Binary::Add, a, b) => sum_of_products(a, out) && sum_of_products(b, out),
+        Scalar::Binary(Binary::Multiply, a, b) => match (&**a, &**b) {
+            (Scalar::Argument(i), Scalar::Argument(k)) => {
+                out.push((*i, Some(*k)));
+                true
+            }
+            _ => false,
+        },
+        _ => false,
     }
-    let (x, y) = crate::simplify::factors(graph, product)?;
+}
+
+/// Reads a value as a mixture: sums of reindex^H (reduction^H(c) * reindex(y)), in any nesting of sums and re-indexings.
+fn mixture(graph: &Graph, value: Value, depth: usize) -> Option<Terms> {
+    if depth > 64 {
+        return None;
+    }
+    let node = graph.node(value);
+    match &node.op {
+        Op::Linear { map: map @ (Linear::Reindex { .. } | Linear::Reshape { .. }), adjoint } if *adjoint || matches!(map, Linear::Reshape { .. }) => {
+            let inner = mixture(graph, node.operands[0], depth + 1)?;
+            let next = axis_terms(map, *adjoint, inner.rows.len(), node.ty.count());
+            let rows = next.iter().map(|list| list.iter().flat_map(|(_, k)| inner.rows[*k].iter().copied()).collect()).collect();
+            Some(Terms { rows, moved: true, ..inner })
+        }
+        Op::Pointwise(f) => {
+            let mut list = Vec::new();
+            if !sum_of_products(f, &mut list) {
+                return None;
+            }
+            let mut total: Option<Terms> = None;
+            for (i, k) in list {
+                let part = match k {
+                    None => mixture(graph, node.operands[i], depth + 1)?,
+                    Some(k) => product_term(graph, node.operands[i], node.operands[k])?,
+                };
+                total = Some(match total {
+                    None => part,
+                    Some(mut sum) if sum.weights == part.weights => {
+                        for (row, more) in sum.rows.iter_mut().zip(part.rows) {
+                            row.extend(more);
+                        }
+                        sum.moved |= part.moved;
+                        sum
+                    }
+                    Some(_) => return None,
+                });
+            }
+            total
+        }
+        _ => None,
+    }
+}
+
+/// reduction^H(c) * reindex(y), in either order.
+fn product_term(graph: &Graph, x: Value, y: Value) -> Option<Terms> {
     let weights_of = |v: Value| match graph.linear(v) {
         Some((map @ (Linear::Mean { .. } | Linear::RingMean { .. }), true)) => Some(map.clone()),
         _ => None,
@@ -259,16 +297,7 @@ fn mixture_terms(graph: &Graph, value: Value) -> Option<(Linear, Vec<Vec<(Row, R
         _ => return None,
     };
     let (rows, moved) = rows_of(graph, factor);
-    if !moved && chain.is_empty() {
-        return None;
-    }
-    let mut terms: Vec<Vec<(Row, Row)>> = rows.into_iter().enumerate().map(|(k, row)| vec![(row, (coefficients, k))]).collect();
-    for v in chain.into_iter().rev() {
-        let (map, adjoint) = graph.linear(v)?;
-        let next = axis_terms(map, adjoint, terms.len(), graph.ty(v).count());
-        terms = next.iter().map(|list| list.iter().flat_map(|(_, k)| terms[*k].iter().copied()).collect()).collect();
-    }
-    Some((weights, terms))
+    Some(Terms { weights, rows: rows.into_iter().enumerate().map(|(k, row)| vec![(row, (coefficients, k))]).collect(), moved })
 }
 
 fn find_contractions(graph: &Graph, roles: &mut [Role]) {
@@ -287,22 +316,8 @@ fn find_contractions(graph: &Graph, roles: &mut [Role]) {
         if node.ty.space == Space::Point || !matches!(roles[value.index()], Role::Loop | Role::Library) {
             continue;
         }
-        let mut list = Vec::new();
-        addends(graph, value, &mut list);
-        let mut weights: Option<Linear> = None;
-        let mut total: Vec<Vec<(Row, Row)>> = vec![Vec::new(); node.ty.count()];
-        let complete = list.iter().all(|addend| match mixture_terms(graph, *addend) {
-            Some((w, terms)) if weights.as_ref().is_none_or(|other| *other == w) => {
-                weights = Some(w);
-                for (sum, part) in total.iter_mut().zip(terms) {
-                    sum.extend(part);
-                }
-                true
-            }
-            _ => false,
-        });
-        if let (true, Some(weights)) = (complete, weights) {
-            roles[value.index()] = Role::Mixture(Mixture { weights, terms: total });
+        if let Some(Terms { weights, rows, moved: true }) = mixture(graph, value, 0) {
+            roles[value.index()] = Role::Mixture(Mixture { weights, terms: rows });
         }
     }
 }
@@ -477,9 +492,9 @@ impl Expansion<'_> {
         if let Role::Literal(x) = self.roles[value.index()] {
             return self.builder.constant(x);
         }
-        let (target, offset) = storage(self.roles, value);
-        let stream = self.stream(target, false);
-        self.builder.add(Instruction::Uniform { stream, offset: offset + row })
+        // Streams are named by the value read, aliases included, so that outer iterations step by its own size.
+        let stream = self.stream(value, false);
+        self.builder.add(Instruction::Uniform { stream, offset: row })
     }
 
     /// Row `row` (inside the outer iteration) of a value in the loop's space.
@@ -492,10 +507,10 @@ impl Expansion<'_> {
         if let Role::Literal(x) = self.roles[value.index()] {
             return self.builder.constant(x);
         }
-        let (target, offset) = storage(self.roles, value);
+        let (target, _) = storage(self.roles, value);
         let id = if !is_root && self.reads.contains(&target) && self.graph.ty(value).space == self.space {
-            let stream = self.stream(target, false);
-            self.builder.add(Instruction::Load { stream, offset: offset + row * self.element })
+            let stream = self.stream(value, false);
+            self.builder.add(Instruction::Load { stream, offset: row * self.element })
         } else {
             self.compute(value, row)
         };

@@ -7,6 +7,7 @@
 pub mod bind;
 pub mod domain;
 pub mod emit;
+pub mod explain;
 pub mod fuse;
 pub mod gradient;
 pub mod loops;

@@ -153,7 +153,13 @@ fn evaluate(b: &mut Builder, expr: &Expr, scope: &Scope) -> Result<Shaped, Strin
 }
 
 /// Applies `f` to two values after broadcasting a number over the entries where the other is an array.
-fn pair(b: &mut Builder, scope: &Scope, x: Shaped, y: Shaped, f: impl FnOnce(&mut Builder, Cell, Cell) -> Result<Cell, String>) -> Result<Shaped, String> {
+fn pair(
+    b: &mut Builder,
+    scope: &Scope,
+    x: Shaped,
+    y: Shaped,
+    f: impl FnOnce(&mut Builder, Cell, Cell) -> Result<Cell, String>,
+) -> Result<Shaped, String> {
     match (x, y) {
         (Shaped::Number(x), Shaped::Number(y)) => Ok(Shaped::Number(f(b, x, y)?)),
         (Shaped::Entries(x), Shaped::Entries(y)) => Ok(Shaped::Entries(f(b, x, y)?)),
@@ -176,4 +182,3 @@ fn broadcast(b: &mut Builder, scope: &Scope, cell: Cell) -> Result<Cell, String>
     };
     Ok(Cell { re: part(cell.re)?, im: cell.im.map(&mut part).transpose()? })
 }
-

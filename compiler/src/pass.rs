@@ -20,7 +20,11 @@ pub struct Pass {
 pub const PASSES: &[Pass] = &[
     Pass { name: "share", sentence: "Computes equal nodes once.", run: simplify::share },
     Pass { name: "fold", sentence: "Composes pointwise functions and removes maps that do nothing.", run: simplify::fold },
-    Pass { name: "parseval", sentence: "Averages products of synthesised fields from their half spectra, without the ring transforms.", run: simplify::parseval },
+    Pass {
+        name: "parseval",
+        sentence: "Averages products of synthesised fields from their half spectra, without the ring transforms.",
+        run: simplify::parseval,
+    },
     Pass { name: "bandlimit", sentence: "Keeps of every analysis the degrees and orders its readers use.", run: simplify::bandlimit },
     Pass { name: "prune", sentence: "Removes what no output needs.", run: simplify::prune },
 ];

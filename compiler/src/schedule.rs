@@ -312,20 +312,43 @@ pub fn schedule(graph: &Graph, fusion: Fusion) -> Result<Scheduled, ScheduleErro
         }
     }
     let given: BTreeSet<Value> = slots.keys().copied().collect();
+    // Sums of one loop share a buffer, given back when the last of them is dead: (buffer, values left).
+    let mut shared: Vec<(Slot, usize)> = Vec::new();
+    let mut parts: HashMap<Value, usize> = HashMap::new();
     let mut launches = Vec::new();
     let mut kernels: HashMap<String, usize> = HashMap::new();
     for (k, task) in tasks.iter().enumerate() {
         let mut scratch: Vec<Slot> = Vec::new();
-        let mut emit = Emit { graph, roles: &roles, demand: &demand, slots: &mut slots, arena: &mut arena, plan: &mut plan, kernels: &mut kernels, scratch: &mut scratch };
+        let mut emit = Emit {
+            graph,
+            roles: &roles,
+            demand: &demand,
+            slots: &mut slots,
+            arena: &mut arena,
+            plan: &mut plan,
+            kernels: &mut kernels,
+            scratch: &mut scratch,
+            shared: &mut shared,
+            parts: &mut parts,
+        };
         launches.extend(emit.task(task)?);
         for slot in scratch {
             arena.release(slot.offset, slot.len);
         }
         let unread = task.writes.iter().filter(|v| !last.contains_key(v));
         for value in task.reads.iter().filter(|v| last.get(v) == Some(&k)).chain(unread) {
-            if !given.contains(value)
-                && let Some(slot) = slots.get(value)
-            {
+            if given.contains(value) {
+                continue;
+            }
+            let whole = match parts.get(value) {
+                Some(part) => {
+                    let (slot, left) = &mut shared[*part];
+                    *left -= 1;
+                    (*left == 0).then_some(*slot)
+                }
+                None => slots.get(value).copied(),
+            };
+            if let Some(slot) = whole {
                 arena.release(slot.offset, slot.len);
             }
         }
@@ -352,6 +375,8 @@ struct Emit<'a> {
     plan: &'a mut Plan,
     kernels: &'a mut HashMap<String, usize>,
     scratch: &'a mut Vec<Slot>,
+    shared: &'a mut Vec<(Slot, usize)>,
+    parts: &'a mut HashMap<Value, usize>,
 }
 
 impl Emit<'_> {
@@ -388,7 +413,7 @@ impl Emit<'_> {
                 for (operand, result) in items {
                     let from = self.slot(*operand)?;
                     let to = self.allocate(*result);
-                    pairs.push((from, to));
+                    pairs.extend(per_field(self.graph, map, *operand, from, to));
                     if let Some((own, _)) = self.graph.linear(*result) {
                         bandlimits.extend(input_bandlimit(own));
                         let count = self.graph.ty(*result).count().max(self.graph.ty(*operand).count());
@@ -555,10 +580,14 @@ impl Emit<'_> {
         self.plan.steps.push(Step::Loop { kernel, trip, outer: group.outer, grain: GRAIN, streams: plan_streams, tables, sums: sums_slot });
         let flops = (body.flops() * trip * group.outer) as f64;
         let mut launches = vec![Launch { summary, flops, bytes, values: group.roots.len() }];
+        if group.outer == 1 && !sums.is_empty() {
+            self.shared.push((sums_slot, sums.len()));
+        }
         // Sums of one outer iteration lie together; each root gets its part.
         for (root, start, length) in sums {
             if group.outer == 1 {
                 self.slots.insert(root, Slot { offset: sums_slot.offset + start, len: length });
+                self.parts.insert(root, self.shared.len() - 1);
                 continue;
             }
             let to = self.allocate(root);
@@ -571,6 +600,25 @@ impl Emit<'_> {
         }
         Ok(launches)
     }
+}
+
+/// Axis maps know no leading axes: one pair of slots per index of these.
+fn per_field(graph: &Graph, map: &Linear, operand: Value, from: Slot, to: Slot) -> Vec<(Slot, Slot)> {
+    if !matches!(map, Linear::Steer { .. } | Linear::Reindex { .. }) {
+        return vec![(from, to)];
+    }
+    let Ok(signature) = map.signature() else { return vec![(from, to)] };
+    let count = graph.ty(operand).count();
+    let (domain, range): (usize, usize) = (signature.domain.0.iter().product(), signature.range.0.iter().product());
+    // The operand is in the domain, or in the range for an adjoint; both give the same number of fields.
+    let element = device_len(graph.ty(operand).space);
+    let fields = if from.len == count * element && count.is_multiple_of(domain) && to.len * domain == from.len * range {
+        count / domain
+    } else {
+        count / range
+    };
+    let part = |s: Slot, k: usize| Slot { offset: s.offset + k * (s.len / fields), len: s.len / fields };
+    (0..fields.max(1)).map(|k| (part(from, k), part(to, k))).collect()
 }
 
 /// f64 of a stream that one outer iteration may touch.

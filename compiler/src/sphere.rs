@@ -34,7 +34,11 @@ impl Sphere {
             return fault("bandlimit", L, format!("from 2 to {LARGEST_BANDLIMIT} (L = 1 holds only the mean: no wavelet scale fits)"));
         }
         if N == 0 || N > L || N > LARGEST_AZIMUTHAL_BANDLIMIT {
-            return fault("directions", N, format!("N from 1 to {} (N <= L and N <= {LARGEST_AZIMUTHAL_BANDLIMIT})", L.min(LARGEST_AZIMUTHAL_BANDLIMIT)));
+            return fault(
+                "directions",
+                N,
+                format!("N from 1 to {} (N <= L and N <= {LARGEST_AZIMUTHAL_BANDLIMIT})", L.min(LARGEST_AZIMUTHAL_BANDLIMIT)),
+            );
         }
         let J = finest_scale(L);
         if J_min >= J {
@@ -61,12 +65,7 @@ impl Sphere {
     }
 
     /// Applies `f` to the real part and, if there is one, to the imaginary part.
-    fn parts(
-        &self,
-        field: &Field,
-        mut f: impl FnMut(Value) -> Result<Value, DomainError>,
-        labels: Vec<String>,
-    ) -> Result<Field, DomainError> {
+    fn parts(&self, field: &Field, mut f: impl FnMut(Value) -> Result<Value, DomainError>, labels: Vec<String>) -> Result<Field, DomainError> {
         Ok(Field { re: f(field.re)?, im: field.im.map(&mut f).transpose()?, labels, raw: None })
     }
 }

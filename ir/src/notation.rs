@@ -48,9 +48,7 @@ mod parse;
 mod print;
 mod vocabulary;
 
-pub use check::{
-    Checked, CheckedLoss, CheckedStatistic, IndexKind, ValueKind, check, check_source,
-};
+pub use check::{Checked, CheckedLoss, CheckedStatistic, IndexKind, ValueKind, check, check_source};
 pub use error::{NotationError, NotationErrorKind, NotationErrors};
 pub use parse::{ParsedTokens, parse, parse_checked, parse_tokens};
 pub use vocabulary::{Argument, Function, POINTWISE, REDUCTIONS, Reduction, Signature, Vocabulary};
@@ -99,11 +97,7 @@ impl PartialEq for Span {
 impl Span {
     /// The span from the start of `self` to the end of `end`.
     pub fn to(self, end: Span) -> Span {
-        Span {
-            end_line: end.end_line,
-            end_column: end.end_column,
-            ..self
-        }
+        Span { end_line: end.end_line, end_column: end.end_column, ..self }
     }
 }
 
@@ -343,11 +337,7 @@ impl Expr {
         match &self.kind {
             ExprKind::Number(value) => Some(*value),
             ExprKind::Negate(operand) => Some(-operand.constant_value()?),
-            ExprKind::Binary {
-                operator,
-                left,
-                right,
-            } => {
+            ExprKind::Binary { operator, left, right } => {
                 let (left, right) = (left.constant_value()?, right.constant_value()?);
                 Some(match operator {
                     BinaryOperator::Add => left + right,
@@ -357,10 +347,7 @@ impl Expr {
                     BinaryOperator::Power => left.powf(right),
                 })
             }
-            ExprKind::Name(_)
-            | ExprKind::Access { .. }
-            | ExprKind::Call { .. }
-            | ExprKind::Reduce { .. } => None,
+            ExprKind::Name(_) | ExprKind::Access { .. } | ExprKind::Call { .. } | ExprKind::Reduce { .. } => None,
         }
     }
 
@@ -368,10 +355,7 @@ impl Expr {
     ///
     /// `None` when it is no combination of names with whole coefficients, or when a number exceeds [`MAXIMUM_INDEX_NUMBER`].
     pub fn as_index(&self) -> Option<IndexExpr> {
-        let mut index = IndexExpr {
-            span: self.span,
-            ..IndexExpr::default()
-        };
+        let mut index = IndexExpr { span: self.span, ..IndexExpr::default() };
         self.add_to_index(1, &mut index)?;
         Some(index)
     }
@@ -385,49 +369,24 @@ impl Expr {
                 Some(())
             }
             ExprKind::Name(name) => {
-                let name = Ident {
-                    name: name.clone(),
-                    span: self.span,
-                };
-                index.terms.push(IndexTerm {
-                    coefficient: factor,
-                    name,
-                });
+                let name = Ident { name: name.clone(), span: self.span };
+                index.terms.push(IndexTerm { coefficient: factor, name });
                 Some(())
             }
             ExprKind::Negate(operand) => operand.add_to_index(-factor, index),
-            ExprKind::Binary {
-                operator: BinaryOperator::Add,
-                left,
-                right,
-            } => {
+            ExprKind::Binary { operator: BinaryOperator::Add, left, right } => {
                 left.add_to_index(factor, index)?;
                 right.add_to_index(factor, index)
             }
-            ExprKind::Binary {
-                operator: BinaryOperator::Subtract,
-                left,
-                right,
-            } => {
+            ExprKind::Binary { operator: BinaryOperator::Subtract, left, right } => {
                 left.add_to_index(factor, index)?;
                 right.add_to_index(-factor, index)
             }
-            ExprKind::Binary {
-                operator: BinaryOperator::Multiply,
-                left,
-                right,
-            } => {
-                let (number, rest) = if let Some(number) = left.whole_number() {
-                    (number, right)
-                } else {
-                    (right.whole_number()?, left)
-                };
+            ExprKind::Binary { operator: BinaryOperator::Multiply, left, right } => {
+                let (number, rest) = if let Some(number) = left.whole_number() { (number, right) } else { (right.whole_number()?, left) };
                 rest.add_to_index(bounded(factor.checked_mul(number)?)?, index)
             }
-            ExprKind::Binary {
-                operator: BinaryOperator::Divide | BinaryOperator::Power,
-                ..
-            }
+            ExprKind::Binary { operator: BinaryOperator::Divide | BinaryOperator::Power, .. }
             | ExprKind::Access { .. }
             | ExprKind::Call { .. }
             | ExprKind::Reduce { .. } => None,
@@ -438,11 +397,7 @@ impl Expr {
     fn whole_number(&self) -> Option<i64> {
         match &self.kind {
             // The bound keeps the conversion exact.
-            ExprKind::Number(value)
-                if value.fract() == 0.0 && value.abs() <= MAXIMUM_INDEX_NUMBER as f64 =>
-            {
-                Some(*value as i64)
-            }
+            ExprKind::Number(value) if value.fract() == 0.0 && value.abs() <= MAXIMUM_INDEX_NUMBER as f64 => Some(*value as i64),
             ExprKind::Negate(operand) => match &operand.kind {
                 ExprKind::Number(_) => operand.whole_number().map(|value| -value),
                 _ => None,

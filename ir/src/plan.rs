@@ -224,7 +224,15 @@ impl fmt::Display for Step {
         match self {
             Step::Linear { map, adjoint, pairs, bandlimits } => {
                 let arrows: Vec<String> = pairs.iter().map(|(a, b)| format!("{a} -> {b}")).collect();
-                write!(f, "linear {}{} {} bandlimits={} ({})", map.spelling(), if *adjoint { "^H" } else { "" }, braces(map), whole(bandlimits), arrows.join(", "))
+                write!(
+                    f,
+                    "linear {}{} {} bandlimits={} ({})",
+                    map.spelling(),
+                    if *adjoint { "^H" } else { "" },
+                    braces(map),
+                    whole(bandlimits),
+                    arrows.join(", ")
+                )
             }
             Step::Loop { kernel, trip, outer, grain, streams, tables, sums } => {
                 let streams: Vec<String> =
@@ -232,7 +240,14 @@ impl fmt::Display for Step {
                 write!(f, "loop {kernel} trip={trip} outer={outer} grain={grain} sums={sums} tables={} ({})", whole(tables), streams.join(", "))
             }
             Step::Gram { table, row_len, rows, pairs, places, outputs } => {
-                write!(f, "gram table={table} row_len={row_len} pairs={} places={} ({} -> {})", whole(pairs), whole(places), list(rows), list(outputs))
+                write!(
+                    f,
+                    "gram table={table} row_len={row_len} pairs={} places={} ({} -> {})",
+                    whole(pairs),
+                    whole(places),
+                    list(rows),
+                    list(outputs)
+                )
             }
             Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs } => write!(
                 f,

@@ -193,9 +193,7 @@ pub fn binary(op: Binary, a: Scalar, b: Scalar) -> Scalar {
             Scalar::Unary(Unary::SquareRoot, z) => (**z).clone(),
             _ => binary(Multiply, a.clone(), a),
         },
-        (Multiply, Scalar::Unary(Unary::Absolute, x), Scalar::Unary(Unary::Absolute, y)) if x == y => {
-            binary(Multiply, (**x).clone(), (**y).clone())
-        }
+        (Multiply, Scalar::Unary(Unary::Absolute, x), Scalar::Unary(Unary::Absolute, y)) if x == y => binary(Multiply, (**x).clone(), (**y).clone()),
         (Multiply, Scalar::Unary(Unary::SquareRoot, x), Scalar::Unary(Unary::SquareRoot, y)) if x == y => (**x).clone(),
         (Power, _, Constant(y)) if *y == 0.5 => unary(Unary::SquareRoot, a),
         (Power, _, Constant(y)) if *y == 0.0 => Constant(1.0),

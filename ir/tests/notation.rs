@@ -1,11 +1,9 @@
 //! The notation: what it accepts, what it says about the rest, and that its text round-trips.
 
-use scatterc_ir::notation::NotationErrorKind::{
-    self, Arity, Index, Limit, Name, Return, Syntax, Value,
-};
+use scatterc_ir::notation::NotationErrorKind::{self, Arity, Index, Limit, Name, Return, Syntax, Value};
 use scatterc_ir::notation::{
-    BinaryOperator, Checked, ExprKind, IndexKind, Item, MAXIMUM_DEPTH, MAXIMUM_SOURCE_BYTES,
-    NotationErrors, Program, ValueKind, Vocabulary, check, check_source, parse, parse_checked,
+    BinaryOperator, Checked, ExprKind, IndexKind, Item, MAXIMUM_DEPTH, MAXIMUM_SOURCE_BYTES, NotationErrors, Program, ValueKind, Vocabulary, check,
+    check_source, parse, parse_checked,
 };
 
 const S2SCAT: &str = "\
@@ -92,48 +90,27 @@ fn parsed(source: &str) -> Program {
 
 /// A statement in a statistic with a field, a number, an array and wavelet coefficients; it starts at 3:5.
 fn body(statement: &str) -> String {
-    format!(
-        "statistic s(x; d = 2, P[j, g] = 1) {{\n    W[j, g] = wavelet(x, j, g);\n    {statement}\n    return W;\n}}\n"
-    )
+    format!("statistic s(x; d = 2, P[j, g] = 1) {{\n    W[j, g] = wavelet(x, j, g);\n    {statement}\n    return W;\n}}\n")
 }
 
 /// A statement in a statistic with a field and wavelet coefficients; it starts at 3:5.
 fn plain(statement: &str) -> String {
-    format!(
-        "statistic s(x) {{\n    W[j, g] = wavelet(x, j, g);\n    {statement}\n    return W;\n}}\n"
-    )
+    format!("statistic s(x) {{\n    W[j, g] = wavelet(x, j, g);\n    {statement}\n    return W;\n}}\n")
 }
 
 /// The text that a caret of `render` underlines.
 fn underlined(rendered: &str) -> String {
     let lines: Vec<&str> = rendered.lines().collect();
-    let start = lines[4]
-        .find('^')
-        .expect("a fault with a place has a caret");
-    let width = lines[4][start..]
-        .chars()
-        .take_while(|&character| character == '^')
-        .count();
+    let start = lines[4].find('^').expect("a fault with a place has a caret");
+    let width = lines[4][start..].chars().take_while(|&character| character == '^').count();
     lines[3].chars().skip(start).take(width).collect()
 }
 
 fn assert_faults(source: impl AsRef<str>, expected: &[(NotationErrorKind, &str, &str)]) {
     let source = source.as_ref();
     let errors = standard(source).expect_err("the source has a fault").errors;
-    let found: Vec<_> = errors
-        .iter()
-        .map(|error| {
-            (
-                error.kind,
-                underlined(&error.render(source, "s.scat")),
-                error.to_string(),
-            )
-        })
-        .collect();
-    let found: Vec<_> = found
-        .iter()
-        .map(|(kind, token, line)| (*kind, token.as_str(), line.as_str()))
-        .collect();
+    let found: Vec<_> = errors.iter().map(|error| (error.kind, underlined(&error.render(source, "s.scat")), error.to_string())).collect();
+    let found: Vec<_> = found.iter().map(|(kind, token, line)| (*kind, token.as_str(), line.as_str())).collect();
     assert_eq!(found, expected);
 }
 
@@ -158,37 +135,19 @@ fn the_example_checks() {
     let statistic = &checked.statistics[0];
     use IndexKind::{Direction, Scale};
     assert_eq!(statistic.parameter_kinds, [vec![], vec![Scale, Direction]]);
-    assert_eq!(
-        statistic.definition_kinds[1],
-        [Scale, Direction, Scale, Direction]
-    );
-    assert_eq!(
-        statistic.definition_kinds[7],
-        [Scale, Scale, Scale, Direction, Direction, Direction]
-    );
+    assert_eq!(statistic.definition_kinds[1], [Scale, Direction, Scale, Direction]);
+    assert_eq!(statistic.definition_kinds[7], [Scale, Scale, Scale, Direction, Direction, Direction]);
     assert_eq!(statistic.definition_kinds[9], [Scale, Scale, Scale]);
     let bound = ["h", "l", "g"].map(|name| (name.to_owned(), Direction));
     assert_eq!(statistic.bound_kinds[9], bound);
-    assert_eq!(
-        statistic.value_kinds[..3],
-        [ValueKind::Field, ValueKind::Field, ValueKind::Number]
-    );
-    assert_eq!(
-        statistic.statistic.docs,
-        "Scattering covariances on the sphere, exactly as S2SCAT defines them."
-    );
+    assert_eq!(statistic.value_kinds[..3], [ValueKind::Field, ValueKind::Field, ValueKind::Number]);
+    assert_eq!(statistic.statistic.docs, "Scattering covariances on the sphere, exactly as S2SCAT defines them.");
     assert_eq!(checked.losses[0].loss.name.name, "l2");
 }
 
 #[test]
 fn other_programs_check() {
-    for source in [
-        COVARIANCE,
-        EVERYTHING,
-        "",
-        "// Nothing but a comment.\n",
-        "//! About the file.\n/* and more */",
-    ] {
+    for source in [COVARIANCE, EVERYTHING, "", "// Nothing but a comment.\n", "//! About the file.\n/* and more */"] {
         if let Err(errors) = standard(source) {
             panic!("{}", errors.render(source, "test"));
         }
@@ -197,13 +156,9 @@ fn other_programs_check() {
 
 #[test]
 fn kinds_follow_from_later_use() {
-    let source =
-        plain("A[k] = 2^k; C[k, i] = A[k] where k < i; D[j, i] = C[j, i] * mean(W[j, 0]);");
+    let source = plain("A[k] = 2^k; C[k, i] = A[k] where k < i; D[j, i] = C[j, i] * mean(W[j, 0]);");
     let checked = standard(&source).expect("the kind of k follows from D");
-    assert_eq!(
-        checked.statistics[0].definition_kinds[2],
-        [IndexKind::Scale, IndexKind::Scale]
-    );
+    assert_eq!(checked.statistics[0].definition_kinds[2], [IndexKind::Scale, IndexKind::Scale]);
 }
 
 #[test]
@@ -257,20 +212,14 @@ fn expressions_round_trip_with_as_few_brackets_as_possible() {
         ("2.5E-7", "2.5e-7"),
         ("123456789012345678", "1.2345678901234568e17"),
         ("1.", "1"),
-        (
-            "W[g + d - 1 - h, 0, -g, 1 + j, 2*(g - 3), g*2]",
-            "W[g + d - h - 1, 0, -g, j + 1, 2*g - 6, 2*g]",
-        ),
+        ("W[g + d - 1 - h, 0, -g, 1 + j, 2*(g - 3), g*2]", "W[g + d - h - 1, 0, -g, j + 1, 2*g - 6, 2*g]"),
         ("sum{ i , j }( x )", "sum{i, j}(x)"),
         ("f( x , y )", "f(x, y)"),
         ("(x + y)^(1/2)", "(x + y)^(1 / 2)"),
     ];
     for (source, canonical) in expressions {
         let program = parsed(&format!("loss l(S, T) = {source};"));
-        assert_eq!(
-            program.to_string(),
-            format!("loss l(S, T) = {canonical};\n")
-        );
+        assert_eq!(program.to_string(), format!("loss l(S, T) = {canonical};\n"));
         assert_eq!(parsed(&program.to_string()), program, "{source}");
     }
 }
@@ -278,19 +227,9 @@ fn expressions_round_trip_with_as_few_brackets_as_possible() {
 #[test]
 fn power_binds_tighter_than_the_minus_on_its_left() {
     let program = parsed("loss l(S, T) = -S^2;");
-    let Item::Loss(loss) = &program.items[0] else {
-        panic!("a loss")
-    };
-    let ExprKind::Negate(power) = &loss.value.kind else {
-        panic!("a minus: {:?}", loss.value)
-    };
-    assert!(matches!(
-        &power.kind,
-        ExprKind::Binary {
-            operator: BinaryOperator::Power,
-            ..
-        }
-    ));
+    let Item::Loss(loss) = &program.items[0] else { panic!("a loss") };
+    let ExprKind::Negate(power) = &loss.value.kind else { panic!("a minus: {:?}", loss.value) };
+    assert!(matches!(&power.kind, ExprKind::Binary { operator: BinaryOperator::Power, .. }));
 }
 
 #[test]
@@ -306,10 +245,7 @@ fn comments_in_front_of_an_item_are_its_documentation() {
             Item::Loss(loss) => loss.docs.as_str(),
         })
         .collect();
-    assert_eq!(
-        docs,
-        [" Two\n\nlines.", "Of l.", "", "But this,\nand\nthis."]
-    );
+    assert_eq!(docs, [" Two\n\nlines.", "Of l.", "", "But this,\nand\nthis."]);
     assert_eq!(parsed(&program.to_string()), program);
 }
 
@@ -317,25 +253,9 @@ fn comments_in_front_of_an_item_are_its_documentation() {
 fn numbers_of_defaults_are_folded() {
     let program = parsed(EVERYTHING);
     let statistic = program.statistics().next().expect("one statistic");
-    let defaults: Vec<Option<f64>> = statistic
-        .parameters
-        .iter()
-        .map(|parameter| {
-            parameter
-                .default
-                .as_ref()
-                .and_then(|default| default.constant_value())
-        })
-        .collect();
-    assert_eq!(
-        defaults,
-        [
-            None,
-            Some(-6.0),
-            Some(f64::NEG_INFINITY),
-            Some(std::f64::consts::FRAC_PI_2)
-        ]
-    );
+    let defaults: Vec<Option<f64>> =
+        statistic.parameters.iter().map(|parameter| parameter.default.as_ref().and_then(|default| default.constant_value())).collect();
+    assert_eq!(defaults, [None, Some(-6.0), Some(f64::NEG_INFINITY), Some(std::f64::consts::FRAC_PI_2)]);
 }
 
 #[test]
@@ -356,43 +276,25 @@ error: `wavlet` is not a function
 fn rendering_keeps_tabs_wide_gutters_and_other_scripts_aligned() {
     let source = format!("{}statistic s(x) {{\n\tδ = é;\n}}\n", "\n".repeat(9));
     let errors = standard(&source).expect_err("é is not defined").errors;
-    let expected =
-        "error: `é` is not defined\n  --> a:11:6\n   |\n11 | \tδ = é;\n   | \t    ^ in scope: x\n";
+    let expected = "error: `é` is not defined\n  --> a:11:6\n   |\n11 | \tδ = é;\n   | \t    ^ in scope: x\n";
     assert_eq!(errors[1].render(&source, "a"), expected);
 }
 
 #[test]
 fn rendering_cuts_long_lines() {
-    let source = format!(
-        "statistic s(x) {{ A = {}y; return A; }}",
-        "x + ".repeat(100)
-    );
+    let source = format!("statistic s(x) {{ A = {}y; return A; }}", "x + ".repeat(100));
     let errors = standard(&source).expect_err("y is not defined");
     let rendered = errors.render(&source, "long");
-    assert!(
-        rendered.lines().all(|line| line.chars().count() < 180),
-        "{rendered}"
-    );
+    assert!(rendered.lines().all(|line| line.chars().count() < 180), "{rendered}");
     assert_eq!(underlined(&rendered), "y");
 }
 
 #[test]
 fn the_origin_is_in_the_error() {
     let error = parse("statistic", "some/file.scat").expect_err("a name is missing");
-    assert!(
-        error
-            .to_string()
-            .starts_with("some/file.scat:1:1: expected"),
-        "{error}"
-    );
-    let errors = check_source(&plain("A = B;"), "b.scat", &Vocabulary::standard())
-        .expect_err("B is not defined");
-    assert!(
-        errors
-            .to_string()
-            .starts_with("b.scat:3:9: `B` is not defined"),
-        "{errors}"
-    );
+    assert!(error.to_string().starts_with("some/file.scat:1:1: expected"), "{error}");
+    let errors = check_source(&plain("A = B;"), "b.scat", &Vocabulary::standard()).expect_err("B is not defined");
+    assert!(errors.to_string().starts_with("b.scat:3:9: `B` is not defined"), "{errors}");
 }
 
 #[test]
@@ -406,19 +308,12 @@ fn other_pointwise_functions_can_be_given() {
 #[test]
 fn every_function_is_documented_and_can_be_called() {
     for function in Vocabulary::standard().functions {
-        assert!(
-            function
-                .documentation
-                .starts_with(&format!("{}(", function.name)),
-            "{}",
-            function.name
-        );
+        assert!(function.documentation.starts_with(&format!("{}(", function.name)), "{}", function.name);
         for arity in function.minimum_arity..=function.maximum_arity {
             let arguments = ["x", "x", "0"];
             let arguments: Vec<&str> = (0..arity)
                 .map(|place| match function.signature.argument(place) {
-                    scatterc_ir::notation::Argument::Scale
-                    | scatterc_ir::notation::Argument::Direction => "0",
+                    scatterc_ir::notation::Argument::Scale | scatterc_ir::notation::Argument::Direction => "0",
                     _ => arguments[place],
                 })
                 .collect();
@@ -438,44 +333,17 @@ fn large_texts_are_refused() {
 #[test]
 fn deep_nesting_is_refused_and_the_limit_is_usable() {
     let depth = MAXIMUM_DEPTH as usize;
-    let nested = |open: &str, close: &str, levels: usize| {
-        format!(
-            "loss l(S, T) = mean({}S{});",
-            open.repeat(levels),
-            close.repeat(levels)
-        )
-    };
-    let forms = [
-        ("(", ")"),
-        ("-", ""),
-        ("2^", ""),
-        ("S + ", ""),
-        ("abs(", ")"),
-        ("S*(1+2^", ")"),
-        ("sum{i}(", ")"),
-        ("W[", "]"),
-        ("{", "}"),
-    ];
+    let nested = |open: &str, close: &str, levels: usize| format!("loss l(S, T) = mean({}S{});", open.repeat(levels), close.repeat(levels));
+    let forms = [("(", ")"), ("-", ""), ("2^", ""), ("S + ", ""), ("abs(", ")"), ("S*(1+2^", ")"), ("sum{i}(", ")"), ("W[", "]"), ("{", "}")];
     for (open, close) in forms {
         for levels in [depth, 10 * depth, 100 * depth] {
             let error = parse(&nested(open, close, levels), "deep");
             let kind = error.map(|_| ()).map_err(|error| error.kind);
             // Brackets that the grammar does not nest may be found out first.
-            assert!(
-                matches!(kind, Err(Limit | Syntax)),
-                "{open} {levels}: {kind:?}"
-            );
+            assert!(matches!(kind, Err(Limit | Syntax)), "{open} {levels}: {kind:?}");
         }
     }
-    for (open, close) in [
-        ("(", ")"),
-        ("-", ""),
-        ("2^", ""),
-        ("S + ", ""),
-        ("abs(", ")"),
-        ("(1+2^-", ")"),
-        ("min(S, 1 - ", ")"),
-    ] {
+    for (open, close) in [("(", ")"), ("-", ""), ("2^", ""), ("S + ", ""), ("abs(", ")"), ("(1+2^-", ")"), ("min(S, 1 - ", ")")] {
         let levels = if open.len() > 5 { depth / 3 } else { depth - 5 };
         let source = nested(open, close, levels);
         let program = parsed(&source);
@@ -487,20 +355,13 @@ fn deep_nesting_is_refused_and_the_limit_is_usable() {
 #[test]
 fn long_names_are_refused() {
     let name = "a".repeat(256);
-    assert_eq!(
-        parse(&format!("statistic {name}(x) {{ }}"), "long")
-            .expect_err("too long")
-            .kind,
-        Limit
-    );
+    assert_eq!(parse(&format!("statistic {name}(x) {{ }}"), "long").expect_err("too long").kind, Limit);
     assert!(parse(&format!("statistic {}(x) {{ }}", &name[1..]), "long").is_ok());
 }
 
 #[test]
 fn faults_are_bounded_in_number_and_time() {
-    let many = |statement: &dyn Fn(usize) -> String| {
-        plain(&(0..20_000).map(statement).collect::<String>())
-    };
+    let many = |statement: &dyn Fn(usize) -> String| plain(&(0..20_000).map(statement).collect::<String>());
     let sources = [
         many(&|number| format!("A{number} = mean(undefined{number});")),
         many(&|number| format!("return A{number};")),
@@ -508,10 +369,7 @@ fn faults_are_bounded_in_number_and_time() {
         plain(&format!("A = abs({}1);", "y, ".repeat(100_000))),
     ];
     for source in sources {
-        assert_eq!(
-            standard(&source).expect_err("many faults").errors.len(),
-            100
-        );
+        assert_eq!(standard(&source).expect_err("many faults").errors.len(), 100);
     }
     // Many definitions without a fault.
     assert!(standard(&many(&|number| format!("A{number}[j, g] = mean(W[j, g]);"))).is_ok());
@@ -578,9 +436,7 @@ fn mutated_texts_neither_panic_nor_change_meaning() {
     // A linear congruential generator (Knuth's MMIX constants) is enough, and gives the same texts every time.
     let mut state: u64 = 1;
     let mut random = |bound: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % bound
     };
     let mut accepted = 0;
@@ -601,22 +457,13 @@ fn mutated_texts_neither_panic_nor_change_meaning() {
             }
         };
         let text = program.to_string();
-        assert_eq!(
-            parse(&text, "printed").as_ref(),
-            Ok(&program),
-            "{source}\n---\n{text}"
-        );
+        assert_eq!(parse(&text, "printed").as_ref(), Ok(&program), "{source}\n---\n{text}");
         match check(&program, &Vocabulary::standard()) {
             Ok(_) => accepted += 1,
-            Err(errors) => errors
-                .iter()
-                .for_each(|error| drop(error.render(&source, "mutated"))),
+            Err(errors) => errors.iter().for_each(|error| drop(error.render(&source, "mutated"))),
         }
     }
-    assert!(
-        accepted > 100,
-        "the mutations are too rough to test anything: {accepted}"
-    );
+    assert!(accepted > 100, "the mutations are too rough to test anything: {accepted}");
 }
 
 faults! {

@@ -140,15 +140,7 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn gram_chunk_lanes<V: Lanes>(
-    blocks: &[Block],
-    rows: &[&[f64]],
-    weights: &[f64],
-    from: usize,
-    to: usize,
-    lanes: *mut f64,
-    out: *mut f64,
-) {
+unsafe fn gram_chunk_lanes<V: Lanes>(blocks: &[Block], rows: &[&[f64]], weights: &[f64], from: usize, to: usize, lanes: *mut f64, out: *mut f64) {
     let full = from + (to - from) / LANES * LANES;
     // SAFETY: from <= to <= the length of every row; `lanes` and `out` hold 16 sums per block.
     unsafe {
@@ -238,14 +230,7 @@ unsafe fn gram_chunk_lanes<V: Lanes>(
 /// `out[r][e]` := w\[e\] sum_k coefficients\[c_k\] rows\[k\]\[e\] with `terms[r]` = \[(row, index into `coefficients`)\].
 ///
 /// Outputs with the same list of rows are computed four at a time. Panics if a length or index is wrong.
-pub fn mix(
-    par: &dyn Parallel,
-    rows: &[&[f64]],
-    weights: Option<&[f64]>,
-    terms: &[Vec<(u32, u32)>],
-    coefficients: &[f64],
-    out: &mut [&mut [f64]],
-) {
+pub fn mix(par: &dyn Parallel, rows: &[&[f64]], weights: Option<&[f64]>, terms: &[Vec<(u32, u32)>], coefficients: &[f64], out: &mut [&mut [f64]]) {
     mix_into(par, rows, weights, terms, coefficients, out, false);
 }
 

@@ -18,6 +18,9 @@ use crate::simd::{Aligned, LANES, Lanes, dispatch, with_scratch};
 /// Prime factors up to this run as one direct pass; its quadratic cost then meets that of Bluestein's method.
 pub const LARGEST_PRIME: usize = 131;
 
+/// Most outputs of a direct pass that share a sweep: 24 sums in registers.
+const WIDEST: usize = 6;
+
 /// FFT along the rings of one grid.
 #[derive(Clone)]
 pub struct RingFft {
@@ -31,7 +34,12 @@ pub struct RingFft {
 enum Method {
     /// L = 1: one sample per ring.
     Copy,
-    Passes(Arc<Vec<Pass>>),
+    /// The pass that touches the map should have the smallest radix, because it walks that many places of cold memory at
+    /// a time: the last of an inverse, the first of a forward transform.
+    Passes {
+        inverse: Arc<Vec<Pass>>,
+        forward: Arc<Vec<Pass>>,
+    },
     Rows(Arc<dyn rustfft::Fft<f64>>),
 }
 
@@ -39,7 +47,7 @@ impl std::fmt::Debug for RingFft {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let method = match &self.method {
             Method::Copy => "copy".to_string(),
-            Method::Passes(passes) => format!("{:?}", passes.iter().map(|p| p.radix).collect::<Vec<_>>()),
+            Method::Passes { forward, .. } => format!("{:?}", forward.iter().map(|p| p.radix).collect::<Vec<_>>()),
             Method::Rows(_) => "rustfft".to_string(),
         };
         f.debug_struct("RingFft").field("L", &self.L).field("method", &method).finish()
@@ -134,13 +142,16 @@ impl RingFft {
         let method = if n == 1 {
             Method::Copy
         } else if factors.iter().all(|p| *p <= LARGEST_PRIME) {
-            let mut passes = Vec::new();
-            let mut before = 1;
-            for radix in factors {
-                passes.push(Pass::new(n, radix, before));
-                before *= radix;
-            }
-            Method::Passes(Arc::new(passes))
+            let passes = |radices: &mut dyn Iterator<Item = &usize>| {
+                let mut before = 1;
+                let mut passes = Vec::new();
+                for radix in radices {
+                    passes.push(Pass::new(n, *radix, before));
+                    before *= radix;
+                }
+                Arc::new(passes)
+            };
+            Method::Passes { inverse: passes(&mut factors.iter().rev()), forward: passes(&mut factors.iter()) }
         } else {
             Method::Rows(rustfft::FftPlanner::new().plan_fft_forward(n))
         };
@@ -170,16 +181,16 @@ impl RingFft {
     /// Number of f64 of scratch memory each thread keeps.
     pub fn scratch_len(&self) -> usize {
         let radix = match &self.method {
-            Method::Passes(passes) => passes.iter().map(|p| p.radix).max().unwrap_or(1),
+            Method::Passes { forward, .. } => forward.iter().map(|p| p.radix).max().unwrap_or(1),
             _ => 1,
         };
-        2 * self.n * 2 * LANES + radix * 2 * LANES
+        2 * self.n * 2 * LANES + radix * 2 * LANES + 4 * WIDEST * LANES
     }
 
     /// Size of the plan-time tables in bytes (without those of `rustfft`).
     pub fn table_bytes(&self) -> usize {
         match &self.method {
-            Method::Passes(passes) => passes.iter().map(|p| 8 * (p.twiddles.len() + p.trigonometric.len())).sum(),
+            Method::Passes { inverse, forward } => inverse.iter().chain(forward.iter()).map(|p| 8 * (p.twiddles.len() + p.trigonometric.len())).sum(),
             _ => 0,
         }
     }
@@ -188,7 +199,7 @@ impl RingFft {
     pub fn flops(&self) -> f64 {
         let per_sequence: f64 = match &self.method {
             Method::Copy => 0.0,
-            Method::Passes(passes) => passes
+            Method::Passes { forward, .. } => forward
                 .iter()
                 .map(|p| {
                     let h = (p.radix - 1) / 2;
@@ -210,15 +221,7 @@ impl RingFft {
     }
 
     /// [`Self::inverse`] of `scale_0` F_0 and `scale` F_m, m > 0.
-    pub fn inverse_scaled(
-        &self,
-        par: &dyn Parallel,
-        rings: &[&[f64]],
-        M: usize,
-        maps: &mut [&mut [f64]],
-        scale_0: f64,
-        scale: f64,
-    ) {
+    pub fn inverse_scaled(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, maps: &mut [&mut [f64]], scale_0: f64, scale: f64) {
         self.check(rings.len(), maps.len(), M);
         for (rings, map) in rings.iter().zip(maps.iter()) {
             assert_eq!(rings.len(), self.rings_len(M), "rings are [2 n_pairs][M][16]");
@@ -244,15 +247,7 @@ impl RingFft {
     }
 
     /// [`Self::forward`] with F_0 times `scale_0` and F_m, m > 0, times `scale`.
-    pub fn forward_scaled(
-        &self,
-        par: &dyn Parallel,
-        maps: &[&[f64]],
-        M: usize,
-        rings: &mut [&mut [f64]],
-        scale_0: f64,
-        scale: f64,
-    ) {
+    pub fn forward_scaled(&self, par: &dyn Parallel, maps: &[&[f64]], M: usize, rings: &mut [&mut [f64]], scale_0: f64, scale: f64) {
         self.check(rings.len(), maps.len(), M);
         for (rings, map) in rings.iter().zip(maps.iter()) {
             assert_eq!(rings.len(), self.rings_len(M), "rings are [2 n_pairs][M][16]");
@@ -331,15 +326,7 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn inverse_pair_lanes<V: Lanes>(
-    fft: &RingFft,
-    rings: *const f64,
-    M: usize,
-    map: *mut f64,
-    scratch: *mut f64,
-    scale_0: f64,
-    scale: f64,
-) {
+unsafe fn inverse_pair_lanes<V: Lanes>(fft: &RingFft, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64) {
     let n = fft.n;
     // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch.
     unsafe {
@@ -359,7 +346,7 @@ unsafe fn inverse_pair_lanes<V: Lanes>(
             buffer.store(i, V::zero(), V::zero());
         }
         let target = View { re: map, im: map.add(n * LANES), stride: LANES };
-        transform::<V>(fft, buffer.swapped(), target.swapped(), scratch);
+        transform::<V>(fft, true, buffer.swapped(), target.swapped(), scratch);
     }
 }
 
@@ -371,21 +358,13 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn forward_pair_lanes<V: Lanes>(
-    fft: &RingFft,
-    map: *const f64,
-    M: usize,
-    rings: *mut f64,
-    scratch: *mut f64,
-    scale_0: f64,
-    scale: f64,
-) {
+unsafe fn forward_pair_lanes<V: Lanes>(fft: &RingFft, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64) {
     let n = fft.n;
     // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch; `source` is only read.
     unsafe {
         let source = View { re: map.cast_mut(), im: map.cast_mut().add(n * LANES), stride: LANES };
         let buffer = View { re: scratch, im: scratch.add(LANES), stride: 2 * LANES };
-        transform::<V>(fft, source, buffer, scratch);
+        transform::<V>(fft, false, source, buffer, scratch);
         let south = rings.add(M * 2 * LANES);
         let [z_re, z_im] = buffer.load::<V>(0);
         let s0 = V::splat(scale_0);
@@ -408,7 +387,7 @@ unsafe fn forward_pair_lanes<V: Lanes>(
 
 /// Forward complex transform of eight lanes from `source` to `target`, one of which is the first buffer in `scratch`.
 #[inline(always)]
-unsafe fn transform<V: Lanes>(fft: &RingFft, source: View, target: View, scratch: *mut f64) {
+unsafe fn transform<V: Lanes>(fft: &RingFft, is_inverse: bool, source: View, target: View, scratch: *mut f64) {
     let n = fft.n;
     // SAFETY: views hold n elements, `scratch` two buffers of n elements and the workspace of the widest radix.
     unsafe {
@@ -421,7 +400,8 @@ unsafe fn transform<V: Lanes>(fft: &RingFft, source: View, target: View, scratch
                 let [re, im] = source.load::<V>(0);
                 target.store(0, re, im);
             }
-            Method::Passes(passes) => {
+            Method::Passes { inverse, forward } => {
+                let passes = if is_inverse { inverse } else { forward };
                 let last = passes.len() - 1;
                 // Intermediate results alternate between the buffers; the last pass must not write where it reads.
                 let target_is_scratch = std::ptr::eq(target.re, first.re) || std::ptr::eq(target.im, first.re);
@@ -516,8 +496,7 @@ unsafe fn small_pass<V: Lanes, const H: usize>(pass: &Pass, source: View, target
                         let (c, s) = (V::broadcast(table), V::broadcast(table.add(1)));
                         for part in 0..2 {
                             even[part] = c.fma(plus[j][part], even[part]);
-                            odd[part] =
-                                if j == 0 { s.mul(minus[j][part]) } else { s.fma(minus[j][part], odd[part]) };
+                            odd[part] = if j == 0 { s.mul(minus[j][part]) } else { s.fma(minus[j][part], odd[part]) };
                         }
                     }
                     finish::<V>(target, to, inner * before, u + 1, radix, inner > 1, twiddle, even, odd);
@@ -613,20 +592,20 @@ unsafe fn wide_pass<V: Lanes, const W: usize>(pass: &Pass, source: View, target:
                         }
                         table = table.add(2 * W);
                     }
+                    // The sums leave their registers before the branches below: if those indexed them, the compiler
+                    // would keep them in memory throughout the loop above, at a third of the speed.
+                    let sums = work.add(h * 4 * LANES);
                     for u in 0..W {
-                        if first + u <= h {
-                            finish::<V>(
-                                target,
-                                to,
-                                inner * before,
-                                first + u,
-                                radix,
-                                inner > 1,
-                                twiddle,
-                                even[u],
-                                odd[u],
-                            );
+                        for part in 0..2 {
+                            even[u][part].store(sums.add((4 * u + part) * LANES));
+                            odd[u][part].store(sums.add((4 * u + 2 + part) * LANES));
                         }
+                    }
+                    for u in 0..W.min(h + 1 - first) {
+                        let at = sums.add(4 * u * LANES);
+                        let even = [V::load(at), V::load(at.add(LANES))];
+                        let odd = [V::load(at.add(2 * LANES)), V::load(at.add(3 * LANES))];
+                        finish::<V>(target, to, inner * before, first + u, radix, inner > 1, twiddle, even, odd);
                     }
                     first += W;
                 }

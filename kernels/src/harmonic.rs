@@ -32,6 +32,10 @@ use crate::{KernelError, wavelets};
 
 /// Fields that share one pass of a recursion; more are handled in equal chunks.
 const MAX_CHUNK: usize = 5;
+/// Pairs of degrees per step of an analysis.
+const TILE_PAIRS: usize = 4;
+/// Most blocks of rings per sweep of an analysis.
+const GROUP_BLOCKS: usize = 32;
 /// Functions below this in all eight rings of a block are not summed; d is at most 1.
 const NEGLIGIBLE: i32 = -100;
 
@@ -116,12 +120,7 @@ impl HarmonicTransform {
         Self::build(Kind::Analysis { L_out }, L_out, windows, None)
     }
 
-    fn build(
-        kind: Kind,
-        L_in: usize,
-        windows: Windows,
-        mut stored: Option<&mut Reader<'_>>,
-    ) -> Result<Self, KernelError> {
+    fn build(kind: Kind, L_in: usize, windows: Windows, mut stored: Option<&mut Reader<'_>>) -> Result<Self, KernelError> {
         let Windows { L, N, windows } = windows;
         let layout = RingLayout::new(L)?;
         let n_pairs = layout.n_pairs();
@@ -176,8 +175,28 @@ impl HarmonicTransform {
 
     /// Number of f64 of scratch memory each thread keeps.
     pub fn scratch_len(&self) -> usize {
-        let sums = self.n_pairs * MAX_CHUNK * 4 * LANES;
-        2 * sums + (self.L_degrees + 2) * 2 * MAX_CHUNK + self.n_pairs * 2 * LANES + 2 * LANES
+        let group = self.group(self.L);
+        let packed = (self.L_degrees + 4) * 2 * MAX_CHUNK + 2 * LANES;
+        let synthesis = group * self.orders.len() * packed;
+        let tile = TILE_PAIRS * GROUP_BLOCKS * 2 * LANES;
+        let analysis = group * self.n_streams() * self.values_len() + self.n_pairs * 2 * LANES + packed + tile;
+        synthesis.max(analysis)
+    }
+
+    /// Orders per task. Neighbouring orders are neighbours in a ring's spectrum, so a task that handles several touches memory
+    /// in runs of 128 bytes times this instead of isolated cache lines at power-of-two distances; its packed data should
+    /// stay in the second-level cache, and small transforms should still make eight tasks.
+    fn group(&self, M: usize) -> usize {
+        (8192 / (self.L * self.orders.len().max(1))).clamp(1, 8).min(M.div_ceil(8)).max(1)
+    }
+
+    fn n_streams(&self) -> usize {
+        self.orders.iter().map(|order| if order.n == 0 { 1 } else { 2 }).sum()
+    }
+
+    /// Number of f64 of the even and odd ring values of one stream at one order.
+    fn values_len(&self) -> usize {
+        self.n_pairs * MAX_CHUNK * 4 * LANES
     }
 
     /// Size of the plan-time tables in bytes.
@@ -247,10 +266,11 @@ impl HarmonicTransform {
         }
         let out = Shared::all(out);
         let task = ToRings { transform: self, fields, out: &out, M };
-        par.for_each(M, &|m| {
+        let group = self.group(M);
+        par.for_each(M.div_ceil(group), &|i| {
             with_scratch(self.scratch_len(), |scratch| {
-                // SAFETY: lengths were checked above; the task writes only elements of order m.
-                unsafe { to_rings(&task, m, scratch) }
+                // SAFETY: lengths were checked above; the task writes only elements of its orders.
+                unsafe { to_rings(&task, i * group, M.min((i + 1) * group), scratch) }
             });
         });
     }
@@ -264,23 +284,22 @@ impl HarmonicTransform {
         }
         let out = Shared::all(out);
         let task = ToCoefficients { transform: self, rings, out: &out, M };
-        par.for_each(self.L_in, &|m| {
+        let group = self.group(M);
+        par.for_each(self.L_in.div_ceil(group), &|i| {
             with_scratch(self.scratch_len(), |scratch| {
-                // SAFETY: lengths were checked above; the task writes only coefficients of order m.
-                unsafe { to_coefficients(&task, m, scratch) }
+                // SAFETY: lengths were checked above; the task writes only coefficients of its orders.
+                unsafe { to_coefficients(&task, i * group, self.L_in.min((i + 1) * group), scratch) }
             });
         });
     }
 }
 
 fn analysis_windows(L: usize, L_out: usize) -> Result<Windows, KernelError> {
-    let mut windows = Windows::plain(L_out, L_out)?;
-    if L == 0 {
-        return Err(KernelError::parameter("L", "at least 1", L));
-    }
-    windows.L = L;
+    // Both bandlimits are checked here; the filter of `plain` ends at the smaller one, an analysis has L_out degrees.
+    let mut windows = Windows::plain(L_out, L)?;
     let step = 2.0 * std::f64::consts::PI / (2 * L - 1) as f64;
-    windows.windows[0].filter.iter_mut().for_each(|p| *p *= step);
+    let norm = |ell: usize| ((2 * ell + 1) as f64 / (4.0 * std::f64::consts::PI)).sqrt();
+    windows.windows[0].filter = (0..L_out).map(|ell| norm(ell) * step).collect();
     Ok(windows)
 }
 
@@ -298,8 +317,7 @@ impl Order {
         let n = window.n;
         let first = window.filter.iter().position(|p| *p != 0.0).unwrap_or(L_degrees);
         let half = if n > 0 { 0.5 } else { 1.0 };
-        let mut order =
-            Self { n, offset: vec![0], window: Vec::new(), plus: Stream::default(), minus: Stream::default() };
+        let mut order = Self { n, offset: vec![0], window: Vec::new(), plus: Stream::default(), minus: Stream::default() };
         let mut a = Vec::new();
         let mut alpha = Vec::new();
         for m in 0..L_degrees {
@@ -367,15 +385,7 @@ fn step_factors(a: f64, m: usize, n: isize, l: usize) -> [f64; 2] {
 }
 
 impl Stream {
-    fn find_seeds(
-        &mut self,
-        n: isize,
-        first_degree: usize,
-        L_degrees: usize,
-        n_pairs: usize,
-        angles: &[HalfAngle],
-        versine: &Aligned,
-    ) {
+    fn find_seeds(&mut self, n: isize, first_degree: usize, L_degrees: usize, n_pairs: usize, angles: &[HalfAngle], versine: &Aligned) {
         let q = n.unsigned_abs();
         let mut running: Vec<Scaled> = Vec::new();
         let factors: Vec<_> = angles.iter().map(|angle| angle.s.mul(angle.c).neg()).collect();
@@ -424,13 +434,7 @@ impl Stream {
 }
 
 /// Climbs from l0 until one of eight rings is relevant (or `limit` pairs): the pair reached and Q there.
-fn climb(
-    start: &[Scaled; LANES],
-    steps: &[[f64; 2]],
-    y: &[f64; LANES],
-    earliest: usize,
-    limit: u32,
-) -> Option<(u32, [[f64; LANES]; 2])> {
+fn climb(start: &[Scaled; LANES], steps: &[[f64; 2]], y: &[f64; LANES], earliest: usize, limit: u32) -> Option<(u32, [[f64; LANES]; 2])> {
     let count = steps.len() + 1;
     let mut exponent: [f64; LANES] = std::array::from_fn(|lane| start[lane].exponent as f64);
     let mut before = [0.0; LANES];
@@ -494,157 +498,186 @@ struct ToRings<'a> {
 }
 
 dispatch! {
-    /// All fields of one order m. The caller checked the lengths in `task` and gives `scratch_len` f64 of scratch.
-    fn to_rings = to_rings_lanes(task: &ToRings<'_>, m: usize, scratch: *mut f64)
+    /// All fields of orders m0..m1. The caller checked the lengths in `task` and gives `scratch_len` f64 of scratch.
+    fn to_rings = to_rings_lanes(task: &ToRings<'_>, m0: usize, m1: usize, scratch: *mut f64)
 }
 
 #[inline(always)]
-unsafe fn to_rings_lanes<V: Lanes>(task: &ToRings<'_>, m: usize, scratch: *mut f64) {
+unsafe fn to_rings_lanes<V: Lanes>(task: &ToRings<'_>, m0: usize, m1: usize, scratch: *mut f64) {
     let n_fields = task.fields.len();
     let chunks = n_fields.div_ceil(MAX_CHUNK);
     for chunk in 0..chunks {
         let (from, to) = (chunk * n_fields / chunks, (chunk + 1) * n_fields / chunks);
-        // SAFETY: the caller's promise, passed on; each chunk is at most MAX_CHUNK fields.
+        // SAFETY: the caller's promise, passed on; each chunk is at most MAX_CHUNK fields. Two blocks side by side hide the
+        // latency of the recursion where few fields leave it exposed.
         unsafe {
             match to - from {
-                1 => to_rings_chunk::<V, 1>(task, m, from, scratch),
-                2 => to_rings_chunk::<V, 2>(task, m, from, scratch),
-                3 => to_rings_chunk::<V, 3>(task, m, from, scratch),
-                4 => to_rings_chunk::<V, 4>(task, m, from, scratch),
-                _ => to_rings_chunk::<V, 5>(task, m, from, scratch),
+                1 => to_rings_chunk::<V, 1, 2>(task, m0, m1, from, scratch),
+                2 => to_rings_chunk::<V, 2, 2>(task, m0, m1, from, scratch),
+                3 => to_rings_chunk::<V, 3, 1>(task, m0, m1, from, scratch),
+                4 => to_rings_chunk::<V, 4, 1>(task, m0, m1, from, scratch),
+                _ => to_rings_chunk::<V, 5, 1>(task, m0, m1, from, scratch),
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn to_rings_chunk<V: Lanes, const NF: usize>(task: &ToRings<'_>, m: usize, from: usize, scratch: *mut f64) {
+unsafe fn to_rings_chunk<V: Lanes, const NF: usize, const NB: usize>(task: &ToRings<'_>, m0: usize, m1: usize, from: usize, scratch: *mut f64) {
     let t = task.transform;
-    let n_pairs = t.n_pairs;
-    let channel_len = 2 * n_pairs * task.M * 2 * LANES;
-    let sums_len = n_pairs * NF * 4 * LANES;
-    let weighted = t.is_analysis();
-    // SAFETY: `scratch` holds two sum arrays and the packed coefficients (`scratch_len`); ring and coefficient offsets stay
-    // inside the lengths checked by the caller.
+    let packed_len = (t.L_degrees + 4) * 2 * NF;
+    // SAFETY: `scratch` holds the packed coefficients of all direction orders and m (`scratch_len`).
     unsafe {
-        let plus = scratch;
-        let minus = scratch.add(sums_len);
-        let packed = scratch.add(2 * sums_len);
-        let mut channel = 0;
-        for order in &t.orders {
-            let n = order.n;
-            let l0 = m.max(n);
-            let n_out = if n == 0 { 1 } else { 2 };
-            if l0 >= t.L_degrees {
-                for f in 0..NF {
-                    for c in channel..channel + n_out {
-                        let rings = task.out[from + f].get().add(c * channel_len + m * 2 * LANES);
-                        for block in 0..2 * n_pairs {
-                            V::zero().store(rings.add(block * task.M * 2 * LANES));
-                            V::zero().store(rings.add(block * task.M * 2 * LANES + LANES));
-                        }
-                    }
-                }
-                channel += n_out;
-                continue;
+        for (i, order) in t.orders.iter().enumerate() {
+            for m in m0..m1.min(t.L_degrees) {
+                let packed = scratch.add((i * (m1 - m0) + m - m0) * packed_len);
+                pack::<V, NF>(task, order, m, from, packed);
             }
-            let offset = order.offset[m];
-            let pairs = order.offset[m + 1] - offset;
-            let count = t.L_degrees - l0;
-            let window = order.window.as_ptr().add(2 * offset);
-            for f in 0..NF {
-                let source = task.fields[from + f].as_ptr().add(2 * coefficient_index(t.L_in, l0, m));
-                for k in 0..count {
-                    let w = *window.add(k);
-                    *packed.add((k * NF + f) * 2) = w * *source.add(2 * k);
-                    *packed.add((k * NF + f) * 2 + 1) = w * *source.add(2 * k + 1);
-                }
-                if count % 2 == 1 {
-                    *packed.add((count * NF + f) * 2) = 0.0;
-                    *packed.add((count * NF + f) * 2 + 1) = 0.0;
-                }
-            }
-            synthesis_stream::<V, NF>(&order.plus, m, offset, pairs, n_pairs, t.versine.as_ptr(), packed, plus);
-            if n == 0 {
-                for pair in 0..n_pairs {
-                    for f in 0..NF {
-                        let s = plus.add((pair * NF + f) * 4 * LANES);
-                        let (e_re, e_im) = (V::load(s), V::load(s.add(LANES)));
-                        let (o_re, o_im) = (V::load(s.add(2 * LANES)), V::load(s.add(3 * LANES)));
-                        let rings = task.out[from + f].get().add(channel * channel_len);
-                        let north = rings.add((2 * pair * task.M + m) * 2 * LANES);
-                        let south = rings.add(((2 * pair + 1) * task.M + m) * 2 * LANES);
-                        let mut v = [e_re.add(o_re), e_im.add(o_im), e_re.sub(o_re), e_im.sub(o_im)];
-                        if m == 0 {
-                            v[1] = V::zero();
-                            v[3] = V::zero();
-                        }
-                        if weighted {
-                            let w = t.weights.as_ptr().add(2 * pair * LANES);
-                            let (wn, ws) = (V::load(w), V::load(w.add(LANES)));
-                            v = [v[0].mul(wn), v[1].mul(wn), v[2].mul(ws), v[3].mul(ws)];
-                        }
-                        v[0].store(north);
-                        v[1].store(north.add(LANES));
-                        v[2].store(south);
-                        v[3].store(south.add(LANES));
-                    }
-                }
-                channel += 1;
-                continue;
-            }
-            if m > 0 {
-                synthesis_stream::<V, NF>(&order.minus, m, offset, pairs, n_pairs, t.versine.as_ptr(), packed, minus);
-            }
-            let s1 = V::splat(sign(n));
-            let s2 = V::splat(sign(l0 + m));
-            let odd = t.N % 2 == 1;
-            for pair in 0..n_pairs {
-                for f in 0..NF {
-                    let d = plus.add((pair * NF + f) * 4 * LANES);
-                    let e = minus.add((pair * NF + f) * 4 * LANES);
-                    let b = task.out[from + f].get().add(channel * channel_len + (2 * pair * task.M + m) * 2 * LANES);
-                    let c = b.add(channel_len);
-                    let south = task.M * 2 * LANES;
-                    let (de, dei) = (V::load(d), V::load(d.add(LANES)));
-                    let (dod, doi) = (V::load(d.add(2 * LANES)), V::load(d.add(3 * LANES)));
-                    if m == 0 {
-                        // F_n(0) = conj(nu) P; the window holds half the filter.
-                        let two = V::splat(2.0);
-                        for (at, re, im) in [
-                            (0, de.add(dod).mul(two), dei.add(doi).mul(two)),
-                            (south, de.sub(dod).mul(two), dei.sub(doi).mul(two)),
-                        ] {
-                            let (first, second) = if odd { (re, im) } else { (im, V::zero().sub(re)) };
-                            first.store(b.add(at));
-                            V::zero().store(b.add(at + LANES));
-                            second.store(c.add(at));
-                            V::zero().store(c.add(at + LANES));
-                        }
-                        continue;
-                    }
-                    let (ee, eei) = (V::load(e), V::load(e.add(LANES)));
-                    let (eo, eoi) = (V::load(e.add(2 * LANES)), V::load(e.add(3 * LANES)));
-                    let s3 = s1.mul(s2);
-                    let north_p = [de.add(dod), dei.add(doi)];
-                    let north_q = [ee.add(eo).mul(s1), eei.add(eoi).mul(s1)];
-                    let south_p = [ee.sub(eo).mul(s2), eei.sub(eoi).mul(s2)];
-                    let south_q = [de.sub(dod).mul(s3), dei.sub(doi).mul(s3)];
-                    for (at, p, q) in [(0, north_p, north_q), (south, south_p, south_q)] {
-                        let x = [p[0].add(q[0]), p[1].add(q[1])];
-                        // Y = -i (P - sQ).
-                        let y = [p[1].sub(q[1]), q[0].sub(p[0])];
-                        let (first, second) =
-                            if odd { (x, y) } else { (y, [V::zero().sub(x[0]), V::zero().sub(x[1])]) };
-                        first[0].store(b.add(at));
-                        first[1].store(b.add(at + LANES));
-                        second[0].store(c.add(at));
-                        second[1].store(c.add(at + LANES));
-                    }
-                }
-            }
-            channel += 2;
         }
+        let mut block = t.n_pairs;
+        while block >= NB {
+            block -= NB;
+            blocks_to_rings::<V, NF, NB>(task, m0, m1, from, block, scratch);
+        }
+        while block > 0 {
+            block -= 1;
+            blocks_to_rings::<V, NF, 1>(task, m0, m1, from, block, scratch);
+        }
+    }
+}
+
+/// Filtered coefficients of order m, `[k][f][re, im]`, with a zero where the number of degrees is odd.
+#[inline(always)]
+unsafe fn pack<V: Lanes, const NF: usize>(task: &ToRings<'_>, order: &Order, m: usize, from: usize, packed: *mut f64) {
+    let t = task.transform;
+    let l0 = m.max(order.n);
+    if l0 >= t.L_degrees {
+        return;
+    }
+    let count = t.L_degrees - l0;
+    // SAFETY: column m of the fields has L_in - m >= count entries from l0; `packed` holds count + 1 degrees.
+    unsafe {
+        let window = order.window.as_ptr().add(2 * order.offset[m]);
+        let mut source = [std::ptr::null(); NF];
+        for f in 0..NF {
+            source[f] = task.fields[from + f].as_ptr().add(2 * coefficient_index(t.L_in, l0, m));
+        }
+        for k in 0..count {
+            let w = *window.add(k);
+            for f in 0..NF {
+                V::scale_two(w, source[f].add(2 * k), packed.add((k * NF + f) * 2));
+            }
+        }
+        for i in 0..2 * NF {
+            *packed.add(count * 2 * NF + i) = 0.0;
+        }
+    }
+}
+
+/// All channels of NB blocks from `block` on, orders m0..m1.
+#[inline(always)]
+unsafe fn blocks_to_rings<V: Lanes, const NF: usize, const NB: usize>(
+    task: &ToRings<'_>,
+    m0: usize,
+    m1: usize,
+    from: usize,
+    block: usize,
+    scratch: *const f64,
+) {
+    let t = task.transform;
+    let channel_len = 2 * t.n_pairs * task.M * 2 * LANES;
+    let south = task.M * 2 * LANES;
+    let packed_len = (t.L_degrees + 4) * 2 * NF;
+    let odd = t.N % 2 == 1;
+    // SAFETY: ring offsets stay inside the lengths checked by the caller; `scratch` was packed by the caller.
+    unsafe {
+        let mut channel = 0;
+        for (i, order) in t.orders.iter().enumerate() {
+            let n = order.n;
+            for m in m0..m1 {
+                let l0 = m.max(n);
+                let packed = scratch.add((i * (m1 - m0) + m - m0) * packed_len);
+                let empty = l0 >= t.L_degrees;
+                let zero = [[[V::zero(); 4]; NF]; NB];
+                let y = t.versine.as_ptr().add(block * LANES);
+                let d = if empty { zero } else { sums::<V, NF, NB>(&order.plus, order, m, block, y, packed) };
+                let e = if empty || m == 0 || n == 0 { zero } else { sums::<V, NF, NB>(&order.minus, order, m, block, y, packed) };
+                let s1 = V::splat(sign(n));
+                let s2 = V::splat(sign(l0 + m));
+                for b in 0..NB {
+                    for f in 0..NF {
+                        let at = (2 * (block + b) * task.M + m) * 2 * LANES;
+                        let first = task.out[from + f].get().add(channel * channel_len + at);
+                        let d = d[b][f];
+                        if n == 0 {
+                            let mut v = [d[0].add(d[2]), d[1].add(d[3]), d[0].sub(d[2]), d[1].sub(d[3])];
+                            if m == 0 {
+                                v[1] = V::zero();
+                                v[3] = V::zero();
+                            }
+                            if t.is_analysis() {
+                                let w = t.weights.as_ptr().add(2 * (block + b) * LANES);
+                                let (wn, ws) = (V::load(w), V::load(w.add(LANES)));
+                                v = [v[0].mul(wn), v[1].mul(wn), v[2].mul(ws), v[3].mul(ws)];
+                            }
+                            store_pair(first, v[0], v[1]);
+                            store_pair(first.add(south), v[2], v[3]);
+                            continue;
+                        }
+                        let second = first.add(channel_len);
+                        let e = e[b][f];
+                        let negative = |v: V| V::zero().sub(v);
+                        if m == 0 {
+                            // F_n(0) = conj(nu) P; the window holds half the filter.
+                            let two = V::splat(2.0);
+                            let north = [d[0].add(d[2]).mul(two), d[1].add(d[3]).mul(two)];
+                            let mirror = [d[0].sub(d[2]).mul(two), d[1].sub(d[3]).mul(two)];
+                            let zero = V::zero();
+                            if odd {
+                                store_pair(first, north[0], zero);
+                                store_pair(second, north[1], zero);
+                                store_pair(first.add(south), mirror[0], zero);
+                                store_pair(second.add(south), mirror[1], zero);
+                            } else {
+                                store_pair(first, north[1], zero);
+                                store_pair(second, negative(north[0]), zero);
+                                store_pair(first.add(south), mirror[1], zero);
+                                store_pair(second.add(south), negative(mirror[0]), zero);
+                            }
+                            continue;
+                        }
+                        let s3 = s1.mul(s2);
+                        // P and sQ, northern and southern.
+                        let p = [[d[0].add(d[2]), d[1].add(d[3])], [e[0].sub(e[2]).mul(s2), e[1].sub(e[3]).mul(s2)]];
+                        let q = [[e[0].add(e[2]).mul(s1), e[1].add(e[3]).mul(s1)], [d[0].sub(d[2]).mul(s3), d[1].sub(d[3]).mul(s3)]];
+                        for side in 0..2 {
+                            let (p, q) = (p[side], q[side]);
+                            let x = [p[0].add(q[0]), p[1].add(q[1])];
+                            // Y = -i (P - sQ).
+                            let y = [p[1].sub(q[1]), q[0].sub(p[0])];
+                            let at = side * south;
+                            if odd {
+                                store_pair(first.add(at), x[0], x[1]);
+                                store_pair(second.add(at), y[0], y[1]);
+                            } else {
+                                store_pair(first.add(at), y[0], y[1]);
+                                store_pair(second.add(at), negative(x[0]), negative(x[1]));
+                            }
+                        }
+                    }
+                }
+            }
+            channel += if n == 0 { 1 } else { 2 };
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn store_pair<V: Lanes>(to: *mut f64, re: V, im: V) {
+    // SAFETY: the caller promises sixteen writable f64.
+    unsafe {
+        re.store(to);
+        im.store(to.add(LANES));
     }
 }
 
@@ -652,63 +685,47 @@ fn sign(power: usize) -> f64 {
     if power % 2 == 1 { -1.0 } else { 1.0 }
 }
 
-/// `sums[pair][f]` := (even re, even im, odd re, odd im) of one stream over all blocks.
+/// (even re, even im, odd re, odd im) of one stream over NB blocks from `block` on.
 #[inline(always)]
-unsafe fn synthesis_stream<V: Lanes, const NF: usize>(
+unsafe fn sums<V: Lanes, const NF: usize, const NB: usize>(
     stream: &Stream,
+    order: &Order,
     m: usize,
-    offset: usize,
-    pairs: usize,
-    n_pairs: usize,
+    block: usize,
     versine: *const f64,
     packed: *const f64,
-    sums: *mut f64,
-) {
+) -> [[[V; 4]; NF]; NB] {
+    let mut s = [[[V::zero(); 4]; NF]; NB];
+    let first = stream.first_block[m] as usize;
+    // Blocks before the first active one have nothing; its successors are all active.
+    let skip = first.saturating_sub(block);
+    if skip >= NB {
+        return s;
+    }
     // SAFETY: starts are below `pairs`, seeds belong to the active blocks, `packed` holds `pairs` pairs of degrees.
     unsafe {
-        let first = stream.first_block[m] as usize;
-        for i in 0..first * NF * 4 {
-            V::zero().store(sums.add(i * LANES));
-        }
-        let steps: *const f64 = stream.steps.as_ptr().add(offset).cast();
-        let base = stream.offset[m];
-        let starts = stream.starts.as_ptr().add(base);
-        let seeds = stream.seeds.as_ptr().add(base * 2 * LANES);
-        let mut block = n_pairs;
-        while block > first {
-            let i = block - 1 - first;
-            let start = *starts.add(i) as usize;
-            let mut q = [[V::load(seeds.add(2 * i * LANES)), V::load(seeds.add((2 * i + 1) * LANES))]];
-            let y = V::load(versine.add((block - 1) * LANES));
-            let mut s = [[[V::zero(); 4]; NF]];
-            // Few fields leave the recursion's latency exposed; two blocks side by side hide it.
-            if NF <= 2 && block - first >= 2 {
-                let j = i - 1;
-                let join = *starts.add(j) as usize;
-                accumulate::<V, NF, 1>(steps, packed, start, join, [y], &mut q, &mut s);
-                let mut q2 = [[V::load(seeds.add(2 * j * LANES)), V::load(seeds.add((2 * j + 1) * LANES))], q[0]];
-                let mut s2 = [[[V::zero(); 4]; NF], s[0]];
-                let y2 = [V::load(versine.add((block - 2) * LANES)), y];
-                accumulate::<V, NF, 2>(steps, packed, join, pairs, y2, &mut q2, &mut s2);
-                for b in 0..2 {
-                    for f in 0..NF {
-                        for c in 0..4 {
-                            s2[b][f][c].store(sums.add((((block - 2 + b) * NF + f) * 4 + c) * LANES));
-                        }
-                    }
-                }
-                block -= 2;
-            } else {
-                accumulate::<V, NF, 1>(steps, packed, start, pairs, [y], &mut q, &mut s);
-                for f in 0..NF {
-                    for c in 0..4 {
-                        s[0][f][c].store(sums.add((((block - 1) * NF + f) * 4 + c) * LANES));
-                    }
-                }
-                block -= 1;
-            }
+        let pairs = order.offset[m + 1] - order.offset[m];
+        let steps: *const f64 = stream.steps.as_ptr().add(order.offset[m]).cast();
+        let active = stream.offset[m] + block + skip - first;
+        let starts = stream.starts.as_ptr().add(active);
+        let seeds = stream.seeds.as_ptr().add(2 * active * LANES);
+        let seed = |i: usize| [V::load(seeds.add(2 * i * LANES)), V::load(seeds.add((2 * i + 1) * LANES))];
+        let last = NB - 1;
+        let mut q = [seed(last - skip)];
+        let mut one = [[[V::zero(); 4]; NF]];
+        let start = *starts.add(last - skip) as usize;
+        let join = if skip == 0 && NB == 2 { *starts as usize } else { pairs };
+        accumulate::<V, NF, 1>(steps, packed, start, join, [V::load(versine.add(last * LANES))], &mut q, &mut one);
+        s[last] = one[0];
+        if skip == 0 && NB == 2 {
+            let mut both = [seed(0); NB];
+            both[last] = q[0];
+            let mut y = [V::load(versine); NB];
+            y[last] = V::load(versine.add(last * LANES));
+            accumulate::<V, NF, NB>(steps, packed, join, pairs, y, &mut both, &mut s);
         }
     }
+    s
 }
 
 /// The inner loop: pairs of degrees `from..to` of NB blocks and NF fields, all sums in registers.
@@ -768,162 +785,202 @@ struct ToCoefficients<'a> {
 }
 
 dispatch! {
-    /// All fields of one order m. The caller checked the lengths in `task` and gives `scratch_len` f64 of scratch.
-    fn to_coefficients = to_coefficients_lanes(task: &ToCoefficients<'_>, m: usize, scratch: *mut f64)
+    /// All fields of orders m0..m1. The caller checked the lengths in `task` and gives `scratch_len` f64 of scratch.
+    fn to_coefficients = to_coefficients_lanes(task: &ToCoefficients<'_>, m0: usize, m1: usize, scratch: *mut f64)
 }
 
 #[inline(always)]
-unsafe fn to_coefficients_lanes<V: Lanes>(task: &ToCoefficients<'_>, m: usize, scratch: *mut f64) {
+unsafe fn to_coefficients_lanes<V: Lanes>(task: &ToCoefficients<'_>, m0: usize, m1: usize, scratch: *mut f64) {
     let t = task.transform;
     let n_fields = task.rings.len();
     // SAFETY: the caller's promise, passed on; column m of the coefficients starts at (m, m) and has L_in - m entries.
     unsafe {
-        for f in 0..n_fields {
-            let column = task.out[f].get().add(2 * coefficient_index(t.L_in, m, m));
-            for i in 0..2 * (t.L_in - m) {
-                *column.add(i) = 0.0;
+        for m in m0..m1 {
+            for f in 0..n_fields {
+                // The lowest direction order, which has the most degrees, writes l0..L_degrees; the others add to it.
+                let column = task.out[f].get().add(2 * coefficient_index(t.L_in, 0, m));
+                let summed = m < task.M && l0_first(t, m) < t.L_degrees;
+                let (from, to) = if summed { (l0_first(t, m), t.L_degrees) } else { (t.L_in, t.L_in) };
+                for ell in (m..from).chain(to..t.L_in) {
+                    *column.add(2 * ell) = 0.0;
+                    *column.add(2 * ell + 1) = 0.0;
+                }
             }
         }
-        if m >= task.M || m >= t.L_degrees {
+        let m1 = m1.min(task.M).min(t.L_degrees);
+        if m0 >= m1 {
             return;
         }
         let chunks = n_fields.div_ceil(MAX_CHUNK);
         for chunk in 0..chunks {
             let (from, to) = (chunk * n_fields / chunks, (chunk + 1) * n_fields / chunks);
             match to - from {
-                1 => to_coefficients_chunk::<V, 1>(task, m, from, scratch),
-                2 => to_coefficients_chunk::<V, 2>(task, m, from, scratch),
-                3 => to_coefficients_chunk::<V, 3>(task, m, from, scratch),
-                4 => to_coefficients_chunk::<V, 4>(task, m, from, scratch),
-                _ => to_coefficients_chunk::<V, 5>(task, m, from, scratch),
+                1 => to_coefficients_chunk::<V, 1>(task, m0, m1, from, scratch),
+                2 => to_coefficients_chunk::<V, 2>(task, m0, m1, from, scratch),
+                3 => to_coefficients_chunk::<V, 3>(task, m0, m1, from, scratch),
+                4 => to_coefficients_chunk::<V, 4>(task, m0, m1, from, scratch),
+                _ => to_coefficients_chunk::<V, 5>(task, m0, m1, from, scratch),
             }
         }
     }
 }
 
+/// The lowest degree at order m of the lowest direction order.
 #[inline(always)]
-unsafe fn to_coefficients_chunk<V: Lanes, const NF: usize>(
-    task: &ToCoefficients<'_>,
-    m: usize,
-    from: usize,
-    scratch: *mut f64,
-) {
+fn l0_first(t: &HarmonicTransform, m: usize) -> usize {
+    if t.orders.is_empty() { t.L_degrees } else { m.max(t.orders[0].n) }
+}
+
+#[inline(always)]
+unsafe fn to_coefficients_chunk<V: Lanes, const NF: usize>(task: &ToCoefficients<'_>, m0: usize, m1: usize, from: usize, scratch: *mut f64) {
     let t = task.transform;
     let n_pairs = t.n_pairs;
-    let channel_len = 2 * n_pairs * task.M * 2 * LANES;
     let values_len = n_pairs * NF * 4 * LANES;
-    let weighted = t.is_analysis();
-    let south = task.M * 2 * LANES;
-    // SAFETY: `scratch` holds two value arrays, the recursion state and the unscaled coefficients (`scratch_len`); ring and
-    // coefficient offsets stay inside the lengths checked by the caller.
+    let n_streams = t.n_streams();
+    // SAFETY: `scratch` holds the values of all streams and m, the recursion state and the unscaled coefficients
+    // (`scratch_len`); coefficient offsets stay inside the lengths checked by the caller.
     unsafe {
-        let plus = scratch;
-        let minus = scratch.add(values_len);
-        let state = scratch.add(2 * values_len);
-        let packed = state.add(n_pairs * 2 * LANES);
-        let mut channel = 0;
-        for order in &t.orders {
-            let n = order.n;
-            let l0 = m.max(n);
-            if l0 >= t.L_degrees {
-                channel += if n == 0 { 1 } else { 2 };
-                continue;
-            }
-            let offset = order.offset[m];
-            let pairs = order.offset[m + 1] - offset;
-            let odd = t.N % 2 == 1;
-            let s1 = V::splat(sign(n));
-            let s2 = V::splat(sign(l0 + m));
-            let s3 = s1.mul(s2);
-            for pair in 0..n_pairs {
-                for f in 0..NF {
-                    let b = task.rings[from + f]
-                        .as_ptr()
-                        .add(channel * channel_len + (2 * pair * task.M + m) * 2 * LANES);
-                    let p = plus.add((pair * NF + f) * 4 * LANES);
-                    if n == 0 {
-                        let mut v = [
-                            V::load(b),
-                            V::load(b.add(LANES)),
-                            V::load(b.add(south)),
-                            V::load(b.add(south + LANES)),
-                        ];
-                        if m == 0 {
-                            v[1] = V::zero();
-                            v[3] = V::zero();
-                        }
-                        if weighted {
-                            let w = t.weights.as_ptr().add(2 * pair * LANES);
-                            let (wn, ws) = (V::load(w), V::load(w.add(LANES)));
-                            v = [v[0].mul(wn), v[1].mul(wn), v[2].mul(ws), v[3].mul(ws)];
-                        }
-                        v[0].add(v[2]).store(p);
-                        v[1].add(v[3]).store(p.add(LANES));
-                        v[0].sub(v[2]).store(p.add(2 * LANES));
-                        v[1].sub(v[3]).store(p.add(3 * LANES));
-                        continue;
-                    }
-                    let c = b.add(channel_len);
-                    if m == 0 {
-                        let two = V::splat(2.0);
-                        let (b_north, b_south) = (V::load(b).mul(two), V::load(b.add(south)).mul(two));
-                        let (c_north, c_south) = (V::load(c).mul(two), V::load(c.add(south)).mul(two));
-                        let (north, south) = if odd {
-                            ([b_north, c_north], [b_south, c_south])
-                        } else {
-                            ([V::zero().sub(c_north), b_north], [V::zero().sub(c_south), b_south])
-                        };
-                        north[0].add(south[0]).store(p);
-                        north[1].add(south[1]).store(p.add(LANES));
-                        north[0].sub(south[0]).store(p.add(2 * LANES));
-                        north[1].sub(south[1]).store(p.add(3 * LANES));
-                        continue;
-                    }
-                    let e = minus.add((pair * NF + f) * 4 * LANES);
-                    let mut cotangent_p = [[V::zero(); 2]; 2];
-                    let mut cotangent_q = [[V::zero(); 2]; 2];
-                    for (side, at) in [(0, 0), (1, south)] {
-                        let first = [V::load(b.add(at)), V::load(b.add(at + LANES))];
-                        let second = [V::load(c.add(at)), V::load(c.add(at + LANES))];
-                        let (x, y) = if odd {
-                            (first, second)
-                        } else {
-                            ([V::zero().sub(second[0]), V::zero().sub(second[1])], first)
-                        };
-                        // Y = -i Z: the cotangent of Z is (-y_im, y_re).
-                        let z = [V::zero().sub(y[1]), y[0]];
-                        cotangent_p[side] = [x[0].add(z[0]), x[1].add(z[1])];
-                        cotangent_q[side] = [x[0].sub(z[0]), x[1].sub(z[1])];
-                    }
-                    for part in 0..2 {
-                        let d_south = cotangent_q[1][part].mul(s3);
-                        cotangent_p[0][part].add(d_south).store(p.add(part * LANES));
-                        cotangent_p[0][part].sub(d_south).store(p.add((2 + part) * LANES));
-                        let e_north = cotangent_q[0][part].mul(s1);
-                        let e_south = cotangent_p[1][part].mul(s2);
-                        e_north.add(e_south).store(e.add(part * LANES));
-                        e_north.sub(e_south).store(e.add((2 + part) * LANES));
+        // Block by block, so that each ring's spectrum is read in one run over the task's orders.
+        for block in 0..n_pairs {
+            let (mut stream, mut channel) = (0, 0);
+            for order in &t.orders {
+                for m in m0..m1 {
+                    if m.max(order.n) < t.L_degrees {
+                        let plus = scratch.add(((m - m0) * n_streams + stream) * values_len + block * NF * 4 * LANES);
+                        gather::<V, NF>(task, order.n, m, from, channel, block, plus, plus.add(values_len));
                     }
                 }
+                stream += if order.n == 0 { 1 } else { 2 };
+                channel += if order.n == 0 { 1 } else { 2 };
             }
-            for i in 0..pairs * 4 * NF + LANES {
-                *packed.add(i) = 0.0;
-            }
-            let y = t.versine.as_ptr();
-            analysis_stream::<V, NF>(&order.plus, m, offset, pairs, n_pairs, y, plus, state, packed);
-            if n > 0 && m > 0 {
-                analysis_stream::<V, NF>(&order.minus, m, offset, pairs, n_pairs, y, minus, state, packed);
-            }
-            let window = order.window.as_ptr().add(2 * offset);
-            for f in 0..NF {
-                let column = task.out[from + f].get().add(2 * coefficient_index(t.L_in, l0, m));
+        }
+        let state = scratch.add((m1 - m0) * n_streams * values_len);
+        let packed = state.add(n_pairs * 2 * LANES);
+        let y = t.versine.as_ptr();
+        for m in m0..m1 {
+            let mut stream = 0;
+            for order in &t.orders {
+                let l0 = m.max(order.n);
+                let plus = scratch.add(((m - m0) * n_streams + stream) * values_len);
+                let is_first = stream == 0;
+                stream += if order.n == 0 { 1 } else { 2 };
+                if l0 >= t.L_degrees {
+                    continue;
+                }
+                let offset = order.offset[m];
+                let pairs = order.offset[m + 1] - offset;
+                for i in 0..pairs * 4 * NF + LANES {
+                    *packed.add(i) = 0.0;
+                }
+                analysis_stream::<V, NF>(&order.plus, m, offset, pairs, n_pairs, y, plus, state, packed);
+                if order.n > 0 && m > 0 {
+                    let minus = plus.add(values_len);
+                    analysis_stream::<V, NF>(&order.minus, m, offset, pairs, n_pairs, y, minus, state, packed);
+                }
+                let window = order.window.as_ptr().add(2 * offset);
+                let mut column = [std::ptr::null_mut(); NF];
+                for f in 0..NF {
+                    column[f] = task.out[from + f].get().add(2 * coefficient_index(t.L_in, l0, m));
+                }
                 for k in 0..t.L_degrees - l0 {
                     let w = *window.add(k);
-                    *column.add(2 * k) += w * *packed.add((k * NF + f) * 2);
-                    *column.add(2 * k + 1) += w * *packed.add((k * NF + f) * 2 + 1);
+                    for f in 0..NF {
+                        let (sum, to) = (packed.add((k * NF + f) * 2), column[f].add(2 * k));
+                        if is_first {
+                            V::scale_two(w, sum, to);
+                        } else {
+                            V::add_scaled_two(w, sum, to);
+                        }
+                    }
                 }
             }
-            channel += if n == 0 { 1 } else { 2 };
+        }
+    }
+}
+
+/// The adjoint of the combinations of `blocks_to_rings`: (even re, even im, odd re, odd im) values of one block for the streams of
+/// order n, `plus` and `minus` (untouched for n = 0 or m = 0).
+#[inline(always)]
+unsafe fn gather<V: Lanes, const NF: usize>(
+    task: &ToCoefficients<'_>,
+    n: usize,
+    m: usize,
+    from: usize,
+    channel: usize,
+    block: usize,
+    plus: *mut f64,
+    minus: *mut f64,
+) {
+    let t = task.transform;
+    let channel_len = 2 * t.n_pairs * task.M * 2 * LANES;
+    let south = task.M * 2 * LANES;
+    let odd = t.N % 2 == 1;
+    let l0 = m.max(n);
+    let s1 = V::splat(sign(n));
+    let s2 = V::splat(sign(l0 + m));
+    let s3 = s1.mul(s2);
+    // SAFETY: ring offsets stay inside the lengths checked by the caller; `plus` and `minus` hold NF times four vectors.
+    unsafe {
+        for f in 0..NF {
+            let b = task.rings[from + f].as_ptr().add(channel * channel_len + (2 * block * task.M + m) * 2 * LANES);
+            let p = plus.add(f * 4 * LANES);
+            if n == 0 {
+                let mut v = [V::load(b), V::load(b.add(LANES)), V::load(b.add(south)), V::load(b.add(south + LANES))];
+                if m == 0 {
+                    v[1] = V::zero();
+                    v[3] = V::zero();
+                }
+                if t.is_analysis() {
+                    let w = t.weights.as_ptr().add(2 * block * LANES);
+                    let (wn, ws) = (V::load(w), V::load(w.add(LANES)));
+                    v = [v[0].mul(wn), v[1].mul(wn), v[2].mul(ws), v[3].mul(ws)];
+                }
+                store_pair(p, v[0].add(v[2]), v[1].add(v[3]));
+                store_pair(p.add(2 * LANES), v[0].sub(v[2]), v[1].sub(v[3]));
+                continue;
+            }
+            let c = b.add(channel_len);
+            let negative = |v: V| V::zero().sub(v);
+            if m == 0 {
+                let two = V::splat(2.0);
+                let (b_north, b_south) = (V::load(b).mul(two), V::load(b.add(south)).mul(two));
+                let (c_north, c_south) = (V::load(c).mul(two), V::load(c.add(south)).mul(two));
+                let mut north = [b_north, c_north];
+                let mut mirror = [b_south, c_south];
+                if !odd {
+                    north = [negative(c_north), b_north];
+                    mirror = [negative(c_south), b_south];
+                }
+                store_pair(p, north[0].add(mirror[0]), north[1].add(mirror[1]));
+                store_pair(p.add(2 * LANES), north[0].sub(mirror[0]), north[1].sub(mirror[1]));
+                continue;
+            }
+            let e = minus.add(f * 4 * LANES);
+            // Cotangents of P and sQ, northern and southern.
+            let mut gp = [[V::zero(); 2]; 2];
+            let mut gq = [[V::zero(); 2]; 2];
+            for side in 0..2 {
+                let at = side * south;
+                let first = [V::load(b.add(at)), V::load(b.add(at + LANES))];
+                let second = [V::load(c.add(at)), V::load(c.add(at + LANES))];
+                let (mut x, mut y) = (first, second);
+                if !odd {
+                    x = [negative(second[0]), negative(second[1])];
+                    y = first;
+                }
+                // Y = -i Z: the cotangent of Z is (-y_im, y_re).
+                gp[side] = [x[0].sub(y[1]), x[1].add(y[0])];
+                gq[side] = [x[0].add(y[1]), x[1].sub(y[0])];
+            }
+            for part in 0..2 {
+                let d_south = gq[1][part].mul(s3);
+                gp[0][part].add(d_south).store(p.add(part * LANES));
+                gp[0][part].sub(d_south).store(p.add((2 + part) * LANES));
+                let e_north = gq[0][part].mul(s1);
+                let e_south = gp[1][part].mul(s2);
+                e_north.add(e_south).store(e.add(part * LANES));
+                e_north.sub(e_south).store(e.add((2 + part) * LANES));
+            }
         }
     }
 }
@@ -948,8 +1005,9 @@ unsafe fn analysis_stream<V: Lanes, const NF: usize>(
         let base = stream.offset[m];
         let starts = stream.starts.as_ptr().add(base);
         let seeds = stream.seeds.as_ptr().add(base * 2 * LANES);
+        let tile = packed.add(((pairs + 1) * 4 * NF + LANES).next_multiple_of(LANES));
         // A group's values (256 NF bytes per block) should stay in half of the first-level cache.
-        let group = 96 / NF;
+        let group = (96 / NF).min(GROUP_BLOCKS);
         let mut end = n_pairs;
         while end > first {
             let begin = first.max(end.saturating_sub(group));
@@ -963,7 +1021,7 @@ unsafe fn analysis_stream<V: Lanes, const NF: usize>(
                     V::load(seeds.add((2 * i + 1) * LANES)).store(state.add((2 * active + 1) * LANES));
                 }
                 let next = if active > begin { *starts.add(active - 1 - first) as usize } else { pairs };
-                project::<V, NF>(steps, pair, next, active, end, versine, values, state, packed);
+                project::<V, NF>(steps, pair, next, active, end, versine, values, state, packed, tile);
                 pair = next;
             }
             end = begin;
@@ -971,7 +1029,8 @@ unsafe fn analysis_stream<V: Lanes, const NF: usize>(
     }
 }
 
-/// The inner loop: pairs of degrees `from..to` over blocks `begin..end`; 4 NF sums in registers, reduced over lanes per pair.
+/// Pairs of degrees `from..to` over blocks `begin..end`, TILE_PAIRS at a time: first Q for all blocks, then the sums over blocks.
+/// Two phases keep the stores of the recursion away from the loads of the sums.
 #[inline(always)]
 unsafe fn project<V: Lanes, const NF: usize>(
     steps: *const f64,
@@ -983,54 +1042,96 @@ unsafe fn project<V: Lanes, const NF: usize>(
     values: *const f64,
     state: *mut f64,
     packed: *mut f64,
+    tile: *mut f64,
 ) {
-    // SAFETY: the caller promises `to` pairs of steps and of packed sums, and values and state of the blocks.
+    let n_blocks = end - begin;
+    // SAFETY: the caller promises `to` pairs of steps and of packed sums, values and state of the blocks, and a tile of
+    // TILE_PAIRS x GROUP_BLOCKS pairs of vectors.
     unsafe {
-        for pair in from..to {
-            let step = steps.add(4 * pair);
-            let (a0, b0) = (V::broadcast(step), V::broadcast(step.add(1)));
-            let (a1, b1) = (V::broadcast(step.add(2)), V::broadcast(step.add(3)));
-            let mut even = [[V::zero(); 2]; NF];
-            let mut odd = [[V::zero(); 2]; NF];
+        let mut pair = from;
+        while pair < to {
+            let count = TILE_PAIRS.min(to - pair);
             for block in begin..end {
                 let q = state.add(2 * block * LANES);
-                let (q0, q1) = (V::load(q), V::load(q.add(LANES)));
+                let (mut q0, mut q1) = (V::load(q), V::load(q.add(LANES)));
                 let y = V::load(versine.add(block * LANES));
-                let value = values.add(block * NF * 4 * LANES);
-                for f in 0..NF {
-                    let v = value.add(f * 4 * LANES);
-                    even[f][0] = q0.fma(V::load(v), even[f][0]);
-                    even[f][1] = q0.fma(V::load(v.add(LANES)), even[f][1]);
-                    odd[f][0] = q1.fma(V::load(v.add(2 * LANES)), odd[f][0]);
-                    odd[f][1] = q1.fma(V::load(v.add(3 * LANES)), odd[f][1]);
+                let mut place = tile.add((block - begin) * 2 * LANES);
+                let mut step = steps.add(4 * pair);
+                for _ in 0..count {
+                    store_pair(place, q0, q1);
+                    q0 = V::broadcast(step).fma(y, V::broadcast(step.add(1))).fms(q1, q0);
+                    q1 = V::broadcast(step.add(2)).fma(y, V::broadcast(step.add(3))).fms(q0, q1);
+                    place = place.add(n_blocks * 2 * LANES);
+                    step = step.add(4);
                 }
-                let next = a0.fma(y, b0).fms(q1, q0);
-                next.store(q);
-                a1.fma(y, b1).fms(next, q1).store(q.add(LANES));
+                store_pair(q, q0, q1);
             }
-            let mut all = [V::zero(); 4 * MAX_CHUNK + 4];
+            let value = values.add(begin * NF * 4 * LANES);
+            let mut i = 0;
+            // Few fields leave registers for several pairs, which then share the loads of the values.
+            if NF == 1 {
+                while i + 4 <= count {
+                    project_tile::<V, NF, 4>(tile, i, n_blocks, value, packed.add((pair + i) * 4 * NF));
+                    i += 4;
+                }
+            }
+            if NF <= 2 {
+                while i + 2 <= count {
+                    project_tile::<V, NF, 2>(tile, i, n_blocks, value, packed.add((pair + i) * 4 * NF));
+                    i += 2;
+                }
+            }
+            while i < count {
+                project_tile::<V, NF, 1>(tile, i, n_blocks, value, packed.add((pair + i) * 4 * NF));
+                i += 1;
+            }
+            pair += count;
+        }
+    }
+}
+
+/// KP pairs of degrees from the i-th of the tile: 4 NF KP sums over blocks in registers, then over lanes.
+#[inline(always)]
+unsafe fn project_tile<V: Lanes, const NF: usize, const KP: usize>(tile: *const f64, i: usize, n_blocks: usize, values: *const f64, out: *mut f64) {
+    // SAFETY: the caller promises the tile, the values of n_blocks blocks and KP pairs (and a line) of sums.
+    unsafe {
+        let mut even = [[[V::zero(); 2]; NF]; KP];
+        let mut odd = [[[V::zero(); 2]; NF]; KP];
+        let mut q = tile.add(i * n_blocks * 2 * LANES);
+        let mut value = values;
+        for _ in 0..n_blocks {
+            let mut qs = [[V::zero(); 2]; KP];
+            for k in 0..KP {
+                let at = q.add(k * n_blocks * 2 * LANES);
+                qs[k] = [V::load(at), V::load(at.add(LANES))];
+            }
             for f in 0..NF {
-                all[2 * f] = even[f][0];
-                all[2 * f + 1] = even[f][1];
-                all[2 * (NF + f)] = odd[f][0];
-                all[2 * (NF + f) + 1] = odd[f][1];
+                let v = value.add(f * 4 * LANES);
+                for part in 0..2 {
+                    let (e, o) = (V::load(v.add(part * LANES)), V::load(v.add((2 + part) * LANES)));
+                    for k in 0..KP {
+                        even[k][f][part] = qs[k][0].fma(e, even[k][f][part]);
+                        odd[k][f][part] = qs[k][1].fma(o, odd[k][f][part]);
+                    }
+                }
             }
-            let out = packed.add(pair * 4 * NF);
-            // The last group may reach into the next pair; it adds zeros there.
-            for g in 0..NF.div_ceil(2) {
-                let eight = [
-                    all[8 * g],
-                    all[8 * g + 1],
-                    all[8 * g + 2],
-                    all[8 * g + 3],
-                    all[8 * g + 4],
-                    all[8 * g + 5],
-                    all[8 * g + 6],
-                    all[8 * g + 7],
-                ];
-                let at = out.add(8 * g);
-                V::sum8(eight).add(V::load(at)).store(at);
+            q = q.add(2 * LANES);
+            value = value.add(NF * 4 * LANES);
+        }
+        let mut all = [V::zero(); 4 * MAX_CHUNK + 4];
+        for k in 0..KP {
+            for f in 0..NF {
+                for part in 0..2 {
+                    all[k * 4 * NF + 2 * f + part] = even[k][f][part];
+                    all[k * 4 * NF + 2 * (NF + f) + part] = odd[k][f][part];
+                }
             }
+        }
+        // The last group may reach into the next pair; it adds zeros there.
+        for g in 0..(KP * NF).div_ceil(2) {
+            let eight = [all[8 * g], all[8 * g + 1], all[8 * g + 2], all[8 * g + 3], all[8 * g + 4], all[8 * g + 5], all[8 * g + 6], all[8 * g + 7]];
+            let at = out.add(8 * g);
+            V::sum8(eight).add(V::load(at)).store(at);
         }
     }
 }
@@ -1095,13 +1196,7 @@ impl Stream {
         }
     }
 
-    fn read_seeds(
-        &mut self,
-        reader: &mut Reader<'_>,
-        pair_offset: &[usize],
-        L_degrees: usize,
-        n_pairs: usize,
-    ) -> Result<(), KernelError> {
+    fn read_seeds(&mut self, reader: &mut Reader<'_>, pair_offset: &[usize], L_degrees: usize, n_pairs: usize) -> Result<(), KernelError> {
         let total = reader.count("number of seeds")?;
         if total > L_degrees * n_pairs {
             return Err(KernelError::bytes("number of seeds", format!("at most {}", L_degrees * n_pairs), total));

@@ -88,7 +88,7 @@ impl RingLayout {
     /// The ring (theta ascending) whose values lie in this lane; a padding lane names the ring it repeats.
     pub fn ring(&self, block: usize, lane: usize) -> usize {
         let north = (block / 2 * LANES + lane).min(self.n_north() - 1);
-        if block % 2 == 0 { north } else { self.L - 1 - north }
+        if block.is_multiple_of(2) { north } else { self.L - 1 - north }
     }
 
     /// Whether the lane only repeats a ring that is stored elsewhere.

@@ -11,11 +11,11 @@
 use std::collections::HashMap;
 use std::f64::consts::PI;
 
+use crate::KernelError;
 use crate::layout::{coefficient_index, coefficients_len};
 use crate::sampling::gauss_legendre;
 use crate::wavelets::Windows;
 use crate::wigner::wigner_d;
-use crate::KernelError;
 
 /// Wigner functions already computed, shared between calls.
 #[derive(Debug, Clone, Default)]
@@ -33,8 +33,7 @@ impl Tables {
 
     fn d(&mut self, L: usize, degrees: usize, m: isize, n: isize) -> Result<&[Vec<f64>], KernelError> {
         if !self.wigner.contains_key(&(L, degrees, m, n)) {
-            let rows: Result<Vec<_>, _> =
-                self.nodes(L).0.iter().map(|theta| wigner_d(degrees, m, n, *theta)).collect();
+            let rows: Result<Vec<_>, _> = self.nodes(L).0.iter().map(|theta| wigner_d(degrees, m, n, *theta)).collect();
             self.wigner.insert((L, degrees, m, n), rows?);
         }
         Ok(&self.wigner[&(L, degrees, m, n)])
@@ -61,12 +60,7 @@ fn conj_nu(N: usize) -> Complex {
 ///
 /// F_n(m) = sum_l d^l_{mn} f_lm conj(psi_ln) for both signs of m > 0, f_{l,-m} = (-1)^m conj f_lm;
 /// B_m = (F_n(m) + conj F_n(-m)) / 2, C_m = (F_n(m) - conj F_n(-m)) / 2i; at m = 0 Re and Im of F_n(0).
-pub fn synthesis(
-    tables: &mut Tables,
-    windows: &Windows,
-    L_in: usize,
-    coefficients: &[f64],
-) -> Result<Vec<f64>, KernelError> {
+pub fn synthesis(tables: &mut Tables, windows: &Windows, L_in: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     let (L, N) = (windows.L, windows.N);
     check_len("coefficients", coefficients.len(), coefficients_len(L_in))?;
     let mut out = vec![0.0; N * L * L * 2];
@@ -77,9 +71,7 @@ pub fn synthesis(
         let channels = if n == 0 { 1 } else { 2 };
         for m in 0..degrees {
             let l0 = m.max(window.n);
-            let u: Vec<Complex> = (l0..degrees)
-                .map(|l| get(coefficients, coefficient_index(L_in, l, m)) * window.filter[l] * conj_nu(N))
-                .collect();
+            let u: Vec<Complex> = (l0..degrees).map(|l| get(coefficients, coefficient_index(L_in, l, m)) * window.filter[l] * conj_nu(N)).collect();
             let plus: Vec<Vec<f64>> = tables.d(L, degrees, m as isize, n)?.to_vec();
             let minus = tables.d(L, degrees, -(m as isize), n)?;
             for t in 0..L {
@@ -95,8 +87,7 @@ pub fn synthesis(
                 // conj F_n(-m) = (-1)^m sum d^l_{-m,n} f_lm psi_ln; psi = u's factor conjugated.
                 let parity = if m % 2 == 1 { -1.0 } else { 1.0 };
                 let turn = conj_nu(N).conj() * conj_nu(N).conj() * parity;
-                let f_minus_conj: Complex =
-                    minus[t].iter().zip(&u).map(|(d, u)| u * *d).sum::<Complex>() * turn;
+                let f_minus_conj: Complex = minus[t].iter().zip(&u).map(|(d, u)| u * *d).sum::<Complex>() * turn;
                 add(&mut out, at(0), (f_plus + f_minus_conj) * 0.5);
                 if n > 0 {
                     add(&mut out, at(1), (f_plus - f_minus_conj) * Complex::new(0.0, -0.5));
@@ -109,13 +100,7 @@ pub fn synthesis(
 }
 
 /// Adjoint of [`synthesis`]: rings `[N][L][M]` (orders at and above M count as zero) to coefficients.
-pub fn synthesis_adjoint(
-    tables: &mut Tables,
-    windows: &Windows,
-    L_in: usize,
-    rings: &[f64],
-    M: usize,
-) -> Result<Vec<f64>, KernelError> {
+pub fn synthesis_adjoint(tables: &mut Tables, windows: &Windows, L_in: usize, rings: &[f64], M: usize) -> Result<Vec<f64>, KernelError> {
     let (L, N) = (windows.L, windows.N);
     check_len("rings", rings.len(), N * L * M * 2)?;
     let mut out = vec![0.0; coefficients_len(L_in)];
@@ -176,13 +161,7 @@ pub fn analysis(tables: &mut Tables, L: usize, L_out: usize, M: usize, rings: &[
 }
 
 /// Adjoint of [`analysis`]: coefficients to rings `[L][M]`.
-pub fn analysis_adjoint(
-    tables: &mut Tables,
-    L: usize,
-    L_out: usize,
-    M: usize,
-    coefficients: &[f64],
-) -> Result<Vec<f64>, KernelError> {
+pub fn analysis_adjoint(tables: &mut Tables, L: usize, L_out: usize, M: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     check_len("coefficients", coefficients.len(), coefficients_len(L_out))?;
     let weights = tables.nodes(L).1;
     let mut out = vec![0.0; L * M * 2];
@@ -256,8 +235,7 @@ pub fn ring_forward_adjoint(L: usize, M: usize, rings: &[f64]) -> Result<Vec<f64
     for t in 0..L {
         for p in 0..2 * L - 1 {
             for m in 0..M {
-                grid[t * (2 * L - 1) + p] +=
-                    if m == 0 { rings[2 * t * M] } else { (get(rings, t * M + m) * phase(L, m, p)).re };
+                grid[t * (2 * L - 1) + p] += if m == 0 { rings[2 * t * M] } else { (get(rings, t * M + m) * phase(L, m, p)).re };
             }
         }
     }
@@ -265,12 +243,7 @@ pub fn ring_forward_adjoint(L: usize, M: usize, rings: &[f64]) -> Result<Vec<f64
 }
 
 /// The N channel maps `[N][L][2L - 1]` of any windows.
-pub fn windowed(
-    tables: &mut Tables,
-    windows: &Windows,
-    L_in: usize,
-    coefficients: &[f64],
-) -> Result<Vec<f64>, KernelError> {
+pub fn windowed(tables: &mut Tables, windows: &Windows, L_in: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     let L = windows.L;
     let rings = synthesis(tables, windows, L_in, coefficients)?;
     let mut out = Vec::new();
@@ -281,12 +254,7 @@ pub fn windowed(
 }
 
 /// Adjoint of [`windowed`].
-pub fn windowed_adjoint(
-    tables: &mut Tables,
-    windows: &Windows,
-    L_in: usize,
-    channels: &[f64],
-) -> Result<Vec<f64>, KernelError> {
+pub fn windowed_adjoint(tables: &mut Tables, windows: &Windows, L_in: usize, channels: &[f64]) -> Result<Vec<f64>, KernelError> {
     let L = windows.L;
     check_len("channels", channels.len(), windows.N * L * (2 * L - 1))?;
     let mut rings = Vec::new();
@@ -297,46 +265,22 @@ pub fn windowed_adjoint(
 }
 
 /// Directional transform of scale j: the N channel maps on the grid of bandlimit L_j.
-pub fn directional(
-    tables: &mut Tables,
-    L_in: usize,
-    L_total: usize,
-    N: usize,
-    j: usize,
-    coefficients: &[f64],
-) -> Result<Vec<f64>, KernelError> {
+pub fn directional(tables: &mut Tables, L_in: usize, L_total: usize, N: usize, j: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     windowed(tables, &Windows::wavelet(L_in, L_total, N, j)?, L_in, coefficients)
 }
 
 /// Adjoint of [`directional`].
-pub fn directional_adjoint(
-    tables: &mut Tables,
-    L_in: usize,
-    L_total: usize,
-    N: usize,
-    j: usize,
-    channels: &[f64],
-) -> Result<Vec<f64>, KernelError> {
+pub fn directional_adjoint(tables: &mut Tables, L_in: usize, L_total: usize, N: usize, j: usize, channels: &[f64]) -> Result<Vec<f64>, KernelError> {
     windowed_adjoint(tables, &Windows::wavelet(L_in, L_total, N, j)?, L_in, channels)
 }
 
 /// Scalar inverse transform on the grid of bandlimit L.
-pub fn harmonic_inverse(
-    tables: &mut Tables,
-    L_in: usize,
-    L: usize,
-    coefficients: &[f64],
-) -> Result<Vec<f64>, KernelError> {
+pub fn harmonic_inverse(tables: &mut Tables, L_in: usize, L: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     windowed(tables, &Windows::plain(L_in, L)?, L_in, coefficients)
 }
 
 /// Adjoint of [`harmonic_inverse`].
-pub fn harmonic_inverse_adjoint(
-    tables: &mut Tables,
-    L_in: usize,
-    L: usize,
-    grid: &[f64],
-) -> Result<Vec<f64>, KernelError> {
+pub fn harmonic_inverse_adjoint(tables: &mut Tables, L_in: usize, L: usize, grid: &[f64]) -> Result<Vec<f64>, KernelError> {
     windowed_adjoint(tables, &Windows::plain(L_in, L)?, L_in, grid)
 }
 
@@ -348,21 +292,12 @@ pub fn harmonic_forward(tables: &mut Tables, L: usize, L_out: usize, grid: &[f64
 }
 
 /// Adjoint of [`harmonic_forward`].
-pub fn harmonic_forward_adjoint(
-    tables: &mut Tables,
-    L: usize,
-    L_out: usize,
-    coefficients: &[f64],
-) -> Result<Vec<f64>, KernelError> {
+pub fn harmonic_forward_adjoint(tables: &mut Tables, L: usize, L_out: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     let M = L.min(L_out);
     let rings = analysis_adjoint(tables, L, L_out, M, coefficients)?;
     ring_forward_adjoint(L, M, &rings)
 }
 
 fn check_len(name: &'static str, found: usize, expected: usize) -> Result<(), KernelError> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(KernelError::parameter(name, format!("{expected} numbers"), found))
-    }
+    if found == expected { Ok(()) } else { Err(KernelError::parameter(name, format!("{expected} numbers"), found)) }
 }

@@ -198,8 +198,7 @@ impl Windows {
     /// sqrt((2 ell + 1) / 4 pi): the scalar inverse transform.
     pub fn plain(L_in: usize, L: usize) -> Result<Self, KernelError> {
         check(L_in, L)?;
-        let filter =
-            (0..L.min(L_in)).map(|ell| ((2 * ell + 1) as f64 / (4.0 * std::f64::consts::PI)).sqrt()).collect();
+        let filter = (0..L.min(L_in)).map(|ell| ((2 * ell + 1) as f64 / (4.0 * std::f64::consts::PI)).sqrt()).collect();
         Ok(Self { L, N: 1, windows: vec![Window { n: 0, filter }] })
     }
 

@@ -64,8 +64,7 @@ impl HalfAngle {
 pub(crate) fn start_below(m: usize, n: isize, angle: HalfAngle) -> Scaled {
     let q = n.unsigned_abs();
     // d_{mn} = (-1)^{m-n} d_{nm} brings n > 0 to cos^{n+m} sin^{n-m}; d_{m,-q} = d_{q,-m} brings n < 0 to cos^{q-m} (-sin)^{q+m}.
-    let (cosines, sines, sign) =
-        if n >= 0 { (q + m, q - m, 1.0) } else { (q - m, q + m, if (q + m) % 2 == 1 { -1.0 } else { 1.0 }) };
+    let (cosines, sines, sign) = if n >= 0 { (q + m, q - m, 1.0) } else { (q - m, q + m, if (q + m) % 2 == 1 { -1.0 } else { 1.0 }) };
     let mut value = Scaled::ONE;
     for _ in 0..cosines {
         value = value.times(angle.c);

@@ -104,8 +104,7 @@ fn directional(transform: &HarmonicTransform, coefficients: &[f64]) -> Vec<f64> 
     let mut maps: Vec<&mut [f64]> = channels.iter_mut().map(|map| &mut map[..]).collect();
     fft.inverse(&Serial, &per_channel, L, &mut maps);
     let rows: Vec<&[f64]> = channels.iter().map(|map| &map[..]).collect();
-    let terms: Vec<Vec<(u32, u32)>> =
-        (0..2 * N - 1).map(|g| (0..N).map(|c| (c as u32, (g * N + c) as u32)).collect()).collect();
+    let terms: Vec<Vec<(u32, u32)>> = (0..2 * N - 1).map(|g| (0..N).map(|c| (c as u32, (g * N + c) as u32)).collect()).collect();
     let mut mixed = vec![vec![0.0; layout.map_len()]; 2 * N - 1];
     let mut out: Vec<&mut [f64]> = mixed.iter_mut().map(|map| &mut map[..]).collect();
     contract::mix(&Serial, &rows, None, &terms, &steering_matrix(N), &mut out);
@@ -132,13 +131,9 @@ fn half_plane(plane: &ArrayD<Complex64>) -> Vec<f64> {
 
 #[test]
 fn fields_of_small_cases() {
-    for (name, N, compare_second) in [
-        ("L8_N1_J0_real", 1, true),
-        ("L8_N2_J0_real", 2, true),
-        ("L8_N3_J0_real", 3, true),
-        ("L16_N3_J0_real", 3, true),
-        ("L16_N3_J0_junk", 3, true),
-    ] {
+    for (name, N, compare_second) in
+        [("L8_N1_J0_real", 1, true), ("L8_N2_J0_real", 2, true), ("L8_N3_J0_real", 3, true), ("L16_N3_J0_real", 3, true), ("L16_N3_J0_junk", 3, true)]
+    {
         let Some(mut file) = golden(name) else { continue };
         let flm = file.complex("flm").expect("recorded");
         let L = flm.shape()[0];
@@ -163,8 +158,7 @@ fn fields_of_small_cases() {
             let fft = RingFft::new(Lj).expect("valid");
             let forward = HarmonicTransform::for_analysis(Lj, Lj).expect("valid");
             for g in 0..2 * N - 1 {
-                let grid: Vec<f64> =
-                    expected[g * Lj * (2 * Lj - 1)..][..Lj * (2 * Lj - 1)].iter().map(|w| w.abs()).collect();
+                let grid: Vec<f64> = expected[g * Lj * (2 * Lj - 1)..][..Lj * (2 * Lj - 1)].iter().map(|w| w.abs()).collect();
                 let mut map = vec![0.0; layout.map_len()];
                 layout.grid_to_map(&grid, &mut map);
                 let mut rings = vec![0.0; layout.rings_len(Lj)];
@@ -179,10 +173,7 @@ fn fields_of_small_cases() {
                     let Some(second) = file.real(&format!("N_{j1}_{j}")) else { continue };
                     let second = second.index_axis(ndarray::Axis(0), g).to_owned();
                     let transform = HarmonicTransform::wavelet(Lj, L, N, j1).expect("valid");
-                    let error = relative(
-                        &directional(&transform, &recorded),
-                        second.as_slice().expect("contiguous"),
-                    );
+                    let error = relative(&directional(&transform, &recorded), second.as_slice().expect("contiguous"));
                     assert!(error < 1e-11, "{name}, N_{j1}_{j}[{g}]: {error:e}");
                 }
             }
@@ -205,11 +196,8 @@ fn scalar_transform_at_64() {
             for m in 0..L {
                 let parity = if m % 2 == 1 { -1.0 } else { 1.0 };
                 let mirror = plane[[ell, L - 1 - m]].conj() * parity;
-                half[[ell, L - 1 + m]] = if imaginary {
-                    (plane[[ell, L - 1 + m]] - mirror) * Complex64::new(0.0, -0.5)
-                } else {
-                    (plane[[ell, L - 1 + m]] + mirror) * 0.5
-                };
+                half[[ell, L - 1 + m]] =
+                    if imaginary { (plane[[ell, L - 1 + m]] - mirror) * Complex64::new(0.0, -0.5) } else { (plane[[ell, L - 1 + m]] + mirror) * 0.5 };
             }
         }
         half_plane(&half)
@@ -269,8 +257,7 @@ fn inverse_wigner() {
                     .sum();
                 for g in 0..2 * N - 1 {
                     for p in 0..n_phi {
-                        let angle = 2.0 * std::f64::consts::PI
-                            * (m as f64 * p as f64 / n_phi as f64 + n as f64 * g as f64 / (2 * N - 1) as f64);
+                        let angle = 2.0 * std::f64::consts::PI * (m as f64 * p as f64 / n_phi as f64 + n as f64 * g as f64 / (2 * N - 1) as f64);
                         found[(g * L + t) * n_phi + p] += sum * Complex64::from_polar(1.0, angle);
                     }
                 }

@@ -25,10 +25,7 @@ pub(crate) fn expand(tokens: TokenStream) -> TokenStream {
 fn report(errors: &[NotationError], tokens: &[Span]) -> TokenStream {
     let errors = errors.iter().map(|error| {
         // A text that ends before its first token has no token to point at.
-        let span = tokens
-            .get(error.span.token as usize)
-            .copied()
-            .unwrap_or_else(Span::call_site);
+        let span = tokens.get(error.span.token as usize).copied().unwrap_or_else(Span::call_site);
         syn::Error::new(span, error.text()).into_compile_error()
     });
     quote! { { #(#errors)* ::scatterc::ir::notation::Program::default() } }
@@ -47,12 +44,8 @@ mod tests {
             match token {
                 TokenTree::Group(group) => literals(group.stream(), found),
                 TokenTree::Literal(literal) => {
-                    let text =
-                        syn::parse2::<syn::LitStr>(TokenTree::Literal(literal.clone()).into());
-                    found.push((
-                        text.expect("expansions hold strings only").value(),
-                        literal.span().start(),
-                    ));
+                    let text = syn::parse2::<syn::LitStr>(TokenTree::Literal(literal.clone()).into());
+                    found.push((text.expect("expansions hold strings only").value(), literal.span().start()));
                 }
                 TokenTree::Ident(_) | TokenTree::Punct(_) => {}
             }
@@ -82,16 +75,11 @@ mod tests {
         for source in sources {
             let (text, found) = expanded(source);
             assert!(text.contains("compile_error"), "{source}: {text}");
-            let errors = check_source(source, "", &Vocabulary::standard())
-                .expect_err("every source has a fault")
-                .errors;
+            let errors = check_source(source, "", &Vocabulary::standard()).expect_err("every source has a fault").errors;
             assert_eq!(found.len(), errors.len(), "{source}");
             for ((words, place), error) in found.iter().zip(&errors) {
                 assert_eq!(*words, error.text(), "{source}");
-                assert_eq!(
-                    (place.line, place.column + 1),
-                    (error.span.line as usize, error.span.column as usize)
-                );
+                assert_eq!((place.line, place.column + 1), (error.span.line as usize, error.span.column as usize));
             }
         }
     }
@@ -100,17 +88,9 @@ mod tests {
     fn expansion_embeds_canonical_text() {
         let source = "/// Means.\nstatistic s(x){A=mean(x)^2;return A;}";
         let (text, found) = expanded(source);
-        assert!(
-            text.starts_with(":: scatterc :: ir :: notation :: parse_checked ("),
-            "{text}"
-        );
-        let [(embedded, _)] = found.as_slice() else {
-            panic!("one string: {found:?}")
-        };
-        assert_eq!(
-            embedded,
-            "// Means.\nstatistic s(x) {\n    A = mean(x)^2;\n    return A;\n}\n"
-        );
+        assert!(text.starts_with(":: scatterc :: ir :: notation :: parse_checked ("), "{text}");
+        let [(embedded, _)] = found.as_slice() else { panic!("one string: {found:?}") };
+        assert_eq!(embedded, "// Means.\nstatistic s(x) {\n    A = mean(x)^2;\n    return A;\n}\n");
         assert_eq!(parse(embedded, "embedded"), parse(source, "source"));
     }
 

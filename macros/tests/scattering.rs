@@ -55,9 +55,6 @@ fn a_captured_expression_is_transparent() {
             scattering! { statistic power(x) { $name = mean(abs(x)^$exponent); return $name; } }
         };
     }
-    let expected = parse(
-        "statistic power(x) { M3 = mean(abs(x)^3); return M3; }",
-        "text",
-    );
+    let expected = parse("statistic power(x) { M3 = mean(abs(x)^3); return M3; }", "text");
     assert_eq!(Ok(power!(M3, 3)), expected);
 }

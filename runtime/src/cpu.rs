@@ -412,7 +412,7 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
                     return fault(map.spelling(), "valid attributes".into(), "others".into());
                 };
                 let whole = |slot: &Slot, width: usize| {
-                    if width == 0 { (slot.len == 0).then_some(0) } else { (slot.len % width == 0).then(|| slot.len / width) }
+                    if width == 0 { (slot.len == 0).then_some(0) } else { slot.len.is_multiple_of(width).then(|| slot.len / width) }
                 };
                 if from != 0 && to != 0 && (whole(input, from).is_none() || whole(input, from) != whole(output, to)) {
                     return fault(
@@ -473,6 +473,8 @@ struct Context<'a> {
 impl Context<'_> {
     fn prepare(&mut self, step: &Step) -> Result<Prepared, KernelError> {
         Ok(match step {
+            // Without fields nothing is made, as no slot then bounds the attributes.
+            Step::Linear { pairs, .. } if pairs.iter().all(|(input, output)| input.len == 0 && output.len == 0) => Prepared::Transforms(vec![]),
             Step::Linear { map, adjoint, pairs, bandlimits } => match Small::new(map)? {
                 Some(small) => {
                     self.memory.tables += small.bytes();
@@ -481,7 +483,7 @@ impl Context<'_> {
                 None => {
                     // Pairs of one input bandlimit share one recursion.
                     let mut groups: BTreeMap<usize, Vec<(Slot, Slot)>> = BTreeMap::new();
-                    for (k, pair) in pairs.iter().enumerate() {
+                    for (k, pair) in pairs.iter().enumerate().filter(|(_, (input, _))| input.len > 0) {
                         groups.entry(bandlimits.get(k).copied().unwrap_or(0)).or_default().push(*pair);
                     }
                     let mut prepared = Vec::with_capacity(groups.len());

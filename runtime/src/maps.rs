@@ -175,6 +175,8 @@ pub(crate) enum Small {
     Sparse { entries: Vec<(u32, u32, f64)> },
     /// Half plane to packed coefficients.
     Pack { L: usize },
+    /// Full plane to packed coefficients of the real or the imaginary part.
+    Full { L: usize, imaginary: bool },
     /// Weighted sum to one number.
     Reduce { weights: Vec<f64> },
     /// User grid to map.
@@ -195,23 +197,8 @@ impl Small {
         let mut entries = Vec::new();
         Ok(Some(match map {
             Linear::HermitianPack { L } => Small::Pack { L: *L },
-            Linear::FullReal { L } | Linear::FullImaginary { L } => {
-                let imaginary = matches!(map, Linear::FullImaginary { .. });
-                for m in 0..*L {
-                    let s = if m % 2 == 0 { 0.5 } else { -0.5 };
-                    for ell in m..*L {
-                        let k = packed(*L, ell, m) as u32;
-                        let row = ell * (2 * L - 1) + L - 1;
-                        let (a, b) = (2 * (row + m) as u32, 2 * (row - m) as u32);
-                        entries.extend(if imaginary {
-                            [(k, a + 1, 0.5), (k, b + 1, s), (k + 1, a, -0.5), (k + 1, b, s)]
-                        } else {
-                            [(k, a, 0.5), (k, b, s), (k + 1, a + 1, 0.5), (k + 1, b + 1, -s)]
-                        });
-                    }
-                }
-                Small::Sparse { entries }
-            }
+            Linear::FullReal { L } => Small::Full { L: *L, imaginary: false },
+            Linear::FullImaginary { L } => Small::Full { L: *L, imaginary: true },
             Linear::CoefficientMean { .. } => {
                 let value = 0.5 / PI.sqrt();
                 Small::Sparse { entries: vec![(0, 0, value), (1, 1, value)] }
@@ -250,7 +237,7 @@ impl Small {
             Small::Reindex { table, .. } => 8 * table.len(),
             Small::Steer { matrix, .. } => 8 * matrix.len(),
             Small::Grid { layout } | Small::Spread { layout } => 16 * layout.weights().len(),
-            Small::Pack { .. } | Small::Scale { .. } => 0,
+            Small::Pack { .. } | Small::Full { .. } | Small::Scale { .. } => 0,
         }
     }
 
@@ -273,11 +260,47 @@ impl Small {
                 for first in (0..*L).step_by(4) {
                     for ell in first..*L {
                         for m in first..(first + 4).min(ell + 1).min(*L) {
-                            let (k, i) = (packed(*L, ell, m) as usize, 2 * (ell * L + m));
+                            let (k, i) = (packed(*L, ell, m), 2 * (ell * L + m));
                             if adjoint {
                                 y[i..i + 2].copy_from_slice(&x[k..k + 2]);
                             } else {
                                 y[k..k + 2].copy_from_slice(&x[i..i + 2]);
+                            }
+                        }
+                    }
+                }
+            }
+            Small::Full { L, imaginary } => {
+                if adjoint {
+                    y.fill(0.0);
+                }
+                for m in 0..*L {
+                    let s = if m % 2 == 0 { 0.5 } else { -0.5 };
+                    for ell in m..*L {
+                        let k = packed(*L, ell, m);
+                        let row = ell * (2 * L - 1) + L - 1;
+                        let (a, b) = (2 * (row + m), 2 * (row - m));
+                        // (f_m + s conj f_-m) / 2, or (f_m - s conj f_-m) / 2i; at m = 0 both are one entry, so the adjoint adds.
+                        match (imaginary, adjoint) {
+                            (false, false) => {
+                                y[k] = 0.5 * x[a] + s * x[b];
+                                y[k + 1] = 0.5 * x[a + 1] - s * x[b + 1];
+                            }
+                            (true, false) => {
+                                y[k] = 0.5 * x[a + 1] + s * x[b + 1];
+                                y[k + 1] = s * x[b] - 0.5 * x[a];
+                            }
+                            (false, true) => {
+                                y[a] += 0.5 * x[k];
+                                y[b] += s * x[k];
+                                y[a + 1] += 0.5 * x[k + 1];
+                                y[b + 1] -= s * x[k + 1];
+                            }
+                            (true, true) => {
+                                y[a + 1] += 0.5 * x[k];
+                                y[b + 1] += s * x[k];
+                                y[a] -= 0.5 * x[k + 1];
+                                y[b] += s * x[k + 1];
                             }
                         }
                     }

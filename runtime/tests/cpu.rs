@@ -401,7 +401,23 @@ fn plans_that_do_not_fit_are_refused() {
     refused(&gram(100, 112), "row_len");
     refused(&gram(112, 113), "rows");
     assert!(matches!(Executable::load(&Plan { arena: 1 << 50, ..Plan::default() }, &options(1)), Err(LoadError::Plan { .. })));
+    // Without fields, no table is made, however large the attributes.
+    let mut empty = loop_plan(4, 64);
+    linear(Linear::Reindex { from: vec![1 << 20; 2], to: vec![1 << 20; 2], map: vec![vec![1, 0, 0], vec![0, 1, 0]] }, 0, 0, vec![])(&mut empty);
+    linear(Linear::HarmonicInverse { L_in: 1 << 20, L: 1 << 20 }, 0, 0, vec![])(&mut empty);
+    assert!(Executable::load(&empty, &options(1)).is_ok());
     assert!(Executable::load(&Plan::default(), &options(1)).expect("an empty plan does nothing").run(&[]).expect("nothing").is_empty());
+}
+
+/// The step's output at an operand without numbers is zero, not what was there before.
+#[test]
+fn adjoint_of_an_empty_selection_is_zero() {
+    for map in [Linear::Gather { n: 3, table: vec![] }, Linear::Slice { n: 3, start: 1, length: 0 }] {
+        let (from, to) = types(&map, true, &[], Space::Point);
+        let mut plan = linear_plan(&map, true, &from, &to, vec![]);
+        plan.steps.insert(0, Step::Fill { value: 7.0, output: plan.outputs[0].slot });
+        assert_eq!(load(&plan).run(&[("x", &[])]).expect("names and lengths fit")[0].1, [0.0; 3]);
+    }
 }
 
 #[test]

@@ -5,9 +5,8 @@ use std::fmt::{Display, Formatter};
 
 use super::error::NotationErrorKind::{self, Arity, Index, Limit, Name, Return, Value};
 use super::{
-    Argument, Definition, Expr, ExprKind, Ident, IndexExpr, Item, Loss, MAXIMUM_INDICES,
-    NotationError, NotationErrors, Program, REDUCTIONS, Signature, Span, Statistic, Vocabulary,
-    parse,
+    Argument, Definition, Expr, ExprKind, Ident, IndexExpr, Item, Loss, MAXIMUM_INDICES, NotationError, NotationErrors, Program, REDUCTIONS,
+    Signature, Span, Statistic, Vocabulary, parse,
 };
 
 /// Faults beyond this number are not looked for: their reader starts with the first, and their search would take time.
@@ -81,14 +80,8 @@ pub struct Checked {
 }
 
 /// Parses and checks a text; `origin` (its path or name) goes into every error.
-pub fn check_source(
-    source: &str,
-    origin: &str,
-    vocabulary: &Vocabulary,
-) -> Result<Checked, NotationErrors> {
-    let program = parse(source, origin).map_err(|error| NotationErrors {
-        errors: vec![error],
-    })?;
+pub fn check_source(source: &str, origin: &str, vocabulary: &Vocabulary) -> Result<Checked, NotationErrors> {
+    let program = parse(source, origin).map_err(|error| NotationErrors { errors: vec![error] })?;
     check(&program, vocabulary).map_err(|mut errors| {
         for error in &mut errors {
             error.origin = origin.to_owned();
@@ -113,14 +106,7 @@ pub fn check(program: &Program, vocabulary: &Vocabulary) -> Result<Checked, Vec<
         };
         match names.get(name.name.as_str()) {
             Some(first) => {
-                faults.add(
-                    Name,
-                    name.span,
-                    format!(
-                        "the {what} `{name}` is already declared at {}",
-                        place(*first)
-                    ),
-                );
+                faults.add(Name, name.span, format!("the {what} `{name}` is already declared at {}", place(*first)));
             }
             None => {
                 names.insert(&name.name, name.span);
@@ -133,12 +119,7 @@ pub fn check(program: &Program, vocabulary: &Vocabulary) -> Result<Checked, Vec<
                 }
             }
             Item::Loss(loss) => {
-                LossCheck {
-                    loss,
-                    vocabulary,
-                    faults: &mut faults,
-                }
-                .run();
+                LossCheck { loss, vocabulary, faults: &mut faults }.run();
                 checked.losses.push(CheckedLoss { loss: loss.clone() });
             }
         }
@@ -149,9 +130,7 @@ pub fn check(program: &Program, vocabulary: &Vocabulary) -> Result<Checked, Vec<
     if faults.errors.is_empty() {
         return Ok(checked);
     }
-    faults
-        .errors
-        .sort_by_key(|error| (error.span.line, error.span.column));
+    faults.errors.sort_by_key(|error| (error.span.line, error.span.column));
     Err(faults.errors)
 }
 
@@ -183,11 +162,7 @@ fn place(span: Span) -> String {
 
 /// `1 argument`, `2 arguments`.
 fn count(number: usize, what: &str, many: &str) -> String {
-    if number == 1 {
-        format!("{number} {what}")
-    } else {
-        format!("{number} {many}")
-    }
+    if number == 1 { format!("{number} {what}") } else { format!("{number} {many}") }
 }
 
 /// Insertions, removals, replacements and swaps of neighbours that turn one word into the other; `None` beyond [`MAXIMUM_EDITS`].
@@ -214,11 +189,7 @@ fn edits(left: &str, right: &str) -> Option<usize> {
 }
 
 /// Help for an unknown name: the nearest candidate, or all of them.
-fn suggestion<'a>(
-    name: &str,
-    what: &str,
-    candidates: impl Iterator<Item = &'a str> + Clone,
-) -> String {
+fn suggestion<'a>(name: &str, what: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> String {
     // A word of which less than half remains is no suggestion.
     let length = name.chars().count();
     let nearest = candidates
@@ -233,11 +204,7 @@ fn suggestion<'a>(
     if listed.len() > MAXIMUM_LISTED {
         listed[MAXIMUM_LISTED] = "..";
     }
-    if listed.is_empty() {
-        format!("no {what}")
-    } else {
-        format!("{what}: {}", listed.join(", "))
-    }
+    if listed.is_empty() { format!("no {what}") } else { format!("{what}: {}", listed.join(", ")) }
 }
 
 /// The names of functions, for suggestions.
@@ -251,13 +218,7 @@ fn reduction_names() -> impl Iterator<Item = &'static str> + Clone {
 }
 
 /// Demands that the number of arguments lies within bounds.
-fn check_arity(
-    function: &Ident,
-    found: usize,
-    minimum: usize,
-    maximum: usize,
-    faults: &mut Faults,
-) {
+fn check_arity(function: &Ident, found: usize, minimum: usize, maximum: usize, faults: &mut Faults) {
     if (minimum..=maximum).contains(&found) {
         return;
     }
@@ -266,11 +227,7 @@ fn check_arity(
     } else {
         format!("{minimum} to {}", count(maximum, "argument", "arguments"))
     };
-    faults.add(
-        Arity,
-        function.span,
-        format!("`{function}` takes {takes}, found {found}"),
-    );
+    faults.add(Arity, function.span, format!("`{function}` takes {takes}, found {found}"));
 }
 
 /// Union of index variables that must have the same kind.
@@ -308,10 +265,7 @@ impl Kinds {
         match self.known[root] {
             None => self.known[root] = Some((kind, name.span)),
             Some((known, by)) if known != kind => {
-                let message = format!(
-                    "index `{name}` is a {known} ({}), but a {kind} stands here",
-                    place(by)
-                );
+                let message = format!("index `{name}` is a {known} ({}), but a {kind} stands here", place(by));
                 faults.add(Index, name.span, message);
             }
             Some(_) => {}
@@ -323,11 +277,7 @@ impl Kinds {
         let (left, right) = (self.root(variable), self.root(other));
         match (self.known[left], self.known[right]) {
             (Some((known, by)), Some((kind, kind_by))) if known != kind => {
-                let message = format!(
-                    "index `{name}` is a {known} ({}), but a {kind} stands here ({})",
-                    place(by),
-                    place(kind_by)
-                );
+                let message = format!("index `{name}` is a {known} ({}), but a {kind} stands here ({})", place(by), place(kind_by));
                 faults.add(Index, name.span, message);
             }
             (known, kind) => {
@@ -387,11 +337,7 @@ struct StatisticCheck<'a, 'f> {
 }
 
 impl<'a, 'f> StatisticCheck<'a, 'f> {
-    fn run(
-        statistic: &'a Statistic,
-        vocabulary: &'a Vocabulary,
-        faults: &'f mut Faults,
-    ) -> Option<CheckedStatistic> {
+    fn run(statistic: &'a Statistic, vocabulary: &'a Vocabulary, faults: &'f mut Faults) -> Option<CheckedStatistic> {
         let before = faults.errors.len();
         let mut check = StatisticCheck {
             statistic,
@@ -410,10 +356,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
             locals: Vec::new(),
         };
         for definition in &statistic.definitions {
-            check
-                .definitions
-                .entry(&definition.name.name)
-                .or_insert(definition.name.span);
+            check.definitions.entry(&definition.name.name).or_insert(definition.name.span);
         }
         check.declarations();
         for (number, definition) in statistic.definitions.iter().enumerate() {
@@ -449,20 +392,13 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         }
         for (number, parameter) in self.statistic.parameters.iter().enumerate() {
             self.distinct(&parameter.indices, &parameter.name);
-            let variables = parameter
-                .indices
-                .iter()
-                .map(|_| self.kinds.fresh())
-                .collect();
+            let variables = parameter.indices.iter().map(|_| self.kinds.fresh()).collect();
             self.parameter_variables.push(variables);
             if let Some(default) = &parameter.default
                 && default.constant_value().is_none()
             {
                 let message = format!("the default of `{}` is not a constant", parameter.name);
-                self.faults.push(
-                    NotationError::new(Value, default.span, message)
-                        .help("numbers, `pi`, `inf` and arithmetic are"),
-                );
+                self.faults.push(NotationError::new(Value, default.span, message).help("numbers, `pi`, `inf` and arithmetic are"));
             }
             self.declare(&parameter.name, Entry::Parameter(number));
         }
@@ -473,11 +409,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         let mut seen = HashSet::new();
         for index in indices {
             if !seen.insert(index.name.as_str()) {
-                self.faults.add(
-                    Index,
-                    index.span,
-                    format!("index `{index}` of `{owner}` is listed twice"),
-                );
+                self.faults.add(Index, index.span, format!("index `{index}` of `{owner}` is listed twice"));
             }
         }
     }
@@ -485,27 +417,15 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
     /// Makes an index visible, unless its name says something else already.
     fn bind(&mut self, index: &'a Ident, variable: usize) {
         if let Some((entry, span)) = self.entries.get(index.name.as_str()) {
-            let message = format!(
-                "index `{index}` hides the {} `{index}` ({})",
-                entry.what(),
-                place(*span)
-            );
+            let message = format!("index `{index}` hides the {} `{index}` ({})", entry.what(), place(*span));
             self.faults.add(Name, index.span, message);
         }
-        self.locals.push(Local {
-            name: index,
-            variable,
-            used: false,
-        });
+        self.locals.push(Local { name: index, variable, used: false });
     }
 
     fn definition(&mut self, number: usize, definition: &'a Definition) {
         self.distinct(&definition.indices, &definition.name);
-        let variables: Vec<usize> = definition
-            .indices
-            .iter()
-            .map(|_| self.kinds.fresh())
-            .collect();
+        let variables: Vec<usize> = definition.indices.iter().map(|_| self.kinds.fresh()).collect();
         self.definition_variables.push(variables.clone());
         self.bound_variables.push(Vec::new());
         self.bound_names.clear();
@@ -544,34 +464,27 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                     continue;
                 }
                 match self.entries.get(term.name.name.as_str()) {
-                    Some((Entry::Parameter(number), _))
-                        if self.parameter_variables[*number].is_empty() => {}
+                    Some((Entry::Parameter(number), _)) if self.parameter_variables[*number].is_empty() => {}
                     Some((entry, _)) => {
                         let what = match entry {
                             Entry::Parameter(_) => "an array",
                             Entry::Field => "a field",
                             Entry::Definition(_) => "a definition",
                         };
-                        let message = format!(
-                            "`{}` is {what}; a condition compares indices and numbers",
-                            term.name
-                        );
+                        let message = format!("`{}` is {what}; a condition compares indices and numbers", term.name);
                         self.faults.add(Index, term.name.span, message);
                     }
                     None => {
-                        let message =
-                            format!("`{}` is not an index of `{}`", term.name, definition.name);
+                        let message = format!("`{}` is not an index of `{}`", term.name, definition.name);
                         let candidates = definition.indices.iter().map(|index| index.name.as_str());
                         let help = suggestion(&term.name.name, "indices", candidates);
-                        self.faults
-                            .push(NotationError::new(Index, term.name.span, message).help(help));
+                        self.faults.push(NotationError::new(Index, term.name.span, message).help(help));
                     }
                 }
             }
             if condition.left.terms.is_empty() && condition.right.terms.is_empty() {
                 let span = condition.left.span.to(condition.right.span);
-                self.faults
-                    .add(Index, span, "the condition has no index".to_owned());
+                self.faults.add(Index, span, "the condition has no index".to_owned());
             }
         }
     }
@@ -579,11 +492,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
     /// The variable of a visible index, which counts as used.
     fn local(&mut self, name: &str) -> Option<usize> {
         let mut variable = None;
-        for local in self
-            .locals
-            .iter_mut()
-            .filter(|local| local.name.name == name)
-        {
+        for local in self.locals.iter_mut().filter(|local| local.name.name == name) {
             // A hidden index of the same name is a fault of its own, and is not reported as unused too.
             local.used = true;
             variable = Some(local.variable);
@@ -600,15 +509,8 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
             ExprKind::Number(_) => Some(ValueKind::Number),
             ExprKind::Name(name) => self.name(name, expression.span),
             ExprKind::Access { name, indices } => self.access(name, indices),
-            ExprKind::Call {
-                function,
-                arguments,
-            } => self.call(function, arguments),
-            ExprKind::Reduce {
-                function,
-                indices,
-                argument,
-            } => self.reduce(function, indices, argument),
+            ExprKind::Call { function, arguments } => self.call(function, arguments),
+            ExprKind::Reduce { function, indices, argument } => self.reduce(function, indices, argument),
             ExprKind::Negate(operand) => self.value(operand),
             ExprKind::Binary { left, right, .. } => {
                 let (left, right) = (self.value(left), self.value(right));
@@ -625,15 +527,9 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         let (value, indices) = self.entry(entry);
         if !indices.is_empty() {
             let found = count(indices.len(), "index", "indices");
-            let names = indices
-                .iter()
-                .map(|index| index.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", ");
-            let error =
-                NotationError::new(Arity, span, format!("`{name}` has {found}, found none"));
-            self.faults
-                .push(error.help(format!("write `{name}[{names}]`")));
+            let names = indices.iter().map(|index| index.name.as_str()).collect::<Vec<_>>().join(", ");
+            let error = NotationError::new(Arity, span, format!("`{name}` has {found}, found none"));
+            self.faults.push(error.help(format!("write `{name}[{names}]`")));
         }
         value
     }
@@ -650,16 +546,14 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
             } else {
                 format!("`{name}` is defined only later ({})", place(*later))
             };
-            NotationError::new(Name, span, message)
-                .help("a definition uses earlier definitions only")
+            NotationError::new(Name, span, message).help("a definition uses earlier definitions only")
         } else if self.vocabulary.function(name).is_some() {
             let message = format!("`{name}` is a function, not a value");
             NotationError::new(Name, span, message).help(format!("write `{name}(..)`"))
         } else {
             let locals = self.locals.iter().map(|local| local.name.name.as_str());
             let candidates = self.names.iter().copied().chain(locals);
-            NotationError::new(Name, span, format!("`{name}` is not defined"))
-                .help(suggestion(name, "in scope", candidates))
+            NotationError::new(Name, span, format!("`{name}` is not defined")).help(suggestion(name, "in scope", candidates))
         };
         self.faults.push(error);
         None
@@ -669,25 +563,15 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
     fn entry(&self, entry: Entry) -> (Option<ValueKind>, &'a [Ident]) {
         match entry {
             Entry::Field => (Some(ValueKind::Field), &[]),
-            Entry::Parameter(number) => (
-                Some(ValueKind::Number),
-                &self.statistic.parameters[number].indices,
-            ),
-            Entry::Definition(number) => (
-                self.value_kinds[number],
-                &self.statistic.definitions[number].indices,
-            ),
+            Entry::Parameter(number) => (Some(ValueKind::Number), &self.statistic.parameters[number].indices),
+            Entry::Definition(number) => (self.value_kinds[number], &self.statistic.definitions[number].indices),
         }
     }
 
     fn access(&mut self, name: &'a Ident, indices: &'a [IndexExpr]) -> Option<ValueKind> {
         let variables = match self.local(&name.name) {
             Some(_) => {
-                self.faults.add(
-                    Arity,
-                    name.span,
-                    format!("`{name}` is an index and has no indices"),
-                );
+                self.faults.add(Arity, name.span, format!("`{name}` is an index and has no indices"));
                 return None;
             }
             None => self.resolve(&name.name, name.span),
@@ -702,25 +586,13 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         let (value, declared) = self.entry(entry);
         if declared.len() != indices.len() {
             let message = if declared.is_empty() {
-                format!(
-                    "the {} `{name}` has no indices, found {}",
-                    entry.what(),
-                    indices.len()
-                )
+                format!("the {} `{name}` has no indices, found {}", entry.what(), indices.len())
             } else {
-                format!(
-                    "`{name}` has {}, found {}",
-                    count(declared.len(), "index", "indices"),
-                    indices.len()
-                )
+                format!("`{name}` has {}, found {}", count(declared.len(), "index", "indices"), indices.len())
             };
             let mut error = NotationError::new(Arity, name.span, message);
             if !declared.is_empty() {
-                let names = declared
-                    .iter()
-                    .map(|index| index.name.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", ");
+                let names = declared.iter().map(|index| index.name.as_str()).collect::<Vec<_>>().join(", ");
                 error = error.help(format!("it is declared `{name}[{names}]`"));
             }
             self.faults.push(error);
@@ -731,10 +603,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
             Entry::Definition(number) => self.definition_variables[number].clone(),
         };
         for (place, index) in indices.iter().enumerate() {
-            let variable = variables
-                .get(place)
-                .copied()
-                .unwrap_or_else(|| self.kinds.fresh());
+            let variable = variables.get(place).copied().unwrap_or_else(|| self.kinds.fresh());
             for (local, name) in self.index_locals(index) {
                 self.kinds.unify(local, variable, name, self.faults);
             }
@@ -756,19 +625,12 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                 continue;
             }
             let error = if let Some((entry, _)) = self.entries.get(name.name.as_str()) {
-                NotationError::new(
-                    Index,
-                    name.span,
-                    format!("`{name}` is a {}, not an index", entry.what()),
-                )
+                NotationError::new(Index, name.span, format!("`{name}` is a {}, not an index", entry.what()))
             } else {
                 let owner = &self.statistic.definitions[self.value_kinds.len()].name;
-                let message = format!(
-                    "index `{name}` is neither an index of `{owner}` nor bound by a reduction"
-                );
+                let message = format!("index `{name}` is neither an index of `{owner}` nor bound by a reduction");
                 let candidates = self.locals.iter().map(|local| local.name.name.as_str());
-                NotationError::new(Index, name.span, message)
-                    .help(suggestion(&name.name, "indices", candidates))
+                NotationError::new(Index, name.span, message).help(suggestion(&name.name, "indices", candidates))
             };
             self.faults.push(error);
         }
@@ -783,13 +645,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
             }
             return None;
         };
-        check_arity(
-            function,
-            arguments.len(),
-            row.minimum_arity,
-            row.maximum_arity,
-            self.faults,
-        );
+        check_arity(function, arguments.len(), row.minimum_arity, row.maximum_arity, self.faults);
         let mut values = Vec::with_capacity(arguments.len());
         for (place, argument) in arguments.iter().enumerate() {
             match row.signature.argument(place) {
@@ -798,14 +654,11 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                     if self.value(argument) == Some(ValueKind::Number) {
                         let message = format!("`{function}` takes a field, found a number");
                         let help = row.documentation;
-                        self.faults
-                            .push(NotationError::new(Value, argument.span, message).help(help));
+                        self.faults.push(NotationError::new(Value, argument.span, message).help(help));
                     }
                 }
                 Argument::Scale => self.index_argument(function, argument, IndexKind::Scale),
-                Argument::Direction => {
-                    self.index_argument(function, argument, IndexKind::Direction)
-                }
+                Argument::Direction => self.index_argument(function, argument, IndexKind::Direction),
             }
         }
         match row.signature {
@@ -819,16 +672,13 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         let name = &function.name;
         let error = if let Some((entry, _)) = self.entries.get(name.as_str()) {
             let message = format!("`{name}` is a {}, not a function", entry.what());
-            NotationError::new(Name, function.span, message)
-                .help("indices stand in square brackets")
+            NotationError::new(Name, function.span, message).help("indices stand in square brackets")
         } else if reduction_names().any(|reduction| reduction == name) {
             let message = format!("`{name}` reduces over indices");
-            NotationError::new(Name, function.span, message)
-                .help(format!("write `{name}{{g}}(..)`"))
+            NotationError::new(Name, function.span, message).help(format!("write `{name}{{g}}(..)`"))
         } else {
             let help = suggestion(name, "functions", function_names(self.vocabulary));
-            NotationError::new(Name, function.span, format!("`{name}` is not a function"))
-                .help(help)
+            NotationError::new(Name, function.span, format!("`{name}` is not a function")).help(help)
         };
         self.faults.push(error);
     }
@@ -841,8 +691,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                 IndexKind::Scale => "like `j`, `j + 1` or `0`",
                 IndexKind::Direction => "like `g`, `g + d` or `0`",
             };
-            self.faults
-                .push(NotationError::new(Index, argument.span, message).help(help));
+            self.faults.push(NotationError::new(Index, argument.span, message).help(help));
             // Names inside are used all the same.
             self.value(argument);
             return;
@@ -855,38 +704,21 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         self.index_expressions.push((index, variable));
     }
 
-    fn reduce(
-        &mut self,
-        function: &'a Ident,
-        indices: &'a [Ident],
-        argument: &'a Expr,
-    ) -> Option<ValueKind> {
+    fn reduce(&mut self, function: &'a Ident, indices: &'a [Ident], argument: &'a Expr) -> Option<ValueKind> {
         if !reduction_names().any(|reduction| reduction == function.name) {
             let help = suggestion(&function.name, "reductions", reduction_names());
             let message = format!("`{function}` is not a reduction");
-            self.faults
-                .push(NotationError::new(Name, function.span, message).help(help));
+            self.faults.push(NotationError::new(Name, function.span, message).help(help));
         }
         let first = self.locals.len();
         if first + indices.len() > MAXIMUM_VISIBLE {
-            self.faults.add(
-                Limit,
-                function.span,
-                format!("more than {MAXIMUM_VISIBLE} indices at one place"),
-            );
+            self.faults.add(Limit, function.span, format!("more than {MAXIMUM_VISIBLE} indices at one place"));
             return None;
         }
         let definition = self.value_kinds.len();
         for index in indices {
-            if let Some(outer) = self
-                .locals
-                .iter()
-                .find(|local| local.name.name == index.name)
-            {
-                let message = format!(
-                    "index `{index}` is already in use ({})",
-                    place(outer.name.span)
-                );
+            if let Some(outer) = self.locals.iter().find(|local| local.name.name == index.name) {
+                let message = format!("index `{index}` is already in use ({})", place(outer.name.span));
                 let error = NotationError::new(Index, index.span, message);
                 self.faults.push(error.help("a reduction binds new names"));
             }
@@ -912,22 +744,14 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         let mut unnamed: Option<Span> = None;
         let mut variants: HashMap<&str, Span> = HashMap::new();
         for outputs in &statistic.returns {
-            let span = outputs
-                .outputs
-                .first()
-                .map(|output| output.name.span)
-                .unwrap_or_default();
+            let span = outputs.outputs.first().map(|output| output.name.span).unwrap_or_default();
             match &outputs.variant {
                 None => match unnamed {
                     None => unnamed = Some(span),
                     Some(first) => {
                         let message = format!("`{}` has a second unnamed return", statistic.name);
-                        let help = format!(
-                            "the first is at {}; name a variant: `return short: ..`",
-                            place(first)
-                        );
-                        self.faults
-                            .push(NotationError::new(Return, span, message).help(help));
+                        let help = format!("the first is at {}; name a variant: `return short: ..`", place(first));
+                        self.faults.push(NotationError::new(Return, span, message).help(help));
                     }
                 },
                 Some(variant) => match variants.get(variant.name.as_str()) {
@@ -935,10 +759,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                         variants.insert(&variant.name, variant.span);
                     }
                     Some(first) => {
-                        let message = format!(
-                            "the variant `{variant}` is already returned ({})",
-                            place(*first)
-                        );
+                        let message = format!("the variant `{variant}` is already returned ({})", place(*first));
                         self.faults.add(Return, variant.span, message);
                     }
                 },
@@ -949,11 +770,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                     return;
                 }
                 if !names.insert(output.name.name.as_str()) {
-                    self.faults.add(
-                        Return,
-                        output.name.span,
-                        format!("the output `{}` is listed twice", output.name),
-                    );
+                    self.faults.add(Return, output.name.span, format!("the output `{}` is listed twice", output.name));
                 }
                 let name = &output.definition;
                 let message = match self.entries.get(name.name.as_str()) {
@@ -963,21 +780,14 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                     }
                     None => format!("`{name}` is not a definition of `{}`", statistic.name),
                 };
-                let candidates = statistic
-                    .definitions
-                    .iter()
-                    .map(|definition| definition.name.name.as_str());
+                let candidates = statistic.definitions.iter().map(|definition| definition.name.name.as_str());
                 let help = suggestion(&name.name, "definitions", candidates);
-                self.faults
-                    .push(NotationError::new(Return, name.span, message).help(help));
+                self.faults.push(NotationError::new(Return, name.span, message).help(help));
             }
         }
         if unnamed.is_none() {
             let message = format!("`{}` has no unnamed return", statistic.name);
-            self.faults.push(
-                NotationError::new(Return, statistic.name.span, message)
-                    .help("end it with `return S1, S2;`"),
-            );
+            self.faults.push(NotationError::new(Return, statistic.name.span, message).help("end it with `return S1, S2;`"));
         }
     }
 
@@ -989,17 +799,9 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                 [term] => term.coefficient == 1,
                 _ => false,
             };
-            if !simple
-                && self
-                    .kinds
-                    .kind(variable)
-                    .is_some_and(|(kind, _)| kind == IndexKind::Scale)
-            {
-                let message =
-                    format!("`{index}` is not a scale: a scale is one index plus a whole number");
-                self.faults.push(
-                    NotationError::new(Index, index.span, message).help("like `j`, `j + 1` or `0`"),
-                );
+            if !simple && self.kinds.kind(variable).is_some_and(|(kind, _)| kind == IndexKind::Scale) {
+                let message = format!("`{index}` is not a scale: a scale is one index plus a whole number");
+                self.faults.push(NotationError::new(Index, index.span, message).help("like `j`, `j + 1` or `0`"));
             }
         }
     }
@@ -1007,72 +809,34 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
     /// The inferred kinds; a fault for each index without one.
     fn inferred(&mut self) -> CheckedStatistic {
         let statistic = self.statistic;
-        let parameters = statistic
-            .parameters
-            .iter()
-            .map(|parameter| (&parameter.name, &parameter.indices));
+        let parameters = statistic.parameters.iter().map(|parameter| (&parameter.name, &parameter.indices));
         let parameters = parameters.zip(std::mem::take(&mut self.parameter_variables));
-        let parameter_kinds = parameters
-            .map(|((owner, indices), variables)| self.list_kinds(owner, indices, &variables));
+        let parameter_kinds = parameters.map(|((owner, indices), variables)| self.list_kinds(owner, indices, &variables));
         let parameter_kinds = parameter_kinds.collect();
-        let definitions = statistic
-            .definitions
-            .iter()
-            .map(|definition| (&definition.name, &definition.indices));
+        let definitions = statistic.definitions.iter().map(|definition| (&definition.name, &definition.indices));
         let definitions = definitions.zip(std::mem::take(&mut self.definition_variables));
-        let definition_kinds = definitions
-            .map(|((owner, indices), variables)| self.list_kinds(owner, indices, &variables))
-            .collect();
+        let definition_kinds = definitions.map(|((owner, indices), variables)| self.list_kinds(owner, indices, &variables)).collect();
         let mut bound_kinds = Vec::with_capacity(statistic.definitions.len());
-        for (bound, definition) in std::mem::take(&mut self.bound_variables)
-            .into_iter()
-            .zip(&statistic.definitions)
-        {
-            let kinds = bound.into_iter().map(|(index, variable)| {
-                (
-                    index.name.clone(),
-                    self.index_kind(&definition.name, index, variable),
-                )
-            });
+        for (bound, definition) in std::mem::take(&mut self.bound_variables).into_iter().zip(&statistic.definitions) {
+            let kinds = bound.into_iter().map(|(index, variable)| (index.name.clone(), self.index_kind(&definition.name, index, variable)));
             bound_kinds.push(kinds.collect());
         }
         // A value without a kind has a fault, and with a fault nothing is inferred.
-        let value_kinds = self
-            .value_kinds
-            .iter()
-            .map(|value| value.unwrap_or(ValueKind::Number))
-            .collect();
-        CheckedStatistic {
-            statistic: statistic.clone(),
-            parameter_kinds,
-            definition_kinds,
-            bound_kinds,
-            value_kinds,
-        }
+        let value_kinds = self.value_kinds.iter().map(|value| value.unwrap_or(ValueKind::Number)).collect();
+        CheckedStatistic { statistic: statistic.clone(), parameter_kinds, definition_kinds, bound_kinds, value_kinds }
     }
 
-    fn list_kinds(
-        &mut self,
-        owner: &Ident,
-        indices: &[Ident],
-        variables: &[usize],
-    ) -> Vec<IndexKind> {
-        indices
-            .iter()
-            .zip(variables)
-            .map(|(index, &variable)| self.index_kind(owner, index, variable))
-            .collect()
+    fn list_kinds(&mut self, owner: &Ident, indices: &[Ident], variables: &[usize]) -> Vec<IndexKind> {
+        indices.iter().zip(variables).map(|(index, &variable)| self.index_kind(owner, index, variable)).collect()
     }
 
     fn index_kind(&mut self, owner: &Ident, index: &Ident, variable: usize) -> IndexKind {
         if let Some((kind, _)) = self.kinds.kind(variable) {
             return kind;
         }
-        let message =
-            format!("nothing tells whether index `{index}` of `{owner}` is a scale or a direction");
+        let message = format!("nothing tells whether index `{index}` of `{owner}` is a scale or a direction");
         let help = "the places of `wavelet(field, scale, direction)` tell, directly or through other definitions";
-        self.faults
-            .push(NotationError::new(Index, index.span, message).help(help));
+        self.faults.push(NotationError::new(Index, index.span, message).help(help));
         IndexKind::Scale
     }
 }
@@ -1110,10 +874,7 @@ impl LossCheck<'_, '_> {
         for parameter in &loss.parameters {
             match seen.get(parameter.name.as_str()) {
                 Some(first) => {
-                    let message = format!(
-                        "`{parameter}` is already an array of the loss ({})",
-                        place(*first)
-                    );
+                    let message = format!("`{parameter}` is already an array of the loss ({})", place(*first));
                     self.faults.add(Name, parameter.span, message);
                 }
                 None => {
@@ -1124,8 +885,7 @@ impl LossCheck<'_, '_> {
         if self.value(&loss.value) == Some(LossValue::Array) {
             let message = format!("the loss `{}` is an array; a loss is a number", loss.name);
             let help = "reduce it over its entries: `mean(..)` or `sum(..)`";
-            self.faults
-                .push(NotationError::new(Value, loss.value.span, message).help(help));
+            self.faults.push(NotationError::new(Value, loss.value.span, message).help(help));
         }
     }
 
@@ -1138,30 +898,15 @@ impl LossCheck<'_, '_> {
             ExprKind::Negate(operand) => self.value(operand),
             ExprKind::Binary { left, right, .. } => {
                 let (left, right) = (self.value(left), self.value(right));
-                Some(if left? == LossValue::Array {
-                    LossValue::Array
-                } else {
-                    right?
-                })
+                Some(if left? == LossValue::Array { LossValue::Array } else { right? })
             }
             ExprKind::Name(name) => {
-                if self
-                    .loss
-                    .parameters
-                    .iter()
-                    .any(|parameter| parameter.name == *name)
-                {
+                if self.loss.parameters.iter().any(|parameter| parameter.name == *name) {
                     return Some(LossValue::Array);
                 }
-                let candidates = self
-                    .loss
-                    .parameters
-                    .iter()
-                    .map(|parameter| parameter.name.as_str());
-                let error =
-                    NotationError::new(Name, expression.span, format!("`{name}` is not defined"));
-                self.faults
-                    .push(error.help(suggestion(name, "in scope", candidates)));
+                let candidates = self.loss.parameters.iter().map(|parameter| parameter.name.as_str());
+                let error = NotationError::new(Name, expression.span, format!("`{name}` is not defined"));
+                self.faults.push(error.help(suggestion(name, "in scope", candidates)));
                 None
             }
             ExprKind::Access { name, .. } => {
@@ -1172,14 +917,10 @@ impl LossCheck<'_, '_> {
             ExprKind::Reduce { function, .. } => {
                 let message = "a loss has no indices to reduce over".to_owned();
                 let help = format!("`{function}(..)` reduces over all entries");
-                self.faults
-                    .push(NotationError::new(Index, function.span, message).help(help));
+                self.faults.push(NotationError::new(Index, function.span, message).help(help));
                 None
             }
-            ExprKind::Call {
-                function,
-                arguments,
-            } => self.call(function, arguments),
+            ExprKind::Call { function, arguments } => self.call(function, arguments),
         }
     }
 
@@ -1194,22 +935,14 @@ impl LossCheck<'_, '_> {
         // `max(a)` reduces over entries, `max(a, b)` is pointwise.
         if reduces && (arguments.len() == 1 || pointwise.is_none()) {
             check_arity(function, arguments.len(), 1, 1, self.faults);
-            if let (Some(Some(LossValue::Number)), Some(argument)) =
-                (values.first(), arguments.first())
-            {
+            if let (Some(Some(LossValue::Number)), Some(argument)) = (values.first(), arguments.first()) {
                 let message = format!("`{function}` takes an array, found a number");
                 self.faults.add(Value, argument.span, message);
             }
             return Some(LossValue::Number);
         }
         if let Some(row) = pointwise {
-            check_arity(
-                function,
-                arguments.len(),
-                row.minimum_arity,
-                row.maximum_arity,
-                self.faults,
-            );
+            check_arity(function, arguments.len(), row.minimum_arity, row.maximum_arity, self.faults);
             let array = values.contains(&Some(LossValue::Array));
             return match array {
                 true => Some(LossValue::Array),
@@ -1217,23 +950,18 @@ impl LossCheck<'_, '_> {
                 false => Some(LossValue::Number),
             };
         }
-        let pointwise = self
-            .vocabulary
-            .functions
-            .iter()
-            .filter(|row| row.signature == Signature::Pointwise);
+        let pointwise = self.vocabulary.functions.iter().filter(|row| row.signature == Signature::Pointwise);
         let candidates = pointwise.map(|row| row.name).chain(reduction_names());
         let error = match row {
             Some(_) => {
                 let message = format!("`{function}` needs a domain, which a loss does not have");
                 NotationError::new(Name, function.span, message).help("call it in a statistic")
             }
-            None => NotationError::new(
-                Name,
-                function.span,
-                format!("`{function}` is not a function"),
-            )
-            .help(suggestion(&function.name, "functions", candidates)),
+            None => NotationError::new(Name, function.span, format!("`{function}` is not a function")).help(suggestion(
+                &function.name,
+                "functions",
+                candidates,
+            )),
         };
         self.faults.push(error);
         None

@@ -47,18 +47,8 @@ pub struct NotationError {
 }
 
 impl NotationError {
-    pub(super) fn new(
-        kind: NotationErrorKind,
-        span: Span,
-        message: impl Into<String>,
-    ) -> NotationError {
-        NotationError {
-            kind,
-            message: message.into(),
-            span,
-            help: None,
-            origin: String::new(),
-        }
+    pub(super) fn new(kind: NotationErrorKind, span: Span, message: impl Into<String>) -> NotationError {
+        NotationError { kind, message: message.into(), span, help: None, origin: String::new() }
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> NotationError {
@@ -102,10 +92,7 @@ impl NotationError {
     ///
     /// `source` is the text that was parsed, `origin` its file or name. A long line is cut around the token.
     pub fn render(&self, source: &str, origin: &str) -> String {
-        let Some(text) = (self.span.line as usize)
-            .checked_sub(1)
-            .and_then(|line| source.lines().nth(line))
-        else {
+        let Some(text) = (self.span.line as usize).checked_sub(1).and_then(|line| source.lines().nth(line)) else {
             return match &self.help {
                 Some(help) => format!("error: {}\n --> {origin}\n  = {help}\n", self.message),
                 None => format!("error: {}\n --> {origin}\n", self.message),
@@ -114,14 +101,8 @@ impl NotationError {
         let line = self.span.line.to_string();
         let gutter = " ".repeat(line.len());
         let characters: Vec<char> = text.chars().collect();
-        let start = (self.span.column as usize)
-            .saturating_sub(1)
-            .min(characters.len());
-        let end = if self.span.end_line > self.span.line {
-            characters.len()
-        } else {
-            self.span.end_column as usize - 1
-        };
+        let start = (self.span.column as usize).saturating_sub(1).min(characters.len());
+        let end = if self.span.end_line > self.span.line { characters.len() } else { self.span.end_column as usize - 1 };
         let (mut from, mut to) = (0, characters.len());
         if characters.len() > MAXIMUM_SHOWN {
             from = start.saturating_sub(MAXIMUM_SHOWN / 2);
@@ -139,17 +120,9 @@ impl NotationError {
             shown.push_str("...");
         }
         // Tabs keep their width only if the caret line has them too.
-        pad.extend(
-            characters[from..start]
-                .iter()
-                .map(|&character| if character == '\t' { '\t' } else { ' ' }),
-        );
+        pad.extend(characters[from..start].iter().map(|&character| if character == '\t' { '\t' } else { ' ' }));
         let carets = "^".repeat(width);
-        let help = self
-            .help
-            .as_ref()
-            .map(|help| format!(" {help}"))
-            .unwrap_or_default();
+        let help = self.help.as_ref().map(|help| format!(" {help}")).unwrap_or_default();
         format!(
             "error: {}\n{gutter}--> {origin}:{line}:{}\n{gutter} |\n{line} | {shown}\n{gutter} | {pad}{carets}{help}\n",
             self.message, self.span.column
@@ -167,19 +140,11 @@ pub struct NotationErrors {
 
 impl NotationErrors {
     fn lines(&self) -> String {
-        self.errors
-            .iter()
-            .map(NotationError::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
+        self.errors.iter().map(NotationError::to_string).collect::<Vec<_>>().join("\n")
     }
 
     /// Every fault as [`NotationError::render`] shows it, separated by empty lines.
     pub fn render(&self, source: &str, origin: &str) -> String {
-        self.errors
-            .iter()
-            .map(|error| error.render(source, origin))
-            .collect::<Vec<_>>()
-            .join("\n")
+        self.errors.iter().map(|error| error.render(source, origin)).collect::<Vec<_>>().join("\n")
     }
 }

@@ -6,9 +6,8 @@ use syn::buffer::{Cursor, TokenBuffer};
 use super::error::NotationErrorKind::{Limit, Syntax};
 use super::print::NEGATE_PRECEDENCE;
 use super::{
-    BinaryOperator, Comparison, Condition, Definition, Expr, ExprKind, Ident, IndexExpr, Item,
-    Loss, MAXIMUM_DEPTH, MAXIMUM_INDEX_NUMBER, MAXIMUM_INDICES, MAXIMUM_NAME_LENGTH,
-    MAXIMUM_SOURCE_BYTES, NotationError, Output, Parameter, Program, Return, Span, Statistic,
+    BinaryOperator, Comparison, Condition, Definition, Expr, ExprKind, Ident, IndexExpr, Item, Loss, MAXIMUM_DEPTH, MAXIMUM_INDEX_NUMBER,
+    MAXIMUM_INDICES, MAXIMUM_NAME_LENGTH, MAXIMUM_SOURCE_BYTES, NotationError, Output, Parameter, Program, Return, Span, Statistic,
 };
 
 type Result<T> = std::result::Result<T, NotationError>;
@@ -36,18 +35,12 @@ pub struct ParsedTokens {
 /// `//` comments directly in front of an item become its documentation. Names are not checked: see [`super::check`].
 pub fn parse(source: &str, origin: &str) -> Result<Program> {
     let parsed = if source.len() > MAXIMUM_SOURCE_BYTES {
-        let message = format!(
-            "the text has {} bytes; at most {MAXIMUM_SOURCE_BYTES} are accepted",
-            source.len()
-        );
+        let message = format!("the text has {} bytes; at most {MAXIMUM_SOURCE_BYTES} are accepted", source.len());
         Err(NotationError::new(Limit, Span::default(), message))
     } else {
         on_thread(source)
     };
-    parsed.map_err(|error| NotationError {
-        origin: origin.to_owned(),
-        ..error
-    })
+    parsed.map_err(|error| NotationError { origin: origin.to_owned(), ..error })
 }
 
 /// The program of a text that the macro has parsed and checked at compile time.
@@ -63,10 +56,7 @@ pub fn parse_checked(text: &str) -> Program {
 pub fn parse_tokens(tokens: TokenStream) -> ParsedTokens {
     let mut parser = Parser::default();
     let program = parser.tokens(tokens);
-    ParsedTokens {
-        program,
-        tokens: parser.tokens,
-    }
+    ParsedTokens { program, tokens: parser.tokens }
 }
 
 /// Parses on a thread of its own.
@@ -74,9 +64,7 @@ pub fn parse_tokens(tokens: TokenStream) -> ParsedTokens {
 /// proc_macro2 keeps every text it has ever tokenised, per thread and until the thread ends. The thread bounds that memory to one text.
 fn on_thread(source: &str) -> Result<Program> {
     let parsed = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("notation".into())
-            .stack_size(STACK_BYTES);
+        let thread = std::thread::Builder::new().name("notation".into()).stack_size(STACK_BYTES);
         let thread = thread.spawn_scoped(scope, || parse_here(source));
         // Where no thread can be had, the memory matters less than the answer.
         thread.ok().and_then(|thread| thread.join().ok())
@@ -85,9 +73,7 @@ fn on_thread(source: &str) -> Result<Program> {
 }
 
 fn parse_here(source: &str) -> Result<Program> {
-    let tokens: TokenStream = source
-        .parse()
-        .map_err(|error| lexical_error(source, &error))?;
+    let tokens: TokenStream = source.parse().map_err(|error| lexical_error(source, &error))?;
     let mut parser = Parser::default();
     let mut program = parser.tokens(tokens)?;
     let lines: Vec<&str> = source.lines().collect();
@@ -106,18 +92,9 @@ fn parse_here(source: &str) -> Result<Program> {
 /// The fault of a text that does not split into tokens. proc_macro2 points at the bracket or character.
 fn lexical_error(source: &str, error: &proc_macro2::LexError) -> NotationError {
     let start = error.span().start();
-    let at = source
-        .lines()
-        .nth(start.line.saturating_sub(1))
-        .and_then(|line| line.chars().nth(start.column));
+    let at = source.lines().nth(start.line.saturating_sub(1)).and_then(|line| line.chars().nth(start.column));
     let (line, column) = (start.line as u32, start.column as u32 + 1);
-    let span = Span {
-        line,
-        column,
-        end_line: line,
-        end_column: column + 1,
-        token: 0,
-    };
+    let span = Span { line, column, end_line: line, end_column: column + 1, token: 0 };
     let message = match at {
         Some(open @ ('(' | '[' | '{')) => format!("`{open}` is never closed"),
         Some(close @ (')' | ']' | '}')) => format!("`{close}` closes no bracket that is open here"),
@@ -133,21 +110,12 @@ fn lexical_error(source: &str, error: &proc_macro2::LexError) -> NotationError {
 fn comment_above(lines: &[&str], start: Span) -> String {
     let line = (start.line as usize).saturating_sub(1);
     let indent = (start.column as usize).saturating_sub(1);
-    if !lines
-        .get(line)
-        .is_some_and(|text| text.chars().take(indent).all(char::is_whitespace))
-    {
+    if !lines.get(line).is_some_and(|text| text.chars().take(indent).all(char::is_whitespace)) {
         return String::new();
     }
-    let block = lines[..line]
-        .iter()
-        .rev()
-        .map_while(|text| text.trim_start().strip_prefix("//"));
+    let block = lines[..line].iter().rev().map_while(|text| text.trim_start().strip_prefix("//"));
     // `///` and `//!` arrive as attributes.
-    let mut docs: Vec<&str> = block
-        .take_while(|text| !text.starts_with(['/', '!']))
-        .map(comment_line)
-        .collect();
+    let mut docs: Vec<&str> = block.take_while(|text| !text.starts_with(['/', '!'])).map(comment_line).collect();
     docs.reverse();
     docs.join("\n")
 }
@@ -181,10 +149,7 @@ impl Parser {
     fn tokens(&mut self, tokens: TokenStream) -> Result<Program> {
         self.bound_nesting(&tokens)?;
         let buffer = TokenBuffer::new2(tokens);
-        self.program(&mut Stream {
-            cursor: buffer.begin(),
-            close: None,
-        })
+        self.program(&mut Stream { cursor: buffer.begin(), close: None })
     }
 
     /// Refuses brackets nested so deeply that recursion over them could exhaust the stack; itself it does not recurse.
@@ -213,13 +178,7 @@ impl Parser {
         let (start, end) = (span.start(), span.end());
         let token = self.tokens.len() as u32;
         self.tokens.push(span);
-        Span {
-            line: start.line as u32,
-            column: start.column as u32 + 1,
-            end_line: end.line as u32,
-            end_column: end.column as u32 + 1,
-            token,
-        }
+        Span { line: start.line as u32, column: start.column as u32 + 1, end_line: end.line as u32, end_column: end.column as u32 + 1, token }
     }
 
     /// The next token as a message quotes it, and its place.
@@ -240,11 +199,7 @@ impl Parser {
             };
         }
         let place = self.mark(s.cursor.span());
-        let text = s
-            .cursor
-            .token_tree()
-            .map(|(token, _)| token.to_string())
-            .unwrap_or_default();
+        let text = s.cursor.token_tree().map(|(token, _)| token.to_string()).unwrap_or_default();
         let mut quoted: String = text.chars().take(MAXIMUM_QUOTED).collect();
         if quoted.len() < text.len() {
             quoted.push_str("...");
@@ -259,17 +214,12 @@ impl Parser {
     }
 
     fn at(&self, s: &Stream, character: char) -> bool {
-        s.cursor
-            .punct()
-            .is_some_and(|(punct, _)| punct.as_char() == character)
+        s.cursor.punct().is_some_and(|(punct, _)| punct.as_char() == character)
     }
 
     /// Reads the punctuation if it is next.
     fn take(&mut self, s: &mut Stream, character: char) -> Option<Span> {
-        let (punct, rest) = s
-            .cursor
-            .punct()
-            .filter(|(punct, _)| punct.as_char() == character)?;
+        let (punct, rest) = s.cursor.punct().filter(|(punct, _)| punct.as_char() == character)?;
         s.cursor = rest;
         self.last = self.mark(punct.span());
         Some(self.last)
@@ -297,24 +247,14 @@ impl Parser {
         let name = ident.to_string();
         let span = self.mark(ident.span());
         if RESERVED.contains(&name.as_str()) {
-            return Err(NotationError::new(
-                Syntax,
-                span,
-                format!("expected {what}, found the reserved word `{name}`"),
-            ));
+            return Err(NotationError::new(Syntax, span, format!("expected {what}, found the reserved word `{name}`")));
         }
         if name.starts_with("r#") {
-            return Err(NotationError::new(
-                Syntax,
-                span,
-                format!("`{name}` is not a name; names have no `r#`"),
-            ));
+            return Err(NotationError::new(Syntax, span, format!("`{name}` is not a name; names have no `r#`")));
         }
         let length = name.chars().count();
         if length > MAXIMUM_NAME_LENGTH {
-            let message = format!(
-                "a name of {length} characters; at most {MAXIMUM_NAME_LENGTH} are accepted"
-            );
+            let message = format!("a name of {length} characters; at most {MAXIMUM_NAME_LENGTH} are accepted");
             return Err(NotationError::new(Limit, span, message));
         }
         s.cursor = rest;
@@ -323,11 +263,7 @@ impl Parser {
     }
 
     /// Enters a bracketed group if it is next; gives what is inside and the place of the closing bracket.
-    fn enter<'a>(
-        &mut self,
-        s: &mut Stream<'a>,
-        delimiter: Delimiter,
-    ) -> Option<(Stream<'a>, Span)> {
+    fn enter<'a>(&mut self, s: &mut Stream<'a>, delimiter: Delimiter) -> Option<(Stream<'a>, Span)> {
         let (inside, span, rest) = s.cursor.group(delimiter)?;
         s.cursor = rest;
         let close = match delimiter {
@@ -337,21 +273,10 @@ impl Parser {
             Delimiter::None => ' ',
         };
         self.last = self.mark(span.close());
-        Some((
-            Stream {
-                cursor: inside,
-                close: Some((close, span.close())),
-            },
-            self.last,
-        ))
+        Some((Stream { cursor: inside, close: Some((close, span.close())) }, self.last))
     }
 
-    fn group<'a>(
-        &mut self,
-        s: &mut Stream<'a>,
-        delimiter: Delimiter,
-        what: &str,
-    ) -> Result<(Stream<'a>, Span)> {
+    fn group<'a>(&mut self, s: &mut Stream<'a>, delimiter: Delimiter, what: &str) -> Result<(Stream<'a>, Span)> {
         match self.enter(s, delimiter) {
             Some(entered) => Ok(entered),
             None => Err(self.expected(s, what)),
@@ -360,11 +285,7 @@ impl Parser {
 
     /// Demands the end of a group.
     fn end(&mut self, s: &Stream, what: &str) -> Result<()> {
-        if s.cursor.eof() {
-            Ok(())
-        } else {
-            Err(self.expected(s, what))
-        }
+        if s.cursor.eof() { Ok(()) } else { Err(self.expected(s, what)) }
     }
 
     fn program(&mut self, s: &mut Stream) -> Result<Program> {
@@ -376,9 +297,7 @@ impl Parser {
             }
             if let Some(start) = self.word(s, "statistic") {
                 self.starts.push(start);
-                program
-                    .items
-                    .push(Item::Statistic(self.statistic(s, docs)?));
+                program.items.push(Item::Statistic(self.statistic(s, docs)?));
             } else if let Some(start) = self.word(s, "loss") {
                 self.starts.push(start);
                 program.items.push(Item::Loss(self.loss(s, docs)?));
@@ -399,10 +318,7 @@ impl Parser {
                 return Err(self.expected(&inside, "`doc`, the only attribute"));
             }
             self.punct(&mut inside, '=', "`=`")?;
-            let text = inside
-                .cursor
-                .literal()
-                .and_then(|(literal, rest)| Some((string(literal)?, rest)));
+            let text = inside.cursor.literal().and_then(|(literal, rest)| Some((string(literal)?, rest)));
             let Some((text, rest)) = text else {
                 return Err(self.expected(&inside, "a string"));
             };
@@ -418,11 +334,7 @@ impl Parser {
 
     fn statistic(&mut self, s: &mut Stream, docs: String) -> Result<Statistic> {
         let name = self.name(s, "the name of the statistic")?;
-        let (mut inside, _) = self.group(
-            s,
-            Delimiter::Parenthesis,
-            "`(` and the fields of the statistic",
-        )?;
+        let (mut inside, _) = self.group(s, Delimiter::Parenthesis, "`(` and the fields of the statistic")?;
         let mut fields = vec![self.name(&mut inside, "the name of a field")?];
         while self.take(&mut inside, ',').is_some() {
             fields.push(self.name(&mut inside, "the name of a field")?);
@@ -442,14 +354,7 @@ impl Parser {
             // Comments on definitions are for the reader of the text alone.
             self.attributes(&mut body)?;
             if body.cursor.eof() {
-                return Ok(Statistic {
-                    name,
-                    docs,
-                    fields,
-                    parameters,
-                    definitions,
-                    returns,
-                });
+                return Ok(Statistic { name, docs, fields, parameters, definitions, returns });
             }
             if self.word(&mut body, "return").is_some() {
                 returns.push(self.outputs(&mut body)?);
@@ -466,11 +371,7 @@ impl Parser {
             Some(_) => Some(self.whole_expression(s)?),
             None => None,
         };
-        Ok(Parameter {
-            name,
-            indices,
-            default,
-        })
+        Ok(Parameter { name, indices, default })
     }
 
     /// Reads `[a, b]` if it is next.
@@ -496,25 +397,13 @@ impl Parser {
         if count <= MAXIMUM_INDICES {
             return Ok(());
         }
-        Err(NotationError::new(
-            Limit,
-            span,
-            format!("more than {MAXIMUM_INDICES} indices"),
-        ))
+        Err(NotationError::new(Limit, span, format!("more than {MAXIMUM_INDICES} indices")))
     }
 
     fn definition(&mut self, s: &mut Stream) -> Result<Definition> {
         let name = self.name(s, "a definition, `return` or `}`")?;
         let indices = self.bracketed_names(s)?;
-        self.punct(
-            s,
-            '=',
-            if indices.is_empty() {
-                "`[` or `=`"
-            } else {
-                "`=`"
-            },
-        )?;
+        self.punct(s, '=', if indices.is_empty() { "`[` or `=`" } else { "`=`" })?;
         let value = self.whole_expression(s)?;
         let mut conditions = Vec::new();
         if self.word(s, "where").is_some() {
@@ -530,12 +419,7 @@ impl Parser {
         } else {
             self.punct(s, ';', "`where`, `;` or an operator")?;
         }
-        Ok(Definition {
-            name,
-            indices,
-            value,
-            conditions,
-        })
+        Ok(Definition { name, indices, value, conditions })
     }
 
     fn condition(&mut self, s: &mut Stream) -> Result<Condition> {
@@ -544,11 +428,7 @@ impl Parser {
             return Err(self.expected(s, "a comparison like `<`"));
         };
         let right = self.index(s)?;
-        Ok(Condition {
-            left,
-            comparison,
-            right,
-        })
+        Ok(Condition { left, comparison, right })
     }
 
     /// Reads a comparison if it is next.
@@ -584,10 +464,7 @@ impl Parser {
                 Some(_) => self.name(s, "the name of a definition")?,
                 None => next.clone(),
             };
-            outputs.push(Output {
-                name: next,
-                definition,
-            });
+            outputs.push(Output { name: next, definition });
             if self.take(s, ',').is_none() {
                 break;
             }
@@ -599,8 +476,7 @@ impl Parser {
 
     fn loss(&mut self, s: &mut Stream, docs: String) -> Result<Loss> {
         let name = self.name(s, "the name of the loss")?;
-        let (mut inside, _) =
-            self.group(s, Delimiter::Parenthesis, "`(` and the arrays of the loss")?;
+        let (mut inside, _) = self.group(s, Delimiter::Parenthesis, "`(` and the arrays of the loss")?;
         let mut parameters = vec![self.name(&mut inside, "the name of an output")?];
         self.punct(&mut inside, ',', "`,` and the target of the loss")?;
         parameters.push(self.name(&mut inside, "the name of the target")?);
@@ -611,21 +487,14 @@ impl Parser {
         self.punct(s, '=', "`=`")?;
         let value = self.whole_expression(s)?;
         self.punct(s, ';', "`;` or an operator")?;
-        Ok(Loss {
-            name,
-            docs,
-            parameters,
-            value,
-        })
+        Ok(Loss { name, docs, parameters, value })
     }
 
     fn index(&mut self, s: &mut Stream) -> Result<IndexExpr> {
         let expression = self.whole_expression(s)?;
         expression.as_index().ok_or_else(|| {
-            let message =
-                format!("an index combines indices and whole numbers up to {MAXIMUM_INDEX_NUMBER}");
-            NotationError::new(Syntax, expression.span, message)
-                .help("like `j`, `j + 1`, `g + d`, `2*g` or `0`")
+            let message = format!("an index combines indices and whole numbers up to {MAXIMUM_INDEX_NUMBER}");
+            NotationError::new(Syntax, expression.span, message).help("like `j`, `j + 1`, `g + d`, `2*g` or `0`")
         })
     }
 
@@ -648,21 +517,14 @@ impl Parser {
     fn expression(&mut self, s: &mut Stream, minimum: u8) -> Result<(Expr, u32)> {
         let (mut left, mut height) = self.operand(s)?;
         loop {
-            let next = s
-                .cursor
-                .punct()
-                .and_then(|(punct, _)| operator(punct.as_char()));
-            let Some((operator, character)) =
-                next.filter(|(operator, _)| operator.precedence() >= minimum)
-            else {
+            let next = s.cursor.punct().and_then(|(punct, _)| operator(punct.as_char()));
+            let Some((operator, character)) = next.filter(|(operator, _)| operator.precedence() >= minimum) else {
                 return Ok((left, height));
             };
             let place = self.punct(s, character, "an operator")?;
             if operator == BinaryOperator::Multiply && self.at(s, '*') {
                 let message = "expected an expression, found a second `*`";
-                return Err(
-                    NotationError::new(Syntax, place, message).help("a power is written `x^2`")
-                );
+                return Err(NotationError::new(Syntax, place, message).help("a power is written `x^2`"));
             }
             let (right, right_height) = if operator == BinaryOperator::Power {
                 self.deeper(place, |parser| parser.expression(s, NEGATE_PRECEDENCE))?
@@ -671,40 +533,23 @@ impl Parser {
             };
             let span = left.span.to(right.span);
             height = grown(height.max(right_height), place)?;
-            let kind = ExprKind::Binary {
-                operator,
-                left: Box::new(left),
-                right: Box::new(right),
-            };
+            let kind = ExprKind::Binary { operator, left: Box::new(left), right: Box::new(right) };
             left = Expr { kind, span };
         }
     }
 
     fn operand(&mut self, s: &mut Stream) -> Result<(Expr, u32)> {
         if let Some(start) = self.take(s, '-') {
-            let (operand, height) =
-                self.deeper(start, |parser| parser.expression(s, NEGATE_PRECEDENCE))?;
+            let (operand, height) = self.deeper(start, |parser| parser.expression(s, NEGATE_PRECEDENCE))?;
             let span = start.to(operand.span);
-            return Ok((
-                Expr {
-                    kind: ExprKind::Negate(Box::new(operand)),
-                    span,
-                },
-                grown(height, start)?,
-            ));
+            return Ok((Expr { kind: ExprKind::Negate(Box::new(operand)), span }, grown(height, start)?));
         }
         if let Some((literal, rest)) = s.cursor.literal() {
             let span = self.mark(literal.span());
             let value = self.number(s, &literal, span)?;
             s.cursor = rest;
             self.last = span;
-            return Ok((
-                Expr {
-                    kind: ExprKind::Number(value),
-                    span,
-                },
-                1,
-            ));
+            return Ok((Expr { kind: ExprKind::Number(value), span }, 1));
         }
         if let Some((mut inside, close)) = self.enter(s, Delimiter::Parenthesis) {
             let inner = self.deeper(close, |parser| parser.expression(&mut inside, 1))?;
@@ -714,13 +559,7 @@ impl Parser {
         }
         for (word, value) in [("inf", f64::INFINITY), ("pi", std::f64::consts::PI)] {
             if let Some(span) = self.word(s, word) {
-                return Ok((
-                    Expr {
-                        kind: ExprKind::Number(value),
-                        span,
-                    },
-                    1,
-                ));
+                return Ok((Expr { kind: ExprKind::Number(value), span }, 1));
             }
         }
         let name = self.name(s, "an expression")?;
@@ -742,13 +581,7 @@ impl Parser {
                 }
             })?;
             self.last = close;
-            return Ok((
-                Expr {
-                    kind: ExprKind::Access { name, indices },
-                    span: start.to(close),
-                },
-                1,
-            ));
+            return Ok((Expr { kind: ExprKind::Access { name, indices }, span: start.to(close) }, 1));
         }
         if let Some((mut inside, close)) = self.enter(s, Delimiter::Parenthesis) {
             let (mut arguments, mut height) = (Vec::new(), 0);
@@ -763,46 +596,19 @@ impl Parser {
                 }
             })?;
             self.last = close;
-            let kind = ExprKind::Call {
-                function: name,
-                arguments,
-            };
-            return Ok((
-                Expr {
-                    kind,
-                    span: start.to(close),
-                },
-                grown(height, start)?,
-            ));
+            let kind = ExprKind::Call { function: name, arguments };
+            return Ok((Expr { kind, span: start.to(close) }, grown(height, start)?));
         }
         if let Some((mut inside, _)) = self.enter(s, Delimiter::Brace) {
             let indices = self.index_names(&mut inside, "`,` or `}`")?;
-            let (mut inside, close) =
-                self.group(s, Delimiter::Parenthesis, "`(` and what is reduced")?;
-            let (argument, height) =
-                self.deeper(start, |parser| parser.expression(&mut inside, 1))?;
+            let (mut inside, close) = self.group(s, Delimiter::Parenthesis, "`(` and what is reduced")?;
+            let (argument, height) = self.deeper(start, |parser| parser.expression(&mut inside, 1))?;
             self.end(&inside, "`)` or an operator")?;
             self.last = close;
-            let kind = ExprKind::Reduce {
-                function: name,
-                indices,
-                argument: Box::new(argument),
-            };
-            return Ok((
-                Expr {
-                    kind,
-                    span: start.to(close),
-                },
-                grown(height, start)?,
-            ));
+            let kind = ExprKind::Reduce { function: name, indices, argument: Box::new(argument) };
+            return Ok((Expr { kind, span: start.to(close) }, grown(height, start)?));
         }
-        Ok((
-            Expr {
-                kind: ExprKind::Name(name.name),
-                span: start,
-            },
-            1,
-        ))
+        Ok((Expr { kind: ExprKind::Name(name.name), span: start }, 1))
     }
 
     /// The value of a decimal number.
@@ -814,20 +620,10 @@ impl Parser {
         let digits = text.replace('_', "");
         match digits.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(value),
-            Ok(_) => Err(NotationError::new(
-                Limit,
-                span,
-                format!("{} exceeds every f64", self.found(s).0),
-            )
-            .help("infinity is written `inf`")),
+            Ok(_) => Err(NotationError::new(Limit, span, format!("{} exceeds every f64", self.found(s).0)).help("infinity is written `inf`")),
             Err(_) => {
-                let error = NotationError::new(
-                    Syntax,
-                    span,
-                    format!("{} is not a decimal number", self.found(s).0),
-                );
-                let end =
-                    digits.find(|character: char| !character.is_ascii_digit() && character != '.');
+                let error = NotationError::new(Syntax, span, format!("{} is not a decimal number", self.found(s).0));
+                let end = digits.find(|character: char| !character.is_ascii_digit() && character != '.');
                 let (number, suffix) = digits.split_at(end.unwrap_or(digits.len()));
                 if number == "0" || suffix.is_empty() || suffix.len() > MAXIMUM_QUOTED {
                     return Err(error);
@@ -853,11 +649,7 @@ fn operator(character: char) -> Option<(BinaryOperator, char)> {
 
 /// One more than the height of the operands, while that stays within bounds.
 fn grown(height: u32, span: Span) -> Result<u32> {
-    if height < MAXIMUM_DEPTH {
-        Ok(height + 1)
-    } else {
-        Err(too_deep(span))
-    }
+    if height < MAXIMUM_DEPTH { Ok(height + 1) } else { Err(too_deep(span)) }
 }
 
 fn too_deep(span: Span) -> NotationError {
@@ -868,7 +660,5 @@ fn too_deep(span: Span) -> NotationError {
 /// The value of a string literal.
 fn string(literal: Literal) -> Option<String> {
     let tokens = TokenStream::from(TokenTree::Literal(literal));
-    syn::parse2::<syn::LitStr>(tokens)
-        .ok()
-        .map(|text| text.value())
+    syn::parse2::<syn::LitStr>(tokens).ok().map(|text| text.value())
 }

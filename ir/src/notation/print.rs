@@ -3,8 +3,7 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    BinaryOperator, Comparison, Condition, Definition, Expr, ExprKind, Ident, IndexExpr, Item,
-    Loss, Output, Parameter, Program, Return, Statistic,
+    BinaryOperator, Comparison, Condition, Definition, Expr, ExprKind, Ident, IndexExpr, Item, Loss, Output, Parameter, Program, Return, Statistic,
 };
 
 /// How tightly the unary minus binds, on the scale of [`BinaryOperator::precedence`].
@@ -224,19 +223,12 @@ impl Display for Expr {
                 name.fmt(f)?;
                 brackets(f, indices)
             }
-            ExprKind::Call {
-                function,
-                arguments,
-            } => {
+            ExprKind::Call { function, arguments } => {
                 write!(f, "{function}(")?;
                 list(f, arguments)?;
                 f.write_str(")")
             }
-            ExprKind::Reduce {
-                function,
-                indices,
-                argument,
-            } => {
+            ExprKind::Reduce { function, indices, argument } => {
                 write!(f, "{function}{{")?;
                 list(f, indices)?;
                 write!(f, "}}({argument})")
@@ -245,11 +237,7 @@ impl Display for Expr {
                 f.write_str("-")?;
                 operand_text(f, operand, NEGATE_PRECEDENCE)
             }
-            ExprKind::Binary {
-                operator,
-                left,
-                right,
-            } => {
+            ExprKind::Binary { operator, left, right } => {
                 let precedence = operator.precedence();
                 if *operator == BinaryOperator::Power {
                     // Only an atom may stand on the left; a minus or another power may stand on the right.
@@ -271,17 +259,9 @@ fn operand_text(f: &mut Formatter<'_>, operand: &Expr, minimum: u8) -> Result {
     let precedence = match &operand.kind {
         ExprKind::Binary { operator, .. } => operator.precedence(),
         ExprKind::Negate(_) => NEGATE_PRECEDENCE,
-        ExprKind::Number(_)
-        | ExprKind::Name(_)
-        | ExprKind::Access { .. }
-        | ExprKind::Call { .. }
-        | ExprKind::Reduce { .. } => u8::MAX,
+        ExprKind::Number(_) | ExprKind::Name(_) | ExprKind::Access { .. } | ExprKind::Call { .. } | ExprKind::Reduce { .. } => u8::MAX,
     };
-    if precedence < minimum {
-        write!(f, "({operand})")
-    } else {
-        operand.fmt(f)
-    }
+    if precedence < minimum { write!(f, "({operand})") } else { operand.fmt(f) }
 }
 
 /// Writes the shortest text that reads back to the same number.

@@ -62,55 +62,25 @@ pub struct Reduction {
 
 /// The reductions over indices, `sum{g}(..)`; in a loss the same names reduce over the entries of an array, `sum(a)`.
 pub const REDUCTIONS: &[Reduction] = &[
-    Reduction {
-        name: "sum",
-        documentation: "sum over the index tuples that exist",
-    },
-    Reduction {
-        name: "mean",
-        documentation: "sum over the index tuples that exist, divided by their number",
-    },
-    Reduction {
-        name: "min",
-        documentation: "smallest over the index tuples that exist",
-    },
-    Reduction {
-        name: "max",
-        documentation: "largest over the index tuples that exist",
-    },
+    Reduction { name: "sum", documentation: "sum over the index tuples that exist" },
+    Reduction { name: "mean", documentation: "sum over the index tuples that exist, divided by their number" },
+    Reduction { name: "min", documentation: "smallest over the index tuples that exist" },
+    Reduction { name: "max", documentation: "largest over the index tuples that exist" },
 ];
 
 /// Functions that build fields from fields.
 const FIELD_BUILDERS: &[(&str, usize, usize, &str)] = &[
-    (
-        "wavelet",
-        3,
-        3,
-        "wavelet(f, j, g): f filtered by the wavelet of scale j and direction g",
-    ),
-    (
-        "lowpass",
-        1,
-        2,
-        "lowpass(f), lowpass(f, j): f smoothed at the domain's coarsest scale, or at scale j",
-    ),
+    ("wavelet", 3, 3, "wavelet(f, j, g): f filtered by the wavelet of scale j and direction g"),
+    ("lowpass", 1, 2, "lowpass(f), lowpass(f, j): f smoothed at the domain's coarsest scale, or at scale j"),
 ];
 
 /// Averages over the domain, weighted by quadrature and mask.
 const DOMAIN_AVERAGES: &[(&str, usize, &str)] = &[
     ("mean", 1, "mean(f): average of f over the domain"),
-    (
-        "cov",
-        2,
-        "cov(a, b): mean(a conj(b)) - mean(a) conj(mean(b))",
-    ),
+    ("cov", 2, "cov(a, b): mean(a conj(b)) - mean(a) conj(mean(b))"),
     ("var", 1, "var(f): mean(|f - mean(f)|^2)"),
     ("power", 1, "power(f): mean(|f|^2)"),
-    (
-        "integral",
-        1,
-        "integral(f): sum of f times the domain's quadrature weights, not divided by their sum",
-    ),
+    ("integral", 1, "integral(f): sum of f times the domain's quadrature weights, not divided by their sum"),
 ];
 
 /// Pointwise functions of the standard vocabulary: name, number of arguments, documentation.
@@ -130,11 +100,7 @@ pub const POINTWISE: &[(&str, usize, &str)] = &[
     ("max", 2, "max(a, b): larger of two"),
     ("square", 1, "square(z): z^2"),
     ("relu", 1, "relu(a): max(a, 0)"),
-    (
-        "harmonic",
-        2,
-        "harmonic(z, k): phase harmonic |z| exp(i k arg(z))",
-    ),
+    ("harmonic", 2, "harmonic(z, k): phase harmonic |z| exp(i k arg(z))"),
 ];
 
 /// The callable functions, in the order of their documentation.
@@ -147,34 +113,23 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// Field builders and domain averages of the notation, and the given pointwise functions (name, number of arguments, documentation).
     pub fn new(pointwise: &[(&'static str, usize, &'static str)]) -> Vocabulary {
-        let builders =
-            FIELD_BUILDERS
-                .iter()
-                .map(
-                    |&(name, minimum_arity, maximum_arity, documentation)| Function {
-                        name,
-                        minimum_arity,
-                        maximum_arity,
-                        signature: Signature::FieldBuilder,
-                        documentation,
-                    },
-                );
-        let averages = DOMAIN_AVERAGES
-            .iter()
-            .map(|row| (row, Signature::DomainAverage));
+        let builders = FIELD_BUILDERS.iter().map(|&(name, minimum_arity, maximum_arity, documentation)| Function {
+            name,
+            minimum_arity,
+            maximum_arity,
+            signature: Signature::FieldBuilder,
+            documentation,
+        });
+        let averages = DOMAIN_AVERAGES.iter().map(|row| (row, Signature::DomainAverage));
         let pointwise = pointwise.iter().map(|row| (row, Signature::Pointwise));
-        let rest = averages
-            .chain(pointwise)
-            .map(|(&(name, arity, documentation), signature)| Function {
-                name,
-                minimum_arity: arity,
-                maximum_arity: arity,
-                signature,
-                documentation,
-            });
-        Vocabulary {
-            functions: builders.chain(rest).collect(),
-        }
+        let rest = averages.chain(pointwise).map(|(&(name, arity, documentation), signature)| Function {
+            name,
+            minimum_arity: arity,
+            maximum_arity: arity,
+            signature,
+            documentation,
+        });
+        Vocabulary { functions: builders.chain(rest).collect() }
     }
 
     /// The vocabulary with the pointwise functions of [`POINTWISE`].

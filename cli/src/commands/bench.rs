@@ -1,0 +1,150 @@
+//! `scatterc bench`: compile time, run time, memory.
+
+use crate::args::{self, CliError, DeviceOptions, DomainOptions, Global, StatisticOptions, print};
+use crate::measure;
+use scatterc::{Goal, InputKind};
+use serde_json::{Value, json};
+use std::time::Instant;
+
+/// Compile, forward and gradient times of a statistic on noise.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Runs of which the median counts.
+    #[arg(long, default_value_t = 7)]
+    pub reps: usize,
+    /// Fields processed together.
+    #[arg(long, value_name = "B")]
+    pub batch: Option<usize>,
+    /// The loss whose gradient is taken.
+    #[arg(long, default_value = "l2")]
+    pub loss: String,
+    /// Domain.
+    #[command(flatten)]
+    pub domain: DomainOptions,
+    /// Statistic.
+    #[command(flatten)]
+    pub statistic: StatisticOptions,
+    /// Device.
+    #[command(flatten)]
+    pub device: DeviceOptions,
+}
+
+/// Times of one goal, in milliseconds, and its work.
+struct Measured {
+    compile_ms: f64,
+    load_ms: f64,
+    run_ms: f64,
+    flops: f64,
+    bytes: f64,
+    held_bytes: usize,
+    shapes: Value,
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// The largest resident set of this process so far, MB; 0 where the system does not say.
+fn peak_rss_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok()).map_or(0.0, |kib| kib * 1024.0 / 1e6)
+}
+
+/// Runs the command.
+pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
+    args.domain.check()?;
+    args.device.check()?;
+    if args.reps == 0 {
+        return Err(CliError::option("--reps", 0, "at least 1"));
+    }
+    let source = args.statistic.source()?;
+    let sphere = args.domain.sphere(args.domain.bandlimit.unwrap_or(64), InputKind::Half)?;
+    let compiler = args::compiler(&source, &sphere, &args.statistic, &args.device)?.batch(args.batch);
+    let measure = |goal: Goal| -> Result<Measured, CliError> {
+        let compiled = compiler.clone().goal(goal).compile()?;
+        let start = Instant::now();
+        let mut executable = compiled.load(args.device.threads, None)?;
+        let load_ms = start.elapsed().as_secs_f64() * 1e3;
+        let inputs = measure::inputs(&executable);
+        let given = measure::given(&inputs);
+        let mut results: Vec<(String, Vec<f64>)> = executable.outputs().iter().map(|p| (p.name.clone(), vec![0.0; p.ty.len()])).collect();
+        let mut times = Vec::with_capacity(args.reps);
+        // The first run touches all memory for the first time; it is not counted.
+        for k in 0..=args.reps {
+            let mut into: Vec<(&str, &mut [f64])> = results.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
+            let start = Instant::now();
+            executable.run_into(&given, &mut into)?;
+            if k > 0 {
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        let memory = executable.memory();
+        let shapes = compiled.plan().outputs.iter().map(|p| (p.name.clone(), json!(p.ty.to_string()))).collect::<serde_json::Map<_, _>>();
+        Ok(Measured {
+            compile_ms: compiled.compile_s * 1e3,
+            load_ms,
+            run_ms: median(&mut times),
+            flops: compiled.scheduled.launches.iter().map(|l| l.flops).sum(),
+            bytes: compiled.scheduled.launches.iter().map(|l| l.bytes).sum(),
+            held_bytes: memory.arena + memory.tables + memory.scratch,
+            shapes: Value::Object(shapes),
+        })
+    };
+    let forward = measure(Goal::Statistics)?;
+    let gradient = measure(Goal::Gradient(args.loss.clone()))?;
+    let threads = args.device.thread_count();
+    let domain = scatterc::Domain::describe(&sphere);
+    if args.json {
+        let object = json!({
+            "statistic": args.statistic.statistic,
+            "domain": domain,
+            "batch": args.batch,
+            "threads": threads,
+            "simd": scatterc::kernels::simd::simd_level(),
+            "reps": args.reps,
+            "compile_ms": forward.compile_ms,
+            "load_ms": forward.load_ms,
+            "forward_ms": forward.run_ms,
+            "gradient_compile_ms": gradient.compile_ms,
+            "gradient_load_ms": gradient.load_ms,
+            "gradient_ms": gradient.run_ms,
+            "peak_rss_mb": peak_rss_mb(),
+            "flops": forward.flops,
+            "bytes": forward.bytes,
+            "gradient_flops": gradient.flops,
+            "gradient_bytes": gradient.bytes,
+            "held_mb": forward.held_bytes as f64 / 1e6,
+            "gradient_held_mb": gradient.held_bytes as f64 / 1e6,
+            "shapes": forward.shapes,
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        return print(&object.to_string());
+    }
+    let batch = args.batch.map(|b| format!(", batch {b}")).unwrap_or_default();
+    let mut text = format!(
+        "{} on {domain}{batch}, {threads} threads, {} vectors, median of {}\n\n",
+        args.statistic.statistic,
+        scatterc::kernels::simd::simd_level(),
+        args.reps
+    );
+    text.push_str("| | compile ms | load ms | run ms | Gflop | Gflop/s | MB moved | MB held |\n|---|---|---|---|---|---|---|---|\n");
+    for (name, m) in [("forward", &forward), ("gradient", &gradient)] {
+        text.push_str(&format!(
+            "| {name} | {:.1} | {:.1} | {:.3} | {:.4} | {:.2} | {:.2} | {:.1} |\n",
+            m.compile_ms,
+            m.load_ms,
+            m.run_ms,
+            m.flops / 1e9,
+            m.flops / m.run_ms.max(1e-9) / 1e6,
+            m.bytes / 1e6,
+            m.held_bytes as f64 / 1e6
+        ));
+    }
+    text.push_str(&format!("\npeak resident set {:.0} MB\n", peak_rss_mb()));
+    print(&text)
+}

@@ -1,0 +1,305 @@
+//! `scatterc explain`, `emit` and `check`: what the compiler makes of a statistic.
+
+use crate::args::{self, CliError, DeviceOptions, DomainOptions, Global, StatisticOptions};
+use crate::io::{check_writable, write_bytes_atomic};
+use crate::measure;
+use clap::ValueEnum;
+use scatterc::compiler::explain::{self, Facts};
+use scatterc::ir::notation::{CheckedStatistic, ValueKind};
+use scatterc::{Compiled, Goal, InputKind, Source};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Bandlimit where none is given.
+const DEFAULT_BANDLIMIT: usize = 64;
+
+/// What is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GoalKind {
+    /// The statistics.
+    Statistics,
+    /// Value and gradient of a loss.
+    Gradient,
+    /// The value of a loss.
+    Loss,
+}
+
+/// How the input is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LayoutKind {
+    /// Coefficients of a real field, m >= 0.
+    Half,
+    /// Coefficients of a complex field.
+    Full,
+    /// Samples.
+    Grid,
+}
+
+impl From<LayoutKind> for InputKind {
+    fn from(kind: LayoutKind) -> InputKind {
+        match kind {
+            LayoutKind::Half => InputKind::Half,
+            LayoutKind::Full => InputKind::Full,
+            LayoutKind::Grid => InputKind::Grid,
+        }
+    }
+}
+
+/// Statistic, domain and goal.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// A built-in statistic, or a .scat file.
+    #[arg(value_name = "FILE.scat|NAME")]
+    pub statistic: String,
+    /// Domain.
+    #[command(flatten)]
+    pub domain: DomainOptions,
+    /// The isotropic variant.
+    #[arg(long, conflicts_with = "variant")]
+    pub isotropic: bool,
+    /// A named `return` of the statistic.
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// Largest distance between scales; short for `--parameter delta=D`.
+    #[arg(long, value_name = "D")]
+    pub delta_j: Option<usize>,
+    /// A number parameter of the statistic.
+    #[arg(long = "parameter", value_name = "NAME=VALUE")]
+    pub parameters: Vec<String>,
+    /// What is compiled.
+    #[arg(long, value_enum, default_value = "statistics")]
+    pub goal: GoalKind,
+    /// The loss of the goals `loss` and `gradient`.
+    #[arg(long, default_value = "l2")]
+    pub loss: String,
+    /// Layout of the input.
+    #[arg(long, value_enum, default_value = "half")]
+    pub input: LayoutKind,
+    /// Fields processed together.
+    #[arg(long, value_name = "B")]
+    pub batch: Option<usize>,
+    /// Device.
+    #[command(flatten)]
+    pub device: DeviceOptions,
+}
+
+impl Common {
+    fn statistic(&self) -> StatisticOptions {
+        StatisticOptions {
+            statistic: self.statistic.clone(),
+            isotropic: self.isotropic,
+            variant: self.variant.clone(),
+            delta_j: self.delta_j,
+            parameters: self.parameters.clone(),
+            ..StatisticOptions::default()
+        }
+    }
+
+    fn goal(&self) -> Goal {
+        match self.goal {
+            GoalKind::Statistics => Goal::Statistics,
+            GoalKind::Gradient => Goal::Gradient(self.loss.clone()),
+            GoalKind::Loss => Goal::Loss(self.loss.clone()),
+        }
+    }
+
+    fn compile(&self, global: &Global) -> Result<Compiled, CliError> {
+        let options = self.statistic();
+        let source = options.source()?;
+        let L = self.domain.bandlimit.unwrap_or_else(|| {
+            global.note(&format!("no `--bandlimit`: L = {DEFAULT_BANDLIMIT} is used"));
+            DEFAULT_BANDLIMIT
+        });
+        let sphere = self.domain.sphere(L, self.input.into())?;
+        Ok(args::compiler(&source, &sphere, &options, &self.device)?.goal(self.goal()).batch(self.batch).compile()?)
+    }
+}
+
+/// Every stage of the compiler, the launches, their work and time.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Explain {
+    /// Statistic, domain, goal.
+    #[command(flatten)]
+    pub common: Common,
+    /// Run the plan on noise and print measured times beside predicted ones.
+    #[arg(long)]
+    pub measure: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs `explain`.
+pub fn explain(args: &Explain, global: &Global) -> Result<(), CliError> {
+    args.common.device.check()?;
+    let compiled = args.common.compile(global)?;
+    let mut facts = Facts { compile_s: Some(compiled.compile_s), ..Facts::default() };
+    if args.measure {
+        facts.roofline = measure::roofline(args.common.device.thread_count());
+        let mut executable = compiled.load(args.common.device.threads, None)?;
+        let inputs = measure::inputs(&executable);
+        let given = measure::given(&inputs);
+        // The first run touches all memory for the first time; it is not counted.
+        executable.run(&given).map_err(scatterc::Error::from)?;
+        executable.set_timing(true);
+        let before = executable.times().to_vec();
+        let runs = 3;
+        for _ in 0..runs {
+            executable.run(&given).map_err(scatterc::Error::from)?;
+        }
+        facts.measured_s = Some(executable.times().iter().zip(&before).map(|(a, b)| (a - b) / f64::from(runs)).collect());
+    }
+    let scheduled = &compiled.scheduled;
+    args::print(&if args.json { explain::json(&compiled.trace, scheduled, &facts) } else { explain::report_with(&compiled.trace, scheduled, &facts) })
+}
+
+/// What `emit` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EmitKind {
+    /// The graph of a stage.
+    Graph,
+    /// The graph right after binding.
+    Bind,
+    /// Fused loops.
+    Loops,
+    /// Kernels as Cranelift text.
+    Clif,
+    /// Machine code.
+    Asm,
+    /// The plan, for `scatterc run`.
+    Plan,
+    /// The graph for graphviz.
+    Dot,
+}
+
+/// One stage as text.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Emit {
+    /// Statistic, domain, goal.
+    #[command(flatten)]
+    pub common: Common,
+    /// Graph after the last run of this pass; default: the final one.
+    #[arg(long, value_name = "PASS")]
+    pub after: Option<String>,
+    /// What is printed.
+    #[arg(long, value_enum, default_value = "graph")]
+    pub emit: EmitKind,
+    /// A file instead of the terminal.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Runs `emit`.
+pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
+    args.common.device.check()?;
+    if args.emit == EmitKind::Asm {
+        return Err(CliError::Unavailable(
+            "`--emit asm` is not available yet: kernels become machine code when a plan is loaded; see `--emit clif`".into(),
+        ));
+    }
+    if args.after.is_some() && !matches!(args.emit, EmitKind::Graph | EmitKind::Dot) {
+        return Err(CliError::option("--after", "given with another kind of text", "`--emit graph` or `--emit dot`"));
+    }
+    if let Some(path) = &args.output {
+        check_writable(path)?;
+    }
+    let compiled = args.common.compile(global)?;
+    let stage = |name: &str| match compiled.trace.iter().rev().find(|s| s.name == name) {
+        Some(stage) => Ok(&stage.graph),
+        None => {
+            let mut names: Vec<&str> = Vec::new();
+            for stage in &compiled.trace {
+                if !names.contains(&stage.name.as_str()) {
+                    names.push(&stage.name);
+                }
+            }
+            Err(CliError::option("--after", format!("`{name}`"), format!("one of {}", names.join(", "))))
+        }
+    };
+    let graph = match &args.after {
+        Some(name) => stage(name)?,
+        None => &compiled.graph,
+    };
+    let text = match args.emit {
+        EmitKind::Graph => graph.to_string(),
+        EmitKind::Bind => stage("bind")?.to_string(),
+        EmitKind::Loops => explain::loops(&compiled.scheduled),
+        EmitKind::Clif => explain::kernels(&compiled.scheduled),
+        EmitKind::Plan => compiled.plan().to_string(),
+        EmitKind::Dot => explain::dot(graph),
+        EmitKind::Asm => String::new(),
+    };
+    match &args.output {
+        Some(path) => Ok(write_bytes_atomic(path, text.as_bytes())?),
+        None => args::print(&text),
+    }
+}
+
+/// Parses and checks; with domain options also binds.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Check {
+    /// Statistic, domain.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Runs `check`.
+pub fn check(args: &Check, global: &Global) -> Result<(), CliError> {
+    let options = args.common.statistic();
+    let source = options.source()?;
+    args::print(&describe(&source))?;
+    if args.common.domain.bandlimit.is_none() {
+        return Ok(());
+    }
+    let compiled = args.common.compile(global)?;
+    let mut text = String::from("bound:\n");
+    for output in &compiled.bound.outputs {
+        let kind = if output.complex { "complex" } else { "real" };
+        let columns = if output.index.columns.is_empty() { String::new() } else { format!(" ({})", output.index.columns.join(", ")) };
+        let entries = if output.index.rows.is_empty() { "samples".to_string() } else { format!("{} entries", output.index.rows.len()) };
+        let _ = writeln!(text, "  output {:10} {entries}{columns}, {kind}", output.name);
+    }
+    for parameter in &compiled.bound.parameters {
+        let _ = writeln!(text, "  parameter {:7} {} entries ({})", parameter.name, parameter.index.rows.len(), parameter.index.columns.join(", "));
+    }
+    args::print(&text)
+}
+
+/// Statistics and losses of a text, with the kinds the checker found.
+fn describe(source: &Source) -> String {
+    let mut text = format!("{}: ok\n", source.origin);
+    let indices = |names: &[String]| if names.is_empty() { String::new() } else { format!("[{}]", names.join(", ")) };
+    for checked in &source.checked.statistics {
+        let statistic = &checked.statistic;
+        let fields: Vec<&str> = statistic.fields.iter().map(|f| f.name.as_str()).collect();
+        let _ = writeln!(text, "statistic {} of {}", statistic.name.name, fields.join(", "));
+        for (parameter, kinds) in statistic.parameters.iter().zip(&checked.parameter_kinds) {
+            let names: Vec<String> = parameter.indices.iter().zip(kinds).map(|(i, k)| format!("{}: {k}", i.name)).collect();
+            let default = if parameter.default.is_some() { "has a default" } else { "must be given" };
+            let _ = writeln!(text, "  parameter {}{}, {default}", parameter.name.name, indices(&names));
+        }
+        for choice in &statistic.returns {
+            let variant = choice.variant.as_ref().map(|v| format!(" ({})", v.name)).unwrap_or_default();
+            for output in &choice.outputs {
+                let _ = writeln!(text, "  output{variant} {}{}", output.name.name, kinds(checked, &output.definition.name));
+            }
+        }
+    }
+    for checked in &source.checked.losses {
+        let arguments: Vec<&str> = checked.loss.parameters.iter().map(|p| p.name.as_str()).collect();
+        let _ = writeln!(text, "loss {}({})", checked.loss.name.name, arguments.join(", "));
+    }
+    text
+}
+
+/// `[j: scale, g: direction], numbers` of a definition.
+fn kinds(checked: &CheckedStatistic, definition: &str) -> String {
+    let Some(k) = checked.statistic.definitions.iter().position(|d| d.name.name == definition) else {
+        return String::new();
+    };
+    let names: Vec<String> =
+        checked.statistic.definitions[k].indices.iter().zip(&checked.definition_kinds[k]).map(|(i, kind)| format!("{}: {kind}", i.name)).collect();
+    let list = if names.is_empty() { String::new() } else { format!("[{}]", names.join(", ")) };
+    let kind = if checked.value_kinds[k] == ValueKind::Field { "a field" } else { "a number" };
+    format!("{list}, {kind} each")
+}

@@ -1,0 +1,11 @@
+//! One module per command; each has its arguments and a function that runs it.
+
+pub mod bench;
+pub mod cache;
+pub mod demo;
+pub mod doctor;
+pub mod encode;
+pub mod explain;
+pub mod ops;
+pub mod plot;
+pub mod run;

@@ -1,0 +1,145 @@
+//! What this machine can do, measured in some fifty milliseconds, and inputs to measure plans with.
+
+use scatterc::compiler::explain::Roofline;
+use scatterc::ir::Space;
+use scatterc::runtime::Executable;
+use std::time::{Duration, Instant};
+
+/// How long each of the two rates is measured.
+const DURATION: Duration = Duration::from_millis(25);
+
+/// f64 of the array read for the bandwidth, per thread: larger than the caches close to a core.
+const STREAM: usize = 1 << 22;
+
+/// Peak arithmetic and memory bandwidth of `threads` threads together.
+pub fn roofline(threads: usize) -> Roofline {
+    let total = |rate: fn() -> f64| -> f64 {
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, rate).ok()).collect();
+            let own = rate();
+            own + others.into_iter().filter_map(|thread| thread.join().ok()).sum::<f64>()
+        })
+    };
+    Roofline {
+        flops_per_s: total(arithmetic),
+        bytes_per_s: total(bandwidth),
+        source: format!(
+            "measured on {threads} thread{}{}",
+            if threads == 1 { "" } else { "s" },
+            if cfg!(debug_assertions) { ", too low: this build is not optimised" } else { "" }
+        ),
+    }
+}
+
+/// Independent multiply-add chains of eight lanes: enough of them to hide the latency of two units.
+#[inline(always)]
+fn chains<const FUSED: bool>(steps: usize) -> f64 {
+    let mut sums = [[1.0f64; 8]; 10];
+    let (a, b) = (std::hint::black_box(0.999_999), std::hint::black_box(1e-6));
+    for _ in 0..steps {
+        for chain in &mut sums {
+            for x in chain.iter_mut() {
+                *x = if FUSED { x.mul_add(a, b) } else { *x * a + b };
+            }
+        }
+    }
+    sums.iter().flatten().sum()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,fma")]
+fn chains_avx512(steps: usize) -> f64 {
+    chains::<true>(steps)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn chains_avx2(steps: usize) -> f64 {
+    chains::<true>(steps)
+}
+
+/// Runs the chains with the widest vectors the kernels use too.
+fn run_chains(steps: usize) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use scatterc::kernels::simd::{Level, level};
+        if level() == Level::Avx512 {
+            // SAFETY: this level is reported only where the processor has AVX-512 F, VL and FMA.
+            return unsafe { chains_avx512(steps) };
+        }
+        if level() == Level::Avx2 {
+            // SAFETY: this level is reported only where the processor has AVX2 and FMA.
+            return unsafe { chains_avx2(steps) };
+        }
+    }
+    chains::<false>(steps)
+}
+
+/// Floating-point operations per second of this thread.
+fn arithmetic() -> f64 {
+    let steps = 20_000;
+    let start = Instant::now();
+    let (mut best, mut last) = (f64::INFINITY, 0.0);
+    while start.elapsed() < DURATION {
+        let one = Instant::now();
+        last += run_chains(std::hint::black_box(steps));
+        best = best.min(one.elapsed().as_secs_f64());
+    }
+    std::hint::black_box(last);
+    (2 * 80 * steps) as f64 / best
+}
+
+/// Bytes read per second by this thread.
+fn bandwidth() -> f64 {
+    let data = vec![1.0f64; STREAM];
+    let start = Instant::now();
+    let (mut best, mut last) = (f64::INFINITY, 0.0);
+    while start.elapsed() < DURATION {
+        let one = Instant::now();
+        let mut sums = [0.0f64; 32];
+        for block in std::hint::black_box(&data).chunks_exact(32) {
+            for (sum, x) in sums.iter_mut().zip(block) {
+                *sum += x;
+            }
+        }
+        last += sums.iter().sum::<f64>();
+        best = best.min(one.elapsed().as_secs_f64());
+    }
+    std::hint::black_box(last);
+    (8 * STREAM) as f64 / best
+}
+
+/// Numbers from -1 to 1, the same every time.
+pub fn noise(n: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        })
+        .collect()
+}
+
+/// Every input and parameter of a plan: fields are noise, numbers lie near one, so that dividing by them is harmless.
+pub fn inputs(executable: &Executable) -> Vec<(String, Vec<f64>)> {
+    executable
+        .inputs()
+        .iter()
+        .enumerate()
+        .map(|(k, port)| {
+            let mut values = noise(port.ty.len(), k as u64 + 1);
+            if port.ty.space == Space::Point {
+                values.iter_mut().for_each(|x| *x = 1.0 + 0.1 * *x);
+            }
+            (port.name.clone(), values)
+        })
+        .collect()
+}
+
+/// As the executable takes them.
+pub fn given(inputs: &[(String, Vec<f64>)]) -> Vec<(&str, &[f64])> {
+    inputs.iter().map(|(name, values)| (name.as_str(), values.as_slice())).collect()
+}

@@ -1,0 +1,363 @@
+//! Explain: what every stage did and what the launches cost, as text, as JSON and as graphviz input.
+//!
+//! Pure functions from stages and plans to text; measuring is left to whoever can run.
+
+use crate::pass::Trace;
+use crate::schedule::Scheduled;
+use scatterc_ir::plan::{Step, Table};
+use scatterc_ir::text::spelling;
+use scatterc_ir::{Graph, Op};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What a machine can do at best.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Roofline {
+    /// Floating-point operations per second.
+    pub flops_per_s: f64,
+    /// Bytes moved per second.
+    pub bytes_per_s: f64,
+    /// Where the two numbers come from.
+    pub source: String,
+}
+
+impl Default for Roofline {
+    /// One core with two 256-bit multiply-add units at 3 GHz, and a sixth of a desktop's memory channels.
+    fn default() -> Self {
+        Roofline { flops_per_s: 48e9, bytes_per_s: 16e9, source: "nominal core".into() }
+    }
+}
+
+impl Roofline {
+    /// The least time that much work takes: max(flops / peak, bytes / bandwidth), seconds.
+    pub fn floor_s(&self, flops: f64, bytes: f64) -> f64 {
+        (flops / self.flops_per_s).max(bytes / self.bytes_per_s)
+    }
+}
+
+/// What a report may say beyond stages and plan.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Facts {
+    /// Peaks that the floor times follow from.
+    pub roofline: Roofline,
+    /// Seconds of compilation.
+    pub compile_s: Option<f64>,
+    /// Measured seconds of every step.
+    pub measured_s: Option<Vec<f64>>,
+}
+
+/// How often every op occurs.
+fn histogram(graph: &Graph) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for node in &graph.nodes {
+        *counts.entry(spelling(&node.op)).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// `abs +2, mul -3`: how the histogram changed.
+fn changes(before: &BTreeMap<String, usize>, after: &BTreeMap<String, usize>) -> Vec<(String, i64)> {
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let count = |counts: &BTreeMap<String, usize>, name: &str| counts.get(name).copied().unwrap_or(0) as i64;
+    names.into_iter().map(|name| (name.clone(), count(after, name) - count(before, name))).filter(|(_, change)| *change != 0).collect()
+}
+
+/// f64 of the tables of a plan, by the steps that read them.
+fn table_count(scheduled: &Scheduled) -> usize {
+    scheduled.plan.tables.len()
+}
+
+/// [`report_with`] at the nominal roofline, without measured times.
+pub fn report(trace: &Trace, scheduled: &Scheduled) -> String {
+    report_with(trace, scheduled, &Facts::default())
+}
+
+/// Stages (name, sentence, nodes before and after, changes of the op histogram), launches (values, Mflop, MB, floor time), totals.
+pub fn report_with(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
+    let mut out = String::new();
+    let plan = &scheduled.plan;
+    let _ = writeln!(out, "{}: {}", plan.name, plan.note("domain").unwrap_or("no domain"));
+    let _ = writeln!(out, "\nstages");
+    let mut before: Option<(usize, BTreeMap<String, usize>)> = None;
+    for stage in trace {
+        let (nodes, ops) = (stage.graph.nodes.len(), histogram(&stage.graph));
+        let count = match &before {
+            Some((n, _)) => format!("{n} -> {nodes} nodes"),
+            None => format!("{nodes} nodes"),
+        };
+        let _ = writeln!(out, "  {:<16} {:<18} {}", stage.name, count, stage.sentence);
+        let difference = changes(&before.map(|(_, ops)| ops).unwrap_or_default(), &ops);
+        for line in wrap(&difference.iter().map(|(name, change)| format!("{name} {change:+}")).collect::<Vec<_>>(), 100) {
+            let _ = writeln!(out, "  {:<16} {line}", "");
+        }
+        before = Some((nodes, ops));
+    }
+    let roofline = &facts.roofline;
+    let _ =
+        writeln!(out, "\nlaunches (floor: {:.1} Gflop/s, {:.1} GB/s, {})", roofline.flops_per_s / 1e9, roofline.bytes_per_s / 1e9, roofline.source);
+    let measured = facts.measured_s.as_deref();
+    let header = if measured.is_some() { "  measured ms  floor/meas" } else { "" };
+    let _ = writeln!(out, "  {:>4} {:>7} {:>11} {:>10} {:>10}{header}  kernel", "#", "values", "Mflop", "MB", "floor ms");
+    let (mut flops, mut bytes, mut floor, mut time) = (0.0, 0.0, 0.0, 0.0);
+    for (k, launch) in scheduled.launches.iter().enumerate() {
+        let least = roofline.floor_s(launch.flops, launch.bytes);
+        let _ = write!(out, "  {k:>4} {:>7} {:>11.3} {:>10.3} {:>10.4}", launch.values, launch.flops / 1e6, launch.bytes / 1e6, least * 1e3);
+        if let Some(seconds) = measured.and_then(|m| m.get(k)) {
+            let _ = write!(out, "  {:>11.4}  {:>9.0}%", seconds * 1e3, percent(least, *seconds));
+            time += seconds;
+        }
+        let _ = writeln!(out, "  {}", launch.summary);
+        flops += launch.flops;
+        bytes += launch.bytes;
+        floor += least;
+    }
+    let _ = write!(out, "  {:>4} {:>7} {:>11.3} {:>10.3} {:>10.4}", "all", "", flops / 1e6, bytes / 1e6, floor * 1e3);
+    if measured.is_some() {
+        let _ = write!(out, "  {:>11.4}  {:>9.0}%", time * 1e3, percent(floor, time));
+    }
+    let _ = writeln!(out, "  {} launches", scheduled.launches.len());
+    let _ = writeln!(out);
+    let _ = writeln!(
+        out,
+        "arena {:.3} MB, {} tables of weights, {} kernels, {} inputs, {} outputs",
+        8.0 * plan.arena as f64 / 1e6,
+        table_count(scheduled),
+        plan.kernels.len(),
+        plan.inputs.len(),
+        plan.outputs.len()
+    );
+    if let Some(seconds) = facts.compile_s {
+        let _ = writeln!(out, "compiled in {:.1} ms", seconds * 1e3);
+    }
+    out
+}
+
+fn percent(floor: f64, seconds: f64) -> f64 {
+    if seconds > 0.0 { 100.0 * floor / seconds } else { 0.0 }
+}
+
+/// Words joined by commas into lines of at most `width` characters where words allow.
+fn wrap(words: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.len() + 2 + word.len() <= width => {
+                line.push_str(", ");
+                line.push_str(word);
+            }
+            _ => lines.push(word.clone()),
+        }
+    }
+    lines
+}
+
+/// A JSON string.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            c if (c as u32) < 0x20 => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A JSON number; JSON has none for what is not finite.
+fn number(x: f64) -> String {
+    if x.is_finite() { format!("{x:e}") } else { "null".into() }
+}
+
+/// The report as one JSON object: `name`, `domain`, `stages`, `launches`, `totals`, `arena_bytes`, `tables`, `kernels`, `compile_s`, `roofline`.
+pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
+    let plan = &scheduled.plan;
+    let mut stages = Vec::new();
+    let mut before: Option<usize> = None;
+    for stage in trace {
+        let ops: Vec<String> = histogram(&stage.graph).iter().map(|(name, n)| format!("{}:{n}", quoted(name))).collect();
+        stages.push(format!(
+            "{{\"name\":{},\"sentence\":{},\"nodes_before\":{},\"nodes\":{},\"ops\":{{{}}}}}",
+            quoted(&stage.name),
+            quoted(&stage.sentence),
+            before.map_or("null".into(), |n| n.to_string()),
+            stage.graph.nodes.len(),
+            ops.join(",")
+        ));
+        before = Some(stage.graph.nodes.len());
+    }
+    let measured = facts.measured_s.as_deref();
+    let mut launches = Vec::new();
+    let (mut flops, mut bytes, mut floor) = (0.0, 0.0, 0.0);
+    for (k, launch) in scheduled.launches.iter().enumerate() {
+        let least = facts.roofline.floor_s(launch.flops, launch.bytes);
+        launches.push(format!(
+            "{{\"kernel\":{},\"values\":{},\"flops\":{},\"bytes\":{},\"floor_s\":{},\"measured_s\":{}}}",
+            quoted(&launch.summary),
+            launch.values,
+            number(launch.flops),
+            number(launch.bytes),
+            number(least),
+            measured.and_then(|m| m.get(k)).map_or("null".into(), |s| number(*s))
+        ));
+        flops += launch.flops;
+        bytes += launch.bytes;
+        floor += least;
+    }
+    format!(
+        "{{\"name\":{},\"domain\":{},\"stages\":[{}],\"launches\":[{}],\"totals\":{{\"flops\":{},\"bytes\":{},\"floor_s\":{},\"measured_s\":{}}},\"arena_bytes\":{},\"tables\":{},\"kernels\":{},\"compile_s\":{},\"roofline\":{{\"flops_per_s\":{},\"bytes_per_s\":{},\"source\":{}}}}}",
+        quoted(&plan.name),
+        plan.note("domain").map_or("null".into(), quoted),
+        stages.join(","),
+        launches.join(","),
+        number(flops),
+        number(bytes),
+        number(floor),
+        measured.map_or("null".into(), |m| number(m.iter().sum())),
+        8 * plan.arena,
+        table_count(scheduled),
+        plan.kernels.len(),
+        facts.compile_s.map_or("null".into(), number),
+        number(facts.roofline.flops_per_s),
+        number(facts.roofline.bytes_per_s),
+        quoted(&facts.roofline.source)
+    )
+}
+
+/// The fused loops of a plan: sizes, buffers and what each computes; [`kernels`] has their instructions.
+pub fn loops(scheduled: &Scheduled) -> String {
+    let plan = &scheduled.plan;
+    let mut out = String::new();
+    for (k, step) in plan.steps.iter().enumerate() {
+        let Step::Loop { kernel, trip, outer, grain, streams, tables, sums } = step else { continue };
+        let Some(kernel) = plan.kernels.get(*kernel) else { continue };
+        let _ = writeln!(out, "step {k}: loop {} {{  // {}", kernel.name, kernel.summary);
+        let _ = writeln!(out, "  for o in 0..{outer}, e in 0..{trip} by {grain} {{");
+        for (n, stream) in streams.iter().enumerate() {
+            let verb = if stream.written { "write" } else { "read " };
+            let _ = writeln!(out, "    {verb} s{n} = arena[{} + {} o + ..{}]", stream.slot.offset, stream.stride, stream.extent);
+        }
+        for (n, table) in tables.iter().enumerate() {
+            if let Some(Table::Weights(map)) = plan.tables.get(*table) {
+                let _ = writeln!(out, "    table t{n} = weights of {}", map.spelling());
+            }
+        }
+        if sums.len > 0 {
+            let _ = writeln!(out, "    sums -> arena[{} + {} o + ..{}]", sums.offset, sums.len / outer.max(&1), sums.len / outer.max(&1));
+        }
+        let _ = writeln!(out, "    // {} lines of CLIF\n  }}\n}}", kernel.clif.lines().count());
+    }
+    out
+}
+
+/// Text of all kernels, each under a comment with its name and what it computes.
+pub fn kernels(scheduled: &Scheduled) -> String {
+    scheduled
+        .plan
+        .kernels
+        .iter()
+        .map(|kernel| format!("; {}: {}\n{}\n", kernel.name, kernel.summary, kernel.clif.trim_end()))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The graph for graphviz: inputs as ovals, linear maps as boxes, pointwise functions rounded, outputs bold.
+pub fn dot(graph: &Graph) -> String {
+    let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let mut out = format!("digraph \"{}\" {{\n  node [fontname=\"sans-serif\", fontsize=10];\n", escape(&graph.name));
+    for value in graph.values() {
+        let node = graph.node(value);
+        let shape = match node.op {
+            Op::Input(_) | Op::Parameter(_) => "shape=oval",
+            Op::Constant(_) => "shape=plaintext",
+            Op::Linear { .. } => "shape=box",
+            Op::Pointwise(_) => "shape=box, style=rounded",
+            Op::Concat => "shape=house",
+        };
+        let label = match &node.op {
+            Op::Input(name) | Op::Parameter(name) => name.clone(),
+            Op::Constant(x) => format!("{x:?}"),
+            op => spelling(op),
+        };
+        let _ = writeln!(out, "  n{} [label=\"{}\\n{}\", {shape}];", value.index(), escape(&label), escape(&node.ty.to_string()));
+        for operand in &node.operands {
+            let _ = writeln!(out, "  n{} -> n{};", operand.index(), value.index());
+        }
+    }
+    for (k, output) in graph.outputs.iter().enumerate() {
+        let _ = writeln!(out, "  o{k} [label=\"{}\", shape=oval, style=bold];\n  n{} -> o{k};", escape(&output.name), output.value.index());
+    }
+    out.push_str("}\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuse::Fusion;
+    use crate::pass::{Stage, run_passes};
+    use crate::schedule::schedule;
+    use scatterc_ir::{Builder, Linear, Space, Type};
+
+    fn example() -> (Trace, Scheduled) {
+        let mut b = Builder::new("example \"quoted\"");
+        let L = 8;
+        let x = b.input("x", Type::new([], Space::Coefficients { L })).expect("an input");
+        let rings = b.linear(Linear::HarmonicInverse { L_in: L, L }, x).expect("it types");
+        let map = b.linear(Linear::RingInverse { L, M: L }, rings).expect("it types");
+        let square = scatterc_ir::ops::pointwise("square").expect("a row").expression.clone();
+        let square = b.pointwise(square, &[map]).expect("it types");
+        let mean = b.linear(Linear::Mean { L }, square).expect("it types");
+        b.output("power", mean);
+        let graph = b.finish();
+        let mut trace = vec![Stage { name: "bind".into(), sentence: "The statistic on its domain.".into(), graph: graph.clone() }];
+        let graph = run_passes(graph, &[], &mut trace).expect("the passes run");
+        let scheduled = schedule(&graph, Fusion::All).expect("it schedules");
+        (trace, scheduled)
+    }
+
+    #[test]
+    fn the_report_names_every_stage_and_launch() {
+        let (trace, scheduled) = example();
+        let facts = Facts { measured_s: Some(vec![1e-3; scheduled.launches.len()]), compile_s: Some(0.01), ..Facts::default() };
+        let text = report_with(&trace, &scheduled, &facts);
+        for stage in &trace {
+            assert!(text.contains(&stage.name) && text.contains(&stage.sentence), "{}", stage.name);
+        }
+        for launch in &scheduled.launches {
+            assert!(text.contains(&launch.summary), "{}", launch.summary);
+        }
+        assert!(text.contains("compiled in 10.0 ms") && text.contains("measured ms"));
+        assert_eq!(report(&trace, &scheduled), report(&trace, &scheduled));
+    }
+
+    #[test]
+    fn json_is_balanced_and_escaped() {
+        let (trace, scheduled) = example();
+        let text = json(&trace, &scheduled, &Facts::default());
+        assert_eq!(text.matches('{').count(), text.matches('}').count());
+        assert!(text.contains("example \\\"quoted\\\"") && !text.contains('\n'));
+    }
+
+    #[test]
+    fn dot_has_every_node_and_edge() {
+        let (trace, _) = example();
+        let graph = &trace[0].graph;
+        let text = dot(graph);
+        let edges: usize = graph.nodes.iter().map(|n| n.operands.len()).sum::<usize>() + graph.outputs.len();
+        assert_eq!(text.matches(" -> ").count(), edges);
+        assert!(text.starts_with("digraph") && text.trim_end().ends_with('}'));
+    }
+
+    #[test]
+    fn floors_are_the_larger_of_both_times() {
+        let roofline = Roofline { flops_per_s: 10.0, bytes_per_s: 5.0, source: String::new() };
+        assert_eq!(roofline.floor_s(100.0, 5.0), 10.0);
+        assert_eq!(roofline.floor_s(10.0, 50.0), 10.0);
+    }
+}
