@@ -117,7 +117,7 @@ pub enum SynthesisError {
 /// What the optimisation starts from.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub enum Start {
-    /// Gaussian noise with the target's power spectrum and its mean.
+    /// Gaussian noise, rescaled at every degree to the target's power there, with the target's mean: a field with its very spectrum and random phases.
     #[default]
     Spectrum,
     /// Gaussian noise of equal power at all degrees, with the target's variance and mean.
@@ -370,8 +370,7 @@ pub fn power_spectrum(L: usize, half: &[f64]) -> Vec<f64> {
 
 /// Samples of a real field on the Gauss-Legendre grid of its bandlimit, `[L, 2L - 1]`, theta ascending.
 pub fn grid(L: usize, half: &[f64]) -> Result<Vec<f64>, SynthesisError> {
-    let (nodes, _) = gauss_legendre(L);
-    let theta: Vec<f64> = nodes.iter().map(|x| x.acos()).collect();
+    let (theta, _) = gauss_legendre(L);
     Ok(synthesis_grid(&Serial, L, &triangular(L, half), &theta, 2 * L - 1)?)
 }
 
@@ -694,7 +693,14 @@ impl Generator {
         };
         let mut out = Vec::with_capacity(self.options.count * width);
         for k in 0..self.options.count {
-            let mut field = random::gaussian_with_spectrum(L, &spectrum, self.options.seed, self.options.first_member + k);
+            let mut field = random::white(L, self.options.seed, self.options.first_member + k);
+            let own = power_spectrum(L, &field);
+            for ell in 0..L {
+                // A draw of the spectrum would miss it by its sample variance, which the wavelets cannot see within their bands.
+                let drawn = if self.options.start == Start::White { 1.0 } else { own[ell] };
+                let factor = (spectrum[ell] / drawn).sqrt();
+                field[2 * ell * L..2 * (ell + 1) * L].iter_mut().for_each(|x| *x *= factor);
+            }
             // The statistics know |mean| only, so a start of the other sign would have to cross zero.
             field[0] = self.target[0];
             out.extend(field);

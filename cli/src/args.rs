@@ -233,7 +233,7 @@ pub struct StatisticOptions {
     #[arg(long, value_name = "REF", alias = "normalize-by")]
     pub normalise_by: Option<String>,
     /// Raise powers below this part of the largest to it, instead of refusing to normalise.
-    #[arg(long, value_name = "F", requires = "normalise_by")]
+    #[arg(long, value_name = "F", requires = "normalise_by", allow_negative_numbers = true)]
     pub floor: Option<f64>,
     /// The variant named `isotropic`: directions summed.
     #[arg(long, conflicts_with = "variant")]
@@ -831,7 +831,7 @@ pub fn file_name(path: &Path) -> String {
 /// Arrays of an output file: `name`, `name_index`, `name_index_columns` for every output, then `metadata`.
 ///
 /// - `arrays`: with the batch as leading axis where `batch` is given
-pub fn statistics_arrays(compiled: &Compiled, batch: Option<usize>, arrays: &[Array], metadata: &serde_json::Value) -> Vec<(String, NamedArray)> {
+fn statistics_arrays(compiled: &Compiled, batch: Option<usize>, arrays: &[Array], metadata: &serde_json::Value) -> Vec<(String, NamedArray)> {
     let mut out = Vec::new();
     for array in arrays {
         let mut shape: Vec<usize> = batch.into_iter().collect();
@@ -869,15 +869,18 @@ fn entry_shape(compiled: &Compiled, array: &Array) -> Vec<usize> {
     ty.axes.iter().skip(skip).copied().chain(transforms::space_shape(ty.space, false)).collect()
 }
 
-/// Writes the statistics of a run, atomically.
+/// Writes the statistics of a run and further arrays, atomically.
 pub fn write_statistics(
     path: &Path,
     compiled: &Compiled,
     batch: Option<usize>,
     arrays: &[Array],
     metadata: &serde_json::Value,
+    further: Vec<(String, NamedArray)>,
 ) -> Result<(), CliError> {
-    Ok(io::write_npz_atomic(path, &statistics_arrays(compiled, batch, arrays, metadata))?)
+    let mut all = statistics_arrays(compiled, batch, arrays, metadata);
+    all.extend(further);
+    Ok(io::write_npz_atomic(path, &all)?)
 }
 
 /// What every result says about itself: statistic, domain, options, input, version.

@@ -39,14 +39,14 @@ pub fn share(graph: &Graph) -> Result<Graph, TypeError> {
     rewrite(graph, |_, _, _| Ok(None))
 }
 
-/// Drops nodes that no output needs. Inputs stay, so that the caller's side does not change.
+/// Drops nodes that no output needs. Inputs and parameters stay, so that the caller's side does not change.
 pub fn prune(graph: &Graph) -> Result<Graph, TypeError> {
     let mut live = vec![false; graph.nodes.len()];
     for output in &graph.outputs {
         live[output.value.index()] = true;
     }
     for k in (0..graph.nodes.len()).rev() {
-        if matches!(graph.nodes[k].op, Op::Input(_)) {
+        if matches!(graph.nodes[k].op, Op::Input(_) | Op::Parameter(_)) {
             live[k] = true;
         }
         if live[k] {

@@ -126,7 +126,14 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn number<T: std::str::FromStr>(&mut self) -> Result<T, TextError> {
         self.skip();
-        let end = self.rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-' | '+'))).unwrap_or(self.rest.len());
+        // A sign belongs to the number only at its start or after the `e` of an exponent: `0+128` is two numbers.
+        let mut before = 'e';
+        let ends = |c: char| {
+            let sign = matches!(c, '-' | '+') && matches!(before, 'e' | 'E');
+            before = c;
+            !(c.is_alphanumeric() || c == '.' || sign)
+        };
+        let end = self.rest.find(ends).unwrap_or(self.rest.len());
         // `0..5` is a run, not a number with two points.
         let end = self.rest[..end].find("..").unwrap_or(end);
         let (word, rest) = self.rest.split_at(end);

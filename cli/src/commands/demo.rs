@@ -3,9 +3,9 @@
 use crate::args::{self, CliError, DeviceOptions, Fields, Global, print};
 use crate::figure::{self, ColourMap, Panel, Plot, Series, Style};
 use crate::io::{IoError, NamedArray, check_writable, write_npz_atomic};
-use crate::measure;
-use crate::transforms::{Sky, half_of_triangular, spectrum};
+use crate::transforms::{Sky, half_of_triangular, spectrum, triangular_of_half};
 use scatterc::kernels::healpix::index;
+use scatterc::random::gaussian_with_spectrum;
 use scatterc::{Compiler, Domain, Encoder, InputKind, Source, Sphere, Statistics};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -118,10 +118,10 @@ fn member(
 fn cosmic_web(L: usize, seed: u64, threads: usize) -> Result<Vec<f64>, CliError> {
     let mut sky = Sky::new(L, threads)?;
     // Spectra fall as (l + 10)^slope and end near l = end.
-    let mut normal = |member: u64, slope: f64, end: f64| -> Result<Vec<f64>, CliError> {
+    let mut normal = |member: usize, slope: f64, end: f64| -> Result<Vec<f64>, CliError> {
         let power = |l: f64| (l + 10.0).powf(slope) * (-(l / end).powi(2)).exp();
         let spectrum: Vec<f64> = (0..L).map(|l| if l < 2 { 0.0 } else { power(l as f64) }).collect();
-        let mut map = sky.synthesis(&gaussian(L, &spectrum, seed.wrapping_mul(31).wrapping_add(member)))?;
+        let mut map = sky.synthesis(&gaussian(L, &spectrum, seed, member))?;
         let scale = (map.iter().map(|x| x * x).sum::<f64>() / map.len() as f64).sqrt();
         map.iter_mut().for_each(|x| *x /= scale);
         Ok(map)
@@ -147,7 +147,7 @@ fn cosmic_web(L: usize, seed: u64, threads: usize) -> Result<Vec<f64>, CliError>
 /// A Gaussian field with exactly the spectrum and the mean of another.
 fn gaussian_twin(L: usize, coefficients: &[f64], seed: u64) -> Vec<f64> {
     let wanted = spectrum(L, coefficients);
-    let mut twin = gaussian(L, &vec![1.0; L], seed.wrapping_mul(31).wrapping_add(3));
+    let mut twin = gaussian(L, &vec![1.0; L], seed, 3);
     let drawn = spectrum(L, &twin);
     for m in 0..L {
         for ell in m..L {
@@ -161,22 +161,9 @@ fn gaussian_twin(L: usize, coefficients: &[f64], seed: u64) -> Vec<f64> {
     twin
 }
 
-/// Coefficients of a real Gaussian field with that spectrum.
-fn gaussian(L: usize, spectrum: &[f64], seed: u64) -> Vec<f64> {
-    let uniform = measure::noise(L * (L + 1), seed);
-    let mut out = vec![0.0; L * (L + 1)];
-    for m in 0..L {
-        for ell in m..L {
-            let k = 2 * index(L, ell, m);
-            // Box and Muller (1958): from (-1, 1) to (0, 1] and an angle.
-            let radius = (-2.0 * (1.0 - 0.5 * (uniform[k] + 1.0)).max(f64::MIN_POSITIVE).ln()).sqrt();
-            let (sine, cosine) = (std::f64::consts::PI * uniform[k + 1]).sin_cos();
-            let sigma = if m == 0 { spectrum[ell].sqrt() } else { (0.5 * spectrum[ell]).sqrt() };
-            out[k] = sigma * radius * cosine;
-            out[k + 1] = if m == 0 { 0.0 } else { sigma * radius * sine };
-        }
-    }
-    out
+/// Triangular coefficients of a real Gaussian field with that spectrum; the same on every machine.
+fn gaussian(L: usize, spectrum: &[f64], seed: u64, member: usize) -> Vec<f64> {
+    triangular_of_half(L, &gaussian_with_spectrum(L, spectrum, seed, member))
 }
 
 /// Mean over directions of a `[scales, directions]` array.
@@ -189,8 +176,12 @@ fn values<'a>(member: &'a Member, name: &str) -> &'a [f64] {
     member.statistics.get(name).map_or(&[], |array| &array.re)
 }
 
-fn rms(values: &[f64]) -> f64 {
-    (values.iter().map(|x| x * x).sum::<f64>() / values.len().max(1) as f64).sqrt()
+/// Root mean square of a statistic over its entries with scales from `first` on; the first index of S3 and S4 is their coarsest scale.
+fn rms(member: &Member, name: &str, first: usize) -> f64 {
+    let Some(array) = member.statistics.get(name) else { return 0.0 };
+    let chosen = array.re.iter().zip(&array.index.rows).filter(|(_, row)| row.first().is_some_and(|j| *j >= first as i64));
+    let (sum, n) = chosen.fold((0.0, 0), |(sum, n), (x, _)| (sum + x * x, n + 1));
+    (sum / f64::from(n.max(1))).sqrt()
 }
 
 /// Power and sparsity per scale, and how far from Gaussian each field is.
@@ -215,12 +206,14 @@ fn table(sphere: &Sphere, members: &[Member]) -> String {
         }
         let _ = writeln!(text);
     }
-    let _ = writeln!(text, "\nnon-Gaussianity, rms of the normalised S3 = Cov[W_1, W_1 |W_2|] (0 for a Gaussian field of infinite size):");
+    // Coarser scales have too few degrees of freedom to tell anything from chance.
+    let first = 3.min(sphere.J().saturating_sub(1));
+    let _ = writeln!(text, "\nnon-Gaussianity: rms over scales j >= {first} of S3 = Cov[W_1, W_1 |W_2|] and S4, normalised by power");
     for member in members {
-        let _ = writeln!(text, "  {:<14} S3 {:.4}   S4 {:.4}", member.title, rms(values(member, "S3")), rms(values(member, "S4")));
+        let _ = writeln!(text, "  {:<14} S3 {:.4}   S4 {:.4}", member.title, rms(member, "S3", first), rms(member, "S4", first));
     }
     if let [web, twin, ..] = members {
-        let _ = writeln!(text, "  ratio {:.1} at the same power spectrum", rms(values(web, "S3")) / rms(values(twin, "S3")));
+        let _ = writeln!(text, "  S3 is {:.1} times larger at the same power spectrum", rms(web, "S3", first) / rms(twin, "S3", first));
     }
     text
 }
@@ -297,13 +290,12 @@ fn save(path: &Path, sphere: &Sphere, members: &[Member], seed: u64) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transforms::triangular_of_half;
 
     #[test]
     fn the_twin_has_the_same_spectrum_and_mean() {
         let L = 16;
         let spectrum_of: Vec<f64> = (0..L).map(|l| (l as f64 + 2.0).powi(-2)).collect();
-        let field = gaussian(L, &spectrum_of, 5);
+        let field = gaussian(L, &spectrum_of, 5, 0);
         let twin = gaussian_twin(L, &field, 7);
         for (a, b) in spectrum(L, &field).iter().zip(spectrum(L, &twin)).skip(1) {
             assert!((a - b).abs() <= 1e-12 * a);

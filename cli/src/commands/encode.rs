@@ -1,7 +1,7 @@
 //! `scatterc encode`: fields in, statistics out.
 
 use crate::args::{self, CliError, DeviceOptions, DomainOptions, FieldOptions, Fields, Global, Norms, Progress, Runner, StatisticOptions};
-use crate::io::{NamedArray, check_writable, write_npz_atomic};
+use crate::io::{NamedArray, check_writable};
 use scatterc::{Array, Compiler, Source};
 use std::path::PathBuf;
 
@@ -68,11 +68,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let norms = args::norms(&args.statistic, first, &args.field, &args.device, global)?;
     let Encoded { runner, arrays } = encode(&compiler, &source, &inputs, &names, norms.as_ref(), args, global)?;
     let metadata = args::metadata(&source, sphere, &args.statistic, &args.device, norms.as_ref(), &args.inputs[0])?;
-    let mut out = args::statistics_arrays(&runner.compiled, first.batch(), &arrays, &metadata);
-    if let Some(norms) = &norms {
-        out.push(("normalisation".into(), normalisation(norms)));
-    }
-    write_npz_atomic(&args.output, &out)?;
+    let further = norms.as_ref().map(|norms| ("normalisation".to_string(), normalisation(norms))).into_iter().collect();
+    args::write_statistics(&args.output, &runner.compiled, first.batch(), &arrays, &metadata, further)?;
     let lengths: Vec<String> = arrays.iter().map(|a| format!("{} {}", a.name, a.re.len() / first.fields.len().max(1))).collect();
     let fields = first.batch().map(|n| format!(" of {n} fields")).unwrap_or_default();
     global.note(&format!("{}: {}{fields}", args.output.display(), lengths.join(", ")));
@@ -80,7 +77,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
 }
 
 /// The norms as they are written: `[entries]`, or `[fields, entries]` where each field has its own.
-pub fn normalisation(norms: &Norms) -> NamedArray {
+fn normalisation(norms: &Norms) -> NamedArray {
     let n = norms.index.rows.len();
     let shape = if norms.values.len() == 1 { vec![n] } else { vec![norms.values.len(), n] };
     NamedArray::F64 { shape, data: norms.values.concat() }

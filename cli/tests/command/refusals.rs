@@ -69,7 +69,7 @@ fn statistics_that_are_wrong() {
     let (folder, input, out) = start();
     refused(&folder, &["encode", &input, "-o", &out, "--statistic", "s3scat"], &["no statistic `s3scat`", "s2scat"]);
     refused(&folder, &["encode", &input, "-o", &out, "--statistic", &folder.at("absent.scat")], &["absent.scat"]);
-    let syntax = folder.text("syntax.scat", "statistic bad(x) {\n  S[j = mean(x);\n  return S;\n}\n");
+    let syntax = folder.text("syntax.scat", "statistic bad(x) {\n  S = mean(x) + ;\n  return S;\n}\n");
     refused(&folder, &["encode", &input, "-o", &out, "--statistic", &syntax], &["syntax.scat", "2:", "^"]);
     refused(&folder, &["check", &syntax], &["^"]);
     let kinds = folder.text("kinds.scat", "statistic bad(x) {\n  W[j, g] = wavelet(x, j, g);\n  S[j] = mean(W[j, j]);\n  return S;\n}\n");

@@ -1,6 +1,6 @@
 //! What the commands do on small inputs.
 
-use crate::io::{NamedArray, write_npz_atomic};
+use crate::io::NamedArray;
 use crate::{Folder, difference, half, half_array, noise, npz, numbers, scatterc, succeed};
 use scatterc::kernels::Serial;
 use scatterc::kernels::healpix::{index, synthesis, synthesis_grid};
