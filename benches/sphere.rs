@@ -60,7 +60,8 @@ fn main() -> Result<(), Error> {
         let start = Instant::now();
         let (compiled, mut executable) = compiler.executable()?;
         let compile_gradient_ms = start.elapsed().as_secs_f64() * 1e3;
-        let targets: Vec<(String, Vec<f64>)> = statistics.arrays.iter().map(|a| (format!("T.{}", a.name), a.re.iter().map(|v| 0.9 * v).collect())).collect();
+        let targets: Vec<(String, Vec<f64>)> =
+            statistics.arrays.iter().map(|a| (format!("T.{}", a.name), a.re.iter().map(|v| 0.9 * v).collect())).collect();
         let mut given: Vec<(&str, &[f64])> = vec![("x", &x)];
         given.extend(targets.iter().map(|(n, v)| (n.as_str(), v.as_slice())));
         executable.run(&given)?;

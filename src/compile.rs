@@ -6,7 +6,7 @@ use scatterc_compiler::bind::{BindOptions, Bound, OutputInfo, bind};
 use scatterc_compiler::domain::Domain;
 use scatterc_compiler::fuse::Fusion;
 use scatterc_compiler::pass::{Stage, Trace, run_passes};
-use scatterc_compiler::schedule::{Scheduled, schedule};
+use scatterc_compiler::schedule::{ScheduleError, Scheduled, schedule, schedule_within};
 use scatterc_compiler::{gradient, loss};
 use scatterc_ir::{Graph, Plan};
 use scatterc_runtime::cpu::{Executable, Options};
@@ -56,6 +56,7 @@ pub struct Compiler<'a> {
     disabled: Vec<String>,
     threads: usize,
     cache: Option<Arc<Cache>>,
+    memory: Option<usize>,
 }
 
 /// A compiled program: every stage kept, ready to be explained, saved or loaded.
@@ -86,6 +87,7 @@ impl<'a> Compiler<'a> {
             disabled: vec![],
             threads: 0,
             cache: None,
+            memory: None,
         }
     }
 
@@ -151,6 +153,12 @@ impl<'a> Compiler<'a> {
         self
     }
 
+    /// Budget in bytes for buffers, tables and scratch together: values are recomputed rather than stored where that is needed to stay below it.
+    pub fn memory(mut self, bytes: Option<usize>) -> Self {
+        self.memory = bytes;
+        self
+    }
+
     /// Runs the pipeline.
     pub fn compile(&self) -> Result<Compiled, Error> {
         let start = Instant::now();
@@ -190,6 +198,34 @@ impl<'a> Compiler<'a> {
             }
         };
         let mut scheduled = schedule(&graph, self.fusion)?;
+        let mut graph = graph;
+        if let Some(budget) = self.memory {
+            // Loading tells what tables and scratch take beside the arena; recomputing adds a little to them, so a second try may be needed.
+            let held = |plan: &Plan| -> Result<usize, Error> {
+                let memory = Executable::load(plan, &Options { threads: self.threads, cache: Some(self.tables()) })?.memory();
+                Ok(memory.arena + memory.tables + memory.scratch)
+            };
+            let mut peak = held(&scheduled.plan)?;
+            let whole = graph.clone();
+            let mut limit = 8 * scheduled.plan.arena;
+            while peak > budget {
+                let fixed = peak - 8 * scheduled.plan.arena;
+                limit = limit.min(8 * scheduled.plan.arena).checked_sub(peak - budget).ok_or(Error::Memory { needed: fixed, budget })?;
+                (graph, scheduled) = match schedule_within(&whole, self.fusion, limit / 8) {
+                    Err(ScheduleError::Memory { needed, .. }) => return Err(Error::Memory { needed: needed + fixed, budget }),
+                    other => other?,
+                };
+                peak = held(&scheduled.plan)?;
+            }
+            if graph.nodes.len() != whole.nodes.len() {
+                trace.push(Stage {
+                    name: "recompute".into(),
+                    sentence: format!("Values recomputed to stay within {budget} bytes."),
+                    graph: graph.clone(),
+                });
+            }
+            scheduled.plan.notes.push(("peak_bytes".into(), peak.to_string()));
+        }
         scheduled.plan.notes.push(("domain".into(), self.domain.describe()));
         scheduled.plan.notes.push(("statistic".into(), statistic.statistic.to_string()));
         if let Some(variant) = &self.options.variant {
@@ -197,6 +233,10 @@ impl<'a> Compiler<'a> {
         }
         scheduled.plan.notes.push(("compiler".into(), env!("CARGO_PKG_VERSION").into()));
         Ok(Compiled { bound, graph, trace, scheduled, compile_s: start.elapsed().as_secs_f64() })
+    }
+
+    fn tables(&self) -> Arc<Cache> {
+        self.cache.clone().unwrap_or_else(Cache::global)
     }
 
     fn bind_error(&self, error: scatterc_compiler::bind::BindError) -> Error {

@@ -110,6 +110,14 @@ pub enum Error {
     /// A graph that cannot be scheduled.
     #[error(transparent)]
     Schedule(#[from] compiler::schedule::ScheduleError),
+    /// A memory budget that no schedule meets.
+    #[error("the memory budget of {budget} bytes is too small: at least {needed} bytes are needed")]
+    Memory {
+        /// Smallest peak found.
+        needed: usize,
+        /// What was allowed.
+        budget: usize,
+    },
     /// A plan that cannot be loaded.
     #[error(transparent)]
     Load(#[from] runtime::LoadError),

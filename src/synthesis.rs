@@ -6,9 +6,11 @@
 //! ```
 //!
 //! - The fields are real: the variables are the coefficients with m <= ell, and Im f_l0 stays zero, which S2SCAT's half plane does not enforce.
-//! - The variables are scaled per degree (*preconditioned*): s_l0 = sqrt(C_ell), s_lm = sqrt(C_ell / 2) with the target's spectrum, so that every variable of a field
-//!   like the target has variance one. L-BFGS starts from a multiple of the identity, so this saves it the discovery of the spectrum. Adam takes S2SCAT's
+//! - The variables are scaled per degree (*preconditioned*) by the root of the target's power there, (2 ell + 1) C_ell. L-BFGS starts from a multiple of the
+//!   identity, so this saves it the discovery of the spectrum. Adam takes S2SCAT's
 //!   unscaled coefficients unless asked otherwise.
+//! - The power of every degree can be *held* at the target's: x_l = s_l z_l / |z_l|. A wavelet statistic knows the power in its octaves only, so a free optimisation
+//!   moves power within them, some percent where few degrees lie. S2SCAT leaves it free.
 //! - The target is divided by its standard deviation first (*standardised*) and the results are multiplied by it, because mean and variance enter the loss
 //!   without norms: in other units they would drown or be drowned.
 //! - Norms, targets and fields are run-time arrays: another target needs no compilation of other code.
@@ -63,7 +65,7 @@ pub enum SynthesisError {
         found: usize,
     },
     /// Coefficients that no real field has.
-    #[error("the {what} is not a real field: coefficient (ell = {ell}, m = {m}) is {re:e} + {im:e} i; expected {expected}")]
+    #[error("the {what} is not a real field: coefficient (ell = {ell}, m = {m}) is {re:.3e} + {im:.3e} i; expected {expected}")]
     NotReal {
         /// Target or start.
         what: &'static str,
@@ -79,14 +81,14 @@ pub enum SynthesisError {
         expected: &'static str,
     },
     /// A constant target.
-    #[error("the target has variance {found:e}; expected a field that varies (its statistics cannot be normalised)")]
+    #[error("the target has variance {found:.1e}; expected a field that varies (its statistics cannot be normalised)")]
     ZeroVariance {
         /// The variance.
         found: f64,
     },
     /// Scales of the target without power.
     #[error(
-        "the target has no power at scale{} {} (relative power {found:e}, expected at least {SMALLEST_RELATIVE_POWER:e}): its statistics cannot be normalised there; \
+        "the target has no power at scale{} {} (relative power {found:.1e}, expected at least {SMALLEST_RELATIVE_POWER:e}): its statistics cannot be normalised there; \
          leave coarse scales out with --min-scale {suggestion}, or set a floor with --floor",
         if scales.len() == 1 { "" } else { "s" },
         scales.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
@@ -159,6 +161,8 @@ pub struct Options {
     pub standardise: bool,
     /// Scales the variables with the target's spectrum; default: for L-BFGS.
     pub precondition: Option<bool>,
+    /// Holds the power of every degree at the target's. Default: for L-BFGS from [`Start::Spectrum`].
+    pub hold_spectrum: Option<bool>,
     /// How much is fused.
     pub fusion: Fusion,
     /// Passes to leave out.
@@ -185,6 +189,7 @@ impl Default for Options {
             tolerance: 0.0,
             standardise: true,
             precondition: None,
+            hold_spectrum: None,
             fusion: Fusion::All,
             disable: vec![],
             threads: 0,
@@ -258,7 +263,7 @@ pub struct Validation {
     pub max: (f64, f64),
     /// Pearson's correlation of the two maps, weighted by area.
     pub correlation: f64,
-    /// Power of the synthesis over that of the target, sum of (2 ell + 1) C_ell in the octave; none where the target has no power.
+    /// Power of the synthesis over that of the target, sum of (2 ell + 1) C_ell in the octave around a wavelet's peak; none where the target has no power.
     pub power_ratio: Vec<Band>,
     /// Relative distance of the normalised statistics, |S - T| / |T| over all numbers, at the start.
     pub error_start: f64,
@@ -294,6 +299,9 @@ struct Problem {
     places: Vec<usize>,
     /// Number of the half plane per unit of the variable; zero for Im f_l0.
     scales: Vec<f64>,
+    /// Degree of every variable if the power of degrees is held: then only the direction of a degree's variables counts.
+    degrees: Option<Vec<usize>>,
+    L: usize,
     half: Vec<f64>,
     gradient: Vec<f64>,
 }
@@ -303,12 +311,47 @@ impl Problem {
         self.places.len()
     }
 
+    /// Length of the variables of every degree, or nothing if the power is free.
+    fn lengths(&self, z: &[f64]) -> Option<Vec<f64>> {
+        let degrees = self.degrees.as_ref()?;
+        let mut squares = vec![0.0; self.L];
+        for ((value, ell), scale) in z.iter().zip(degrees).zip(&self.scales) {
+            if *scale != 0.0 {
+                squares[*ell] += value * value;
+            }
+        }
+        Some(squares.into_iter().map(f64::sqrt).collect())
+    }
+
     /// Variables to half planes in units of the loss.
     fn expand(&self, z: &[f64], half: &mut [f64]) {
         let (n, width) = (self.n(), half.len() / self.count);
         for (z, half) in z.chunks_exact(n).zip(half.chunks_exact_mut(width)) {
             for ((value, place), scale) in z.iter().zip(&self.places).zip(&self.scales) {
                 half[*place] = value * scale;
+            }
+            if let (Some(lengths), Some(degrees)) = (self.lengths(z), &self.degrees) {
+                for (place, ell) in self.places.iter().zip(degrees) {
+                    half[*place] = if lengths[*ell] > 0.0 { half[*place] / lengths[*ell] } else { 0.0 };
+                }
+            }
+        }
+    }
+
+    /// Gradient in the variables from that in the half plane.
+    fn pull_back(&self, z: &[f64], g: &[f64], out: &mut [f64]) {
+        for ((out, place), scale) in out.iter_mut().zip(&self.places).zip(&self.scales) {
+            *out = g[*place] * scale;
+        }
+        // x = s z / |z| changes only across z: the part of the gradient along z goes.
+        if let (Some(lengths), Some(degrees)) = (self.lengths(z), &self.degrees) {
+            let mut along = vec![0.0; self.L];
+            for ((out, value), ell) in out.iter().zip(z).zip(degrees) {
+                along[*ell] += out * value;
+            }
+            for ((out, value), ell) in out.iter_mut().zip(z).zip(degrees) {
+                let r = lengths[*ell];
+                *out = if r > 0.0 { (*out - value * along[*ell] / (r * r)) / r } else { 0.0 };
             }
         }
     }
@@ -340,10 +383,8 @@ impl Objective for Problem {
         self.half = half;
         ran?;
         let (n, width) = (self.n(), self.gradient.len() / self.count);
-        for (out, g) in gradient.chunks_exact_mut(n).zip(self.gradient.chunks_exact(width)) {
-            for ((out, place), scale) in out.iter_mut().zip(&self.places).zip(&self.scales) {
-                *out = g[*place] * scale;
-            }
+        for ((out, g), z) in gradient.chunks_exact_mut(n).zip(self.gradient.chunks_exact(width)).zip(x.chunks_exact(n)) {
+            self.pull_back(z, g, out);
         }
         Ok(())
     }
@@ -441,7 +482,10 @@ fn cleaned(L: usize, half: &[f64]) -> Vec<f64> {
     out
 }
 
-/// Scale of the variables per degree, from the target's spectrum.
+/// Scale of the variables per degree, from the target's spectrum: the root of the whole power of the degree.
+///
+/// The factor 2 ell + 1 makes up for the number of coefficients: a statistic that averages over many modes reacts little to each of them. On large-scale structure
+/// it lowers the loss after 300 steps by a third against the root of C_ell alone.
 ///
 /// A degree with much less power than its neighbourhood gets a share of theirs, so that no degree is frozen; degrees in an empty neighbourhood get the average power.
 fn degree_scales(spectrum: &[f64]) -> Vec<f64> {
@@ -453,7 +497,7 @@ fn degree_scales(spectrum: &[f64]) -> Vec<f64> {
             let (first, last) = (ell / 2, (2 * ell).min(L - 1).max(1));
             let around = spectrum[first..=last].iter().sum::<f64>() / (last - first + 1) as f64;
             let around = if around < 1e-12 * largest { average } else { around };
-            spectrum[ell].max(1e-2 * around).sqrt()
+            (spectrum[ell].max(1e-2 * around) * (2 * ell + 1) as f64).sqrt()
         })
         .collect()
 }
@@ -555,13 +599,18 @@ impl Generator {
         let [(_, field)] = names.as_slice() else {
             return Err(SynthesisError::Option { option: "statistic", found: format!("{} fields", names.len()), expected: "one field".into() });
         };
-        let scales = if options.precondition.unwrap_or(matches!(options.method, Method::Lbfgs(_))) {
+        let newton = matches!(options.method, Method::Lbfgs(_));
+        let hold = options.hold_spectrum.unwrap_or(newton && options.start == Start::Spectrum);
+        let scales: Vec<f64> = if hold {
+            spectrum.iter().enumerate().map(|(ell, c)| ((2 * ell + 1) as f64 * c).sqrt() / unit).collect()
+        } else if options.precondition.unwrap_or(newton) {
             degree_scales(&spectrum).into_iter().map(|s| s / unit).collect()
         } else {
             vec![]
         };
         let mut places = Vec::with_capacity(L * (L + 1));
         let mut factors = Vec::with_capacity(L * (L + 1));
+        let mut degrees = Vec::with_capacity(L * (L + 1));
         for m in 0..L {
             for ell in m..L {
                 let place = 2 * (ell * L + m);
@@ -571,6 +620,7 @@ impl Generator {
                     None => 1.0,
                 };
                 places.extend([place, place + 1]);
+                degrees.extend([ell, ell]);
                 factors.extend([factor, if m == 0 { 0.0 } else { factor }]);
             }
         }
@@ -584,6 +634,8 @@ impl Generator {
             count,
             places,
             scales: factors,
+            degrees: hold.then_some(degrees),
+            L,
             half: vec![0.0; count * width],
             gradient: vec![0.0; count * width],
         };
@@ -623,6 +675,7 @@ impl Generator {
         for (name, values) in &self.problem.fixed {
             text(name, &numbers(values));
         }
+        text("spectrum", &[u8::from(self.problem.degrees.is_some())]);
         text("method", format!("{:?}", self.options.method).as_bytes());
         text("members", format!("{} {} {}", self.options.seed, self.options.first_member, self.options.count).as_bytes());
         match &self.options.start {
@@ -640,6 +693,11 @@ impl Generator {
     /// The target, `[L, L]` complex interleaved.
     pub fn target(&self) -> &[f64] {
         &self.target
+    }
+
+    /// Whether the power of every degree is held at the target's.
+    pub fn spectrum_held(&self) -> bool {
+        self.problem.degrees.is_some()
     }
 
     /// Bandlimit.
@@ -719,7 +777,14 @@ impl Generator {
     /// The observer sees every step and may stop the run; `progress.state` is what a checkpoint holds.
     pub fn generate(&mut self, observer: &mut dyn FnMut(&Progress<'_>) -> Control) -> Result<Synthesis, SynthesisError> {
         let scaled: Vec<f64> = self.start().iter().map(|x| x / self.unit).collect();
-        let z = self.problem.pack(&scaled);
+        let mut z = self.problem.pack(&scaled);
+        // Lengths do not matter where the power is held; one keeps the steps of all degrees alike.
+        let n = self.problem.n();
+        for member in z.chunks_exact_mut(n) {
+            if let (Some(lengths), Some(degrees)) = (self.problem.lengths(member), &self.problem.degrees) {
+                member.iter_mut().zip(degrees).for_each(|(z, ell)| *z = if lengths[*ell] > 0.0 { *z / lengths[*ell] } else { 0.0 });
+            }
+        }
         let state = State::new(&self.options.method, z, self.options.count)?;
         self.resume(state, observer)
     }
@@ -811,12 +876,14 @@ fn distance(x: &[f64], y: &[f64]) -> f64 {
     if norm > 0.0 { difference / norm } else { difference }
 }
 
-/// Power ratios in octaves 1, 2..3, 4..7, ..
+/// Power ratios in octaves around the wavelets' peaks, ell = 2^j: 1, 2, 3..5, 6..11, 12..22, ..
 fn bands(target: &[f64], found: &[f64]) -> Vec<Band> {
     let L = target.len();
     let power = |spectrum: &[f64], first: usize, last: usize| (first..=last).map(|ell| (2 * ell + 1) as f64 * spectrum[ell]).sum::<f64>();
+    // ell >= 2^(j - 1/2) is 2 ell^2 >= 4^j, which integers decide exactly.
+    let first = |j: u32| (1..).find(|ell| 2 * ell * ell >= 1usize << (2 * j)).unwrap_or(L);
     let edges: Vec<(usize, usize)> =
-        (0..usize::BITS).map(|j| 1usize << j).take_while(|first| *first < L).map(|first| (first, (2 * first - 1).min(L - 1))).collect();
+        (0..).map(|j| (first(j), first(j + 1) - 1)).take_while(|(first, _)| *first < L).map(|(a, b)| (a, b.min(L - 1))).collect();
     let largest = edges.iter().map(|(first, last)| power(target, *first, *last)).fold(0.0, f64::max);
     edges
         .into_iter()

@@ -70,7 +70,12 @@ fn section(out: &mut String, name: &str, text: &str) {
 }
 
 fn assert_snapshot(file: &FileTest, report: String) {
-    assert!(report.lines().count() <= 140, "{}: a snapshot of {} lines is read by nobody; make the input smaller", file.name(), report.lines().count());
+    assert!(
+        report.lines().count() <= 140,
+        "{}: a snapshot of {} lines is read by nobody; make the input smaller",
+        file.name(),
+        report.lines().count()
+    );
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);

@@ -28,11 +28,12 @@ fn norm(x: &[f64]) -> f64 {
 /// Operand types on which a map is tested: axis maps act on any space.
 fn domains(map: &Linear, leading: &[usize]) -> Vec<(Type, Type)> {
     let signature = map.signature().expect("samples are valid");
-    let spaces =
-        if signature.domain.1 == Space::Any { vec![Space::Point, Space::Map { L: 2 }, Space::Rings { L: 3, M: 2 }] } else { vec![signature.domain.1] };
-    let side = |(axes, space): &(Vec<usize>, Space), any: Space| {
-        Type::new([leading, axes].concat(), if *space == Space::Any { any } else { *space })
+    let spaces = if signature.domain.1 == Space::Any {
+        vec![Space::Point, Space::Map { L: 2 }, Space::Rings { L: 3, M: 2 }]
+    } else {
+        vec![signature.domain.1]
     };
+    let side = |(axes, space): &(Vec<usize>, Space), any: Space| Type::new([leading, axes].concat(), if *space == Space::Any { any } else { *space });
     spaces.into_iter().map(|any| (side(&signature.domain, any), side(&signature.range, any))).collect()
 }
 
@@ -59,8 +60,12 @@ fn synthesis_and_analysis_of_bandlimited_fields_are_inverse() {
         let mut b = Builder::new("inverse");
         let ty = Type::new([], Space::Coefficients { L });
         let x = b.input("x", ty.clone()).expect("inputs type");
-        let steps =
-            [Linear::HarmonicInverse { L_in: L, L }, Linear::RingInverse { L, M: L }, Linear::RingForward { L, M: L }, Linear::HarmonicForward { L, M: L, L_out: L }];
+        let steps = [
+            Linear::HarmonicInverse { L_in: L, L },
+            Linear::RingInverse { L, M: L },
+            Linear::RingForward { L, M: L },
+            Linear::HarmonicForward { L, M: L, L_out: L },
+        ];
         let y = steps.into_iter().fold(x, |v, map| b.linear(map, v).expect("the chain types"));
         b.output("y", y);
         let graph = b.finish();
@@ -95,7 +100,11 @@ fn every_pointwise_row_has_its_derivative() {
                 // Fourth order: the truncation is h^4, rounding eps / h.
                 let numeric = (8.0 * (shifted(h) - shifted(-h)) - (shifted(2.0 * h) - shifted(-2.0 * h))) / (12.0 * h);
                 let exact = row.expression.derivative(k).evaluate(&at);
-                assert!((numeric - exact).abs() <= 1e-8 * exact.abs().max(1.0), "d {} / d {k} at {at:?}: {exact}, differences give {numeric}", row.name);
+                assert!(
+                    (numeric - exact).abs() <= 1e-8 * exact.abs().max(1.0),
+                    "d {} / d {k} at {at:?}: {exact}, differences give {numeric}",
+                    row.name
+                );
             }
         }
     }
@@ -291,7 +300,8 @@ fn derivatives_agree_with_differences_and_with_each_other() {
 
         let hessian = subject.compile(Goal::HessianVector("l2".into()));
         let products = on_cpu(hessian.plan(), 1, &given(&hessian.graph));
-        let slopes: Arrays = difference(&gradient.graph, &inputs, &tangents, h).into_iter().filter(|(name, _)| name.starts_with("gradient.")).collect();
+        let slopes: Arrays =
+            difference(&gradient.graph, &inputs, &tangents, h).into_iter().filter(|(name, _)| name.starts_with("gradient.")).collect();
         let products: Arrays = slopes.iter().map(|(name, _)| (name.clone(), array(&products, &format!("tangent.{name}")).to_vec())).collect();
         assert_equal(&products, &slopes, 1e-5, &format!("{}: HVP against differences of gradients", subject.name));
     }

@@ -30,7 +30,8 @@ fn every_pass() -> Vec<String> {
 
 /// Values of the graph without any pass, on the reference device.
 fn oracle(subject: &Subject, goal: &Goal, batch: Option<usize>) -> (Arrays, Arrays) {
-    let compiled = subject.compiler().goal(goal.clone()).batch(batch).disable(&every_pass()).compile().unwrap_or_else(|e| panic!("{}: {e}", subject.name));
+    let compiled =
+        subject.compiler().goal(goal.clone()).batch(batch).disable(&every_pass()).compile().unwrap_or_else(|e| panic!("{}: {e}", subject.name));
     let inputs = given(&compiled.graph);
     let outputs = on_reference(&compiled.graph, &inputs);
     (inputs, outputs)

@@ -8,7 +8,7 @@ use scatterc_ir::text::spelling;
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use scatterc_kernels::layout::RingLayout;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 /// A graph that cannot be scheduled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -21,6 +21,14 @@ pub enum ScheduleError {
         node: String,
         /// What is wrong.
         message: String,
+    },
+    /// A memory budget that cannot be met.
+    #[error("the buffers need at least {needed} bytes, the budget leaves {limit}")]
+    Memory {
+        /// Smallest arena found, in bytes.
+        needed: usize,
+        /// What the budget leaves for it, in bytes.
+        limit: usize,
     },
     /// A graph whose buffers exceed what can be addressed.
     #[error("the plan needs {needed} numbers, more than {limit}")]
@@ -108,8 +116,8 @@ fn is_transform(map: &Linear) -> bool {
     input_bandlimit(map).is_some() || matches!(map, Linear::HarmonicForward { .. } | Linear::RingInverse { .. } | Linear::RingForward { .. })
 }
 
-/// Depth of every stored value: launches of equal depth do not depend on each other.
-fn levels(graph: &Graph, demand: &Demand) -> HashMap<Value, usize> {
+/// Depth of every stored value: launches of equal depth do not depend on each other. Values in `late` (recomputed ones) get the largest depth their readers allow.
+fn levels(demand: &Demand, late: &BTreeSet<Value>) -> HashMap<Value, usize> {
     let mut levels = HashMap::new();
     let mut order: Vec<Value> = demand.stored.iter().copied().collect();
     order.sort_unstable();
@@ -117,12 +125,27 @@ fn levels(graph: &Graph, demand: &Demand) -> HashMap<Value, usize> {
         let below = demand.reads.get(&value).into_iter().flatten().map(|v| levels.get(v).copied().unwrap_or(0)).max();
         levels.insert(value, below.map_or(0, |n| n + 1));
     }
-    debug_assert!(graph.nodes.len() >= levels.len());
+    if late.is_empty() {
+        return levels;
+    }
+    let mut earliest_reader: HashMap<Value, usize> = HashMap::new();
+    for value in demand.stored.iter().rev() {
+        if late.contains(value)
+            && let Some(reader) = earliest_reader.get(value)
+        {
+            let natural = levels[value];
+            levels.insert(*value, natural.max(reader - 1));
+        }
+        for read in demand.reads.get(value).into_iter().flatten() {
+            let reader = earliest_reader.entry(*read).or_insert(usize::MAX);
+            *reader = (*reader).min(levels[value]);
+        }
+    }
     levels
 }
 
-fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion) -> Vec<Task> {
-    let levels = levels(graph, demand);
+fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>) -> Vec<Task> {
+    let levels = levels(demand, late);
     let mut tasks: Vec<Task> = Vec::new();
     let mut open: HashMap<String, Vec<usize>> = HashMap::new();
     for value in &demand.stored {
@@ -237,48 +260,46 @@ fn ordered(tasks: Vec<Task>) -> Vec<Task> {
     order.into_iter().filter_map(|k| slots[k].take()).collect()
 }
 
-/// First-fit arena: ranges are reused as soon as their last reader has run.
-struct Arena {
-    free: BTreeMap<usize, usize>,
-    end: usize,
+/// A buffer to be placed: f64 and the launches during which it must not be touched by others.
+struct Item {
+    len: usize,
+    first: usize,
+    last: usize,
 }
 
-impl Arena {
-    fn take(&mut self, len: usize) -> usize {
-        let len = len.next_multiple_of(8);
-        // The smallest hole that fits.
-        if let Some((offset, size)) = self.free.iter().filter(|(_, size)| **size >= len).min_by_key(|(_, size)| **size).map(|(o, s)| (*o, *s)) {
-            self.free.remove(&offset);
-            if size > len {
-                self.free.insert(offset + len, size - len);
+/// Offsets for all items and the length of the arena: the largest first, each at the lowest offset free during its life.
+fn place(items: &[Item], start: usize) -> (Vec<usize>, usize) {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by_key(|k| (std::cmp::Reverse(items[*k].len), items[*k].first, *k));
+    let mut offsets = vec![0; items.len()];
+    let mut placed: Vec<(usize, usize, usize)> = Vec::new();
+    let mut end = start;
+    for k in order {
+        let item = &items[k];
+        let len = item.len.next_multiple_of(8);
+        let mut offset = start;
+        // `placed` is sorted by offset.
+        for (from, to, other) in &placed {
+            let other = &items[*other];
+            if other.last < item.first || item.last < other.first {
+                continue;
             }
-            return offset;
+            if offset + len <= *from {
+                break;
+            }
+            offset = offset.max(*to);
         }
-        // Grow from a hole at the end, if there is one.
-        let start = match self.free.iter().next_back() {
-            Some((offset, size)) if offset + size == self.end => *offset,
-            _ => self.end,
-        };
-        self.free.remove(&start);
-        self.end = start + len;
-        start
+        offsets[k] = offset;
+        end = end.max(offset + len);
+        let position = placed.partition_point(|p| p.0 <= offset);
+        placed.insert(position, (offset, offset + len, k));
     }
+    (offsets, end)
+}
 
-    fn release(&mut self, offset: usize, len: usize) {
-        let mut start = offset;
-        let mut size = len.next_multiple_of(8);
-        if let Some((before, n)) = self.free.range(..start).next_back().map(|(o, n)| (*o, *n))
-            && before + n == start
-        {
-            self.free.remove(&before);
-            start = before;
-            size += n;
-        }
-        if let Some(n) = self.free.remove(&(start + size)) {
-            size += n;
-        }
-        self.free.insert(start, size);
-    }
+/// Number of sums of a loop group, over all outer iterations.
+fn sums_of(graph: &Graph, roles: &[Role], group: &Group) -> usize {
+    group.roots.iter().filter(|r| roles[r.index()] == Role::Reduction).map(|r| graph.ty(*r).count()).sum()
 }
 
 /// Elements of one task of a loop: small enough to balance threads, large enough to hide the call.
@@ -286,9 +307,184 @@ const GRAIN: usize = 8192;
 
 /// Builds the plan of a graph.
 pub fn schedule(graph: &Graph, fusion: Fusion) -> Result<Scheduled, ScheduleError> {
+    plan_of(graph, fusion, &BTreeSet::new())
+}
+
+/// Most rounds of recomputation tried.
+const ROUNDS: usize = 60;
+
+/// Builds a plan whose arena holds at most `limit` f64, recomputing values for their late readers where storing them to the peak is what costs.
+///
+/// Each round finds the launch at which most is alive and gives up, cheapest first, values that lie idle there; they are computed again right before their next reader.
+/// Values never change: the same operations run, some of them twice. Error: the smallest arena reached, when the limit cannot be met.
+pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize) -> Result<(Graph, Scheduled), ScheduleError> {
+    let mut graph = graph.clone();
+    let mut late = BTreeSet::new();
+    let mut best = usize::MAX;
+    for _ in 0..ROUNDS {
+        let scheduled = plan_of(&graph, fusion, &late)?;
+        if scheduled.plan.arena <= limit {
+            return Ok((graph, scheduled));
+        }
+        best = best.min(scheduled.plan.arena);
+        match recomputed(&graph, fusion, &late, scheduled.plan.arena, limit) {
+            Some((next, more)) => (graph, late) = (next, more),
+            None => break,
+        }
+    }
+    Err(ScheduleError::Memory { needed: 8 * best, limit: 8 * limit })
+}
+
+/// One round: the graph with some values computed a second time for the readers after the peak.
+fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usize, limit: usize) -> Option<(Graph, BTreeSet<Value>)> {
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
-    let tasks = ordered(tasks(graph, &roles, &demand, fusion));
+    let tasks = ordered(tasks(graph, &roles, &demand, fusion, late));
+    let mut made: HashMap<Value, usize> = HashMap::new();
+    let mut uses: HashMap<Value, Vec<usize>> = HashMap::new();
+    for (k, task) in tasks.iter().enumerate() {
+        made.extend(task.writes.iter().map(|v| (*v, k)));
+        task.reads.iter().for_each(|v| uses.entry(*v).or_default().push(k));
+    }
+    let kept: BTreeSet<Value> = graph.outputs.iter().map(|o| storage(&roles, o.value).0).collect();
+    let last = |v: &Value| if kept.contains(v) { usize::MAX } else { uses.get(v).and_then(|u| u.last().copied()).unwrap_or(0) };
+    // What is alive at every launch.
+    let mut change = vec![0isize; tasks.len() + 1];
+    for (value, first) in &made {
+        let len = value_len(graph, *value) as isize;
+        change[*first] += len;
+        change[last(value).max(*first).min(tasks.len() - 1) + 1] -= len;
+    }
+    let mut alive = 0;
+    let mut peak = (0, 0);
+    for (k, delta) in change.iter().take(tasks.len()).enumerate() {
+        alive += delta;
+        if alive > peak.1 {
+            peak = (k, alive);
+        }
+    }
+    let at = peak.0;
+    // Values that lie idle at the peak, with what giving them up saves and costs. An operand that is dead by then is recomputed too, unless it is small enough to stay.
+    let mut idle: Vec<(f64, usize, Vec<Value>)> = Vec::new();
+    for (value, first) in &made {
+        let used = uses.get(value).map_or(&[][..], Vec::as_slice);
+        if *first >= at || last(value) <= at || used.contains(&at) || kept.contains(value) || matches!(roles[value.index()], Role::Literal(_)) {
+            continue;
+        }
+        let own = value_len(graph, *value);
+        let (mut chain, mut extended, mut cost) = (vec![*value], 0, 0.0);
+        let mut k = 0;
+        while k < chain.len() && chain.len() < 12 {
+            cost += match graph.linear(chain[k]) {
+                Some((map, _)) if is_transform(map) => linear_flops(map, graph.ty(chain[k]).count()),
+                _ => value_len(graph, chain[k]) as f64,
+            };
+            for read in &demand.reads[&chain[k]] {
+                if chain.contains(read) || !made.contains_key(read) || last(read) >= at {
+                    continue;
+                }
+                if value_len(graph, *read) * 8 <= own { extended += value_len(graph, *read) } else { chain.push(*read) }
+            }
+            k += 1;
+        }
+        if k == chain.len() && own > extended {
+            idle.push((cost / (own - extended) as f64, own - extended, chain));
+        }
+    }
+    idle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2.cmp(&b.2)));
+    // The arena exceeds what is alive by its gaps; both must come down.
+    let wanted = arena.saturating_sub(limit).max((peak.1 as usize).saturating_sub(limit)).max(1);
+    let mut given_up: BTreeSet<Value> = BTreeSet::new();
+    let mut saved = 0;
+    for (_, part, chain) in idle {
+        if saved >= wanted {
+            break;
+        }
+        saved += part;
+        given_up.extend(chain);
+    }
+    if given_up.is_empty() {
+        return None;
+    }
+    let after: BTreeSet<Value> = tasks.iter().skip(at + 1).flat_map(|t| t.writes.iter().copied()).collect();
+    let mut copier = Copier {
+        graph,
+        roles: &roles,
+        demand: &demand,
+        given_up: &given_up,
+        nodes: Vec::new(),
+        maps: [HashMap::new(), HashMap::new()],
+        late: BTreeSet::new(),
+    };
+    for value in graph.values() {
+        let stored = demand.stored.contains(&value) || matches!(roles[value.index()], Role::Given);
+        if stored {
+            let new = copier.copy(value, after.contains(&value));
+            if late.contains(&value) {
+                copier.late.insert(new);
+            }
+        }
+    }
+    let outputs: Vec<_> = graph.outputs.iter().map(|o| scatterc_ir::Output { name: o.name.clone(), value: copier.operand(o.value, false) }).collect();
+    let Copier { nodes, late, .. } = copier;
+    Some((Graph { name: graph.name.clone(), nodes, outputs }, late))
+}
+
+/// Copies a graph; readers after the peak see second copies of the values given up.
+struct Copier<'a> {
+    graph: &'a Graph,
+    roles: &'a [Role],
+    demand: &'a Demand,
+    given_up: &'a BTreeSet<Value>,
+    nodes: Vec<scatterc_ir::Node>,
+    /// New values as readers before and after the peak see them.
+    maps: [HashMap<Value, Value>; 2],
+    late: BTreeSet<Value>,
+}
+
+impl Copier<'_> {
+    /// Adds a stored value, its operands seen from its own side of the peak.
+    fn copy(&mut self, value: Value, after: bool) -> Value {
+        if let Some(new) = self.maps[0].get(&value) {
+            return *new;
+        }
+        let new = self.node(value, after);
+        self.maps[0].insert(value, new);
+        if !self.given_up.contains(&value) {
+            self.maps[1].insert(value, new);
+        }
+        new
+    }
+
+    fn node(&mut self, value: Value, after: bool) -> Value {
+        let node = self.graph.node(value);
+        let operands: Vec<Value> = node.operands.iter().map(|v| self.operand(*v, after)).collect();
+        self.nodes.push(scatterc_ir::Node { op: node.op.clone(), operands, ty: node.ty.clone() });
+        Value(self.nodes.len() as u32 - 1)
+    }
+
+    /// A value as a reader on one side sees it; what is not stored is copied per side.
+    fn operand(&mut self, value: Value, after: bool) -> Value {
+        if let Some(new) = self.maps[usize::from(after)].get(&value) {
+            return *new;
+        }
+        let stored = self.demand.stored.contains(&value) || matches!(self.roles[value.index()], Role::Given);
+        if stored && !self.given_up.contains(&value) {
+            return self.copy(value, after);
+        }
+        let new = self.node(value, after);
+        if stored {
+            self.late.insert(new);
+        }
+        self.maps[usize::from(after)].insert(value, new);
+        new
+    }
+}
+
+fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>) -> Result<Scheduled, ScheduleError> {
+    let roles = roles(graph, fusion);
+    let demand = demand(graph, &roles, fusion);
+    let tasks = ordered(tasks(graph, &roles, &demand, fusion, late));
 
     // Results stay to the end; given values too, so that a plan can be run again without filling them all.
     let mut last: HashMap<Value, usize> = HashMap::new();
@@ -300,61 +496,65 @@ pub fn schedule(graph: &Graph, fusion: Fusion) -> Result<Scheduled, ScheduleErro
     for output in &graph.outputs {
         last.insert(storage(&roles, output.value).0, usize::MAX);
     }
-    let mut arena = Arena { free: BTreeMap::new(), end: 0 };
     let mut slots: HashMap<Value, Slot> = HashMap::new();
     let mut plan = Plan { name: graph.name.clone(), ..Plan::default() };
+    let mut start = 0;
     for value in graph.values() {
         if let Op::Input(name) | Op::Parameter(name) = &graph.node(value).op {
             let len = value_len(graph, value);
-            let slot = Slot { offset: arena.take(len), len };
+            let slot = Slot { offset: start, len };
+            start += len.next_multiple_of(8);
             slots.insert(value, slot);
             plan.inputs.push(Port { name: name.clone(), slot, ty: graph.ty(value).clone() });
         }
     }
-    let given: BTreeSet<Value> = slots.keys().copied().collect();
-    // Sums of one loop share a buffer, given back when the last of them is dead: (buffer, values left).
-    let mut shared: Vec<(Slot, usize)> = Vec::new();
-    let mut parts: HashMap<Value, usize> = HashMap::new();
+    let mut items = Vec::new();
+    let mut owners: Vec<Option<Value>> = Vec::new();
+    for (k, task) in tasks.iter().enumerate() {
+        let end = |value: &Value| last.get(value).copied().unwrap_or(k);
+        let mut shared = 0;
+        if let Proto::Loop { group } = &task.proto {
+            let sums = sums_of(graph, &roles, group);
+            if sums > 0 {
+                // Sums of one loop lie together and live as long as the last of them; several outer iterations are copied apart at once.
+                let reductions = group.roots.iter().filter(|r| roles[r.index()] == Role::Reduction);
+                shared = usize::from(group.outer == 1);
+                let until = if shared == 1 { reductions.map(end).max().unwrap_or(k) } else { k };
+                items.push(Item { len: sums, first: k, last: until });
+                owners.push(None);
+            }
+        }
+        for value in &task.writes {
+            if shared == 1 && roles[value.index()] == Role::Reduction {
+                continue;
+            }
+            items.push(Item { len: value_len(graph, *value), first: k, last: end(value) });
+            owners.push(Some(*value));
+        }
+    }
+    let total = items.iter().fold(start, |sum, item| sum.saturating_add(item.len.saturating_add(8)));
+    if total > 1 << 50 {
+        return Err(ScheduleError::Size { needed: total, limit: 1 << 50 });
+    }
+    let (offsets, end) = place(&items, start);
+    if end > 1 << 40 {
+        return Err(ScheduleError::Size { needed: end, limit: 1 << 40 });
+    }
+    let mut sums: HashMap<usize, Slot> = HashMap::new();
+    for ((item, owner), offset) in items.iter().zip(&owners).zip(&offsets) {
+        let slot = Slot { offset: *offset, len: item.len };
+        let earlier = match owner {
+            Some(value) => slots.insert(*value, slot),
+            None => sums.insert(item.first, slot),
+        };
+        debug_assert!(earlier.is_none(), "every buffer is placed once");
+    }
     let mut launches = Vec::new();
     let mut kernels: HashMap<String, usize> = HashMap::new();
     for (k, task) in tasks.iter().enumerate() {
-        let mut scratch: Vec<Slot> = Vec::new();
-        let mut emit = Emit {
-            graph,
-            roles: &roles,
-            demand: &demand,
-            slots: &mut slots,
-            arena: &mut arena,
-            plan: &mut plan,
-            kernels: &mut kernels,
-            scratch: &mut scratch,
-            shared: &mut shared,
-            parts: &mut parts,
-        };
-        launches.extend(emit.task(task)?);
-        for slot in scratch {
-            arena.release(slot.offset, slot.len);
-        }
-        let unread = task.writes.iter().filter(|v| !last.contains_key(v));
-        for value in task.reads.iter().filter(|v| last.get(v) == Some(&k)).chain(unread) {
-            if given.contains(value) {
-                continue;
-            }
-            let whole = match parts.get(value) {
-                Some(part) => {
-                    let (slot, left) = &mut shared[*part];
-                    *left -= 1;
-                    (*left == 0).then_some(*slot)
-                }
-                None => slots.get(value).copied(),
-            };
-            if let Some(slot) = whole {
-                arena.release(slot.offset, slot.len);
-            }
-        }
-        if arena.end > 1 << 40 {
-            return Err(ScheduleError::Size { needed: arena.end, limit: 1 << 40 });
-        }
+        let sums = sums.get(&k).copied().unwrap_or(Slot { offset: 0, len: 0 });
+        let mut emit = Emit { graph, roles: &roles, demand: &demand, slots: &mut slots, plan: &mut plan, kernels: &mut kernels };
+        launches.extend(emit.task(task, sums)?);
     }
     for output in &graph.outputs {
         let (value, offset) = storage(&roles, output.value);
@@ -362,7 +562,7 @@ pub fn schedule(graph: &Graph, fusion: Fusion) -> Result<Scheduled, ScheduleErro
         let slot = Slot { offset: slot.offset + offset, len: value_len(graph, output.value) };
         plan.outputs.push(Port { name: output.name.clone(), slot, ty: graph.ty(output.value).clone() });
     }
-    plan.arena = arena.end;
+    plan.arena = end;
     Ok(Scheduled { plan, launches })
 }
 
@@ -371,20 +571,14 @@ struct Emit<'a> {
     roles: &'a [Role],
     demand: &'a Demand,
     slots: &'a mut HashMap<Value, Slot>,
-    arena: &'a mut Arena,
     plan: &'a mut Plan,
     kernels: &'a mut HashMap<String, usize>,
-    scratch: &'a mut Vec<Slot>,
-    shared: &'a mut Vec<(Slot, usize)>,
-    parts: &'a mut HashMap<Value, usize>,
 }
 
 impl Emit<'_> {
-    fn allocate(&mut self, value: Value) -> Slot {
-        let len = value_len(self.graph, value);
-        let slot = Slot { offset: self.arena.take(len), len };
-        self.slots.insert(value, slot);
-        slot
+    /// The buffer placed for a value.
+    fn allocate(&self, value: Value) -> Slot {
+        self.slots.get(&value).copied().expect("every written value was placed")
     }
 
     /// Where a value is, aliases resolved.
@@ -404,7 +598,7 @@ impl Emit<'_> {
         })
     }
 
-    fn task(&mut self, task: &Task) -> Result<Vec<Launch>, ScheduleError> {
+    fn task(&mut self, task: &Task, sums: Slot) -> Result<Vec<Launch>, ScheduleError> {
         match &task.proto {
             Proto::Linear { map, adjoint, items } => {
                 let mut pairs = Vec::new();
@@ -442,7 +636,7 @@ impl Emit<'_> {
             }
             Proto::Gram { weights, results } => self.gram(weights, results),
             Proto::Mix { weights, results } => self.mix(weights, results),
-            Proto::Loop { group } => self.fused_loop(group),
+            Proto::Loop { group } => self.fused_loop(group, sums),
         }
     }
 
@@ -540,7 +734,7 @@ impl Emit<'_> {
         Ok(vec![launch])
     }
 
-    fn fused_loop(&mut self, group: &Group) -> Result<Vec<Launch>, ScheduleError> {
+    fn fused_loop(&mut self, group: &Group, sums_slot: Slot) -> Result<Vec<Launch>, ScheduleError> {
         let point = group.space == Space::Point;
         let element = if point { 1 } else { device_len(group.space) };
         let Built { body, streams, tables, sums } = build(self.graph, self.roles, self.demand, group, element);
@@ -559,12 +753,6 @@ impl Emit<'_> {
         }
         let tables: Vec<usize> = tables.iter().map(|map| self.table(map)).collect();
         let per_outer = body.sums.len();
-        let sums_slot = if per_outer > 0 {
-            let len = per_outer * group.outer;
-            Slot { offset: self.arena.take(len), len }
-        } else {
-            Slot { offset: 0, len: 0 }
-        };
         let names: Vec<String> = group.roots.iter().map(|v| spelling(&self.graph.node(*v).op)).collect();
         let summary = format!("loop over {} for {}", group.space, counted(&names));
         let text = clif::emit(&body, trip);
@@ -580,23 +768,16 @@ impl Emit<'_> {
         self.plan.steps.push(Step::Loop { kernel, trip, outer: group.outer, grain: GRAIN, streams: plan_streams, tables, sums: sums_slot });
         let flops = (body.flops() * trip * group.outer) as f64;
         let mut launches = vec![Launch { summary, flops, bytes, values: group.roots.len() }];
-        if group.outer == 1 && !sums.is_empty() {
-            self.shared.push((sums_slot, sums.len()));
-        }
         // Sums of one outer iteration lie together; each root gets its part.
         for (root, start, length) in sums {
             if group.outer == 1 {
                 self.slots.insert(root, Slot { offset: sums_slot.offset + start, len: length });
-                self.parts.insert(root, self.shared.len() - 1);
                 continue;
             }
             let to = self.allocate(root);
             let map = Linear::Slice { n: per_outer, start, length };
             self.plan.steps.push(Step::Linear { map, adjoint: false, pairs: vec![(sums_slot, to)], bandlimits: vec![] });
             launches.push(Launch { summary: "slice of sums".into(), flops: 0.0, bytes: 16.0 * to.len as f64, values: 0 });
-        }
-        if per_outer > 0 && group.outer > 1 {
-            self.scratch.push(sums_slot);
         }
         Ok(launches)
     }

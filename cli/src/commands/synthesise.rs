@@ -75,6 +75,9 @@ pub struct Args {
     /// Only a part of the sphere (not available yet).
     #[arg(long, value_name = "M")]
     pub mask: Option<PathBuf>,
+    /// Lets the power move within the wavelets' octaves. Default: held at the target's for L-BFGS from `spectrum`.
+    #[arg(long)]
+    pub free_spectrum: bool,
     /// Keeps the target's units: mean and variance enter the loss as they are.
     #[arg(long)]
     pub keep_units: bool,
@@ -208,6 +211,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         steps: args.steps,
         tolerance: args.tolerance,
         standardise: !args.keep_units,
+        hold_spectrum: args.free_spectrum.then_some(false),
         fusion: args.device.fuse.into(),
         disable: args.device.disable.clone(),
         threads: args.device.threads,
@@ -381,6 +385,7 @@ fn write_outputs(generator: &Generator, synthesis: &Synthesis, report: &[Validat
         "start": if let Start::Given(_) = generator.options().start { args::file_name(Path::new(&args.start)) } else { args.start.clone() },
         "floor": args.floor,
         "standardised": !args.keep_units,
+        "spectrum_held": generator.spectrum_held(),
         "steps": synthesis.outcome.iterations,
         "evaluations": synthesis.outcome.evaluations,
         "stopped": synthesis.outcome.stopped.iter().map(|s| reason(*s)).collect::<Vec<_>>(),
@@ -442,8 +447,11 @@ pub fn picture(path: &Path, generator: &Generator, synthesis: &Synthesis, target
         .collect();
     let style = |k: usize| if k == 1 { Style::Dashed } else { Style::Line };
     let spectrum = |(k, (name, half)): (usize, &(String, &[f64]))| {
-        let points = synthesis::power_spectrum(L, half).into_iter().enumerate().skip(1).map(|(ell, c)| (ell as f64, c * (ell * (ell + 1)) as f64 / std::f64::consts::TAU));
-        Series::new(name.clone(), style(k), points.collect())
+        let power = |(ell, c): (usize, f64)| (ell as f64, c * (ell * (ell + 1)) as f64 / std::f64::consts::TAU);
+        let points: Vec<(f64, f64)> = synthesis::power_spectrum(L, half).into_iter().enumerate().skip(1).map(power).collect();
+        // Empty degrees hold rounding noise, which would squeeze everything else against the top.
+        let largest = points.iter().map(|p| p.1).fold(0.0, f64::max);
+        Series::new(name.clone(), style(k), points.into_iter().filter(|p| p.1 > 1e-10 * largest).collect())
     };
     let bins = 60;
     let histogram = |(k, (name, map)): (usize, (&String, &Vec<f64>))| {

@@ -1,0 +1,403 @@
+//! Plans: text and the rules of the plan verifier.
+
+mod common;
+
+use common::Random;
+use scatterc_ir::plan::{Kernel, Plan, Port, Slot, Step, Stream, Table, parse, verify};
+use scatterc_ir::{Linear, Space, Type};
+
+fn slot(offset: usize, len: usize) -> Slot {
+    Slot { offset, len }
+}
+
+/// A plan with every kind of line.
+fn example() -> Plan {
+    Plan {
+        name: "example".into(),
+        notes: vec![("domain".into(), "sphere L=8".into()), ("statistic".into(), "a \"quoted\"\n\ttext\\ with \u{e9} and \u{1}".into())],
+        arena: 1000,
+        inputs: vec![Port { name: "x".into(), slot: slot(0, 72), ty: Type::new([], Space::Coefficients { L: 8 }) }],
+        outputs: vec![Port { name: "S.re".into(), slot: slot(900, 6), ty: Type::new([2, 3], Space::Point) }],
+        tables: vec![Table::Weights(Linear::RingMean { L: 4, M: 3 }), Table::Weights(Linear::Mean { L: 4 })],
+        kernels: vec![Kernel {
+            name: "k0".into(),
+            summary: "loop over map(4) for abs".into(),
+            clif: "function %k0(i64) {\nblock0(v0: i64):\n\n    return\n}\n".into(),
+        }],
+        steps: vec![
+            Step::Linear {
+                map: Linear::WignerInverse { L_in: 8, L: 8, N: 3, j: 2 },
+                adjoint: true,
+                pairs: vec![(slot(100, 10), slot(110, 10)), (slot(120, 10), slot(130, 10))],
+                bandlimits: vec![8, 4],
+            },
+            Step::Linear { map: Linear::Scale { by: -0.1 }, adjoint: false, pairs: vec![], bandlimits: vec![] },
+            Step::Loop {
+                kernel: 0,
+                trip: 10,
+                outer: 2,
+                grain: 8,
+                streams: vec![
+                    Stream { slot: slot(200, 40), stride: 20, extent: 20, written: false },
+                    Stream { slot: slot(300, 20), stride: 10, extent: 10, written: true },
+                ],
+                tables: vec![1],
+                sums: slot(400, 4),
+            },
+            Step::Gram {
+                table: 0,
+                row_len: 10,
+                rows: vec![slot(500, 20), slot(520, 10)],
+                pairs: vec![0, 1, 1, 2],
+                places: vec![0, 1, 1],
+                outputs: vec![slot(600, 2), slot(610, 1)],
+            },
+            Step::Mix {
+                table: 0,
+                row_len: 10,
+                rows: vec![slot(500, 20)],
+                coefficients: vec![slot(600, 2)],
+                counts: vec![2, 1],
+                terms: vec![0, 0, 1, 1, 1, 0],
+                outputs: vec![slot(700, 20)],
+            },
+            Step::Concat { rows: 2, inputs: vec![slot(800, 4), slot(810, 2)], output: slot(820, 6) },
+            Step::Fill { value: -0.5, output: slot(900, 6) },
+        ],
+    }
+}
+
+#[test]
+fn text_round_trips() {
+    let plan = example();
+    assert_eq!(verify(&plan), Ok(()));
+    let text = plan.to_string();
+    assert_eq!(parse(&text), Ok(plan.clone()), "{text}");
+    assert_eq!(parse(&text).map(|p| p.to_string()), Ok(text));
+    assert_eq!(plan.note("domain"), Some("sphere L=8"));
+    assert_eq!(plan.note("nothing"), None);
+    let empty = Plan { name: "empty".into(), ..Plan::default() };
+    assert_eq!(parse(&empty.to_string()), Ok(empty));
+}
+
+#[test]
+fn every_linear_row_can_be_a_step() {
+    for map in Linear::samples() {
+        for adjoint in [false, true] {
+            let steps = vec![Step::Linear { map: map.clone(), adjoint, pairs: vec![(slot(0, 8), slot(8, 8))], bandlimits: vec![] }];
+            let plan = Plan { name: "row".into(), arena: 16, steps, ..Plan::default() };
+            assert_eq!(parse(&plan.to_string()), Ok(plan.clone()), "{plan}");
+        }
+    }
+}
+
+#[test]
+fn every_fault_of_a_text_names_its_line() {
+    for (line, message) in [
+        ("nonsense", "expected note, arena, input, output, table, kernel or step"),
+        ("arena many", "expected a number"),
+        ("arena -5", "expected a number"),
+        ("note a = b", "expected `\"`"),
+        ("note a = \"b", "does not end"),
+        ("note a = \"\\u{110000}\"", "is no character"),
+        ("input x = 0 : [] point", "expected `+`"),
+        ("input x = 0+1 [] point", "expected `:`"),
+        ("input x = 0+1 : [] nowhere", "expected a space"),
+        ("output x = 0+1 : [] point more", "unexpected `more`"),
+        ("table weights frobnicate {}", "`frobnicate` is no linear op"),
+        ("table weights mean {}", "`mean` needs the attribute `L`"),
+        ("table weights mean {L=0}", "bandlimit must be at least 1"),
+        ("| iconst", "kernel text without a kernel"),
+        ("step jump 3", "`jump` is no step"),
+        ("step linear mean {L=4} (0+1 -> 1+1)", "expected `bandlimits`"),
+        ("step linear mean {L=4} bandlimits=[] (0+1, 1+1)", "expected `->`"),
+        ("step linear mean {L=4} bandlimits=[-1] (0+1 -> 1+1)", "expected a list of whole numbers"),
+        ("step loop 0 trip=1 outer=1 grain=1 sums=0+0 tables=[] (look 0+1/0/1)", "expected `read` or `write`, found `look`"),
+        ("step loop 0 trip=1 outer=1 grain=1 sums=0+0 tables=[] (read 0+1/0)", "expected `/`"),
+        ("step loop zero trip=1", "expected a number, found `zero`"),
+        ("step gram table=0 row_len=1 pairs=[] places=[] (0+1)", "expected `->`"),
+        ("step concat rows=1 (0+1 -> 1+1, 2+1)", "`concat` has one output"),
+        ("step fill value=x -> 0+1", "expected a number"),
+        ("step fill value=1 0+1", "expected `->`"),
+    ] {
+        let text = format!("plan p {{\n  arena 10\n  {line}\n}}\n");
+        let error = parse(&text).expect_err(line);
+        assert!(error.line == 3 && error.message.contains(message), "`{line}`: {error}");
+    }
+    assert!(parse("plan p {\n").is_err_and(|e| e.message.contains("does not end")));
+    assert!(parse("graph p {\n}\n").is_err_and(|e| e.line == 1));
+    assert!(parse("plan p {\n}\narena 3\n").is_err_and(|e| e.line == 3));
+}
+
+/// Rules broken after one change of the example.
+fn broken(change: impl FnOnce(&mut Plan)) -> Vec<String> {
+    let mut plan = example();
+    change(&mut plan);
+    verify(&plan).expect_err("the change breaks a rule")
+}
+
+fn assert_breaks(rule: &str, change: impl FnOnce(&mut Plan)) {
+    let faults = broken(change);
+    assert!(faults.iter().any(|fault| fault.starts_with(rule)), "{faults:?}");
+}
+
+#[test]
+fn p1_slots_lie_in_the_arena() {
+    assert_breaks("P1", |p| p.arena = 905);
+    assert_breaks("P1", |p| p.arena = 1 << 41);
+    assert_breaks("P1", |p| p.inputs[0].slot = slot(usize::MAX, 2));
+    assert_breaks("P1", |p| p.outputs[0].slot = slot(995, 6));
+    assert_breaks("P1", |p| p.steps[6] = Step::Fill { value: 0.0, output: slot(usize::MAX - 1, 6) });
+}
+
+#[test]
+fn p2_everything_a_step_names_exists() {
+    let edit = |k: usize, change: fn(&mut Step)| move |p: &mut Plan| change(&mut p.steps[k]);
+    assert_breaks("P2", |p| p.kernels.clear());
+    assert_breaks("P2", |p| p.tables.truncate(1));
+    assert_breaks("P2", |p| p.tables.clear());
+    assert_breaks(
+        "P2",
+        edit(0, |s| {
+            if let Step::Linear { bandlimits, .. } = s {
+                bandlimits.truncate(1)
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(3, |s| {
+            if let Step::Gram { pairs, .. } = s {
+                pairs[0] = 3
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(3, |s| {
+            if let Step::Gram { pairs, .. } = s {
+                pairs.push(0)
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(3, |s| {
+            if let Step::Gram { places, .. } = s {
+                places[0] = 2
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(3, |s| {
+            if let Step::Gram { places, .. } = s {
+                places.truncate(2)
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(3, |s| {
+            if let Step::Gram { row_len, .. } = s {
+                *row_len = 0
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(4, |s| {
+            if let Step::Mix { terms, .. } = s {
+                terms[0] = 2
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(4, |s| {
+            if let Step::Mix { terms, .. } = s {
+                terms[1] = 2
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(4, |s| {
+            if let Step::Mix { terms, .. } = s {
+                terms.truncate(5)
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(4, |s| {
+            if let Step::Mix { counts, .. } = s {
+                counts[0] = 1
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(4, |s| {
+            if let Step::Mix { counts, .. } = s {
+                counts[0] = usize::MAX
+            }
+        }),
+    );
+    assert_breaks(
+        "P2",
+        edit(4, |s| {
+            if let Step::Mix { counts, .. } = s {
+                counts.truncate(1)
+            }
+        }),
+    );
+}
+
+#[test]
+fn p3_outputs_overlap_nothing_else_of_their_step() {
+    assert_breaks("P3", |p| {
+        if let Step::Linear { pairs, .. } = &mut p.steps[0] {
+            pairs[0].1 = slot(105, 10)
+        }
+    });
+    assert_breaks("P3", |p| {
+        if let Step::Linear { pairs, .. } = &mut p.steps[0] {
+            pairs[0].1 = slot(139, 10)
+        }
+    });
+    assert_breaks("P3", |p| {
+        if let Step::Loop { sums, .. } = &mut p.steps[2] {
+            *sums = slot(319, 4)
+        }
+    });
+    assert_breaks("P3", |p| {
+        if let Step::Concat { output, .. } = &mut p.steps[5] {
+            *output = slot(806, 6)
+        }
+    });
+    // Neighbours do not overlap, and nothing overlaps an empty slot.
+    let mut plan = example();
+    if let Step::Concat { inputs, output, .. } = &mut plan.steps[5] {
+        *output = slot(804, 6);
+        inputs.push(slot(806, 0));
+    }
+    assert_eq!(verify(&plan), Ok(()));
+}
+
+#[test]
+fn p4_streams_stay_inside_their_slots() {
+    let edit = |k: usize, change: fn(&mut Step)| move |p: &mut Plan| change(&mut p.steps[k]);
+    assert_breaks(
+        "P4",
+        edit(2, |s| {
+            if let Step::Loop { streams, .. } = s {
+                streams[0].extent = 21
+            }
+        }),
+    );
+    assert_breaks(
+        "P4",
+        edit(2, |s| {
+            if let Step::Loop { streams, .. } = s {
+                streams[1].stride = 11
+            }
+        }),
+    );
+    assert_breaks(
+        "P4",
+        edit(2, |s| {
+            if let Step::Loop { streams, .. } = s {
+                streams[1].stride = usize::MAX
+            }
+        }),
+    );
+    assert_breaks(
+        "P4",
+        edit(2, |s| {
+            if let Step::Loop { outer, .. } = s {
+                *outer = 3
+            }
+        }),
+    );
+    assert_breaks(
+        "P4",
+        edit(2, |s| {
+            if let Step::Loop { grain, .. } = s {
+                *grain = 0
+            }
+        }),
+    );
+    assert_breaks(
+        "P4",
+        edit(2, |s| {
+            if let Step::Loop { trip, .. } = s {
+                *trip = 0
+            }
+        }),
+    );
+    assert_breaks(
+        "P4",
+        edit(2, |s| {
+            if let Step::Loop { outer, .. } = s {
+                *outer = 0
+            }
+        }),
+    );
+    assert_breaks(
+        "P4",
+        edit(5, |s| {
+            if let Step::Concat { rows, .. } = s {
+                *rows = 0
+            }
+        }),
+    );
+    assert_breaks(
+        "P4",
+        edit(5, |s| {
+            if let Step::Concat { rows, .. } = s {
+                *rows = 4
+            }
+        }),
+    );
+    assert_breaks(
+        "P4",
+        edit(5, |s| {
+            if let Step::Concat { inputs, .. } = s {
+                inputs.truncate(1)
+            }
+        }),
+    );
+}
+
+#[test]
+fn all_faults_are_collected() {
+    let faults = broken(|p| {
+        p.arena = 905;
+        p.kernels.clear();
+        if let Step::Concat { rows, .. } = &mut p.steps[5] {
+            *rows = 0;
+        }
+    });
+    for rule in ["P1", "P2", "P4"] {
+        assert!(faults.iter().any(|fault| fault.starts_with(rule)), "{rule}: {faults:?}");
+    }
+}
+
+#[test]
+fn mutated_texts_never_panic() {
+    let mut random = Random(6);
+    let text = example().to_string();
+    let mut accepted = 0;
+    for _ in 0..20_000 {
+        if let Ok(plan) = parse(&random.mutated(&text)) {
+            accepted += 1;
+            // The verifier must say what is wrong, never overflow; a text read is a text written.
+            if verify(&plan).is_ok() {
+                let printed = plan.to_string();
+                assert_eq!(parse(&printed).map(|p| p.to_string()), Ok(printed));
+            }
+        }
+    }
+    assert!(accepted > 100, "only {accepted} mutated texts are plans; the mutations are too coarse");
+}
