@@ -20,7 +20,7 @@ mod transforms;
 
 use args::{CliError, Global};
 use clap::Parser;
-use commands::{bench, cache, demo, doctor, encode, explain, ops, plot, run};
+use commands::{bench, cache, demo, doctor, encode, explain, gradient, ops, plot, run, synthesise};
 use std::process::ExitCode;
 
 /// Scattering statistics: declare once, run at the hardware's speed.
@@ -39,6 +39,11 @@ enum Command {
     Demo(demo::Args),
     /// Statistics of a field, or of a batch of fields.
     Encode(Box<encode::Args>),
+    /// Value and gradient of the loss against a target.
+    Gradient(Box<gradient::Args>),
+    /// Synthesise fields with the statistics of a target.
+    #[command(alias = "synthesize")]
+    Synthesise(Box<synthesise::Args>),
     /// Print every stage of the compiler, the launches, their work and time.
     Explain(Box<explain::Explain>),
     /// Print one stage: graph, loops, kernels, plan.
@@ -64,6 +69,8 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
     match &cli.command {
         Command::Demo(args) => demo::run(args, global),
         Command::Encode(args) => encode::run(args, global),
+        Command::Gradient(args) => gradient::run(args, global),
+        Command::Synthesise(args) => synthesise::run(args, global),
         Command::Explain(args) => explain::explain(args, global),
         Command::Emit(args) => explain::emit(args, global),
         Command::Check(args) => explain::check(args, global),

@@ -525,7 +525,7 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 }
             }
         }
-        let row_count = |rows: &[Slot], row_len: usize| rows.iter().map(|s| if row_len == 0 { 0 } else { s.len / row_len }).sum::<usize>();
+        let row_count = |rows: &[Slot], row_len: usize| rows.iter().map(|s| s.len.checked_div(row_len).unwrap_or(0)).sum::<usize>();
         match step {
             Step::Loop { kernel, trip, outer, grain, streams, tables, .. } => {
                 if *kernel >= plan.kernels.len() || tables.iter().any(|t| *t >= plan.tables.len()) {

@@ -1,11 +1,13 @@
 //! `scatterc demo`: the whole way on a simulated sky: a field full of filaments, its statistics, and those of a Gaussian field with the same spectrum.
 
-use crate::args::{self, CliError, DeviceOptions, Fields, Global, print};
+use crate::args::{self, CliError, DeviceOptions, Fields, Global, Progress, print};
 use crate::figure::{self, ColourMap, Panel, Plot, Series, Style};
 use crate::io::{IoError, NamedArray, check_writable, write_npz_atomic};
 use crate::transforms::{Sky, half_of_triangular, spectrum, triangular_of_half};
 use scatterc::kernels::healpix::index;
+use scatterc::optimise::Control;
 use scatterc::random::gaussian_with_spectrum;
+use scatterc::synthesis::{Generator, Options, SynthesisError, validation_table};
 use scatterc::{Compiler, Domain, Encoder, InputKind, Source, Sphere, Statistics};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -77,7 +79,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         member("filaments", "web", web, &sphere, &mut encoder, args.threads, global)?,
         member("Gaussian twin", "twin", twin, &sphere, &mut encoder, args.threads, global)?,
     ];
-    members.extend(synthesis(&members[0], &sphere, &mut encoder, args, global)?);
+    members.push(synthesis(&members[0], &sphere, &mut encoder, args, global)?);
 
     print(&table(&sphere, &members))?;
     draw(&picture, &sphere, &members)?;
@@ -86,11 +88,27 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Steps of the synthesis.
+const STEPS: usize = 150;
+
 /// A field with the statistics of `target`, found by matching them; a third member of table and picture.
 ///
 /// Kept apart from the rest, which needs nothing but an encoder.
-fn synthesis(_target: &Member, _sphere: &Sphere, _encoder: &mut Encoder, _args: &Args, _global: &Global) -> Result<Option<Member>, CliError> {
-    Ok(None)
+fn synthesis(target: &Member, sphere: &Sphere, encoder: &mut Encoder, args: &Args, global: &Global) -> Result<Member, CliError> {
+    let half = half_of_triangular(sphere.L, &target.coefficients);
+    let options = Options { seed: args.seed, steps: STEPS, threads: args.threads, ..Options::default() };
+    let fault = |error: SynthesisError| super::synthesise::fault(Path::new("the simulated field"), error);
+    let mut generator = Generator::new(&Source::find("s2scat")?, sphere, &half, options).map_err(fault)?;
+    let mut progress = Progress::new(global, STEPS as u64, "synthesis");
+    let found = generator.generate(&mut |p| {
+        let loss = p.values.first().copied().unwrap_or(f64::NAN);
+        progress.at(p.iteration.min(STEPS) as u64, &format!("loss {loss:.3e}"));
+        Control::Continue
+    });
+    progress.finish();
+    let found = found.map_err(fault)?;
+    print(&validation_table(&generator.validate(&found).map_err(fault)?))?;
+    member("synthesis", "synthesis", triangular_of_half(sphere.L, &found.fields), sphere, encoder, args.threads, global)
 }
 
 fn member(

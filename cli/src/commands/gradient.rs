@@ -45,7 +45,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     source.loss(&args.loss)?;
     let statistic = &source.statistic(args.statistic.name())?.statistic;
     let [name] = statistic.fields.as_slice() else {
-        return Err(CliError::option("--statistic", format!("{} with {} fields", statistic.name.name, statistic.fields.len()), "a statistic of one field"));
+        return Err(CliError::option(
+            "--statistic",
+            format!("{} with {} fields", statistic.name.name, statistic.fields.len()),
+            "a statistic of one field",
+        ));
     };
     check_writable(&args.output)?;
     let inputs = args::load_field(&args.input, &args.domain, &args.field, &args.device, global)?;
@@ -56,7 +60,12 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if let Some(given) = stored.as_ref().and_then(|s| s.normalised().map(|by| (by.to_string(), s))) {
         let (by, stored) = given;
         if norms.is_some() {
-            return Err(fault(&args.target, "normalisation", "statistics that are not normalised, as `--normalise-by` is given".into(), format!("normalised by {by}")));
+            return Err(fault(
+                &args.target,
+                "normalisation",
+                "statistics that are not normalised, as `--normalise-by` is given".into(),
+                format!("normalised by {by}"),
+            ));
         }
         let Some(NamedArray::F64 { shape, data }) = stored.arrays.get("normalisation") else {
             return Err(fault(&args.target, "normalisation", "the array `normalisation` of norms".into(), "none".into()));
@@ -68,7 +77,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if let Some((_, values)) = &norms
         && values.len() != 1
     {
-        return Err(CliError::option("--normalise-by", "self for several fields", "one field or one `encode` result: the norms are constants of the loss"));
+        return Err(CliError::option(
+            "--normalise-by",
+            "self for several fields",
+            "one field or one `encode` result: the norms are constants of the loss",
+        ));
     }
     let norms = norms.and_then(|(_, values)| values.into_iter().next());
     // A statistic or a variant that does not divide by P has no such parameter.
@@ -141,10 +154,21 @@ fn fault(path: &Path, what: &str, expected: String, found: String) -> CliError {
 }
 
 /// Statistics of a target field.
-fn field_target(mut runner: Runner, args: &Args, sphere: &scatterc::Sphere, name: &str, norms: Option<&[f64]>, global: &Global) -> Result<Statistics, CliError> {
+fn field_target(
+    mut runner: Runner,
+    args: &Args,
+    sphere: &scatterc::Sphere,
+    name: &str,
+    norms: Option<&[f64]>,
+    global: &Global,
+) -> Result<Statistics, CliError> {
     let domain = DomainOptions { domain: args.domain.domain, bandlimit: Some(sphere.L), directions: sphere.N, min_scale: sphere.J_min };
     let target: Fields = args::load_field(&args.target, &domain, &args.field, &args.device, global)?;
-    let one = |found: String| CliError::Field { path: args.target.clone(), expected: format!("one field on {}, as INPUT has it", sphere.describe()), found };
+    let one = |found: String| CliError::Field {
+        path: args.target.clone(),
+        expected: format!("one field on {}, as INPUT has it", sphere.describe()),
+        found,
+    };
     let [field] = target.fields.as_slice() else {
         return Err(one(format!("{} fields", target.fields.len())));
     };
@@ -169,7 +193,8 @@ fn stored_target(
     // The layout of the field that was encoded does not matter, its sizes do.
     let sizes = |text: &str| text.split(" input=").next().unwrap_or_default().to_string();
     let own = args::metadata(source, sphere, &args.statistic, &args.device, None, &args.input)?;
-    let text = |value: &serde_json::Value, key: &str| value.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string)).unwrap_or_default();
+    let text =
+        |value: &serde_json::Value, key: &str| value.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string)).unwrap_or_default();
     for key in ["domain", "statistic", "variant", "parameters"] {
         let (expected, found) = (sizes(&text(&own, key)), sizes(&text(&stored.metadata, key)));
         if expected != found {
@@ -179,7 +204,9 @@ fn stored_target(
     let mut arrays = Vec::new();
     for info in &runner.compiled.bound.outputs {
         let n = info.index.rows.len();
-        let wrong = |found: String| fault(path, &info.name, format!("{} {n} numbers of one field", if info.complex { "complex128" } else { "float64" }), found);
+        let wrong = |found: String| {
+            fault(path, &info.name, format!("{} {n} numbers of one field", if info.complex { "complex128" } else { "float64" }), found)
+        };
         let (re, im, shape) = match stored.arrays.get(&info.name) {
             Some(NamedArray::F64 { shape, data }) if !info.complex && data.len() == n => (data.clone(), None, shape),
             Some(NamedArray::C128 { shape, data }) if info.complex && data.len() == 2 * n => {

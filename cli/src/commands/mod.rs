@@ -6,6 +6,8 @@ pub mod demo;
 pub mod doctor;
 pub mod encode;
 pub mod explain;
+pub mod gradient;
 pub mod ops;
 pub mod plot;
 pub mod run;
+pub mod synthesise;

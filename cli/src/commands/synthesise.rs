@@ -137,7 +137,7 @@ fn listen() {
 }
 
 /// A fault of the synthesis in the words of the command line.
-fn fault(path: &Path, error: SynthesisError) -> CliError {
+pub(super) fn fault(path: &Path, error: SynthesisError) -> CliError {
     match error {
         SynthesisError::Program(error) => error.into(),
         SynthesisError::Option { option, found, expected } => CliError::option(&format!("--{option}"), found, expected),
@@ -168,7 +168,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let method = match args.optimiser {
         OptimiserKind::Adam => Options::adam(args.learning_rate.unwrap_or(0.01)),
         OptimiserKind::Lbfgs if args.learning_rate.is_some() => {
-            return Err(CliError::option("--learning-rate", "given with --optimiser lbfgs", "--optimiser adam: the line search finds the steps of L-BFGS"));
+            return Err(CliError::option(
+                "--learning-rate",
+                "given with --optimiser lbfgs",
+                "--optimiser adam: the line search finds the steps of L-BFGS",
+            ));
         }
         OptimiserKind::Lbfgs => Method::Lbfgs(Lbfgs::default()),
     };
@@ -182,7 +186,13 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let as_json = match args.history.as_deref().map(|path| path.extension().and_then(|e| e.to_str())) {
         None | Some(Some("csv")) => false,
         Some(Some("json")) => true,
-        Some(_) => return Err(CliError::option("--history", args.history.as_deref().unwrap_or(Path::new("")).display(), "a file name that ends in .csv or .json")),
+        Some(_) => {
+            return Err(CliError::option(
+                "--history",
+                args.history.as_deref().unwrap_or(Path::new("")).display(),
+                "a file name that ends in .csv or .json",
+            ));
+        }
     };
     // An interrupted run without a place for its checkpoint still leaves one beside its output.
     let checkpoint = args.checkpoint.clone().or_else(|| args.resume.clone()).unwrap_or_else(|| beside(&args.output, "checkpoint"));
@@ -369,7 +379,14 @@ fn optimise(generator: &mut Generator, state: Option<State>, checkpoint: &Path, 
     synthesis.map_err(|e| fault(&args.target, e))
 }
 
-fn write_outputs(generator: &Generator, synthesis: &Synthesis, report: &[Validation], text: &str, args: &Args, as_json: bool) -> Result<(), CliError> {
+fn write_outputs(
+    generator: &Generator,
+    synthesis: &Synthesis,
+    report: &[Validation],
+    text: &str,
+    args: &Args,
+    as_json: bool,
+) -> Result<(), CliError> {
     let (L, count) = (generator.L(), args.count);
     let history = &synthesis.outcome.history;
     let metadata = serde_json::json!({
@@ -431,7 +448,9 @@ pub fn picture(path: &Path, generator: &Generator, synthesis: &Synthesis, target
     let wrong = |e| fault(target_path, e);
     let shown = synthesis.fields.chunks_exact(width).take(4);
     let mut named: Vec<(String, &[f64])> = vec![("Target".into(), generator.target()), ("Start".into(), &synthesis.start[..width])];
-    named.extend(shown.enumerate().map(|(k, field)| (if generator.options().count == 1 { "Synthesis".into() } else { format!("Synthesis {}", k + generator.options().first_member) }, field)));
+    named.extend(shown.enumerate().map(|(k, field)| {
+        (if generator.options().count == 1 { "Synthesis".into() } else { format!("Synthesis {}", k + generator.options().first_member) }, field)
+    }));
     let triangles: Vec<Vec<f64>> = named.iter().map(|(_, half)| synthesis::triangular(L, half)).collect();
     let maps: Vec<Vec<f64>> = named.iter().map(|(_, half)| synthesis::grid(L, half)).collect::<Result<_, _>>().map_err(wrong)?;
     // One range for all maps, without the outermost samples of the target.
@@ -443,7 +462,9 @@ pub fn picture(path: &Path, generator: &Generator, synthesis: &Synthesis, target
     let owned: Vec<(String, Vec<f64>)> = named.iter().zip(&triangles).map(panel).collect();
     let panels: Vec<Panel> = owned
         .iter()
-        .map(|(name, coefficients)| Panel::new(name.clone(), Field::Coefficients { L, data: coefficients }).colours(ColourMap::Viridis).range(low, high))
+        .map(|(name, coefficients)| {
+            Panel::new(name.clone(), Field::Coefficients { L, data: coefficients }).colours(ColourMap::Viridis).range(low, high)
+        })
         .collect();
     let style = |k: usize| if k == 1 { Style::Dashed } else { Style::Line };
     let spectrum = |(k, (name, half)): (usize, &(String, &[f64]))| {
@@ -460,7 +481,10 @@ pub fn picture(path: &Path, generator: &Generator, synthesis: &Synthesis, target
     };
     let loss = |k: usize| {
         let points = synthesis.outcome.history.iter().enumerate().map(|(step, row)| (step as f64, row[k])).collect();
-        Series::line(if generator.options().count == 1 { String::new() } else { format!("Synthesis {}", k + generator.options().first_member) }, points)
+        Series::line(
+            if generator.options().count == 1 { String::new() } else { format!("Synthesis {}", k + generator.options().first_member) },
+            points,
+        )
     };
     let plots = [
         Plot {

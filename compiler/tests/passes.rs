@@ -1,0 +1,165 @@
+//! What each pass does to a small graph, and what none of them may do.
+
+use scatterc_compiler::pass::{PASSES, PassError, known, run_passes};
+use scatterc_compiler::simplify::{bandlimit, fold, parseval, prune, share};
+use scatterc_ir::text::parse;
+use scatterc_ir::{Graph, verify::verify};
+
+fn graph(body: &str) -> Graph {
+    let graph = parse(&format!("graph g {{\n{body}\n}}\n")).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(verify(&graph), Ok(()));
+    graph
+}
+
+/// Text of the nodes and outputs, without the frame.
+fn body(graph: &Graph) -> String {
+    assert_eq!(verify(graph), Ok(()), "{graph}");
+    let text = graph.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[1..lines.len() - 1].iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn share_computes_equal_nodes_once() {
+    let given = graph(
+        "%0 = input x : [3] point
+         %1 = abs(%0) : [3] point
+         %2 = abs(%0) : [3] point
+         %3 = mul(%1, %2) : [3] point
+         return y = %3",
+    );
+    assert_eq!(
+        body(&share(&given).expect("types")),
+        "%0 = input x : [3] point\n%1 = abs(%0) : [3] point\n%2 = square(%0) : [3] point\nreturn y = %2"
+    );
+}
+
+#[test]
+fn prune_keeps_what_outputs_need_and_what_the_caller_gives() {
+    let given = graph(
+        "%0 = input x : [3] point
+         %1 = input unused : [3] point
+         %2 = parameter P : [3] point
+         %3 = exp(%1) : [3] point
+         %4 = abs(%0) : [3] point
+         return y = %4",
+    );
+    let expected = "%0 = input x : [3] point\n%1 = input unused : [3] point\n%2 = parameter P : [3] point\n%3 = abs(%0) : [3] point\nreturn y = %3";
+    assert_eq!(body(&prune(&given).expect("types")), expected);
+}
+
+#[test]
+fn fold_composes_pointwise_functions_and_drops_identities() {
+    let given = graph(
+        "%0 = input x : [4] point
+         %1 = abs(%0) : [4] point
+         %2 = square(%1) : [4] point
+         %3 = scale(%2) {by=2.0} : [4] point
+         %4 = scale(%3) {by=0.5} : [4] point
+         %5 = reshape(%4) {from=[4], to=[4]} : [4] point
+         %6 = gather(%5) {n=4, table=[0..4]} : [4] point
+         %7 = slice(%6) {n=4, start=0, length=4} : [4] point
+         %8 = reindex(%7) {from=[4], to=[4], map=[[1,0]]} : [4] point
+         return y = %8",
+    );
+    let simple = run_passes(given, &[], &mut vec![]).expect("passes");
+    assert_eq!(body(&simple), "%0 = input x : [4] point\n%1 = square(%0) : [4] point\nreturn y = %1");
+}
+
+#[test]
+fn fold_does_not_repeat_dear_work_for_several_readers() {
+    let given = graph(
+        "%0 = input x : [4] point
+         %1 = exp(%0) : [4] point
+         %2 = mul(%1, %0) : [4] point
+         %3 = add(%1, %0) : [4] point
+         return y = %2
+         return z = %3",
+    );
+    assert_eq!(fold(&given).expect("types"), given);
+}
+
+#[test]
+fn long_chains_of_functions_stay_small() {
+    // Each softplus uses its operand twice: substituted without a bound, forty of them would have 2^40 terms.
+    let mut text = "%0 = input x : [4] point\n".to_string();
+    for k in 0..40 {
+        text += &format!("%{} = softplus(%{k}) : [4] point\n", k + 1);
+    }
+    let simple = run_passes(graph(&format!("{text}return y = %40")), &[], &mut vec![]).expect("passes");
+    let length = simple.to_string().len();
+    assert!(length < 20_000, "{length} characters");
+}
+
+const PRODUCT: &str = "\
+%0 = input x : [] coefficients(4)
+%1 = harmonic_inverse(%0) {L_in=4, L=4} : [] rings(4,4)
+%2 = ring_inverse(%1) {L=4, M=4} : [] map(4)
+%3 = square(%2) : [] map(4)
+%4 = mean(%3) {L=4} : [] point
+return power = %4
+";
+
+#[test]
+fn parseval_averages_products_from_half_spectra() {
+    let simple = prune(&parseval(&graph(PRODUCT)).expect("types")).expect("types");
+    let text = body(&simple);
+    assert!(text.contains("ring_mean(") && !text.contains("ring_inverse("), "{text}");
+}
+
+#[test]
+fn parseval_leaves_fields_alone_that_are_needed_as_samples() {
+    let given = graph(&format!("{PRODUCT}\nreturn samples = %2"));
+    assert_eq!(parseval(&given).expect("types"), given);
+    // A product with a modulus is no product of two syntheses.
+    let given = graph(&PRODUCT.replace("%3 = square(%2)", "%3 = map(%2) {f=mul(a, abs(a))}"));
+    assert_eq!(parseval(&given).expect("types"), given);
+}
+
+const LAYER: &str = "\
+%0 = input x : [] map(8)
+%1 = ring_forward(%0) {L=8, M=8} : [] rings(8,8)
+%2 = harmonic_forward(%1) {L=8, M=8, L_out=8} : [] coefficients(8)
+%3 = scaling_inverse(%2) {L_in=8, L=8, j=0} : [] rings(4,4)
+return y = %3
+";
+
+#[test]
+fn bandlimit_keeps_the_degrees_and_orders_that_are_read() {
+    let expected = "\
+%0 = input x : [] map(8)
+%1 = ring_forward(%0) {L=8, M=4} : [] rings(8,4)
+%2 = harmonic_forward(%1) {L=8, M=4, L_out=4} : [] coefficients(4)
+%3 = scaling_inverse(%2) {L_in=4, L=8, j=0} : [] rings(4,4)
+return y = %3";
+    assert_eq!(body(&bandlimit(&graph(LAYER)).expect("types")), expected);
+}
+
+#[test]
+fn bandlimit_leaves_coefficients_alone_that_others_read() {
+    for also in ["return all = %2", "%4 = coefficient_power(%2) {L=8, skip_mean=0} : [] point\nreturn p = %4"] {
+        let given = graph(&format!("{LAYER}\n{also}"));
+        assert_eq!(bandlimit(&given).expect("types"), given, "{also}");
+    }
+}
+
+#[test]
+fn every_pass_is_idempotent_on_its_own_result() {
+    for text in [PRODUCT, LAYER] {
+        let simple = run_passes(graph(text), &[], &mut vec![]).expect("passes");
+        let again = run_passes(simple.clone(), &[], &mut vec![]).expect("passes");
+        assert_eq!(again, simple);
+    }
+}
+
+#[test]
+fn the_trace_has_one_stage_per_pass_and_left_out_passes_do_not_run() {
+    let mut trace = Vec::new();
+    run_passes(graph(PRODUCT), &[], &mut trace).expect("passes");
+    assert_eq!(trace.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), PASSES.iter().map(|p| p.name).collect::<Vec<_>>());
+    assert!(trace.iter().all(|s| s.sentence.ends_with('.')));
+    let mut trace = Vec::new();
+    let simple = run_passes(graph(PRODUCT), &["parseval".to_string()], &mut trace).expect("passes");
+    assert!(trace.iter().all(|s| s.name != "parseval") && simple.to_string().contains("ring_inverse"));
+    assert!(matches!(known(&["parsival".to_string()]), Err(PassError::Unknown { found, .. }) if found == "parsival"));
+}
