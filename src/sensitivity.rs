@@ -8,6 +8,7 @@
 
 use crate::compile::{batch_of, statistics};
 use crate::{Compiled, Compiler, Error, Goal, Statistics};
+use scatterc_compiler::domain::DomainError;
 use scatterc_compiler::gradient::inputs;
 use scatterc_compiler::loss::parameter_name;
 use scatterc_runtime::Executable;
@@ -50,6 +51,12 @@ pub enum SensitivityError {
         /// The pivot found.
         found: f64,
     },
+}
+
+impl From<DomainError> for SensitivityError {
+    fn from(error: DomainError) -> Self {
+        SensitivityError::Program(error.into())
+    }
 }
 
 /// A compiled program with the arrays that stay from run to run.

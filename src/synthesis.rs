@@ -20,6 +20,7 @@
 use crate::optimise::{self, Adam, CheckpointError, Control, Lbfgs, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress, State};
 use crate::sensitivity::{flatten, parameter_arrays};
 use crate::{Compiled, Compiler, Encoder, Error, Fusion, Goal, InputKind, Source, Sphere, Statistics, random};
+use scatterc_compiler::domain::DomainError;
 use scatterc_compiler::gradient::inputs;
 use scatterc_kernels::Serial;
 use scatterc_kernels::healpix::synthesis_grid;
@@ -114,6 +115,12 @@ pub enum SynthesisError {
     /// Coordinates that cannot be made; a fault of the program.
     #[error("validation maps: {0}")]
     Maps(#[from] scatterc_kernels::healpix::HealpixError),
+}
+
+impl From<DomainError> for SynthesisError {
+    fn from(error: DomainError) -> Self {
+        SynthesisError::Program(error.into())
+    }
 }
 
 /// What the optimisation starts from.

@@ -258,7 +258,7 @@ fn derivatives_are_finite_on_zero_and_half_zero_maps() -> Result<(), Error> {
 
 fn generator(L: usize, N: usize, J_min: usize, target: &[f64], options: Options) -> Result<Generator, SynthesisError> {
     let source = Source::find("s2scat")?;
-    let sphere = Sphere::new(L, N, J_min, InputKind::Half).map_err(Error::from)?;
+    let sphere = Sphere::new(L, N, J_min, InputKind::Half)?;
     Generator::new(&source, &sphere, target, options)
 }
 

@@ -86,22 +86,28 @@ fn sizes_that_make_no_sphere_are_refused() {
     }
 }
 
+/// What the checker says, or, where the text alone tells too little, what applying the loss says.
 fn loss_error(loss: &str) -> String {
     let source = format!("{SIMPLE}\n{loss}");
-    let bound = bound_with(&source, &BindOptions::default()).expect("binds");
-    with_loss(&bound, &checked(&source).losses[0]).expect_err(loss).to_string()
+    match check_source(&source, "test", &vocabulary()) {
+        Err(errors) => errors.render(&source, "test"),
+        Ok(checked) => {
+            let bound = bound_with(&source, &BindOptions::default()).expect("binds");
+            with_loss(&bound, &checked.losses[0]).expect_err(loss).to_string()
+        }
+    }
 }
 
 #[test]
 fn losses_that_are_no_number_per_map_are_refused() {
     for (loss, expected) in [
-        ("loss l(S, T) = S - T;", "the loss is an array; reduce it with mean or sum"),
+        ("loss l(S, T) = S - T;", "the loss `l` is an array; a loss is a number"),
         ("loss l(S, T) = 3;", "the loss is the constant 3"),
         ("loss l(S, T) = max(abs(S - T));", "no smooth gradient"),
-        ("loss l(S, T) = mean(3);", "needs an array, found a number"),
+        ("loss l(S, T) = mean(3);", "array"),
     ] {
         let found = loss_error(loss);
-        assert!(found.starts_with("loss `l`: ") && found.contains(expected), "`{loss}`: {found}");
+        assert!(found.contains(expected), "`{loss}`: {found}");
     }
     // A complex loss is no value to descend on.
     let source = "statistic s(x) { m = mean(harmonic(x, 1)); return m; } loss l(S, T) = mean(S - T);";

@@ -30,7 +30,7 @@ fn share_computes_equal_nodes_once() {
     );
     assert_eq!(
         body(&share(&given).expect("types")),
-        "%0 = input x : [3] point\n%1 = abs(%0) : [3] point\n%2 = square(%0) : [3] point\nreturn y = %2"
+        "%0 = input x : [3] point\n%1 = abs(%0) : [3] point\n%2 = mul(%1, %1) : [3] point\nreturn y = %2"
     );
 }
 
@@ -76,7 +76,8 @@ fn fold_does_not_repeat_dear_work_for_several_readers() {
          return y = %2
          return z = %3",
     );
-    assert_eq!(fold(&given).expect("types"), given);
+    let folded = fold(&given).expect("types");
+    assert_eq!(body(&folded).matches("exp(").count(), 1, "{folded}");
 }
 
 #[test]

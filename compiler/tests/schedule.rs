@@ -83,9 +83,12 @@ fn plans_verify_round_trip_and_read_only_what_was_written() {
 fn fusion_makes_fewer_steps_and_a_smaller_arena() {
     for graph in &graphs(None, InputKind::Half)[1..] {
         let [all, loops, none] = [Fusion::All, Fusion::Loops, Fusion::None].map(|f| schedule(graph, f).expect("schedules").plan);
-        assert!(all.steps.len() < loops.steps.len() && loops.steps.len() < none.steps.len(), "{}", graph.name);
+        let steps = [&all, &loops, &none].map(|plan| plan.steps.len());
+        // Contractions save samples, not always steps.
+        assert!(steps[0] < steps[2] && steps[1] < steps[2], "{}: {steps:?} steps with all fusion, with loops, without", graph.name);
         assert!(all.arena < none.arena, "{}: arena {} fused, {} not", graph.name, all.arena, none.arena);
         let grams = |plan: &Plan| plan.steps.iter().filter(|s| matches!(s, Step::Gram { .. })).count();
+        assert!(grams(&all) > 0, "{}", graph.name);
         assert_eq!((grams(&loops), grams(&none)), (0, 0), "contractions are part of full fusion only");
     }
 }
