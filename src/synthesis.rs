@@ -176,6 +176,8 @@ pub struct Options {
     pub disable: Vec<String>,
     /// Threads; 0 means all cores.
     pub threads: usize,
+    /// Budget in bytes of the gradient plan; see [`Compiler::memory`].
+    pub memory: Option<usize>,
 }
 
 impl Default for Options {
@@ -200,6 +202,7 @@ impl Default for Options {
             fusion: Fusion::All,
             disable: vec![],
             threads: 0,
+            memory: None,
         }
     }
 }
@@ -557,6 +560,7 @@ impl Generator {
         let mut compiler = Compiler::new(source, sphere)
             .variant(options.variant.as_deref())
             .fusion(options.fusion)
+            .memory(options.memory)
             .disable(&options.disable)
             .threads(options.threads);
         if let Some(name) = &options.statistic {

@@ -97,14 +97,6 @@ pub enum CliError {
         /// Where and why.
         message: String,
     },
-    /// The budget of `--memory` is too small for one field.
-    #[error("`--memory` is {budget} bytes; one field needs {needed}")]
-    Memory {
-        /// Bytes allowed.
-        budget: u64,
-        /// Bytes needed.
-        needed: u64,
-    },
     /// Stopped by the user.
     #[error("interrupted")]
     Interrupted,
@@ -392,6 +384,11 @@ impl DeviceOptions {
         scatterc::compiler::pass::known(&self.disable).map_err(|e| CliError::Library(e.into()))
     }
 
+    /// The memory budget, as the compiler takes it.
+    pub fn budget(&self) -> Option<usize> {
+        self.memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
     /// Threads, never 0.
     pub fn thread_count(&self) -> usize {
         if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
@@ -572,7 +569,12 @@ fn field_of(
 pub fn compiler<'a>(source: &'a Source, sphere: &'a Sphere, statistic: &StatisticOptions, device: &DeviceOptions) -> Result<Compiler<'a>, CliError> {
     device.check()?;
     let mut compiler =
-        Compiler::new(source, sphere).variant(statistic.variant()).fusion(device.fuse.into()).disable(&device.disable).threads(device.threads);
+        Compiler::new(source, sphere)
+            .variant(statistic.variant())
+            .fusion(device.fuse.into())
+            .disable(&device.disable)
+            .threads(device.threads)
+            .memory(device.budget());
     if let Some(name) = statistic.name() {
         compiler = compiler.statistic(name);
     }
@@ -624,13 +626,11 @@ pub fn chunk(compiler: &Compiler, device: &DeviceOptions, n: usize) -> Result<us
     let most = match device.memory {
         None => DEFAULT_CHUNK,
         Some(budget) => {
-            let one = Runner::new(&compiler.clone().batch(Some(1)), device)?;
+            let one = Runner::new(&compiler.clone().memory(None).batch(Some(1)), device)?;
             let memory = one.executable.as_ref().map(Executable::memory).unwrap_or_default();
             let (fixed, each) = ((memory.tables + memory.scratch) as u64, memory.arena as u64);
-            if fixed + each > budget {
-                return Err(CliError::Memory { budget, needed: fixed + each });
-            }
-            usize::try_from((budget - fixed) / each.max(1)).unwrap_or(usize::MAX)
+            // One field at a time, recomputing what does not fit, where even one field exceeds the budget.
+            usize::try_from(budget.saturating_sub(fixed) / each.max(1)).unwrap_or(usize::MAX)
         }
     };
     let pieces = n.div_ceil(most.clamp(1, n.max(1)));

@@ -5,14 +5,15 @@
 //!
 //! ```text
 //! plan covariance {
-//!   note domain = "sphere L=8 N=3 J_min=0"
+//!   note domain = "sphere L=8 N=3 J_min=0 input=half"
 //!   arena 4096
 //!   input x = 0+128 : [] half(8)
 //!   output S1 = 128+20 : [20] point
-//!   table t0 = quadrature_map {L=8}
-//!   kernel k0 { .. CLIF .. }
-//!   step linear wigner_inverse {L_in=8, L=8, N=3, j=2} (0+72 -> 256+384)
-//!   step loop k0 trip=1024 outer=1 grain=256 streams=(0+1024/0, 1024+2048/0) tables=(t0) sums=4096+10
+//!   table weights mean {L=8}
+//!   kernel k0 "loop over map(8) for abs, mean"
+//!     | function u0:0(i64, i64, i64, i64, i64) system_v { ..
+//!   step linear wigner_inverse {L_in=8, L=8, N=3, j=2} bandlimits=[8] (256+72 -> 384+768)
+//!   step loop 0 trip=240 outer=1 grain=8192 sums=4000+5 tables=[0] (read 1152+720/0/720, write 1872+1200/0/1200)
 //! }
 //! ```
 

@@ -241,7 +241,7 @@ fn draw(path: &Path, sphere: &Sphere, members: &[Member]) -> Result<(), CliError
     let panels: Vec<Panel> = members
         .iter()
         .map(|m| {
-            Panel::new(m.title, figure::Field::Coefficients { L, data: &m.coefficients }).colours(ColourMap::Viridis).range(0.0, 4.0).unit("density")
+            Panel::new(m.title, figure::Field::Coefficients { L, data: &m.coefficients }).colours(ColourMap::Viridis).range(0.0, 4.0)
         })
         .collect();
     let spectra = members

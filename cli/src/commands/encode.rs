@@ -103,9 +103,6 @@ fn encode(
     // Norms of each field's own can only be given to one field at a time: `P` has no batch axis.
     let alone = !inputs[0].batched || norms.is_some_and(|p| p.values.len() > 1);
     let piece = if alone { 1 } else { args::chunk(compiler, &args.device, n)? };
-    if alone && args.device.memory.is_some() {
-        args::chunk(compiler, &args.device, 1)?;
-    }
     let checked = source.statistic(args.statistic.name())?;
     let given_norms = checked.statistic.parameters.iter().any(|p| p.name.name == "P");
     let mut runner = Runner::new(&compiler.clone().batch((!alone).then_some(piece)), &args.device)?;

@@ -225,15 +225,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         fusion: args.device.fuse.into(),
         disable: args.device.disable.clone(),
         threads: args.device.threads,
+        memory: args.device.budget(),
         ..Options::default()
     };
     let mut generator = Generator::new(&source, &sphere, &target, options).map_err(|e| fault(&args.target, e))?;
-    if let (Some(budget), memory) = (args.device.memory, generator.memory()) {
-        let needed = (memory.arena + memory.tables + memory.scratch) as u64;
-        if needed > budget {
-            return Err(CliError::Memory { budget, needed });
-        }
-    }
     if let Some((name, norms, replaced)) = generator.norms()
         && replaced > 0
     {
