@@ -300,6 +300,14 @@ impl Executable {
                 to_device_with(port.ty.space, self.layouts.get(&bandlimit(port.ty.space)), given, slot);
             }
         }
+        match self.threads.pool() {
+            Some(pool) => pool.install(|| self.run_steps()),
+            None => self.run_steps(),
+        }
+        Ok(())
+    }
+
+    fn run_steps(&mut self) {
         for (k, step) in self.steps.iter_mut().enumerate() {
             let start = self.timing.then(Instant::now);
             // SAFETY: steps run one after another, and the plan's rule P3 was verified: what a step writes overlaps nothing else it touches.
@@ -308,7 +316,6 @@ impl Executable {
                 self.seconds[k] += start.elapsed().as_secs_f64();
             }
         }
-        Ok(())
     }
 
     fn fetch(&self, port: &Port, out: &mut [f64]) {

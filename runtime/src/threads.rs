@@ -2,14 +2,15 @@
 
 use crate::LoadError;
 use scatterc_kernels::{Parallel, Serial};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Work, in floating-point operations, below which waking other threads costs more than it saves (a wake-up takes some 10 us, a core does about 10 Gflop/s).
-const SMALLEST_SHARED_WORK: f64 = 2e5;
+/// Work, in floating-point operations, below which offering it to other threads costs more than it saves (a hand-over takes some 5 us, a core does about 20 Gflop/s).
+const SMALLEST_SHARED_WORK: f64 = 4e5;
 
 /// A pool of threads, or none where one thread was asked for.
 pub(crate) struct Threads {
-    pool: Option<rayon::ThreadPool>,
+    pool: Option<Arc<rayon::ThreadPool>>,
     count: usize,
 }
 
@@ -25,7 +26,12 @@ impl Threads {
             .thread_name(|k| format!("scatterc-{k}"))
             .build()
             .map_err(|e| LoadError::Resources { what: "threads", found: format!("{count}: {e}") })?;
-        Ok(Threads { pool: Some(pool), count })
+        Ok(Threads { pool: Some(Arc::new(pool)), count })
+    }
+
+    /// The pool, for running a whole plan on one of its threads: steps then hand work over without leaving the pool.
+    pub(crate) fn pool(&self) -> Option<Arc<rayon::ThreadPool>> {
+        self.pool.clone()
     }
 
     /// Where a step of that many operations runs. This is the only place that decides.
@@ -38,9 +44,10 @@ impl Parallel for Threads {
     fn for_each(&self, n: usize, task: &(dyn Fn(usize) + Sync)) {
         match &self.pool {
             Some(pool) if n > 1 => {
-                // Tasks are taken in order, so a kernel that puts heavy tasks first is balanced.
+                // Tasks are taken in order, so a kernel that puts heavy tasks first is balanced. The calling thread works too and does not wait for a helper
+                // that has not started: it takes the offer back.
                 let next = AtomicUsize::new(0);
-                pool.broadcast(|_| {
+                let work = || {
                     loop {
                         let k = next.fetch_add(1, Ordering::Relaxed);
                         if k >= n {
@@ -48,6 +55,12 @@ impl Parallel for Threads {
                         }
                         task(k);
                     }
+                };
+                pool.in_place_scope(|scope| {
+                    for _ in 1..self.count.min(n) {
+                        scope.spawn(|_| work());
+                    }
+                    work();
                 });
             }
             _ => Serial.for_each(n, task),
