@@ -715,8 +715,11 @@ impl Emit<'_> {
         }
         let mut counts = Vec::new();
         let mut terms = Vec::new();
+        // Coefficients of one row are added up before the rows are touched, so only distinct rows cost work.
+        let mut products = 0;
         for row in all.iter().flat_map(|m| m.terms.iter()) {
             counts.push(row.len());
+            products += row.iter().map(|(r, _)| *r).collect::<BTreeSet<Row>>().len();
             for (r, c) in row {
                 terms.extend([first[&r.0] + r.1, first_coefficient[&c.0] + c.1]);
             }
@@ -726,7 +729,7 @@ impl Emit<'_> {
         let table = self.table(weights);
         let launch = Launch {
             summary: format!("mix of {} terms into {} rows", terms.len() / 2, counts.len()),
-            flops: (terms.len() * row_len) as f64,
+            flops: 2.0 * (products * row_len) as f64,
             bytes: 8.0 * rows.iter().chain(&outputs).map(|s| s.len).sum::<usize>() as f64,
             values: results.len(),
         };

@@ -6,6 +6,7 @@
 
 use crate::parallel::{Parallel, Shared};
 use crate::simd::{LANES, Lanes, dispatch};
+use std::collections::HashMap;
 
 /// Elements per tile.
 pub const TILE: usize = 512;
@@ -231,7 +232,7 @@ unsafe fn gram_chunk_lanes<V: Lanes>(blocks: &[Block], rows: &[&[f64]], weights:
 ///
 /// Outputs with the same list of rows are computed four at a time. Panics if a length or index is wrong.
 pub fn mix(par: &dyn Parallel, rows: &[&[f64]], weights: Option<&[f64]>, terms: &[Vec<(u32, u32)>], coefficients: &[f64], out: &mut [&mut [f64]]) {
-    mix_into(par, rows, weights, terms, coefficients, out, false);
+    MixPlan::new(rows.len(), terms).run(par, rows, weights, coefficients, out);
 }
 
 /// [`mix`] that adds to `out`.
@@ -243,58 +244,110 @@ pub fn mix_add(
     coefficients: &[f64],
     out: &mut [&mut [f64]],
 ) {
-    mix_into(par, rows, weights, terms, coefficients, out, true);
+    MixPlan::new(rows.len(), terms).run_into(par, rows, weights, coefficients, out, true);
 }
 
-/// Outputs of one group and their coefficients, `[term][output]`.
-struct MixGroup {
+/// Terms arranged for [`mix`]: outputs that read the same rows share their loads, four by four, and coefficients of one row are added up first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MixPlan {
+    n_rows: usize,
+    n_outputs: usize,
+    n_coefficients: usize,
+    groups: Vec<Grouped>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Grouped {
     outputs: Vec<usize>,
     rows: Vec<u32>,
-    coefficients: Vec<f64>,
+    /// For every (row, output) how many coefficients are added.
+    counts: Vec<u32>,
+    /// Which.
+    sources: Vec<u32>,
 }
 
-fn mix_into(
-    par: &dyn Parallel,
-    rows: &[&[f64]],
-    weights: Option<&[f64]>,
-    terms: &[Vec<(u32, u32)>],
-    coefficients: &[f64],
-    out: &mut [&mut [f64]],
-    add: bool,
-) {
-    assert_eq!(terms.len(), out.len(), "one list of terms per output");
-    let n = out.first().map_or(0, |row| row.len());
-    assert!(out.iter().all(|row| row.len() == n), "outputs have equal lengths");
-    assert!(rows.iter().all(|row| row.len() == n), "rows are as long as outputs");
-    assert!(weights.is_none_or(|w| w.len() == n), "weights are as long as outputs");
-    let mut groups: Vec<MixGroup> = Vec::new();
-    for (r, list) in terms.iter().enumerate() {
-        let names: Vec<u32> = list.iter().map(|(row, _)| *row).collect();
-        assert!(names.iter().all(|row| (*row as usize) < rows.len()), "a term names a row beyond {}", rows.len());
-        match groups.iter_mut().find(|g| g.outputs.len() < 4 && g.rows == names) {
-            Some(group) => group.outputs.push(r),
-            None => groups.push(MixGroup { outputs: vec![r], rows: names, coefficients: Vec::new() }),
-        }
-    }
-    for group in &mut groups {
-        for term in 0..group.rows.len() {
-            for r in &group.outputs {
-                group.coefficients.push(coefficients[terms[*r][term].1 as usize]);
+impl MixPlan {
+    /// Arranges the terms (row, coefficient) of every output. Panics if a row is not below `n_rows`.
+    pub fn new(n_rows: usize, terms: &[Vec<(u32, u32)>]) -> Self {
+        let mut groups: Vec<Grouped> = Vec::new();
+        let mut open: HashMap<Vec<u32>, usize> = HashMap::new();
+        let mut lists: Vec<Vec<(u32, u32)>> = terms.to_vec();
+        // A stable sort: coefficients of one row keep their order, so sums are the same every time.
+        lists.iter_mut().for_each(|list| list.sort_by_key(|term| term.0));
+        for (r, list) in lists.iter().enumerate() {
+            let mut names: Vec<u32> = list.iter().map(|term| term.0).collect();
+            names.dedup();
+            assert!(names.iter().all(|row| (*row as usize) < n_rows), "a term names a row beyond {n_rows}");
+            match open.get(&names) {
+                Some(k) if groups[*k].outputs.len() < 4 => groups[*k].outputs.push(r),
+                _ => {
+                    open.insert(names.clone(), groups.len());
+                    groups.push(Grouped { outputs: vec![r], rows: names, counts: Vec::new(), sources: Vec::new() });
+                }
             }
         }
+        for group in &mut groups {
+            for row in &group.rows {
+                for r in &group.outputs {
+                    let list = &lists[*r];
+                    let from = list.partition_point(|term| term.0 < *row);
+                    let to = list.partition_point(|term| term.0 <= *row);
+                    group.counts.push((to - from) as u32);
+                    group.sources.extend(list[from..to].iter().map(|term| term.1));
+                }
+            }
+        }
+        let n_coefficients = terms.iter().flatten().map(|term| term.1 as usize + 1).max().unwrap_or(0);
+        MixPlan { n_rows, n_outputs: terms.len(), n_coefficients, groups }
     }
-    let out = Shared::all(out);
-    let task = MixTask { rows, weights, groups: &groups, out: &out, add };
-    par.for_each(n.div_ceil(TILE), &|tile| {
-        // SAFETY: lengths and indices were checked; the task writes only its tile of the outputs.
-        unsafe { mix_tile(&task, tile * TILE, n.min((tile + 1) * TILE)) }
-    });
+
+    /// Flops of one element of all outputs.
+    pub fn flops(&self) -> usize {
+        self.groups.iter().map(|g| 2 * g.rows.len() * g.outputs.len()).sum()
+    }
+
+    /// `out_r[e]` := `w[e]` sum over the terms of r of `coefficients[c] rows[row][e]`. Panics if counts or lengths do not fit the plan.
+    pub fn run(&self, par: &dyn Parallel, rows: &[&[f64]], weights: Option<&[f64]>, coefficients: &[f64], out: &mut [&mut [f64]]) {
+        self.run_into(par, rows, weights, coefficients, out, false);
+    }
+
+    fn run_into(&self, par: &dyn Parallel, rows: &[&[f64]], weights: Option<&[f64]>, coefficients: &[f64], out: &mut [&mut [f64]], add: bool) {
+        assert_eq!(self.n_outputs, out.len(), "one list of terms per output");
+        assert_eq!(self.n_rows, rows.len(), "as many rows as planned");
+        assert!(coefficients.len() >= self.n_coefficients, "a term names a coefficient beyond {}", coefficients.len());
+        let n = out.first().map_or(0, |row| row.len());
+        assert!(out.iter().all(|row| row.len() == n), "outputs have equal lengths");
+        assert!(rows.iter().all(|row| row.len() == n), "rows are as long as outputs");
+        assert!(weights.is_none_or(|w| w.len() == n), "weights are as long as outputs");
+        let groups: Vec<MixGroup> = self
+            .groups
+            .iter()
+            .map(|group| {
+                let mut sources = group.sources.iter();
+                let sum = |count: &u32| sources.by_ref().take(*count as usize).map(|c| coefficients[*c as usize]).sum();
+                MixGroup { outputs: &group.outputs, rows: &group.rows, coefficients: group.counts.iter().map(sum).collect() }
+            })
+            .collect();
+        let out = Shared::all(out);
+        let task = MixTask { rows, weights, groups: &groups, out: &out, add };
+        par.for_each(n.div_ceil(TILE), &|tile| {
+            // SAFETY: lengths and indices were checked; the task writes only its tile of the outputs.
+            unsafe { mix_tile(&task, tile * TILE, n.min((tile + 1) * TILE)) }
+        });
+    }
+}
+
+/// Outputs of one group and their coefficients, `[row][output]`.
+struct MixGroup<'a> {
+    outputs: &'a [usize],
+    rows: &'a [u32],
+    coefficients: Vec<f64>,
 }
 
 struct MixTask<'a> {
     rows: &'a [&'a [f64]],
     weights: Option<&'a [f64]>,
-    groups: &'a [MixGroup],
+    groups: &'a [MixGroup<'a>],
     out: &'a [Shared],
     add: bool,
 }
@@ -319,7 +372,7 @@ unsafe fn mix_tile_lanes<V: Lanes>(task: &MixTask<'_>, from: usize, to: usize) {
 }
 
 #[inline(always)]
-unsafe fn mix_group<V: Lanes, const R: usize>(task: &MixTask<'_>, group: &MixGroup, from: usize, to: usize) {
+unsafe fn mix_group<V: Lanes, const R: usize>(task: &MixTask<'_>, group: &MixGroup<'_>, from: usize, to: usize) {
     let full = from + (to - from) / (2 * LANES) * (2 * LANES);
     let n_terms = group.rows.len();
     // SAFETY: from..to lies inside every row and output; groups hold R outputs and n_terms R coefficients.

@@ -21,7 +21,7 @@ use scatterc_ir::plan::{Port, Slot, Step, Stream, Table};
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Linear, Plan, Space};
 use scatterc_kernels::KernelError;
-use scatterc_kernels::contract::{GramPlan, mix};
+use scatterc_kernels::contract::{GramPlan, MixPlan};
 use scatterc_kernels::fourier::RingFft;
 use scatterc_kernels::harmonic::HarmonicTransform;
 use scatterc_kernels::layout::RingLayout;
@@ -127,7 +127,7 @@ enum Prepared {
     Small { map: Small, adjoint: bool, pairs: Vec<(Slot, Slot)> },
     Loop(Loop),
     Gram { plan: GramPlan, table: usize, rows: Vec<Slot>, places: Vec<usize>, outputs: Vec<Slot>, values: Vec<f64>, work: f64 },
-    Mix { table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<f64>, terms: Vec<Vec<(u32, u32)>>, outputs: Vec<Slot>, work: f64 },
+    Mix { plan: MixPlan, table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<f64>, outputs: Vec<Slot>, work: f64 },
     Concat { rows: usize, inputs: Vec<Slot>, output: Slot },
     Fill { value: f64, output: Slot },
 }
@@ -541,15 +541,11 @@ impl Context<'_> {
                 let mut rest = terms.chunks_exact(2).map(|t| (t[0] as u32, t[1] as u32));
                 let gathered = vec![0.0; coefficients.iter().map(|slot| slot.len).sum()];
                 self.memory.scratch += 8 * gathered.len();
-                Prepared::Mix {
-                    table: *table,
-                    rows: split(rows, *row_len),
-                    coefficients: coefficients.clone(),
-                    gathered,
-                    terms: counts.iter().map(|n| rest.by_ref().take(*n).collect()).collect(),
-                    outputs: split(outputs, *row_len),
-                    work: (terms.len() * row_len) as f64,
-                }
+                let terms: Vec<Vec<(u32, u32)>> = counts.iter().map(|n| rest.by_ref().take(*n).collect()).collect();
+                let rows = split(rows, *row_len);
+                let plan = MixPlan::new(rows.len(), &terms);
+                let work = (plan.flops() * row_len) as f64;
+                Prepared::Mix { plan, table: *table, rows, coefficients: coefficients.clone(), gathered, outputs: split(outputs, *row_len), work }
             }
             Step::Concat { rows, inputs, output } => Prepared::Concat { rows: *rows, inputs: inputs.clone(), output: *output },
             Step::Fill { value, output } => Prepared::Fill { value: *value, output: *output },
@@ -719,7 +715,7 @@ impl Prepared {
                     write(output).iter_mut().zip(&mut places).for_each(|(out, place)| *out = values[*place]);
                 }
             }
-            Prepared::Mix { table, rows, coefficients, gathered, terms, outputs, work } => {
+            Prepared::Mix { plan, table, rows, coefficients, gathered, outputs, work } => {
                 let rows: Vec<&[f64]> = rows.iter().map(read).collect();
                 let mut rest = gathered.as_mut_slice();
                 for slot in coefficients.iter() {
@@ -728,7 +724,7 @@ impl Prepared {
                     rest = tail;
                 }
                 let mut outputs: Vec<&mut [f64]> = outputs.iter().map(write).collect();
-                mix(threads.of(*work), &rows, Some(&tables[*table]), terms, gathered, &mut outputs);
+                plan.run(threads.of(*work), &rows, Some(&tables[*table]), gathered, &mut outputs);
             }
             Prepared::Concat { rows, inputs, output } => {
                 let joined = write(output);
