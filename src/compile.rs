@@ -280,7 +280,7 @@ pub struct Array {
     /// Imaginary parts of a complex output.
     pub im: Option<Vec<f64>>,
     /// What each entry is; empty for field-valued outputs.
-    pub index: Index,
+    pub index: Arc<Index>,
 }
 
 /// All outputs of a statistic.

@@ -568,13 +568,12 @@ fn field_of(
 /// A compiler with all options applied. With `--normalise-by` the array parameter `P` is given at run time.
 pub fn compiler<'a>(source: &'a Source, sphere: &'a Sphere, statistic: &StatisticOptions, device: &DeviceOptions) -> Result<Compiler<'a>, CliError> {
     device.check()?;
-    let mut compiler =
-        Compiler::new(source, sphere)
-            .variant(statistic.variant())
-            .fusion(device.fuse.into())
-            .disable(&device.disable)
-            .threads(device.threads)
-            .memory(device.budget());
+    let mut compiler = Compiler::new(source, sphere)
+        .variant(statistic.variant())
+        .fusion(device.fuse.into())
+        .disable(&device.disable)
+        .threads(device.threads)
+        .memory(device.budget());
     if let Some(name) = statistic.name() {
         compiler = compiler.statistic(name);
     }
@@ -645,7 +644,7 @@ pub fn powers(fields: &Fields, device: &DeviceOptions) -> Result<(Vec<Vec<f64>>,
     let source = Source::from_text(POWER, "power")?;
     let compiler = Compiler::new(&source, &fields.sphere).fusion(device.fuse.into()).disable(&device.disable).threads(device.threads);
     let mut runner = Runner::new(&compiler, device)?;
-    let index = runner.compiled.bound.outputs.first().map(|o| o.index.clone()).unwrap_or_default();
+    let index = runner.compiled.bound.outputs.first().map(|o| o.index.as_ref().clone()).unwrap_or_default();
     let mut out = Vec::with_capacity(fields.fields.len());
     for field in &fields.fields {
         out.push(runner.run(&[("x", field)])?.into_iter().next().map(|(_, values)| values).unwrap_or_default());

@@ -11,6 +11,7 @@ use scatterc_ir::scalar::{self, Binary, Scalar, Unary};
 use scatterc_ir::{Graph, Linear, Space, Type, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A statistic that cannot be bound to its domain.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -79,8 +80,8 @@ pub struct OutputInfo {
     pub name: String,
     /// True for a complex output.
     pub complex: bool,
-    /// What each entry is; empty for field-valued outputs.
-    pub index: Index,
+    /// What each entry is; empty for field-valued outputs. Shared, since results carry it too.
+    pub index: Arc<Index>,
 }
 
 /// An array parameter of a bound statistic, given at run time.
@@ -409,7 +410,7 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
                 if let Some(im) = field.im {
                     binder.b.output(&format!("{name}.im"), im);
                 }
-                outputs.push(OutputInfo { name, complex: field.im.is_some(), index: Index::default() });
+                outputs.push(OutputInfo { name, complex: field.im.is_some(), index: Arc::default() });
             }
             continue;
         }
@@ -423,7 +424,7 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
                 binder.b.output(&format!("{name}.im"), im);
             }
         }
-        outputs.push(OutputInfo { name, complex: cell.im.is_some(), index: space.index() });
+        outputs.push(OutputInfo { name, complex: cell.im.is_some(), index: Arc::new(space.index()) });
     }
     Ok(Bound { graph: binder.b.finish(), outputs, parameters: binder.used_parameters })
 }

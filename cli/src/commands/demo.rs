@@ -240,9 +240,7 @@ fn draw(path: &Path, sphere: &Sphere, members: &[Member]) -> Result<(), CliError
     let L = sphere.L;
     let panels: Vec<Panel> = members
         .iter()
-        .map(|m| {
-            Panel::new(m.title, figure::Field::Coefficients { L, data: &m.coefficients }).colours(ColourMap::Viridis).range(0.0, 4.0)
-        })
+        .map(|m| Panel::new(m.title, figure::Field::Coefficients { L, data: &m.coefficients }).colours(ColourMap::Viridis).range(0.0, 4.0))
         .collect();
     let spectra = members
         .iter()
