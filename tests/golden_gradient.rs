@@ -52,3 +52,18 @@ fn gradients_equal_s2scat() -> Result<(), Error> {
     assert!(count > 0, "no golden gradient found");
     Ok(())
 }
+
+#[test]
+fn value_and_gradient_cost_at_most_three_times_the_forward_pass() -> Result<(), Error> {
+    let source = Source::find("s2scat")?;
+    for (L, J_min) in [(32, 0), (64, 0), (64, 2), (128, 0)] {
+        let sphere = Sphere::new(L, 3, J_min, InputKind::Half)?;
+        let flops = |goal| -> Result<f64, Error> {
+            Ok(Compiler::new(&source, &sphere).goal(goal).compile()?.scheduled.launches.iter().map(|l| l.flops).sum())
+        };
+        let (forward, gradient) = (flops(Goal::Statistics)?, flops(Goal::Gradient("l2".into()))?);
+        println!("L={L} J_min={J_min}: {:.1} and {:.1} MFLOP, ratio {:.2}", forward * 1e-6, gradient * 1e-6, gradient / forward);
+        assert!(gradient <= 3.0 * forward, "L={L}: ratio {}", gradient / forward);
+    }
+    Ok(())
+}

@@ -103,6 +103,22 @@ fn outputs_that_cannot_be_written() {
     refused(&folder, &["demo", "--bandlimit", "4", "--out", &folder.at("demo")], &["from 8"]);
 }
 
+/// A limit on the size of files stands for a full disk: writes fail in the middle.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_leaves_the_earlier_file() {
+    let (folder, field, output) = start();
+    std::fs::write(&output, "an earlier result").expect("the earlier file");
+    let before = folder.names();
+    let script = "ulimit -f 1; trap '' XFSZ; exec \"$0\" encode \"$1\" -o \"$2\" --quiet";
+    let found = std::process::Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_scatterc"), &field, &output]).output().expect("a shell");
+    let text = String::from_utf8_lossy(&found.stderr);
+    assert_eq!(found.status.code(), Some(2), "{text}");
+    assert!(text.contains("error") && text.contains("cannot"), "{text}");
+    assert_eq!(std::fs::read_to_string(&output).expect("the earlier file"), "an earlier result");
+    assert_eq!(folder.names(), before, "nothing half-written is left");
+}
+
 #[test]
 fn what_this_version_lacks() {
     let (folder, input, out) = start();
