@@ -59,7 +59,7 @@ fn sizes_that_do_not_fit() {
     refused(&folder, &["encode", &grid, "-o", &out, "--bandlimit", "4"], &["not resampled"]);
     let pixels = folder.npy("pixels.npy", &NamedArray::F64 { shape: vec![192], data: vec![1.0; 192] });
     refused(&folder, &["encode", &pixels, "-o", &out, "--bandlimit", "12"], &["3 nside - 1 = 11"]);
-    refused(&folder, &["encode", &input, "-o", &out, "--memory", "1kB"], &["--memory", "1000"]);
+    refused(&folder, &["encode", &input, "-o", &out, "--memory", "1kB"], &["memory budget", "1000"]);
     refused(&folder, &["encode", &input, "-o", &out, "--memory", "many"], &["--memory"]);
     refused(&folder, &["encode", &input, &input, "-o", &out], &["2 files", "1 for the fields"]);
 }
