@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options { max_steps: 100, ..Options::default() };
     let outcome = minimise(&Method::Lbfgs(Lbfgs::default()), map(2)?, 1, &mut objective, &options, &mut |_| Control::Continue)?;
     let (start, end) = (outcome.history[0][0], outcome.values[0]);
-    println!("{} pixels, {} steps: loss {start:.3e} -> {end:.3e}", outcome.x.len(), outcome.iterations);
+    println!("{} pixels, {} rounds of evaluations: loss {start:.3e} -> {end:.3e}", outcome.x.len(), outcome.rounds);
     if end > 0.01 * start {
         return Err(format!("the loss fell only from {start} to {end}").into());
     }
