@@ -211,7 +211,7 @@ fn bad_input_is_refused() {
         ("t.npy", &["--loss", "none"], "no loss `none`"),
         ("t.npy", &["--device", "cuda"], "cuda"),
         ("t.npy", &["--device", "reference"], "cpu"),
-        ("t.npy", &["--memory", "1kB"], "--memory"),
+        ("t.npy", &["--memory", "1kB"], "memory budget"),
         ("t.npy", &["--plot", "no/where.png"], "no/where.png"),
         ("t.npy", &["--checkpoint", "no/where"], "no/where"),
     ] {
