@@ -4,7 +4,7 @@ use scatterc::runtime::Cache;
 use scatterc::{Compiler, Error, Goal, InputKind, Source, Sphere};
 use std::sync::Arc;
 
-const L: usize = 128;
+const L: usize = 256;
 
 fn field() -> Vec<f64> {
     (0..2 * L * L).map(|k| if (k / 2) % L <= k / 2 / L { ((k * 7919) % 1009) as f64 / 1009.0 - 0.5 } else { 0.0 }).collect()
@@ -20,6 +20,11 @@ fn a_fresh_process_measures_one_plan() {
     let others: Vec<(String, Vec<f64>)> = plan.inputs.iter().filter(|p| p.name != "x").map(|p| (p.name.clone(), vec![0.01; p.ty.len()])).collect();
     let mut given: Vec<(&str, &[f64])> = vec![("x", &x)];
     given.extend(others.iter().map(|(n, v)| (n.as_str(), v.as_slice())));
+    // What a process pays once, whatever it runs: threads, their stacks, the code generator.
+    let source = Source::find("s2scat").expect("built in");
+    let small = Sphere::new(8, 3, 0, InputKind::Half).expect("valid sizes");
+    let mut encoder = Compiler::new(&source, &small).threads(2).cache(Arc::new(Cache::in_memory())).encoder().expect("compiles");
+    encoder.encode(&vec![0.1; 2 * 8 * 8]).expect("runs");
     let before = resident();
     let options = scatterc::runtime::Options { threads: 2, cache: Some(Arc::new(Cache::in_memory())) };
     let mut executable = scatterc::runtime::Executable::load(&plan, &options).expect("the plan loads");

@@ -145,6 +145,12 @@ impl HarmonicTransform {
         for window in &windows {
             orders.push(Order::build(window, L_degrees, n_pairs, &angles, &versine, stored.as_deref_mut())?);
         }
+        // The streams grew by pushing; what they reserved beyond their length would be held as long as the transform.
+        for stream in orders.iter_mut().flat_map(|o: &mut Order| [&mut o.plus, &mut o.minus]) {
+            stream.starts.shrink_to_fit();
+            stream.seeds.shrink();
+            stream.steps.shrink_to_fit();
+        }
         Ok(Self { kind, L_in, L, N, L_degrees, n_pairs, orders, versine, weights })
     }
 

@@ -461,6 +461,9 @@ impl Aligned {
             self.0.resize(len.div_ceil(8), Line([0.0; 8]));
         }
     }
+    pub(crate) fn shrink(&mut self) {
+        self.0.shrink_to_fit();
+    }
     pub(crate) fn push(&mut self, line: [f64; 8]) {
         self.0.push(Line(line));
     }

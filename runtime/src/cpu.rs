@@ -26,7 +26,7 @@ use scatterc_kernels::fourier::RingFft;
 use scatterc_kernels::harmonic::HarmonicTransform;
 use scatterc_kernels::layout::RingLayout;
 use scatterc_kernels::simd::LANES;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -189,7 +189,16 @@ impl Executable {
             memory.tables += 8 * made.len();
             tables.push(made);
         }
-        let mut context = Context { cache: &cache, arena: &arena, tables: &tables, code: &code, rings: BTreeMap::new(), memory, thread_scratch: 0 };
+        let mut context = Context {
+            cache: &cache,
+            arena: &arena,
+            tables: &tables,
+            code: &code,
+            rings: BTreeMap::new(),
+            counted: BTreeSet::new(),
+            memory,
+            thread_scratch: 0,
+        };
         let mut steps = Vec::with_capacity(plan.steps.len());
         for (k, step) in plan.steps.iter().enumerate() {
             steps.push(context.prepare(step).map_err(|source| LoadError::Transform { step: k, source })?);
@@ -474,6 +483,8 @@ struct Context<'a> {
     code: &'a Code,
     rings: BTreeMap<usize, Arc<RingFft>>,
     memory: Memory,
+    /// Addresses of the transforms whose tables were counted.
+    counted: BTreeSet<usize>,
     thread_scratch: usize,
 }
 
@@ -601,7 +612,10 @@ impl Context<'_> {
         let (transform, work, padding) = match wanted {
             Ok(wanted) => {
                 let transform = self.cache.transform(wanted)?;
-                self.memory.tables += transform.table_bytes();
+                // Steps of one transform and of its adjoint share its tables.
+                if self.counted.insert(Arc::as_ptr(&transform) as usize) {
+                    self.memory.tables += transform.table_bytes();
+                }
                 self.thread_scratch = self.thread_scratch.max(transform.scratch_len());
                 let padding = if stage == Stage::SynthesisAdjoint { padding(&RingLayout::new(transform.L())?) } else { vec![] };
                 let work = transform.flops(fields.len());
