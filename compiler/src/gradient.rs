@@ -185,18 +185,7 @@ pub fn value_and_gradient(graph: &Graph) -> Result<Graph, TypeError> {
         return Err(TypeError::Attribute(format!("a gradient needs a number per map, found {ty}")));
     }
     let seed = ones(&mut b, &ty)?;
-    let sources: Vec<(Value, String)> = inputs(graph).into_iter().map(|(v, name)| (map[v.index()], name)).collect();
-    let wanted: Vec<Value> = sources.iter().map(|s| s.0).collect();
-    let gradients = reverse(&mut b, &[(value, seed)], &wanted)?;
-    b.output(&output.name, value);
-    for ((source, name), gradient) in sources.into_iter().zip(gradients) {
-        let gradient = match gradient {
-            Some(g) => g,
-            None => zero_like(&mut b, source)?,
-        };
-        b.output(&format!("gradient.{name}"), gradient);
-    }
-    Ok(b.finish())
+    with_gradients(b, graph, &map, &[(value, seed)])
 }
 
 /// Vector-Jacobian product: adds a parameter `cotangent.<output>` for every output; the outputs are kept and `gradient.<input>` added.
@@ -208,9 +197,14 @@ pub fn vector_jacobian(graph: &Graph) -> Result<Graph, TypeError> {
         let ty = b.ty(value).clone();
         roots.push((value, b.parameter(&format!("cotangent.{}", output.name), ty)?));
     }
+    with_gradients(b, graph, &map, &roots)
+}
+
+/// Finishes a graph with its own outputs and, for given cotangents of them, `gradient.<input>`; zeros where an input has no influence.
+fn with_gradients(mut b: Builder, graph: &Graph, map: &[Value], roots: &[(Value, Value)]) -> Result<Graph, TypeError> {
     let sources: Vec<(Value, String)> = inputs(graph).into_iter().map(|(v, name)| (map[v.index()], name)).collect();
     let wanted: Vec<Value> = sources.iter().map(|s| s.0).collect();
-    let gradients = reverse(&mut b, &roots, &wanted)?;
+    let gradients = reverse(&mut b, roots, &wanted)?;
     for output in &graph.outputs {
         b.output(&output.name, map[output.value.index()]);
     }

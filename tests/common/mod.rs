@@ -69,22 +69,22 @@ impl Case {
 
     /// An array; complex numbers as interleaved pairs.
     pub fn array(&self, name: &str) -> Vec<f64> {
-        let mut reader = self.reader.borrow_mut();
-        let key = reader
-            .names()
-            .expect("names")
-            .into_iter()
-            .find(|n| n.trim_end_matches(".npy") == name)
-            .unwrap_or_else(|| panic!("{}: no array {name}", self.name));
-        if let Ok(a) = reader.by_name::<ndarray::OwnedRepr<f64>, IxDyn>(&key) {
-            return a.iter().copied().collect();
+        match self.read(name) {
+            Ok(real) => real,
+            Err(complex) => complex.iter().flat_map(|z| [z.re, z.im]).collect(),
         }
-        let a: ArrayD<Complex64> = reader.by_name(&key).expect("a real or complex array");
-        a.iter().flat_map(|z| [z.re, z.im]).collect()
     }
 
     /// An array that is real or stored as complex with zero imaginary part.
     pub fn real_array(&self, name: &str) -> Vec<f64> {
+        match self.read(name) {
+            Ok(real) => real,
+            Err(complex) => complex.iter().map(|z| z.re).collect(),
+        }
+    }
+
+    /// Real numbers, or complex ones as the error.
+    fn read(&self, name: &str) -> Result<Vec<f64>, Vec<Complex64>> {
         let mut reader = self.reader.borrow_mut();
         let key = reader
             .names()
@@ -93,9 +93,9 @@ impl Case {
             .find(|n| n.trim_end_matches(".npy") == name)
             .unwrap_or_else(|| panic!("{}: no array {name}", self.name));
         if let Ok(a) = reader.by_name::<ndarray::OwnedRepr<f64>, IxDyn>(&key) {
-            return a.iter().copied().collect();
+            return Ok(a.iter().copied().collect());
         }
         let a: ArrayD<Complex64> = reader.by_name(&key).expect("a real or complex array");
-        a.iter().map(|z| z.re).collect()
+        Err(a.iter().copied().collect())
     }
 }
