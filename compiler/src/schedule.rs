@@ -7,7 +7,7 @@ use scatterc_ir::plan::{Kernel, Plan, Port, Slot, Step, Stream, Table};
 use scatterc_ir::text::spelling;
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
-use scatterc_kernels::layout::RingLayout;
+use scatterc_kernels::layout;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 /// A graph that cannot be scheduled.
@@ -43,8 +43,8 @@ pub enum ScheduleError {
 /// Device length of a space in f64: rings and maps are lane-blocked, everything else is as it is.
 pub fn device_len(space: Space) -> usize {
     match space {
-        Space::Map { L } => RingLayout::new(L).map_or(0, |layout| layout.map_len()),
-        Space::Rings { L, M } => RingLayout::new(L).map_or(0, |layout| layout.rings_len(M)),
+        Space::Map { L } => layout::map_len(L),
+        Space::Rings { L, M } => layout::rings_len(L, M),
         other => other.len(),
     }
 }
@@ -607,7 +607,7 @@ impl Emit<'_> {
                 for (operand, result) in items {
                     let from = self.slot(*operand)?;
                     let to = self.allocate(*result);
-                    pairs.extend(per_field(self.graph, map, *operand, from, to));
+                    pairs.extend(per_field(self.graph, map, *adjoint, *operand, from, to));
                     if let Some((own, _)) = self.graph.linear(*result) {
                         bandlimits.extend(input_bandlimit(own));
                         let count = self.graph.ty(*result).count().max(self.graph.ty(*operand).count());
@@ -787,22 +787,15 @@ impl Emit<'_> {
 }
 
 /// Axis maps know no leading axes: one pair of slots per index of these.
-fn per_field(graph: &Graph, map: &Linear, operand: Value, from: Slot, to: Slot) -> Vec<(Slot, Slot)> {
+fn per_field(graph: &Graph, map: &Linear, adjoint: bool, operand: Value, from: Slot, to: Slot) -> Vec<(Slot, Slot)> {
     if !matches!(map, Linear::Steer { .. } | Linear::Reindex { .. }) {
         return vec![(from, to)];
     }
     let Ok(signature) = map.signature() else { return vec![(from, to)] };
-    let count = graph.ty(operand).count();
-    let (domain, range): (usize, usize) = (signature.domain.0.iter().product(), signature.range.0.iter().product());
-    // The operand is in the domain, or in the range for an adjoint; both give the same number of fields.
-    let element = device_len(graph.ty(operand).space);
-    let fields = if from.len == count * element && count.is_multiple_of(domain) && to.len * domain == from.len * range {
-        count / domain
-    } else {
-        count / range
-    };
+    let axes = if adjoint { signature.range.0 } else { signature.domain.0 };
+    let fields = graph.ty(operand).count() / axes.iter().product::<usize>();
     let part = |s: Slot, k: usize| Slot { offset: s.offset + k * (s.len / fields), len: s.len / fields };
-    (0..fields.max(1)).map(|k| (part(from, k), part(to, k))).collect()
+    (0..fields).map(|k| (part(from, k), part(to, k))).collect()
 }
 
 /// f64 of a stream that one outer iteration may touch.

@@ -17,6 +17,21 @@ pub const fn coefficients_len(L: usize) -> usize {
     L * (L + 1)
 }
 
+/// Pairs of a northern and a southern block on the grid of bandlimit L.
+const fn n_pairs(L: usize) -> usize {
+    L.div_ceil(2).div_ceil(LANES)
+}
+
+/// Number of f64 of one map of bandlimit L in the lane-blocked layout.
+pub const fn map_len(L: usize) -> usize {
+    2 * n_pairs(L) * (2 * L).saturating_sub(1) * LANES
+}
+
+/// Number of f64 of the half spectra, M orders, of one map of bandlimit L in the lane-blocked layout.
+pub const fn rings_len(L: usize, M: usize) -> usize {
+    2 * n_pairs(L) * M * 2 * LANES
+}
+
 /// Position of the complex coefficient (ell, m), m <= ell < L; its f64s are at twice this.
 pub const fn coefficient_index(L: usize, ell: usize, m: usize) -> usize {
     m * (2 * L - 1 - m) / 2 + ell
@@ -37,7 +52,7 @@ impl RingLayout {
         if L == 0 {
             return Err(KernelError::parameter("L", "at least 1", L));
         }
-        let n_pairs = L.div_ceil(2).div_ceil(LANES);
+        let n_pairs = n_pairs(L);
         let mut layout = Self { L, n_pairs, theta: Vec::new(), weights: Vec::new() };
         let (theta, weights) = sampling::gauss_legendre(L);
         for block in 0..2 * n_pairs {
@@ -77,12 +92,12 @@ impl RingLayout {
 
     /// Number of f64 of one map.
     pub fn map_len(&self) -> usize {
-        self.n_blocks() * self.n_phi() * LANES
+        map_len(self.L)
     }
 
     /// Number of f64 of the half spectra of one map with M orders.
     pub fn rings_len(&self, M: usize) -> usize {
-        self.n_blocks() * M * 2 * LANES
+        rings_len(self.L, M)
     }
 
     /// The ring (theta ascending) whose values lie in this lane; a padding lane names the ring it repeats.
