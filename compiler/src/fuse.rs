@@ -6,9 +6,10 @@
 //!   the rest lives in registers and is recomputed by every loop that needs it.
 
 use crate::loops::{Body, BodyBuilder, Id, Instruction};
-use scatterc_ir::ops::steering_matrix;
+use scatterc_ir::ops::reindex_table;
 use scatterc_ir::scalar::{Binary, Scalar, Unary};
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
+use scatterc_kernels::wavelets::steering_matrix;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How much to fuse; `--fuse none|loops|all`.
@@ -121,29 +122,6 @@ pub fn axis_terms(map: &Linear, adjoint: bool, operand_count: usize, result_coun
         }
         _ => vec![Vec::new(); result_count],
     }
-}
-
-/// Input element of every output element of a `reindex`.
-pub fn reindex_table(from: &[usize], to: &[usize], map: &[Vec<i64>]) -> Vec<usize> {
-    let size: usize = to.iter().product();
-    let mut digits = vec![0i64; to.len()];
-    let mut out = Vec::with_capacity(size);
-    for _ in 0..size {
-        let mut index = 0;
-        for (n, row) in from.iter().zip(map) {
-            let sum: i64 = row.iter().zip(&digits).map(|(c, d)| c * d).sum::<i64>() + row[to.len()];
-            index = index * n + sum.rem_euclid(*n as i64) as usize;
-        }
-        out.push(index);
-        for (digit, n) in digits.iter_mut().zip(to).rev() {
-            *digit += 1;
-            if *digit < *n as i64 {
-                break;
-            }
-            *digit = 0;
-        }
-    }
-    out
 }
 
 /// Roles of all nodes.

@@ -310,20 +310,24 @@ impl Linear {
     }
 }
 
-/// Steering matrix `[2N-1][N]`: row g holds 1 (n = 0) | 2 cos(n gamma_g), -2 sin(n gamma_g) for n > 0 of the parity of N-1, gamma_g = 2 pi g / (2N-1).
-pub fn steering_matrix(N: usize) -> Vec<f64> {
-    let G = 2 * N - 1;
-    let mut out = Vec::with_capacity(G * N);
-    for g in 0..G {
-        if N % 2 == 1 {
-            out.push(1.0);
+/// For every output index of a `reindex`, the input index it reads, both flattened.
+pub fn reindex_table(from: &[usize], to: &[usize], map: &[Vec<i64>]) -> Vec<usize> {
+    let mut index = vec![0usize; to.len()];
+    let mut out = Vec::with_capacity(to.iter().product());
+    for _ in 0..to.iter().product::<usize>() {
+        let mut input = 0;
+        for (row, size) in map.iter().zip(from) {
+            let shift = row.last().copied().unwrap_or(0);
+            let sum: i128 = row.iter().zip(&index).map(|(a, o)| i128::from(*a) * *o as i128).sum::<i128>() + i128::from(shift);
+            input = input * size + sum.rem_euclid(*size as i128) as usize;
         }
-        let mut n = if N % 2 == 1 { 2 } else { 1 };
-        while n < N {
-            let angle = 2.0 * std::f64::consts::PI * ((n * g) % G) as f64 / G as f64;
-            out.push(2.0 * angle.cos());
-            out.push(-2.0 * angle.sin());
-            n += 2;
+        out.push(input);
+        for (o, size) in index.iter_mut().zip(to).rev() {
+            *o += 1;
+            if *o < *size {
+                break;
+            }
+            *o = 0;
         }
     }
     out

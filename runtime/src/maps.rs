@@ -3,20 +3,19 @@
 //! Rings and maps are lane-blocked (`scatterc_kernels::layout`); every other space is as `scatterc_ir::types` documents it. Padding lanes of a value repeat a
 //! valid ring, padding lanes of a cotangent are never read.
 
-use crate::reference::reindex_table;
-use scatterc_ir::ops::steering_matrix;
+use scatterc_ir::ops::reindex_table;
 use scatterc_ir::{Linear, Space};
 use scatterc_kernels::KernelError;
-use scatterc_kernels::layout::RingLayout;
+use scatterc_kernels::layout::{self, RingLayout};
 use scatterc_kernels::simd::LANES;
+use scatterc_kernels::wavelets::steering_matrix;
 use std::f64::consts::PI;
 
 /// Number of f64 one value of this space occupies in a plan's buffers. 0 for [`Space::Any`].
 pub fn device_len(space: Space) -> usize {
-    let blocks = |L: usize| 2 * L.div_ceil(2).div_ceil(LANES);
     match space {
-        Space::Rings { L, M } => blocks(L) * M * 2 * LANES,
-        Space::Map { L } => blocks(L) * (2 * L).saturating_sub(1) * LANES,
+        Space::Rings { L, M } => layout::rings_len(L, M),
+        Space::Map { L } => layout::map_len(L),
         Space::Point | Space::Half { .. } | Space::Full { .. } | Space::Grid { .. } | Space::Coefficients { .. } | Space::Any => space.len(),
     }
 }

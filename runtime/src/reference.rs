@@ -6,7 +6,7 @@
 
 use crate::RunError;
 use scatterc_ir::graph::{Op, infer};
-use scatterc_ir::ops::steering_matrix;
+use scatterc_ir::ops::reindex_table;
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Graph, Linear, Space, Type, Value};
 use scatterc_kernels::{sampling, wavelets, wigner};
@@ -296,7 +296,7 @@ fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f6
             }
         }
         Linear::Steer { N } => {
-            let matrix = steering_matrix(*N);
+            let matrix = wavelets::steering_matrix(*N);
             for g in 0..2 * N - 1 {
                 for c in 0..*N {
                     (0..width).for_each(|i| entry(g * width + i, c * width + i, matrix[g * N + c]));
@@ -330,29 +330,6 @@ fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f6
         Linear::Spread { L } => (0..L * (2 * L - 1)).for_each(|i| entry(i, 0, 1.0)),
         Linear::Scale { by } => (0..width).for_each(|i| entry(i, i, *by)),
     }
-}
-
-/// For every output index of a `reindex`, the input index it reads, both flattened.
-pub(crate) fn reindex_table(from: &[usize], to: &[usize], map: &[Vec<i64>]) -> Vec<usize> {
-    let mut index = vec![0usize; to.len()];
-    let mut out = Vec::with_capacity(to.iter().product());
-    for _ in 0..to.iter().product::<usize>() {
-        let mut input = 0;
-        for (row, size) in map.iter().zip(from) {
-            let shift = row.last().copied().unwrap_or(0);
-            let sum: i128 = row.iter().zip(&index).map(|(a, o)| i128::from(*a) * *o as i128).sum::<i128>() + i128::from(shift);
-            input = input * size + sum.rem_euclid(*size as i128) as usize;
-        }
-        out.push(input);
-        for (o, size) in index.iter_mut().zip(to).rev() {
-            *o += 1;
-            if *o < *size {
-                break;
-            }
-            *o = 0;
-        }
-    }
-    out
 }
 
 /// How often order m >= 0 occurs among all orders of a real field.
