@@ -10,6 +10,7 @@ pub mod emit;
 pub mod explain;
 pub mod fuse;
 pub mod gradient;
+pub mod harmonic;
 pub mod loops;
 pub mod loss;
 pub mod pass;

@@ -1,7 +1,8 @@
 //! Schedule: stored values become launches in order, buffers share one arena, loops become kernels, and the whole becomes a plan.
 
 use crate::emit::clif;
-use crate::fuse::{Built, Contraction, Demand, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
+use crate::fuse::{Built, Contraction, Demand, FrameTerm, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
+use crate::harmonic::{Form, Scale};
 use crate::loops::Body;
 use scatterc_ir::plan::{Kernel, Plan, Port, Slot, Step, Stream, Table};
 use scatterc_ir::text::spelling;
@@ -83,6 +84,8 @@ enum Proto {
     Loop { group: Group },
     Gram { weights: Linear, results: Vec<Value> },
     Mix { weights: Linear, results: Vec<Value> },
+    FrameGram { results: Vec<Value> },
+    FrameMix { results: Vec<Value> },
     Concat(Value),
     Fill(Value, f64),
 }
@@ -177,6 +180,14 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
                 key = format!("mix {:?} {level}", m.weights);
                 Proto::Mix { weights: m.weights.clone(), results: vec![*value] }
             }
+            Role::FrameContraction(forms) => {
+                key = format!("frame gram {:?} {level}", forms.first().map(|form| (form.scale.L, form.scale.N)));
+                Proto::FrameGram { results: vec![*value] }
+            }
+            Role::FrameMixture(terms) => {
+                key = format!("frame mix {:?} {level}", terms.iter().flatten().next().map(|term| (term.scale.L, term.scale.N)));
+                Proto::FrameMix { results: vec![*value] }
+            }
             Role::Loop | Role::Reduction => {
                 let space = if roles[value.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
                 let free = if fusion == Fusion::None { node.ty.axes.len() } else { free_axes(graph, roles, demand, *value) };
@@ -199,6 +210,8 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
                     (Proto::Linear { items, .. }, Proto::Linear { items: more, .. }) => items.extend(more),
                     (Proto::Gram { results, .. }, Proto::Gram { results: more, .. }) => results.extend(more),
                     (Proto::Mix { results, .. }, Proto::Mix { results: more, .. }) => results.extend(more),
+                    (Proto::FrameGram { results }, Proto::FrameGram { results: more }) => results.extend(more),
+                    (Proto::FrameMix { results }, Proto::FrameMix { results: more }) => results.extend(more),
                     (Proto::Loop { group }, Proto::Loop { .. }) => {
                         // Loops join when they read common rows, so that the join saves traffic.
                         if task.reads.is_disjoint(&reads) || group.roots.len() >= 24 {
@@ -636,8 +649,126 @@ impl Emit<'_> {
             }
             Proto::Gram { weights, results } => self.gram(weights, results),
             Proto::Mix { weights, results } => self.mix(weights, results),
+            Proto::FrameGram { results } => self.frame_gram(results),
+            Proto::FrameMix { results } => self.frame_mix(results),
             Proto::Loop { group } => self.fused_loop(group, sums),
         }
+    }
+
+    /// Bandlimit of a value of coefficients.
+    fn bandlimit(&self, value: Value) -> usize {
+        match self.graph.ty(value).space {
+            Space::Coefficients { L } => L,
+            _ => 0,
+        }
+    }
+
+    /// Buffers of the rows that appear, their bandlimits, and the number of the first row of each.
+    fn coefficient_buffers(&self, rows: impl Iterator<Item = Row>) -> Result<(Vec<Slot>, Vec<usize>, HashMap<Value, usize>), ScheduleError> {
+        let values: Vec<Row> = rows.collect();
+        let (slots, first) = self.row_buffers(values.iter().copied())?;
+        let mut order: Vec<(usize, Value)> = first.iter().map(|(value, k)| (*k, *value)).collect();
+        order.sort_unstable();
+        Ok((slots, order.into_iter().map(|(_, value)| self.bandlimit(value)).collect(), first))
+    }
+
+    fn frame_gram(&mut self, results: &[Value]) -> Result<Vec<Launch>, ScheduleError> {
+        let all: Vec<&Form> = results
+            .iter()
+            .filter_map(|value| match &self.roles[value.index()] {
+                Role::FrameContraction(forms) => Some(forms),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let Some(Scale { L, N, .. }) = all.first().map(|form| form.scale) else { return Ok(vec![]) };
+        let (rows, bandlimits, first) = self.coefficient_buffers(all.iter().flat_map(|form| [form.a, form.b]))?;
+        let scales: Vec<usize> = all.iter().map(|form| form.scale.j).collect::<BTreeSet<_>>().into_iter().collect();
+        // x . Q y = y . Q x: every unordered pair is summed once.
+        let mut known: HashMap<[usize; 4], usize> = HashMap::new();
+        let (mut places, mut forms) = (Vec::new(), Vec::new());
+        for form in &all {
+            let (a, b) = (first[&form.a.0] + form.a.1, first[&form.b.0] + form.b.1);
+            let scale = scales.partition_point(|j| *j < form.scale.j);
+            let key = [scale, a.min(b), a.max(b), form.g];
+            let place = *known.entry(key).or_insert_with(|| {
+                forms.extend(key);
+                forms.len() / 4 - 1
+            });
+            places.push(place);
+        }
+        let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
+        let mut work = FrameWork::default();
+        for (s, j) in scales.iter().enumerate() {
+            let fields: BTreeSet<usize> = forms.chunks(4).filter(|f| f[0] == s).flat_map(|f| [f[1], f[2]]).collect();
+            let pairs: BTreeSet<(usize, usize)> = forms.chunks(4).filter(|f| f[0] == s).map(|f| (f[1], f[2])).collect();
+            work.add(L, N, *j, fields.len(), pairs.len());
+        }
+        let launch = Launch {
+            summary: format!("harmonic gram of {} forms of {} scales", forms.len() / 4, scales.len()),
+            flops: work.flops,
+            bytes: 8.0 * rows.iter().map(|s| s.len).sum::<usize>() as f64,
+            values: results.len(),
+        };
+        self.plan.steps.push(Step::FrameGram { L, N, scales, bandlimits, forms, places, rows, outputs });
+        Ok(vec![launch])
+    }
+
+    fn frame_mix(&mut self, results: &[Value]) -> Result<Vec<Launch>, ScheduleError> {
+        let all: Vec<&Vec<Vec<FrameTerm>>> = results
+            .iter()
+            .filter_map(|value| match &self.roles[value.index()] {
+                Role::FrameMixture(terms) => Some(terms),
+                _ => None,
+            })
+            .collect();
+        let every = || all.iter().flat_map(|m| m.iter()).flatten();
+        let Some(Scale { L, N, .. }) = every().next().map(|term| term.scale) else { return Ok(vec![]) };
+        let (rows, bandlimits, first) = self.coefficient_buffers(every().map(|term| term.row))?;
+        let scales: Vec<usize> = every().map(|term| term.scale.j).collect::<BTreeSet<_>>().into_iter().collect();
+        let (coefficients, first_coefficient) = self.number_buffers(every().map(|term| term.coefficient.0))?;
+        let (mut counts, mut terms) = (Vec::new(), Vec::new());
+        let mut products: BTreeSet<(usize, usize, usize)> = BTreeSet::new();
+        for (target, list) in all.iter().flat_map(|m| m.iter()).enumerate() {
+            counts.push(list.len());
+            for term in list {
+                let (scale, row) = (scales.partition_point(|j| *j < term.scale.j), first[&term.row.0] + term.row.1);
+                products.insert((scale, target, row));
+                terms.extend([scale, row, term.g, first_coefficient[&term.coefficient.0] + term.coefficient.1]);
+            }
+        }
+        let mut work = FrameWork::default();
+        for (s, j) in scales.iter().enumerate() {
+            let own: Vec<_> = products.iter().filter(|p| p.0 == s).collect();
+            let sources: BTreeSet<usize> = own.iter().map(|p| p.2).collect();
+            work.add(L, N, *j, sources.len(), own.len());
+        }
+        let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
+        let bandlimits_out: Vec<usize> = results.iter().map(|v| self.bandlimit(*v)).collect();
+        let launch = Launch {
+            summary: format!("harmonic mix of {} terms into {} fields", terms.len() / 4, counts.len()),
+            flops: work.flops,
+            bytes: 8.0 * rows.iter().chain(&outputs).map(|s| s.len).sum::<usize>() as f64,
+            values: results.len(),
+        };
+        self.plan.steps.push(Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs });
+        Ok(vec![launch])
+    }
+
+    /// Numbers the elements of point values, in order of first use.
+    fn number_buffers(&self, values: impl Iterator<Item = Value>) -> Result<(Vec<Slot>, HashMap<Value, usize>), ScheduleError> {
+        let mut buffers = Vec::new();
+        let mut first = HashMap::new();
+        let mut total = 0;
+        for value in values {
+            if let std::collections::hash_map::Entry::Vacant(entry) = first.entry(value) {
+                entry.insert(total);
+                let slot = self.slot(value)?;
+                total += slot.len;
+                buffers.push(slot);
+            }
+        }
+        Ok((buffers, first))
     }
 
     /// Numbers the rows of the values that appear, in order of first use.
@@ -702,17 +833,7 @@ impl Emit<'_> {
         let all: Vec<&Mixture> = results.iter().filter_map(mixture).collect();
         let terms_of = || all.iter().flat_map(|m| m.terms.iter()).flatten();
         let (rows, first) = self.row_buffers(terms_of().map(|t| t.0))?;
-        let mut coefficients = Vec::new();
-        let mut first_coefficient: HashMap<Value, usize> = HashMap::new();
-        let mut total = 0;
-        for (_, (value, _)) in terms_of() {
-            if !first_coefficient.contains_key(value) {
-                first_coefficient.insert(*value, total);
-                let slot = self.slot(*value)?;
-                total += slot.len;
-                coefficients.push(slot);
-            }
-        }
+        let (coefficients, first_coefficient) = self.number_buffers(terms_of().map(|(_, (value, _))| *value))?;
         let mut counts = Vec::new();
         let mut terms = Vec::new();
         // Coefficients of one row are added up before the rows are touched, so only distinct rows cost work.
@@ -786,6 +907,22 @@ impl Emit<'_> {
     }
 }
 
+/// Nominal work of harmonic forms: per coefficient of the window and field two scans, per pair of fields a multiply-add per channel and part.
+#[derive(Default)]
+struct FrameWork {
+    flops: f64,
+}
+
+impl FrameWork {
+    fn add(&mut self, L: usize, N: usize, j: usize, fields: usize, pairs: usize) {
+        let (first, last) = (1usize << j.max(1).saturating_sub(1).min(40), scale_bandlimit(L, j));
+        let cells: usize = (0..last).map(|m| last - first.max(m).min(last)).sum();
+        // Running sums: 4 flops per state and part; channels: 4 per term and part, each twice; diagonals.
+        let (states, terms): (usize, usize) = (N * (N - 1) / 2, (1..N).map(|r| r * (N - r)).sum());
+        self.flops += (cells * (fields * (16 * states + 16 * terms + 4 * N) + pairs * 4 * (2 * N - 1))) as f64;
+    }
+}
+
 /// Axis maps know no leading axes: one pair of slots per index of these.
 fn per_field(graph: &Graph, map: &Linear, adjoint: bool, operand: Value, from: Slot, to: Slot) -> Vec<(Slot, Slot)> {
     if !matches!(map, Linear::Steer { .. } | Linear::Reindex { .. }) {
@@ -851,6 +988,11 @@ fn linear_flops(map: &Linear, count: usize) -> f64 {
             count as f64 * *L as f64 * 2.5 * n * n.log2().max(1.0)
         }
         Linear::Steer { N } => 2.0 * (count * N) as f64,
+        Linear::FrameOperator { L, N, j, .. } => {
+            let mut work = FrameWork::default();
+            work.add(*L, *N, *j, count / (2 * N - 1).max(1), count);
+            work.flops
+        }
         _ => count as f64,
     }
 }

@@ -142,6 +142,48 @@ pub enum Step {
         /// Output buffers, whose consecutive rows are numbered one after another.
         outputs: Vec<Slot>,
     },
+    /// Bilinear forms of coefficients: `out[k] = x_a . Q_g x_b` with the frame operators of several scales.
+    FrameGram {
+        /// Bandlimit of the wavelets.
+        L: usize,
+        /// Azimuthal bandlimit.
+        N: usize,
+        /// Scales.
+        scales: Vec<usize>,
+        /// Bandlimit of the coefficients of every buffer.
+        bandlimits: Vec<usize>,
+        /// Distinct forms, flattened: position in `scales`, rows a and b, direction g.
+        forms: Vec<usize>,
+        /// For every output element, which form it is.
+        places: Vec<usize>,
+        /// Buffers whose consecutive fields are numbered one after another.
+        rows: Vec<Slot>,
+        /// Output buffers, filled one after another from `places`.
+        outputs: Vec<Slot>,
+    },
+    /// Mixtures `out_t = sum z Q_g x_s`, the adjoint of `FrameGram`.
+    FrameMix {
+        /// Bandlimit of the wavelets.
+        L: usize,
+        /// Azimuthal bandlimit.
+        N: usize,
+        /// Scales.
+        scales: Vec<usize>,
+        /// Bandlimit of the coefficients of every buffer of `rows`.
+        bandlimits: Vec<usize>,
+        /// Bandlimit of the coefficients of every output.
+        bandlimits_out: Vec<usize>,
+        /// Number of terms of every output field.
+        counts: Vec<usize>,
+        /// Terms, flattened: position in `scales`, row, direction g, coefficient.
+        terms: Vec<usize>,
+        /// Buffers whose f64 are the coefficients z, numbered one after another.
+        coefficients: Vec<Slot>,
+        /// Buffers whose consecutive fields are numbered one after another.
+        rows: Vec<Slot>,
+        /// Output buffers, whose consecutive fields are numbered one after another.
+        outputs: Vec<Slot>,
+    },
     /// Joins: output row o is the o-th row of every input, one after another.
     Concat {
         /// Rows.
@@ -201,6 +243,8 @@ impl Plan {
             }
             Step::Gram { rows, outputs, .. } => (rows.clone(), outputs.clone()),
             Step::Mix { rows, coefficients, outputs, .. } => ([rows.clone(), coefficients.clone()].concat(), outputs.clone()),
+            Step::FrameGram { rows, outputs, .. } => (rows.clone(), outputs.clone()),
+            Step::FrameMix { rows, coefficients, outputs, .. } => ([rows.clone(), coefficients.clone()].concat(), outputs.clone()),
             Step::Concat { inputs, output, .. } => (inputs.clone(), vec![*output]),
             Step::Fill { output, .. } => (vec![], vec![*output]),
         }
@@ -253,6 +297,28 @@ impl fmt::Display for Step {
             Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs } => write!(
                 f,
                 "mix table={table} row_len={row_len} counts={} terms={} coefficients=({}) ({} -> {})",
+                whole(counts),
+                whole(terms),
+                list(coefficients),
+                list(rows),
+                list(outputs)
+            ),
+            Step::FrameGram { L, N, scales, bandlimits, forms, places, rows, outputs } => write!(
+                f,
+                "frame_gram L={L} N={N} scales={} bandlimits={} forms={} places={} ({} -> {})",
+                whole(scales),
+                whole(bandlimits),
+                whole(forms),
+                whole(places),
+                list(rows),
+                list(outputs)
+            ),
+            Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs } => write!(
+                f,
+                "frame_mix L={L} N={N} scales={} bandlimits={} bandlimits_out={} counts={} terms={} coefficients=({}) ({} -> {})",
+                whole(scales),
+                whole(bandlimits),
+                whole(bandlimits_out),
                 whole(counts),
                 whole(terms),
                 list(coefficients),
@@ -411,6 +477,24 @@ fn step(c: &mut Cursor) -> Result<Step, TextError> {
             let (rows, outputs) = flow(c)?;
             Ok(Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs })
         }
+        "frame_gram" => {
+            let (L, N) = (field(c, "L")?, field(c, "N")?);
+            let (scales, bandlimits) = (whole_list(c, "scales")?, whole_list(c, "bandlimits")?);
+            let (forms, places) = (whole_list(c, "forms")?, whole_list(c, "places")?);
+            let (rows, outputs) = flow(c)?;
+            Ok(Step::FrameGram { L, N, scales, bandlimits, forms, places, rows, outputs })
+        }
+        "frame_mix" => {
+            let (L, N) = (field(c, "L")?, field(c, "N")?);
+            let (scales, bandlimits) = (whole_list(c, "scales")?, whole_list(c, "bandlimits")?);
+            let bandlimits_out = whole_list(c, "bandlimits_out")?;
+            let (counts, terms) = (whole_list(c, "counts")?, whole_list(c, "terms")?);
+            c.expect("coefficients=")?;
+            c.expect("(")?;
+            let coefficients = slots(c, ")")?;
+            let (rows, outputs) = flow(c)?;
+            Ok(Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs })
+        }
         "concat" => {
             let rows = field(c, "rows")?;
             let (inputs, outputs) = flow(c)?;
@@ -494,6 +578,17 @@ pub fn parse(text: &str) -> Result<Plan, TextError> {
     if state == 2 { Ok(plan) } else { Err(TextError { line: text.lines().count(), message: "the plan does not end with `}`".into() }) }
 }
 
+/// Fields of coefficients in buffers of one bandlimit each; `None` where a buffer holds no whole number of fields.
+fn field_count(rows: &[Slot], bandlimits: &[usize]) -> Option<usize> {
+    if rows.len() != bandlimits.len() {
+        return None;
+    }
+    rows.iter().zip(bandlimits).try_fold(0usize, |total, (slot, L)| {
+        let len = L.checked_mul(L.checked_add(1)?)?;
+        (len > 0 && slot.len % len == 0).then(|| total + slot.len / len)
+    })
+}
+
 /// Checks that every slot lies in the arena and every index exists; all faults are collected. Lengths against the device's layouts are checked by the runtime, which knows them.
 ///
 /// - P1: slots lie in the arena, the arena is below 2^40 f64.
@@ -559,6 +654,29 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 }
                 if counts.len() != out || total.is_none_or(|n| n.checked_mul(2) != Some(terms.len())) {
                     faults.push(format!("P2: step {k}: {} counts for {out} output rows, {} terms", counts.len(), terms.len() / 2));
+                }
+            }
+            Step::FrameGram { N, scales, bandlimits, forms, places, rows, outputs, .. } => {
+                let total: usize = outputs.iter().map(|s| s.len).sum();
+                let n = field_count(rows, bandlimits);
+                let fits = |f: &[usize]| matches!(f, [scale, a, b, g] if *scale < scales.len() && n.is_some_and(|n| *a < n && *b < n) && *g < 2 * (*N).max(1) - 1);
+                if n.is_none() || !forms.chunks(4).all(fits) {
+                    faults.push(format!("P2: step {k}: a form names a scale, field or direction that does not exist, or a buffer holds no whole fields"));
+                }
+                if places.iter().any(|p| *p >= forms.len() / 4) || places.len() != total {
+                    faults.push(format!("P2: step {k}: {} places for {total} outputs, or a form that does not exist", places.len()));
+                }
+            }
+            Step::FrameMix { N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs, .. } => {
+                let (n, out) = (field_count(rows, bandlimits), field_count(outputs, bandlimits_out));
+                let m: usize = coefficients.iter().map(|s| s.len).sum();
+                let fits = |t: &[usize]| matches!(t, [scale, a, g, c] if *scale < scales.len() && n.is_some_and(|n| *a < n) && *g < 2 * (*N).max(1) - 1 && *c < m);
+                if n.is_none() || !terms.chunks(4).all(fits) {
+                    faults.push(format!("P2: step {k}: a term names a scale, field, direction or coefficient that does not exist, or a buffer holds no whole fields"));
+                }
+                let total = counts.iter().try_fold(0usize, |a, b| a.checked_add(*b));
+                if Some(counts.len()) != out || total.is_none_or(|n| n.checked_mul(4) != Some(terms.len())) {
+                    faults.push(format!("P2: step {k}: {} counts for {} output fields, {} terms", counts.len(), out.unwrap_or(0), terms.len() / 4));
                 }
             }
             Step::Concat { rows, inputs, output } => {

@@ -259,15 +259,36 @@ impl HarmonicTransform {
         self.to_rings(par, fields, M, out);
     }
 
+    /// Number of f64 of the coefficients of one field with orders below M: the first ones of the layout.
+    pub fn orders_len(&self, M: usize) -> usize {
+        2 * (0..M.min(self.L_in)).map(|m| self.L_in - m).sum::<usize>()
+    }
+
+    /// [`Self::synthesis`] of the orders below `M` alone: `fields[f]` is `[orders_len(M)]`, `out[f]` is `[N][2 n_pairs][M][16]`.
+    pub fn synthesis_of_orders(&self, par: &dyn Parallel, fields: &[&[f64]], M: usize, out: &mut [&mut [f64]]) {
+        assert!(!self.is_analysis(), "synthesis_of_orders needs a synthesis transform");
+        self.orders_to_rings(par, fields, self.orders_len(M), M, out);
+    }
+
+    /// Exact adjoint of [`Self::synthesis_of_orders`]. Padding lanes must hold zeros.
+    pub fn synthesis_of_orders_adjoint(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, out: &mut [&mut [f64]]) {
+        assert!(!self.is_analysis(), "synthesis_of_orders_adjoint needs a synthesis transform");
+        self.rings_to_orders(par, rings, M, M.min(self.L_in), out);
+    }
+
     fn is_analysis(&self) -> bool {
         matches!(self.kind, Kind::Analysis { .. })
     }
 
     fn to_rings(&self, par: &dyn Parallel, fields: &[&[f64]], M: usize, out: &mut [&mut [f64]]) {
+        self.orders_to_rings(par, fields, self.coefficients_len(), M, out);
+    }
+
+    fn orders_to_rings(&self, par: &dyn Parallel, fields: &[&[f64]], len: usize, M: usize, out: &mut [&mut [f64]]) {
         assert_eq!(fields.len(), out.len(), "one output per field");
         assert!(M <= self.L, "rings hold at most L = {} orders, found {M}", self.L);
         for (field, rings) in fields.iter().zip(out.iter()) {
-            assert_eq!(field.len(), self.coefficients_len(), "coefficients have bandlimit {}", self.L_in);
+            assert_eq!(field.len(), len, "coefficients have bandlimit {}", self.L_in);
             assert_eq!(rings.len(), self.rings_len(M), "rings are [N][2 n_pairs][M][16]");
         }
         let out = Shared::all(out);
@@ -282,19 +303,23 @@ impl HarmonicTransform {
     }
 
     fn to_coefficients(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, out: &mut [&mut [f64]]) {
+        self.rings_to_orders(par, rings, M, self.L_in, out);
+    }
+
+    fn rings_to_orders(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, orders: usize, out: &mut [&mut [f64]]) {
         assert_eq!(rings.len(), out.len(), "one output per field");
         assert!(M <= self.L, "rings hold at most L = {} orders, found {M}", self.L);
         for (rings, field) in rings.iter().zip(out.iter()) {
-            assert_eq!(field.len(), self.coefficients_len(), "coefficients have bandlimit {}", self.L_in);
+            assert_eq!(field.len(), self.orders_len(orders), "coefficients have bandlimit {}", self.L_in);
             assert_eq!(rings.len(), self.rings_len(M), "rings are [N][2 n_pairs][M][16]");
         }
         let out = Shared::all(out);
         let task = ToCoefficients { transform: self, rings, out: &out, M };
         let group = self.group(M);
-        par.for_each(self.L_in.div_ceil(group), &|i| {
+        par.for_each(orders.div_ceil(group), &|i| {
             with_scratch(self.scratch_len(), |scratch| {
                 // SAFETY: lengths were checked above; the task writes only coefficients of its orders.
-                unsafe { to_coefficients(&task, i * group, self.L_in.min((i + 1) * group), scratch) }
+                unsafe { to_coefficients(&task, i * group, orders.min((i + 1) * group), scratch) }
             });
         });
     }

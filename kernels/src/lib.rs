@@ -9,6 +9,7 @@
 //! harmonic   coefficients <-> rings   Legendre stage of spin-0 and directional transforms, and adjoints
 //! fourier    rings <-> maps           FFT along each ring, eight rings at a time, and adjoints
 //! contract   rows x rows -> numbers   weighted bilinear sums, linear mixtures
+//! frame      coefficients x coefficients -> numbers   covariances of wavelet transforms without the transforms
 //! naive      the same definitions, slow and obvious, in natural layouts      (reference)
 //! ```
 //!
@@ -38,6 +39,7 @@ pub mod contract;
 mod double;
 mod error;
 pub mod fourier;
+pub mod frame;
 pub mod harmonic;
 pub mod healpix;
 pub mod layout;

@@ -107,6 +107,25 @@ pub(crate) trait Lanes: Copy {
         Self::splat(0.0)
     }
 
+    /// Lane i of vector k of the result is lane k of `v[i]`.
+    #[inline(always)]
+    fn transpose(v: [Self; 8]) -> [Self; 8] {
+        let mut rows = [[0.0; LANES]; LANES];
+        let mut columns = [[0.0; LANES]; LANES];
+        // SAFETY: every row holds eight f64.
+        unsafe {
+            for i in 0..LANES {
+                v[i].store(rows[i].as_mut_ptr());
+            }
+            for i in 0..LANES {
+                for k in 0..LANES {
+                    columns[k][i] = rows[i][k];
+                }
+            }
+            std::array::from_fn(|k| Self::load(columns[k].as_ptr()))
+        }
+    }
+
     /// One f64 from memory in all lanes.
     #[inline(always)]
     unsafe fn broadcast(from: *const f64) -> Self {
@@ -377,6 +396,31 @@ mod x86 {
             unsafe { _mm512_reduce_add_pd(self.0) }
         }
         #[inline(always)]
+        fn transpose(v: [Self; 8]) -> [Self; 8] {
+            // Pairs within 128 bits, then two rounds of 128-bit blocks: 24 shuffles.
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe {
+                let mut even = [v[0].0; 4];
+                let mut odd = [v[0].0; 4];
+                for i in 0..4 {
+                    even[i] = _mm512_unpacklo_pd(v[2 * i].0, v[2 * i + 1].0);
+                    odd[i] = _mm512_unpackhi_pd(v[2 * i].0, v[2 * i + 1].0);
+                }
+                let mut out = v;
+                for (rows, first) in [(even, 0), (odd, 1)] {
+                    let (a02, a13) = blocks(rows[0], rows[1]);
+                    let (b02, b13) = blocks(rows[2], rows[3]);
+                    let (c0, c2) = blocks(a02, b02);
+                    let (c1, c3) = blocks(a13, b13);
+                    out[first] = Self(c0);
+                    out[first + 2] = Self(c1);
+                    out[first + 4] = Self(c2);
+                    out[first + 6] = Self(c3);
+                }
+                out
+            }
+        }
+        #[inline(always)]
         fn sum8(v: [Self; 8]) -> Self {
             // Three levels of transposing additions: pairs, fours, eights; 7 additions and 14 shuffles for 8 sums.
             // SAFETY: AVX-512 was checked by `dispatch!`.
@@ -392,6 +436,13 @@ mod x86 {
                 Self(_mm512_add_pd(low, high))
             }
         }
+    }
+
+    /// The two ways to join the 128-bit pairs of `a` and `b` that keep even and odd positions together.
+    #[inline(always)]
+    unsafe fn blocks(a: __m512d, b: __m512d) -> (__m512d, __m512d) {
+        // SAFETY: the caller is an AVX-512 instance.
+        unsafe { (_mm512_shuffle_f64x2::<0b10_00_10_00>(a, b), _mm512_shuffle_f64x2::<0b11_01_11_01>(a, b)) }
     }
 
     #[inline(always)]

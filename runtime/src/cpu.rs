@@ -12,6 +12,7 @@
 //! - Padding lanes of cotangents are not read: where a kernel needs zeros there and finds others, a copy is cleaned first.
 
 use crate::arena::Arena;
+use crate::frame::FrameStep;
 use crate::jit::{Code, Entry};
 use crate::maps::{Small, blocked, device_len, from_device_with, to_device_with, weights};
 use crate::tables::{Cache, Transform};
@@ -23,6 +24,7 @@ use scatterc_ir::{Linear, Plan, Space};
 use scatterc_kernels::KernelError;
 use scatterc_kernels::contract::{GramPlan, MixPlan};
 use scatterc_kernels::fourier::RingFft;
+use scatterc_kernels::frame::FrameOperator;
 use scatterc_kernels::harmonic::HarmonicTransform;
 use scatterc_kernels::layout::RingLayout;
 use scatterc_kernels::simd::LANES;
@@ -128,6 +130,7 @@ enum Prepared {
     Loop(Loop),
     Gram { plan: GramPlan, table: usize, rows: Vec<Slot>, places: Vec<usize>, outputs: Vec<Slot>, values: Vec<f64>, work: f64 },
     Mix { plan: MixPlan, table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<f64>, outputs: Vec<Slot>, work: f64 },
+    Frame(FrameStep),
     Concat { rows: usize, inputs: Vec<Slot>, output: Slot },
     Fill { value: f64, output: Slot },
 }
@@ -195,6 +198,7 @@ impl Executable {
             tables: &tables,
             code: &code,
             rings: BTreeMap::new(),
+            frames: BTreeMap::new(),
             counted: BTreeSet::new(),
             memory,
             thread_scratch: 0,
@@ -384,7 +388,12 @@ fn check_map(map: &Linear) -> Result<(), (String, String)> {
 /// Length of the weights of a reduction, without making them.
 fn weights_len(map: &Linear) -> Option<usize> {
     match map {
-        Linear::Mean { .. } | Linear::RingMean { .. } | Linear::HalfPower { .. } | Linear::FullPower { .. } | Linear::CoefficientPower { .. } => {
+        Linear::Mean { .. }
+        | Linear::RingMean { .. }
+        | Linear::HalfPower { .. }
+        | Linear::FullPower { .. }
+        | Linear::CoefficientPower { .. }
+        | Linear::CoefficientSum { .. } => {
             map.signature().ok().map(|s| device_len(s.domain.1))
         }
         _ => None,
@@ -470,6 +479,22 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
                 return fault("rows", format!("whole rows of {row_len} numbers"), slot.len.to_string());
             }
         }
+        Step::FrameGram { L, N, scales, bandlimits, .. } | Step::FrameMix { L, N, scales, bandlimits, .. } => {
+            let out = if let Step::FrameMix { bandlimits_out, .. } = step { &bandlimits_out[..] } else { &[] };
+            let (largest, N) = (bandlimits.iter().chain(out).copied().max().unwrap_or(1), *N);
+            for j in scales {
+                // The wavelets of a bandlimit far beyond that of the fields would be tables nobody can use.
+                if *L > 2 * largest || *j > scatterc_ir::types::finest_scale(*L) {
+                    return fault("scales", format!("a scale of L={L}, at most twice the fields' bandlimit {largest}"), j.to_string());
+                }
+                if let Err((expected, found)) = check_map(&Linear::FrameOperator { L_in: *L, L_out: *L, L: *L, N, j: *j }) {
+                    return fault("frame operator", expected, found);
+                }
+            }
+            if largest > LARGEST_BANDLIMIT {
+                return fault("bandlimits", format!("at most {LARGEST_BANDLIMIT}"), largest.to_string());
+            }
+        }
         Step::Concat { .. } | Step::Fill { .. } => {}
     }
     Ok(())
@@ -482,6 +507,7 @@ struct Context<'a> {
     tables: &'a [Vec<f64>],
     code: &'a Code,
     rings: BTreeMap<usize, Arc<RingFft>>,
+    frames: BTreeMap<(usize, usize, usize), Arc<FrameOperator>>,
     memory: Memory,
     /// Addresses of the transforms whose tables were counted.
     counted: BTreeSet<usize>,
@@ -493,6 +519,14 @@ impl Context<'_> {
         Ok(match step {
             // Without fields nothing is made, as no slot then bounds the attributes.
             Step::Linear { pairs, .. } if pairs.iter().all(|(input, output)| input.len == 0 && output.len == 0) => Prepared::Transforms(vec![]),
+            Step::Linear { map: Linear::FrameOperator { L_in, L_out, L, N, j }, adjoint, pairs, .. } => {
+                let operator = self.frame(*L, *N, *j)?;
+                let (from, to) = (scatterc_kernels::layout::coefficients_len(*L_in), (2 * N - 1) * scatterc_kernels::layout::coefficients_len(*L_out));
+                let (from, to) = if *adjoint { (to, from) } else { (from, to) };
+                let part = |slot: &Slot, f: usize, len: usize| Slot { offset: slot.offset + f * len, len };
+                let pairs = pairs.iter().flat_map(|(a, b)| (0..a.len / from).map(move |f| (part(a, f, from), part(b, f, to)))).collect();
+                Prepared::Frame(FrameStep::Apply { operator, adjoint: *adjoint, bandlimits: [*L_in, *L_out], pairs })
+            }
             Step::Linear { map, adjoint, pairs, bandlimits } => match Small::new(map)? {
                 Some(small) => {
                     self.memory.tables += small.bytes();
@@ -558,9 +592,34 @@ impl Context<'_> {
                 let work = (plan.flops() * row_len) as f64;
                 Prepared::Mix { plan, table: *table, rows, coefficients: coefficients.clone(), gathered, outputs: split(outputs, *row_len), work }
             }
+            Step::FrameGram { .. } | Step::FrameMix { .. } => match FrameStep::new(step, |L, N, j| self.frame(L, N, j))? {
+                Some(prepared) => {
+                    let (held, scratch) = prepared.memory();
+                    self.memory.scratch += held;
+                    self.thread_scratch = self.thread_scratch.max(scratch);
+                    Prepared::Frame(prepared)
+                }
+                None => unreachable!("the arm names the steps that `FrameStep` prepares"),
+            },
             Step::Concat { rows, inputs, output } => Prepared::Concat { rows: *rows, inputs: inputs.clone(), output: *output },
             Step::Fill { value, output } => Prepared::Fill { value: *value, output: *output },
         })
+    }
+
+    /// The frame operator of a scale; its wavelet transform is the one that first layers use.
+    fn frame(&mut self, L: usize, N: usize, j: usize) -> Result<Arc<FrameOperator>, KernelError> {
+        if let Some(operator) = self.frames.get(&(L, N, j)) {
+            return Ok(operator.clone());
+        }
+        let wavelets = self.cache.transform(Transform::Wavelet { L_in: L, L, N, j })?;
+        if self.counted.insert(Arc::as_ptr(&wavelets) as usize) {
+            self.memory.tables += wavelets.table_bytes();
+        }
+        self.thread_scratch = self.thread_scratch.max(wavelets.scratch_len());
+        let operator = Arc::new(FrameOperator::new(L, N, j, wavelets)?);
+        self.memory.tables += operator.table_bytes();
+        self.frames.insert((L, N, j), operator.clone());
+        Ok(operator)
     }
 
     /// A transform applied to consecutive fields; nothing where the range is empty.
@@ -599,6 +658,8 @@ impl Context<'_> {
             | Linear::HalfPower { .. }
             | Linear::FullPower { .. }
             | Linear::CoefficientPower { .. }
+            | Linear::CoefficientSum { .. }
+            | Linear::FrameOperator { .. }
             | Linear::Steer { .. }
             | Linear::Mean { .. }
             | Linear::RingMean { .. }
@@ -740,6 +801,8 @@ impl Prepared {
                 let mut outputs: Vec<&mut [f64]> = outputs.iter().map(write).collect();
                 plan.run(threads.of(*work), &rows, Some(&tables[*table]), gathered, &mut outputs);
             }
+            // SAFETY: the caller's promise, passed on.
+            Prepared::Frame(step) => unsafe { step.run(arena, threads) },
             Prepared::Concat { rows, inputs, output } => {
                 let joined = write(output);
                 let stride = joined.len() / *rows;

@@ -15,6 +15,7 @@
 mod arena;
 pub mod cpu;
 mod error;
+mod frame;
 pub mod jit;
 pub mod maps;
 pub mod reference;

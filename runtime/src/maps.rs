@@ -136,7 +136,9 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
                 out[..2].fill(0.0);
             }
         }
-        Linear::HermitianPack { .. }
+        Linear::CoefficientSum { L } => out.resize(L * (L + 1), 1.0),
+        Linear::FrameOperator { .. }
+        | Linear::HermitianPack { .. }
         | Linear::FullReal { .. }
         | Linear::FullImaginary { .. }
         | Linear::GridToMap { .. }
@@ -210,7 +212,12 @@ impl Small {
                 entries.extend((0..*length).map(|k| (k as u32, (start + k) as u32, 1.0)));
                 Small::Sparse { entries }
             }
-            Linear::Mean { .. } | Linear::RingMean { .. } | Linear::HalfPower { .. } | Linear::FullPower { .. } | Linear::CoefficientPower { .. } => {
+            Linear::Mean { .. }
+            | Linear::RingMean { .. }
+            | Linear::HalfPower { .. }
+            | Linear::FullPower { .. }
+            | Linear::CoefficientPower { .. }
+            | Linear::CoefficientSum { .. } => {
                 Small::Reduce { weights: weights(map)?.unwrap_or_default() }
             }
             Linear::GridToMap { L } => Small::Grid { layout: RingLayout::new(*L)? },
@@ -223,6 +230,7 @@ impl Small {
             | Linear::HarmonicInverse { .. }
             | Linear::ScalingInverse { .. }
             | Linear::HarmonicForward { .. }
+            | Linear::FrameOperator { .. }
             | Linear::RingInverse { .. }
             | Linear::RingForward { .. } => return Ok(None),
         }))
