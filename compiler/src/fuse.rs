@@ -275,7 +275,10 @@ fn mixture(graph: &Graph, value: Value, depth: usize) -> Option<Terms> {
             let Space::Coefficients { L } = node.ty.space else { return None };
             let G = 2 * scale.N - 1;
             let operated = |(k, term): (usize, &Term)| Term { through: Some((scale, k % G)), ..*term };
-            let rows = inner.rows.chunks(G).map(|rows| rows.iter().enumerate().flat_map(|(g, row)| row.iter().map(move |term| operated((g, term)))).collect());
+            let rows = inner
+                .rows
+                .chunks(G)
+                .map(|rows| rows.iter().enumerate().flat_map(|(g, row)| row.iter().map(move |term| operated((g, term)))).collect());
             Some(Terms { rows: rows.collect(), weights: Linear::CoefficientSum { L }, moved: true })
         }
         Op::Pointwise(f) => {

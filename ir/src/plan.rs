@@ -661,7 +661,9 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 let n = field_count(rows, bandlimits);
                 let fits = |f: &[usize]| matches!(f, [scale, a, b, g] if *scale < scales.len() && n.is_some_and(|n| *a < n && *b < n) && *g < 2 * (*N).max(1) - 1);
                 if n.is_none() || !forms.chunks(4).all(fits) {
-                    faults.push(format!("P2: step {k}: a form names a scale, field or direction that does not exist, or a buffer holds no whole fields"));
+                    faults.push(format!(
+                        "P2: step {k}: a form names a scale, field or direction that does not exist, or a buffer holds no whole fields"
+                    ));
                 }
                 if places.iter().any(|p| *p >= forms.len() / 4) || places.len() != total {
                     faults.push(format!("P2: step {k}: {} places for {total} outputs, or a form that does not exist", places.len()));
@@ -672,7 +674,9 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 let m: usize = coefficients.iter().map(|s| s.len).sum();
                 let fits = |t: &[usize]| matches!(t, [scale, a, g, c] if *scale < scales.len() && n.is_some_and(|n| *a < n) && *g < 2 * (*N).max(1) - 1 && *c < m);
                 if n.is_none() || !terms.chunks(4).all(fits) {
-                    faults.push(format!("P2: step {k}: a term names a scale, field, direction or coefficient that does not exist, or a buffer holds no whole fields"));
+                    faults.push(format!(
+                        "P2: step {k}: a term names a scale, field, direction or coefficient that does not exist, or a buffer holds no whole fields"
+                    ));
                 }
                 let total = counts.iter().try_fold(0usize, |a, b| a.checked_add(*b));
                 if Some(counts.len()) != out || total.is_none_or(|n| n.checked_mul(4) != Some(terms.len())) {

@@ -107,6 +107,11 @@ const fn kernel_len(N: usize) -> usize {
     total
 }
 
+/// Rows of the scan coefficients of one order: ratios, terms upwards and downwards, diagonals, Lambda_l - Lambda_m.
+const fn coefficient_rows(N: usize) -> usize {
+    1 + 2 * terms(N) + N - 1 + 1
+}
+
 /// A polynomial in two variables, `[power of y][power of the difference]`.
 type Bivariate = Vec<Vec<Double>>;
 
@@ -318,14 +323,18 @@ impl FrameOperator {
 
     /// f64 of the scan coefficients of one order, and their stride.
     fn coefficient_rows(&self) -> (usize, usize) {
-        (1 + 2 * terms(self.N) + self.N - 1, (self.width() + 1).next_multiple_of(LANES))
+        (coefficient_rows(self.N), (self.width() + 1).next_multiple_of(LANES))
     }
 
-    /// f64 of scratch for one order with `padded` fields.
+    /// f64 of scratch for one order with `padded` fields: coefficients, fields, one chunk of channels, sums at the chunks' ends.
     fn scratch_len(&self, padded: usize) -> usize {
+        self.scratch_parts(padded).iter().sum()
+    }
+
+    fn scratch_parts(&self, padded: usize) -> [usize; 5] {
         let (rows, stride) = self.coefficient_rows();
-        let n = self.width();
-        rows * stride + 2 * n * padded + 2 * n * channels(self.N) * LANES + (4 * LANES)
+        let sums = if self.N <= 3 { states(self.N) } else { states(LARGEST_N) } * 4 * LANES;
+        [rows * stride, (2 * self.width() + LANES) * padded, 2 * CHUNK * channels(self.N) * LANES, self.width().div_ceil(CHUNK) * sums, sums]
     }
 
     /// Half spectra of one field with orders below `low`: numbers per channel.
@@ -347,14 +356,18 @@ struct Order<'a> {
     m: usize,
     start: usize,
     n: usize,
-    /// `[rows][stride]`: E ratios, terms upwards, terms downwards, diagonals.
+    /// `[coefficient_rows][stride]`.
     coefficients: *mut f64,
     stride: usize,
 }
 
-/// Ratios, terms and diagonals of one order.
+dispatch! {
+    /// Ratios, terms and diagonals of one order.
+    fn fill_coefficients = fill_coefficients_lanes(order: &Order<'_>)
+}
+
 #[inline(always)]
-unsafe fn fill_coefficients(order: &Order<'_>) {
+unsafe fn fill_coefficients_lanes<V: Lanes>(order: &Order<'_>) {
     let op = order.operator;
     let (N, m, n, width) = (op.N, order.m, order.n, op.width());
     let shift = order.start - op.first;
@@ -362,10 +375,16 @@ unsafe fn fill_coefficients(order: &Order<'_>) {
     unsafe {
         let ratio = std::slice::from_raw_parts_mut(order.coefficients, order.stride);
         for (k, e) in ratio.iter_mut().enumerate() {
-            let l = order.start + k;
-            *e = ((l - m) as f64 / (l + m) as f64).sqrt();
+            let l = (order.start + k) as f64;
+            *e = ((l - m as f64) / (l + m as f64)).sqrt();
         }
+        let y = std::slice::from_raw_parts_mut(order.coefficients.add((coefficient_rows(N) - 1) * order.stride), n);
         let lambda_m = (m * (m + 1)) as f64;
+        for (k, y) in y.iter_mut().enumerate() {
+            let l = (order.start + k) as f64;
+            *y = l * (l + 1.0) - lambda_m;
+        }
+        let y = &*y;
         let mut kernel = op.kernels.as_ptr().add((m - op.low) * kernel_len(N));
         let mut row = 1;
         let diagonals = 1 + 2 * terms(N);
@@ -380,11 +399,13 @@ unsafe fn fill_coefficients(order: &Order<'_>) {
                     for s in 0..r {
                         let out = std::slice::from_raw_parts_mut(order.coefficients.add(row * order.stride), n);
                         let polynomial = std::slice::from_raw_parts(kernel, r - s);
-                        for (k, (out, flow)) in out.iter_mut().zip(outflow).enumerate() {
-                            let l = order.start + k;
-                            let y = (l * (l + 1)) as f64 - lambda_m;
-                            *out = flow * polynomial.iter().rev().fold(0.0, |sum, c| sum * y + c);
+                        // Horner's rule coefficient by coefficient, so that degrees fill the vectors.
+                        let (first, rest) = polynomial.split_last().unwrap_or((&0.0, &[]));
+                        out.fill(*first);
+                        for c in rest.iter().rev() {
+                            out.iter_mut().zip(y).for_each(|(out, y)| *out = *out * y + c);
                         }
+                        out.iter_mut().zip(outflow).for_each(|(out, flow)| *out *= flow);
                         if upwards && s == 0 {
                             let intake = &op.intake[(i - 1) * width + shift..][..n];
                             let sum = std::slice::from_raw_parts_mut(order.coefficients.add((diagonals + r - 1) * order.stride), n);
@@ -401,25 +422,42 @@ unsafe fn fill_coefficients(order: &Order<'_>) {
     }
 }
 
-/// Eight fields of one order, `[n][2][padded]`, from column `8 group`; absent fields and degrees are zero.
+dispatch! {
+    /// All fields of one order, `[n][2][padded]`.
+    fn gather = gather_lanes(fields: &[Operand<'_>], order: &Order<'_>, padded: usize, x: *mut f64)
+}
+
 #[inline(always)]
-unsafe fn gather<V: Lanes>(fields: &[Operand<'_>], order: &Order<'_>, group: usize, padded: usize, x: *mut f64) {
+unsafe fn gather_lanes<V: Lanes>(fields: &[Operand<'_>], order: &Order<'_>, padded: usize, x: *mut f64) {
+    for group in 0..padded / LANES {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { gather_group::<V>(fields, order, group, padded, x) }
+    }
+}
+
+/// Eight fields of one order, `[n][2][padded]`, from column `8 group`; absent degrees are zero. Columns without a field repeat one: their sums are not read.
+#[inline(always)]
+unsafe fn gather_group<V: Lanes>(fields: &[Operand<'_>], order: &Order<'_>, group: usize, padded: usize, x: *mut f64) {
     let (m, start) = (order.m, order.start);
-    // SAFETY: `x` holds 2 n rows of `padded`; every field holds the coefficients of its bandlimit.
+    // SAFETY: `x` holds 2 n rows of `padded`, rounded up to whole vectors; every field holds the coefficients of its bandlimit.
     unsafe {
         let mut sources = [(std::ptr::null::<f64>(), 0usize); LANES];
+        // Rows that may be read of every field, beyond the order where the field goes on.
+        let mut common = usize::MAX;
         for (lane, source) in sources.iter_mut().enumerate() {
-            if let Some(field) = fields.get(group * LANES + lane)
-                && field.L > start
-            {
-                let count = 2 * (field.L.min(start + order.n) - start);
-                *source = (field.values.as_ptr().add(2 * coefficient_index(field.L, start, m)), count);
+            let field = fields[(group * LANES + lane).min(fields.len() - 1)];
+            if field.L <= start {
+                common = 0;
+                continue;
             }
+            let count = 2 * (field.L.min(start + order.n) - start);
+            let at = 2 * coefficient_index(field.L, start, m);
+            *source = (field.values.as_ptr().add(at), count);
+            common = common.min(if count == 2 * order.n { field.values.len() - at } else { count }) / LANES * LANES;
         }
         let x = x.add(group * LANES);
-        let common = sources.iter().map(|s| s.1).min().unwrap_or(0) / LANES * LANES;
         let mut k = 0;
-        while k < common {
+        while k < common.min(2 * order.n) {
             let rows: [V; 8] = std::array::from_fn(|lane| V::load(sources[lane].0.add(k)));
             for (i, column) in V::transpose(rows).into_iter().enumerate() {
                 column.store(x.add((k + i) * padded));
@@ -432,16 +470,35 @@ unsafe fn gather<V: Lanes>(fields: &[Operand<'_>], order: &Order<'_>, group: usi
             }
             k += 1;
         }
-        // Whole groups may lack fields: then nothing was common and the loop above did all.
     }
 }
 
 /// Running sums: `[part][state][parity of the degree]`.
 type Sums<V, const NS: usize> = [[[V; 2]; NS]; 2];
 
+/// One group of eight fields at one order. The scans know N at compile time up to 3; N = 0 stands for any other, read from here.
+struct Scan {
+    N: usize,
+    x: *const f64,
+    padded: usize,
+    coefficients: *const f64,
+    stride: usize,
+    intake: *const f64,
+    diagonal: *const f64,
+    width: usize,
+    /// Channels of one chunk, `[degrees][2][channels][8]`.
+    y: *mut f64,
+    start: usize,
+    n: usize,
+    /// Sums at the upper end of every chunk.
+    ends: *mut f64,
+    /// Sums of the degrees below the chunk.
+    below: *mut f64,
+}
+
 /// Carries the sums over one degree: powers of the difference grow by `step`, everything shrinks by `ratio`.
 #[inline(always)]
-fn carry<V: Lanes, const N: usize, const NS: usize>(sums: &mut Sums<V, NS>, step: V, ratio: V) {
+fn carry<V: Lanes, const NS: usize>(N: usize, sums: &mut Sums<V, NS>, step: V, ratio: V) {
     for part in 0..2 {
         for parity in 0..2 {
             for i in 1..N {
@@ -459,9 +516,10 @@ fn carry<V: Lanes, const N: usize, const NS: usize>(sums: &mut Sums<V, NS>, step
     }
 }
 
-/// What degrees below (or above) add to the channels at one degree; P is the degree's parity.
+/// What degrees below (or above) add to the channels of difference 2r at one degree; P is the degree's parity.
 #[inline(always)]
-unsafe fn emerge<V: Lanes, const N: usize, const NS: usize, const P: usize>(
+unsafe fn emerge<V: Lanes, const NS: usize, const P: usize>(
+    N: usize,
     sums: &Sums<V, NS>,
     coefficients: *const f64,
     stride: usize,
@@ -484,151 +542,282 @@ unsafe fn emerge<V: Lanes, const N: usize, const NS: usize, const P: usize>(
     (even, odd)
 }
 
-/// Takes one degree in.
-#[inline(always)]
-unsafe fn absorb<V: Lanes, const N: usize, const NS: usize, const P: usize>(sums: &mut Sums<V, NS>, intake: *const f64, width: usize, x: [V; 2]) {
-    for i in 1..N {
-        // SAFETY: the caller promises N - 1 rows of intake.
-        let g = unsafe { V::broadcast(intake.add((i - 1) * width)) };
-        for part in 0..2 {
-            let sum = &mut sums[part][i * (i - 1) / 2][P];
-            *sum = g.fma(x[part], *sum);
+impl Scan {
+    #[inline(always)]
+    fn N<const N: usize>(&self) -> usize {
+        if N > 0 { N } else { self.N }
+    }
+
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(&self, k: usize) -> [V; 2] {
+        // SAFETY: k is below the number of degrees.
+        unsafe { [V::load(self.x.add(2 * k * self.padded)), V::load(self.x.add((2 * k + 1) * self.padded))] }
+    }
+
+    /// Takes one degree in.
+    #[inline(always)]
+    unsafe fn absorb<V: Lanes, const N: usize, const NS: usize, const P: usize>(&self, k: usize, sums: &mut Sums<V, NS>, x: [V; 2]) {
+        for i in 1..self.N::<N>() {
+            // SAFETY: N - 1 rows of intake of the operator's width.
+            let g = unsafe { V::broadcast(self.intake.add((i - 1) * self.width + k)) };
+            for part in 0..2 {
+                let sum = &mut sums[part][i * (i - 1) / 2][P];
+                *sum = g.fma(x[part], *sum);
+            }
         }
     }
-}
 
-struct Scan {
-    x: *const f64,
-    padded: usize,
-    coefficients: *const f64,
-    stride: usize,
-    intake: *const f64,
-    diagonal: *const f64,
-    width: usize,
-    y: *mut f64,
-    start: usize,
-}
-
-impl Scan {
-    /// One degree upwards: diagonal and what lies below.
+    /// One degree upwards: diagonal and what lies below; `place` is its position in the chunk.
     #[inline(always)]
-    unsafe fn up<V: Lanes, const N: usize, const NS: usize, const P: usize>(&self, k: usize, sums: &mut Sums<V, NS>) {
+    unsafe fn up<V: Lanes, const N: usize, const NS: usize, const P: usize>(&self, k: usize, place: usize, sums: &mut Sums<V, NS>) {
+        let N_ = self.N::<N>();
         // SAFETY: k is below the number of degrees, for which all tables, `x` and `y` hold their rows.
         unsafe {
-            let x = [V::load(self.x.add(2 * k * self.padded)), V::load(self.x.add((2 * k + 1) * self.padded))];
-            let c = channels(N);
-            let y = self.y.add(2 * k * c * LANES);
-            let place = |part: usize, channel: usize| y.add((part * c + channel) * LANES);
+            let x = self.load::<V>(k);
+            let c = channels(N_);
+            let y = self.y.add(2 * place * c * LANES);
+            let at = |part: usize, channel: usize| y.add((part * c + channel) * LANES);
             let d = V::broadcast(self.diagonal.add(k));
-            d.mul(x[0]).store(place(0, 0));
-            d.mul(x[1]).store(place(1, 0));
+            d.mul(x[0]).store(at(0, 0));
+            d.mul(x[1]).store(at(1, 0));
             let coefficients = self.coefficients.add(k);
             let mut term = 1;
-            for r in 1..N {
-                let (even, odd) = emerge::<V, N, NS, P>(sums, coefficients, self.stride, r, term);
-                let d = V::broadcast(coefficients.add((2 * terms(N) + r) * self.stride));
+            for r in 1..N_ {
+                let (even, odd) = emerge::<V, NS, P>(N_, sums, coefficients, self.stride, r, term);
+                let d = V::broadcast(coefficients.add((2 * terms(N_) + r) * self.stride));
                 for part in 0..2 {
-                    d.fma(x[part], even[part]).store(place(part, 2 * r - 1));
+                    d.fma(x[part], even[part]).store(at(part, 2 * r - 1));
                 }
                 // D = - odd here, as (-1)^(l + k) = -1; the channel is (-D Im x, D Re x).
-                odd[1].store(place(0, 2 * r));
-                V::zero().sub(odd[0]).store(place(1, 2 * r));
-                term += r * (N - r);
+                odd[1].store(at(0, 2 * r));
+                V::zero().sub(odd[0]).store(at(1, 2 * r));
+                term += r * (N_ - r);
             }
-            absorb::<V, N, NS, P>(sums, self.intake.add(k), self.width, x);
-            let step = V::splat(2.0 * (self.start + k + 1) as f64);
-            carry::<V, N, NS>(sums, step, V::broadcast(coefficients.add(1)));
+            self.absorb::<V, N, NS, P>(k, sums, x);
+            carry::<V, NS>(N_, sums, V::splat(2.0 * (self.start + k + 1) as f64), V::broadcast(coefficients.add(1)));
         }
     }
 
     /// One degree downwards: what lies above is added.
     #[inline(always)]
-    unsafe fn down<V: Lanes, const N: usize, const NS: usize, const P: usize>(&self, k: usize, sums: &mut Sums<V, NS>) {
+    unsafe fn down<V: Lanes, const N: usize, const NS: usize, const P: usize>(&self, k: usize, place: usize, sums: &mut Sums<V, NS>) {
+        let N_ = self.N::<N>();
         // SAFETY: as `up`.
         unsafe {
-            let x = [V::load(self.x.add(2 * k * self.padded)), V::load(self.x.add((2 * k + 1) * self.padded))];
-            let c = channels(N);
-            let y = self.y.add(2 * k * c * LANES);
+            let c = channels(N_);
+            let y = self.y.add(2 * place * c * LANES);
             let coefficients = self.coefficients.add(k);
             let add = |part: usize, channel: usize, value: V| {
                 let at = y.add((part * c + channel) * LANES);
                 V::load(at).add(value).store(at);
             };
-            let mut term = 1 + terms(N);
-            for r in 1..N {
-                let (even, odd) = emerge::<V, N, NS, P>(sums, coefficients, self.stride, r, term);
+            let mut term = 1 + terms(N_);
+            for r in 1..N_ {
+                let (even, odd) = emerge::<V, NS, P>(N_, sums, coefficients, self.stride, r, term);
                 add(0, 2 * r - 1, even[0]);
                 add(1, 2 * r - 1, even[1]);
                 add(0, 2 * r, V::zero().sub(odd[1]));
                 add(1, 2 * r, odd[0]);
-                term += r * (N - r);
+                term += r * (N_ - r);
             }
-            absorb::<V, N, NS, P>(sums, self.intake.add(k), self.width, x);
-            let step = V::splat(2.0 * (self.start + k) as f64);
-            carry::<V, N, NS>(sums, step, V::broadcast(coefficients));
+            self.descend::<V, N, NS, P>(k, sums);
+        }
+    }
+
+    /// One degree downwards, sums alone.
+    #[inline(always)]
+    unsafe fn descend<V: Lanes, const N: usize, const NS: usize, const P: usize>(&self, k: usize, sums: &mut Sums<V, NS>) {
+        // SAFETY: as `up`.
+        unsafe {
+            let x = self.load::<V>(k);
+            self.absorb::<V, N, NS, P>(k, sums, x);
+            carry::<V, NS>(self.N::<N>(), sums, V::splat(2.0 * (self.start + k) as f64), V::broadcast(self.coefficients.add(k)));
         }
     }
 }
 
-/// The channels of eight fields, `[n][2][channels][8]`: y := S_channel x.
+/// Degrees handled together: their channels, 640 bytes per degree for N = 3, stay in the first-level cache until they are used. Even.
+const CHUNK: usize = 24;
+
+dispatch! {
+    /// The pass downwards that keeps the sums at the chunks' upper ends, and zero sums below the first chunk.
+    fn find_ends = find_ends_lanes(scan: &Scan)
+}
+
 #[inline(always)]
-unsafe fn scan<V: Lanes, const N: usize, const NS: usize>(order: &Order<'_>, x: *const f64, padded: usize, y: *mut f64) {
-    let op = order.operator;
-    let shift = order.start - op.first;
-    // SAFETY: the caller promises filled coefficients, n rows of x and room for n rows of y.
+unsafe fn find_ends_lanes<V: Lanes>(scan: &Scan) {
+    // SAFETY: the caller's promise, passed on.
     unsafe {
-        let scan = Scan {
-            x,
-            padded,
-            coefficients: order.coefficients,
-            stride: order.stride,
-            intake: op.intake.as_ptr().add(shift),
-            diagonal: op.diagonal.as_ptr().add(shift),
-            width: op.width(),
-            y,
-            start: order.start,
-        };
-        let n = order.n;
+        match scan.N {
+            1 => {}
+            2 => find_ends_of::<V, 2, 1>(scan),
+            3 => find_ends_of::<V, 3, 3>(scan),
+            _ => find_ends_of::<V, 0, { states(LARGEST_N) }>(scan),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn find_ends_of<V: Lanes, const N: usize, const NS: usize>(scan: &Scan) {
+    let size = NS * 4 * LANES;
+    // SAFETY: the caller promises room for the sums of all chunks.
+    unsafe {
         let mut sums: Sums<V, NS> = [[[V::zero(); 2]; NS]; 2];
-        let mut k = 0;
-        while k + 2 <= n {
-            scan.up::<V, N, NS, 0>(k, &mut sums);
-            scan.up::<V, N, NS, 1>(k + 1, &mut sums);
+        store_sums::<V, NS>(&sums, scan.below);
+        let mut k = scan.n;
+        while k > 0 {
+            if k % CHUNK == 0 || k == scan.n {
+                store_sums::<V, NS>(&sums, scan.ends.add((k - 1) / CHUNK * size));
+            }
+            if k % 2 == 1 {
+                scan.descend::<V, N, NS, 0>(k - 1, &mut sums);
+                k -= 1;
+            } else {
+                scan.descend::<V, N, NS, 1>(k - 1, &mut sums);
+                scan.descend::<V, N, NS, 0>(k - 2, &mut sums);
+                k -= 2;
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// The channels of degrees from..to, one chunk: upwards from the sums below it, then downwards from those above.
+    fn scan_chunk = scan_chunk_lanes(scan: &Scan, from: usize, to: usize)
+}
+
+#[inline(always)]
+unsafe fn scan_chunk_lanes<V: Lanes>(scan: &Scan, from: usize, to: usize) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match scan.N {
+            1 => scan_chunk_of::<V, 1, 0>(scan, from, to),
+            2 => scan_chunk_of::<V, 2, 1>(scan, from, to),
+            3 => scan_chunk_of::<V, 3, 3>(scan, from, to),
+            _ => scan_chunk_of::<V, 0, { states(LARGEST_N) }>(scan, from, to),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn scan_chunk_of<V: Lanes, const N: usize, const NS: usize>(scan: &Scan, from: usize, to: usize) {
+    // SAFETY: the caller promises filled coefficients, the sums at the ends and room for the chunk.
+    unsafe {
+        let mut sums = load_sums::<V, NS>(scan.below);
+        let mut k = from;
+        while k + 2 <= to {
+            scan.up::<V, N, NS, 0>(k, k - from, &mut sums);
+            scan.up::<V, N, NS, 1>(k + 1, k + 1 - from, &mut sums);
             k += 2;
         }
-        if k < n {
-            scan.up::<V, N, NS, 0>(k, &mut sums);
+        if k < to {
+            scan.up::<V, N, NS, 0>(k, k - from, &mut sums);
         }
         if N == 1 {
             return;
         }
-        let mut sums: Sums<V, NS> = [[[V::zero(); 2]; NS]; 2];
-        let mut k = n;
+        store_sums::<V, NS>(&sums, scan.below);
+        let mut sums = load_sums::<V, NS>(scan.ends.add(from / CHUNK * NS * 4 * LANES));
+        let mut k = to;
         if k % 2 == 1 {
             k -= 1;
-            scan.down::<V, N, NS, 0>(k, &mut sums);
+            scan.down::<V, N, NS, 0>(k, k - from, &mut sums);
         }
-        while k > 0 {
-            scan.down::<V, N, NS, 1>(k - 1, &mut sums);
-            scan.down::<V, N, NS, 0>(k - 2, &mut sums);
+        while k > from {
+            scan.down::<V, N, NS, 1>(k - 1, k - 1 - from, &mut sums);
+            scan.down::<V, N, NS, 0>(k - 2, k - 2 - from, &mut sums);
             k -= 2;
         }
     }
 }
 
 #[inline(always)]
-unsafe fn scan_of<V: Lanes>(order: &Order<'_>, x: *const f64, padded: usize, y: *mut f64) {
-    // SAFETY: the caller's promise, passed on.
-    unsafe {
-        match order.operator.N {
-            1 => scan::<V, 1, 0>(order, x, padded, y),
-            2 => scan::<V, 2, 1>(order, x, padded, y),
-            3 => scan::<V, 3, 3>(order, x, padded, y),
-            4 => scan::<V, 4, 6>(order, x, padded, y),
-            5 => scan::<V, 5, 10>(order, x, padded, y),
-            6 => scan::<V, 6, 15>(order, x, padded, y),
-            7 => scan::<V, 7, 21>(order, x, padded, y),
-            _ => scan::<V, 8, 28>(order, x, padded, y),
+unsafe fn store_sums<V: Lanes, const NS: usize>(sums: &Sums<V, NS>, to: *mut f64) {
+    for (i, value) in sums.iter().flatten().flatten().enumerate() {
+        // SAFETY: the caller promises room for all sums.
+        unsafe { value.store(to.add(i * LANES)) }
+    }
+}
+
+#[inline(always)]
+unsafe fn load_sums<V: Lanes, const NS: usize>(from: *const f64) -> Sums<V, NS> {
+    let mut sums: Sums<V, NS> = [[[V::zero(); 2]; NS]; 2];
+    for (i, value) in sums.iter_mut().flatten().flatten().enumerate() {
+        // SAFETY: the caller promises all sums.
+        *value = unsafe { V::load(from.add(i * LANES)) };
+    }
+    sums
+}
+
+/// Scratch of one task: scan coefficients, fields of one order, one chunk of channels, sums.
+struct Work<'a> {
+    operator: &'a FrameOperator,
+    padded: usize,
+    coefficients: *mut f64,
+    x: *mut f64,
+    y: *mut f64,
+    ends: *mut f64,
+    below: *mut f64,
+    /// Behind everything else.
+    rest: *mut f64,
+}
+
+impl<'a> Work<'a> {
+    /// Divides `scratch_len(padded)` f64.
+    unsafe fn new(operator: &'a FrameOperator, padded: usize, scratch: *mut f64) -> Self {
+        let parts = operator.scratch_parts(padded);
+        let mut at = scratch;
+        let mut next = |len: usize| {
+            let part = at;
+            at = at.wrapping_add(len);
+            part
+        };
+        let (coefficients, x, y, ends, below) = (next(parts[0]), next(parts[1]), next(parts[2]), next(parts[3]), next(parts[4]));
+        Self { operator, padded, coefficients, x, y, ends, below, rest: at }
+    }
+
+    /// Fills the coefficients of one order and gathers all fields.
+    unsafe fn order(&self, m: usize, fields: &[Operand<'_>]) -> Order<'a> {
+        let start = self.operator.start(m);
+        let (_, stride) = self.operator.coefficient_rows();
+        let order = Order { operator: self.operator, m, start, n: self.operator.last - start, coefficients: self.coefficients, stride };
+        // SAFETY: scratch was divided for this operator, low <= m < last.
+        unsafe {
+            fill_coefficients(&order);
+            gather(fields, &order, self.padded, self.x);
+        }
+        order
+    }
+
+    /// Calls `user(from, to, channels)` for every chunk of one group of eight fields.
+    unsafe fn channels(&self, order: &Order<'_>, group: usize, mut user: impl FnMut(usize, usize, *const f64)) {
+        let op = self.operator;
+        let shift = order.start - op.first;
+        let scan = Scan {
+            N: op.N,
+            x: self.x.wrapping_add(group * LANES),
+            padded: self.padded,
+            coefficients: order.coefficients,
+            stride: order.stride,
+            intake: op.intake.as_ptr().wrapping_add(shift),
+            diagonal: op.diagonal.as_ptr().wrapping_add(shift),
+            width: op.width(),
+            y: self.y,
+            start: order.start,
+            n: order.n,
+            ends: self.ends,
+            below: self.below,
+        };
+        // SAFETY: the order was filled and gathered.
+        unsafe {
+            find_ends(&scan);
+            let mut from = 0;
+            while from < order.n {
+                let to = order.n.min(from + CHUNK);
+                scan_chunk(&scan, from, to);
+                user(from, to, self.y);
+                from = to;
+            }
         }
     }
 }
@@ -672,19 +861,14 @@ unsafe fn outer<V: Lanes, const A: usize, const C: usize>(
     }
 }
 
-/// All tiles of one group of eight second fields that `wanted` marks; a tile is four first fields.
+dispatch! {
+    /// All tiles of one group of eight second fields that the form wants; a tile is four first fields.
+    fn outer_tiles = outer_tiles_lanes(form: &GramForm, rows: usize, x: *const f64, y: *const f64, n_channels: usize, group: usize, sums: *mut f64)
+}
+
 #[inline(always)]
-unsafe fn outer_tiles<V: Lanes>(
-    rows: usize,
-    x: *const f64,
-    padded: usize,
-    y: *const f64,
-    n_channels: usize,
-    group: usize,
-    n_fields: usize,
-    wanted: &[bool],
-    sums: *mut f64,
-) {
+unsafe fn outer_tiles_lanes<V: Lanes>(form: &GramForm, rows: usize, x: *const f64, y: *const f64, n_channels: usize, group: usize, sums: *mut f64) {
+    let (padded, n_fields, wanted) = (form.padded, form.fields.len(), &form.wanted);
     let tiles = padded / 4;
     // SAFETY: the caller promises `rows` rows of x and y and the sums of all channels and fields.
     unsafe {
@@ -880,47 +1064,28 @@ fn check(fields: &[&[f64]], bandlimits: &[usize]) {
     }
 }
 
-/// The order of one scale at m, with its scan coefficients in `scratch`.
-#[inline(always)]
-unsafe fn order_at(operator: &FrameOperator, m: usize, scratch: *mut f64) -> Order<'_> {
-    let start = operator.start(m);
-    let (_, stride) = operator.coefficient_rows();
-    let order = Order { operator, m, start, n: operator.last - start, coefficients: scratch, stride };
-    // SAFETY: the caller promises room for the coefficients and low <= m < last.
-    unsafe { fill_coefficients(&order) };
-    order
-}
-
-dispatch! {
-    fn gram_orders = gram_orders_lanes(form: &GramForm, fields: &[Operand<'_>], from: usize, to: usize, scratch: *mut f64, sums: *mut f64)
-}
-
-#[inline(always)]
-unsafe fn gram_orders_lanes<V: Lanes>(form: &GramForm, fields: &[Operand<'_>], from: usize, to: usize, scratch: *mut f64, sums: *mut f64) {
+/// Adds up the forms of orders from..to.
+unsafe fn gram_orders(form: &GramForm, fields: &[Operand<'_>], from: usize, to: usize, scratch: *mut f64, sums: *mut f64) {
     let operator = &*form.operator;
-    let (rows, stride) = operator.coefficient_rows();
     let padded = form.padded;
     // SAFETY: the caller gives `scratch_len` f64 of scratch and the sums of all channels.
     unsafe {
-        let x = scratch.add(rows * stride);
-        let y = x.add(2 * operator.width() * padded);
+        let work = Work::new(operator, padded, scratch);
         for m in from..to {
-            let order = order_at(operator, m, scratch);
-            for group in 0..padded / LANES {
-                gather::<V>(fields, &order, group, padded, x);
-            }
+            let order = work.order(m, fields);
             if m == 0 {
                 // Only N = 1 has m = 0 here: F_0 is real and counts half as often.
                 for k in 0..order.n {
                     for f in 0..padded {
-                        *x.add(2 * k * padded + f) *= std::f64::consts::FRAC_1_SQRT_2;
-                        *x.add((2 * k + 1) * padded + f) = 0.0;
+                        *work.x.add(2 * k * padded + f) *= std::f64::consts::FRAC_1_SQRT_2;
+                        *work.x.add((2 * k + 1) * padded + f) = 0.0;
                     }
                 }
             }
             for group in 0..padded / LANES {
-                scan_of::<V>(&order, x.add(group * LANES), padded, y);
-                outer_tiles::<V>(2 * order.n, x, padded, y, channels(operator.N), group, fields.len(), &form.wanted, sums);
+                work.channels(&order, group, |from, to, y| {
+                    outer_tiles(form, 2 * (to - from), work.x.add(2 * from * padded), y, channels(operator.N), group, sums);
+                });
             }
         }
     }
@@ -993,28 +1158,27 @@ fn gram_low(form: &GramForm, fields: &[Operand<'_>], sums: *mut f64) {
     });
 }
 
-dispatch! {
-    fn gram_rows = gram_rows_lanes(form: &GramForm, rows: &[f64], scratch: *mut f64, sums: *mut f64)
-}
-
-#[inline(always)]
-unsafe fn gram_rows_lanes<V: Lanes>(form: &GramForm, rows: &[f64], scratch: *mut f64, sums: *mut f64) {
+unsafe fn gram_rows(form: &GramForm, rows: &[f64], scratch: *mut f64, sums: *mut f64) {
     let (K, padded) = (form.operator.low_len(), form.padded);
     // SAFETY: the caller's promise.
     unsafe {
         for g in 0..form.operator.n_directions() {
             let x = rows.as_ptr().add(g * K * padded);
             for group in 0..padded / LANES {
-                weigh_rows::<V>(&form.operator.ring_weights, x.add(group * LANES), padded, scratch);
-                outer_tiles::<V>(K, x, padded, scratch, 1, group, form.fields.len(), &form.wanted, sums.add(g * padded * padded));
+                weigh_rows(&form.operator.ring_weights, x.add(group * LANES), padded, scratch);
+                outer_tiles(form, K, x, scratch, 1, group, sums.add(g * padded * padded));
             }
         }
     }
 }
 
-/// y\[row\]\[8\] := weight\[row\] x\[row\]\[8\].
+dispatch! {
+    /// y[row][8] := weight[row] x[row][8].
+    fn weigh_rows = weigh_rows_lanes(weights: &[f64], x: *const f64, padded: usize, y: *mut f64)
+}
+
 #[inline(always)]
-unsafe fn weigh_rows<V: Lanes>(weights: &[f64], x: *const f64, padded: usize, y: *mut f64) {
+unsafe fn weigh_rows_lanes<V: Lanes>(weights: &[f64], x: *const f64, padded: usize, y: *mut f64) {
     for (k, w) in weights.iter().enumerate() {
         // SAFETY: the caller promises one row per weight.
         unsafe { V::splat(*w).mul(V::load(x.add(k * padded))).store(y.add(k * LANES)) }
@@ -1072,7 +1236,7 @@ impl FrameMixPlan {
 
     /// Number of f64 of scratch memory each thread keeps.
     pub fn scratch_len(&self) -> usize {
-        self.forms.iter().map(|f| f.operator.scratch_len(f.padded) + 2 * f.operator.width() * f.padded_targets).max().unwrap_or(0)
+        self.forms.iter().map(|f| f.operator.scratch_len(f.padded) + (2 * f.operator.width() + LANES) * f.padded_targets).max().unwrap_or(0)
     }
 
     /// `out[t]` := sum of the terms of t, coefficients of bandlimit `out_bandlimits[t]`. Panics if a length is wrong.
@@ -1092,7 +1256,8 @@ impl FrameMixPlan {
         }
         let tables: Vec<MixTables> = self.forms.iter().map(|form| MixTables::new(form, coefficients)).collect();
         // The lowest orders of every scale are mixed on the rings, each scale into its own memory.
-        let mut low: Vec<Vec<f64>> = self.forms.iter().map(|form| vec![0.0; form.targets.len() * form.operator.wavelets.orders_len(form.operator.low)]).collect();
+        let mut low: Vec<Vec<f64>> =
+            self.forms.iter().map(|form| vec![0.0; form.targets.len() * form.operator.wavelets.orders_len(form.operator.low)]).collect();
         let low_shared: Vec<Shared> = low.iter_mut().map(|values| Shared::new(values)).collect();
         let largest = out_bandlimits.iter().copied().max().unwrap_or(0);
         let shared = Shared::all(out);
@@ -1104,7 +1269,9 @@ impl FrameMixPlan {
                 let operands: Vec<Operand<'_>> =
                     form.sources.iter().map(|f| Operand { values: fields[*f as usize], L: bandlimits[*f as usize] }).collect();
                 // SAFETY: every scale has its own memory, one part per target.
-                let out = unsafe { std::slice::from_raw_parts_mut(low_shared[i].get(), form.targets.len() * form.operator.wavelets.orders_len(form.operator.low)) };
+                let out = unsafe {
+                    std::slice::from_raw_parts_mut(low_shared[i].get(), form.targets.len() * form.operator.wavelets.orders_len(form.operator.low))
+                };
                 mix_low(form, &tables[i], &operands, out);
             }
             None => {
@@ -1173,12 +1340,8 @@ struct MixTask<'a> {
     out_bandlimits: &'a [usize],
 }
 
-dispatch! {
-    fn mix_orders = mix_orders_lanes(task: &MixTask<'_>, from: usize, to: usize, scratch: *mut f64)
-}
-
-#[inline(always)]
-unsafe fn mix_orders_lanes<V: Lanes>(task: &MixTask<'_>, from: usize, to: usize, scratch: *mut f64) {
+/// Orders from..to of all targets.
+unsafe fn mix_orders(task: &MixTask<'_>, from: usize, to: usize, scratch: *mut f64) {
     // SAFETY: the caller gives `scratch_len` f64 of scratch and targets whose orders from..to are this task's.
     unsafe {
         for (out, L) in task.out.iter().zip(task.out_bandlimits) {
@@ -1193,70 +1356,119 @@ unsafe fn mix_orders_lanes<V: Lanes>(task: &MixTask<'_>, from: usize, to: usize,
             let operator = &*form.operator;
             let fields: Vec<Operand<'_>> =
                 form.sources.iter().map(|f| Operand { values: task.fields[*f as usize], L: task.bandlimits[*f as usize] }).collect();
-            let (rows, stride) = operator.coefficient_rows();
-            let x = scratch.add(rows * stride);
-            let y = x.add(2 * operator.width() * form.padded);
-            let sums = y.add(2 * operator.width() * channels(operator.N) * LANES);
+            let work = Work::new(operator, form.padded, scratch);
+            let (sums, T) = (work.rest, form.padded_targets);
             for m in from.max(operator.low)..to.min(operator.last) {
-                let order = order_at(operator, m, scratch);
-                std::slice::from_raw_parts_mut(sums, 2 * order.n * form.padded_targets).fill(0.0);
+                let order = work.order(m, &fields);
+                std::slice::from_raw_parts_mut(sums, 2 * order.n * T).fill(0.0);
                 for group in 0..form.padded / LANES {
-                    let column = x.add(group * LANES);
-                    gather::<V>(&fields, &order, group, form.padded, x);
-                    scan_of::<V>(&order, column, form.padded, y);
-                    let z = tables.channels.as_ptr().add(group * LANES * channels(operator.N) * form.padded_targets);
-                    mix_rows::<V>(2 * order.n, y, channels(operator.N), z, form.padded_targets, sums);
+                    let z = tables.channels.as_ptr().add(group * LANES * channels(operator.N) * T);
+                    work.channels(&order, group, |from, to, y| mix_rows(2 * (to - from), y, channels(operator.N), z, T, sums.add(2 * from * T)));
                 }
-                scatter::<V>(task, form, &order, sums);
+                scatter(task, form, &order, sums);
             }
         }
     }
 }
 
-/// sums\[row\]\[targets\] += sum over 8 sources s and channels c of y\[row\]\[c\]\[s\] z\[s\]\[c\]\[targets\].
+dispatch! {
+    /// sums[row][targets] += sum over 8 sources s and channels c of y[row][c][s] z[s][c][targets].
+    fn mix_rows = mix_rows_lanes(rows: usize, y: *const f64, n_channels: usize, z: *const f64, padded_targets: usize, sums: *mut f64)
+}
+
 #[inline(always)]
-unsafe fn mix_rows<V: Lanes>(rows: usize, y: *const f64, n_channels: usize, z: *const f64, padded_targets: usize, sums: *mut f64) {
+unsafe fn mix_rows_lanes<V: Lanes>(rows: usize, y: *const f64, n_channels: usize, z: *const f64, padded_targets: usize, sums: *mut f64) {
+    // SAFETY: the caller's promise, passed on. Distances between rows are constants where that matters, so that they need no arithmetic.
+    unsafe {
+        match n_channels {
+            1 => mix_rows_of::<V, 1>(rows, y, 1, z, padded_targets, sums),
+            3 => mix_rows_of::<V, 3>(rows, y, 3, z, padded_targets, sums),
+            5 => mix_rows_of::<V, 5>(rows, y, 5, z, padded_targets, sums),
+            _ => mix_rows_of::<V, 0>(rows, y, n_channels, z, padded_targets, sums),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn mix_rows_of<V: Lanes, const C: usize>(rows: usize, y: *const f64, n_channels: usize, z: *const f64, padded_targets: usize, sums: *mut f64) {
+    let n_channels = if C > 0 { C } else { n_channels };
     // SAFETY: the caller promises the rows of y and sums and the coefficients of eight sources.
     unsafe {
-        for target in (0..padded_targets).step_by(LANES) {
+        let mut target = 0;
+        while target < padded_targets {
+            let two = target + 2 * LANES <= padded_targets;
             let mut row = 0;
             while row + 8 <= rows {
-                mix_tile::<V, 8>(y.add(row * n_channels * LANES), n_channels, z.add(target), padded_targets, sums.add(row * padded_targets + target));
+                let (y, z, sums) = (y.add(row * n_channels * LANES), z.add(target), sums.add(row * padded_targets + target));
+                if two {
+                    mix_tile::<V, C, 8, 2>(y, n_channels, z, padded_targets, sums);
+                } else {
+                    mix_tile::<V, C, 8, 1>(y, n_channels, z, padded_targets, sums);
+                }
                 row += 8;
             }
             while row < rows {
-                mix_tile::<V, 1>(y.add(row * n_channels * LANES), n_channels, z.add(target), padded_targets, sums.add(row * padded_targets + target));
+                let (y, z, sums) = (y.add(row * n_channels * LANES), z.add(target), sums.add(row * padded_targets + target));
+                if two {
+                    mix_tile::<V, C, 1, 2>(y, n_channels, z, padded_targets, sums);
+                } else {
+                    mix_tile::<V, C, 1, 1>(y, n_channels, z, padded_targets, sums);
+                }
                 row += 1;
             }
+            target += if two { 2 * LANES } else { LANES };
         }
     }
 }
 
+/// R rows of T groups of eight targets.
 #[inline(always)]
-unsafe fn mix_tile<V: Lanes, const R: usize>(y: *const f64, n_channels: usize, z: *const f64, padded_targets: usize, sums: *mut f64) {
+unsafe fn mix_tile<V: Lanes, const C: usize, const R: usize, const T: usize>(
+    y: *const f64,
+    n_channels: usize,
+    z: *const f64,
+    padded_targets: usize,
+    sums: *mut f64,
+) {
+    let n_channels = if C > 0 { C } else { n_channels };
     // SAFETY: the caller promises R rows.
     unsafe {
-        let mut acc = [V::zero(); R];
+        let mut acc = [[V::zero(); T]; R];
         for r in 0..R {
-            acc[r] = V::load(sums.add(r * padded_targets));
+            for t in 0..T {
+                acc[r][t] = V::load(sums.add(r * padded_targets + t * LANES));
+            }
         }
         for source in 0..LANES {
             for c in 0..n_channels {
-                let z = V::load(z.add((source * n_channels + c) * padded_targets));
+                let z = z.add((source * n_channels + c) * padded_targets);
+                let mut zs = [V::zero(); T];
+                for t in 0..T {
+                    zs[t] = V::load(z.add(t * LANES));
+                }
                 for r in 0..R {
-                    acc[r] = V::broadcast(y.add((r * n_channels + c) * LANES + source)).fma(z, acc[r]);
+                    let value = V::broadcast(y.add((r * n_channels + c) * LANES + source));
+                    for t in 0..T {
+                        acc[r][t] = value.fma(zs[t], acc[r][t]);
+                    }
                 }
             }
         }
         for r in 0..R {
-            acc[r].store(sums.add(r * padded_targets));
+            for t in 0..T {
+                acc[r][t].store(sums.add(r * padded_targets + t * LANES));
+            }
         }
     }
 }
 
-/// Adds the sums of one order to the targets.
+dispatch! {
+    /// Adds the sums of one order to the targets.
+    fn scatter = scatter_lanes(task: &MixTask<'_>, form: &MixForm, order: &Order<'_>, sums: *const f64)
+}
+
 #[inline(always)]
-unsafe fn scatter<V: Lanes>(task: &MixTask<'_>, form: &MixForm, order: &Order<'_>, sums: *const f64) {
+unsafe fn scatter_lanes<V: Lanes>(task: &MixTask<'_>, form: &MixForm, order: &Order<'_>, sums: *const f64) {
     // SAFETY: targets hold the coefficients of their bandlimits; this task owns order m of each.
     unsafe {
         for (group, targets) in form.targets.chunks(LANES).enumerate() {
@@ -1315,21 +1527,16 @@ fn mix_low(form: &MixForm, tables: &MixTables, fields: &[Operand<'_>], out: &mut
     }
 }
 
-dispatch! {
-    fn mix_low_rows = mix_low_rows_lanes(form: &MixForm, tables: &MixTables, rows: &[f64], weighted: *mut f64, mixed: *mut f64)
-}
-
-#[inline(always)]
-unsafe fn mix_low_rows_lanes<V: Lanes>(form: &MixForm, tables: &MixTables, rows: &[f64], weighted: *mut f64, mixed: *mut f64) {
+unsafe fn mix_low_rows(form: &MixForm, tables: &MixTables, rows: &[f64], weighted: *mut f64, mixed: *mut f64) {
     let (K, T) = (form.operator.low_len(), form.padded_targets);
     // SAFETY: the caller's promise.
     unsafe {
         for g in 0..form.operator.n_directions() {
             for group in 0..form.padded / LANES {
                 let x = rows.as_ptr().add(g * K * form.padded + group * LANES);
-                weigh_rows::<V>(&form.operator.ring_weights, x, form.padded, weighted);
+                weigh_rows(&form.operator.ring_weights, x, form.padded, weighted);
                 let z = tables.directions.as_ptr().add((g * form.padded + group * LANES) * T);
-                mix_rows::<V>(K, weighted, 1, z, T, mixed.add(g * K * T));
+                mix_rows(K, weighted, 1, z, T, mixed.add(g * K * T));
             }
         }
     }

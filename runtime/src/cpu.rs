@@ -393,9 +393,7 @@ fn weights_len(map: &Linear) -> Option<usize> {
         | Linear::HalfPower { .. }
         | Linear::FullPower { .. }
         | Linear::CoefficientPower { .. }
-        | Linear::CoefficientSum { .. } => {
-            map.signature().ok().map(|s| device_len(s.domain.1))
-        }
+        | Linear::CoefficientSum { .. } => map.signature().ok().map(|s| device_len(s.domain.1)),
         _ => None,
     }
 }
@@ -521,7 +519,8 @@ impl Context<'_> {
             Step::Linear { pairs, .. } if pairs.iter().all(|(input, output)| input.len == 0 && output.len == 0) => Prepared::Transforms(vec![]),
             Step::Linear { map: Linear::FrameOperator { L_in, L_out, L, N, j }, adjoint, pairs, .. } => {
                 let operator = self.frame(*L, *N, *j)?;
-                let (from, to) = (scatterc_kernels::layout::coefficients_len(*L_in), (2 * N - 1) * scatterc_kernels::layout::coefficients_len(*L_out));
+                let (from, to) =
+                    (scatterc_kernels::layout::coefficients_len(*L_in), (2 * N - 1) * scatterc_kernels::layout::coefficients_len(*L_out));
                 let (from, to) = if *adjoint { (to, from) } else { (from, to) };
                 let part = |slot: &Slot, f: usize, len: usize| Slot { offset: slot.offset + f * len, len };
                 let pairs = pairs.iter().flat_map(|(a, b)| (0..a.len / from).map(move |f| (part(a, f, from), part(b, f, to)))).collect();

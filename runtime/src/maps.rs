@@ -217,9 +217,7 @@ impl Small {
             | Linear::HalfPower { .. }
             | Linear::FullPower { .. }
             | Linear::CoefficientPower { .. }
-            | Linear::CoefficientSum { .. } => {
-                Small::Reduce { weights: weights(map)?.unwrap_or_default() }
-            }
+            | Linear::CoefficientSum { .. } => Small::Reduce { weights: weights(map)?.unwrap_or_default() },
             Linear::GridToMap { L } => Small::Grid { layout: RingLayout::new(*L)? },
             Linear::Spread { L } => Small::Spread { layout: RingLayout::new(*L)? },
             Linear::Reindex { from, to, map } => Small::Reindex { from: from.iter().product(), table: reindex_table(from, to, map) },
