@@ -87,7 +87,7 @@ fn fusion_makes_fewer_steps_and_a_smaller_arena() {
         // Contractions save samples, not always steps.
         assert!(steps[0] < steps[2] && steps[1] < steps[2], "{}: {steps:?} steps with all fusion, with loops, without", graph.name);
         assert!(all.arena < none.arena, "{}: arena {} fused, {} not", graph.name, all.arena, none.arena);
-        let grams = |plan: &Plan| plan.steps.iter().filter(|s| matches!(s, Step::Gram { .. })).count();
+        let grams = |plan: &Plan| plan.steps.iter().filter(|s| matches!(s, Step::Gram { .. } | Step::FrameGram { .. })).count();
         assert!(grams(&all) > 0, "{}", graph.name);
         assert_eq!((grams(&loops), grams(&none)), (0, 0), "contractions are part of full fusion only");
     }

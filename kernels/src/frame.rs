@@ -337,6 +337,17 @@ impl FrameOperator {
         [rows * stride, (2 * self.width() + LANES) * padded, 2 * CHUNK * channels(self.N) * LANES, self.width().div_ceil(CHUNK) * sums, sums]
     }
 
+    /// f64 of the coefficients in the window with orders below `low`.
+    fn low_window(&self) -> usize {
+        2 * (0..self.low).map(|m| self.last - self.start(m)).sum::<usize>()
+    }
+
+    /// f64 that the lowest orders of `padded` sources and `targets` padded targets need for a while.
+    fn low_scratch(&self, padded: usize, targets: usize) -> usize {
+        let (K, G) = (self.low_len(), self.n_directions());
+        G * K * (padded + targets) + LANES * (2 * self.wavelets.orders_len(self.low) + self.N * K + K)
+    }
+
     /// Half spectra of one field with orders below `low`: numbers per channel.
     fn low_len(&self) -> usize {
         self.ring_weights.len()
@@ -996,12 +1007,17 @@ impl FrameGramPlan {
 
     /// Number of f64 of scratch memory each thread keeps.
     pub fn scratch_len(&self) -> usize {
-        self.forms.iter().map(|f| f.operator.scratch_len(f.padded)).max().unwrap_or(0)
+        self.forms.iter().map(|f| f.operator.scratch_len(f.padded) + f.operator.low_scratch(f.padded, 0)).max().unwrap_or(0)
     }
 
     /// Number of f64 of the partial sums of one run.
     pub fn partial_len(&self) -> usize {
         self.forms.iter().map(|f| (f.chunks.len() + 1) * f.operator.n_directions() * f.padded * f.padded).sum()
+    }
+
+    /// Bytes of the lists of forms.
+    pub fn list_bytes(&self) -> usize {
+        self.forms.iter().map(|f| 12 * f.outputs.len()).sum()
     }
 
     /// `out` := the wanted forms. `fields[f]` are the coefficients of bandlimit `bandlimits[f]`; degrees beyond count as zero. Panics if a length is wrong.
@@ -1236,7 +1252,23 @@ impl FrameMixPlan {
 
     /// Number of f64 of scratch memory each thread keeps.
     pub fn scratch_len(&self) -> usize {
-        self.forms.iter().map(|f| f.operator.scratch_len(f.padded) + (2 * f.operator.width() + LANES) * f.padded_targets).max().unwrap_or(0)
+        let form = |f: &MixForm| self.order_scratch(f) + f.operator.low_scratch(f.padded, f.padded_targets);
+        self.forms.iter().map(form).max().unwrap_or(0)
+    }
+
+    fn order_scratch(&self, f: &MixForm) -> usize {
+        f.operator.scratch_len(f.padded) + (2 * f.operator.width() + LANES) * f.padded_targets
+    }
+
+    /// Number of f64 one run needs for all threads: coefficients by channel and direction, results of the lowest orders.
+    pub fn partial_len(&self) -> usize {
+        let form = |f: &MixForm| 2 * f.operator.n_directions() * f.padded * f.padded_targets + f.targets.len() * f.operator.low_window();
+        self.forms.iter().map(form).sum()
+    }
+
+    /// Bytes of the lists of terms.
+    pub fn list_bytes(&self) -> usize {
+        self.forms.iter().map(|f| 16 * f.terms.len()).sum()
     }
 
     /// `out[t]` := sum of the terms of t, coefficients of bandlimit `out_bandlimits[t]`. Panics if a length is wrong.
@@ -1256,8 +1288,7 @@ impl FrameMixPlan {
         }
         let tables: Vec<MixTables> = self.forms.iter().map(|form| MixTables::new(form, coefficients)).collect();
         // The lowest orders of every scale are mixed on the rings, each scale into its own memory.
-        let mut low: Vec<Vec<f64>> =
-            self.forms.iter().map(|form| vec![0.0; form.targets.len() * form.operator.wavelets.orders_len(form.operator.low)]).collect();
+        let mut low: Vec<Vec<f64>> = self.forms.iter().map(|form| vec![0.0; form.targets.len() * form.operator.low_window()]).collect();
         let low_shared: Vec<Shared> = low.iter_mut().map(|values| Shared::new(values)).collect();
         let largest = out_bandlimits.iter().copied().max().unwrap_or(0);
         let shared = Shared::all(out);
@@ -1268,30 +1299,32 @@ impl FrameMixPlan {
             Some(form) => {
                 let operands: Vec<Operand<'_>> =
                     form.sources.iter().map(|f| Operand { values: fields[*f as usize], L: bandlimits[*f as usize] }).collect();
+                let len = form.targets.len() * form.operator.low_window();
                 // SAFETY: every scale has its own memory, one part per target.
-                let out = unsafe {
-                    std::slice::from_raw_parts_mut(low_shared[i].get(), form.targets.len() * form.operator.wavelets.orders_len(form.operator.low))
-                };
+                let out = unsafe { std::slice::from_raw_parts_mut(low_shared[i].get(), len) };
                 mix_low(form, &tables[i], &operands, out);
             }
             None => {
                 let from = (i - self.forms.len()) * ORDERS_PER_TASK;
-                with_scratch(self.scratch_len(), |scratch| {
+                let len = self.forms.iter().map(|form| self.order_scratch(form)).max().unwrap_or(0);
+                with_scratch(len, |scratch| {
                     // SAFETY: lengths were checked; the task writes only its orders.
                     unsafe { mix_orders(&task, from, largest.min(from + ORDERS_PER_TASK), scratch) }
                 });
             }
         });
         for (form, low) in self.forms.iter().zip(&low) {
-            let prefix = form.operator.wavelets.orders_len(form.operator.low);
-            for (target, values) in form.targets.iter().zip(low.chunks_exact(prefix.max(1))) {
+            let window = form.operator.low_window();
+            for (target, values) in form.targets.iter().zip(low.chunks_exact(window.max(1))) {
                 let (L_out, out) = (out_bandlimits[*target as usize], &mut out[*target as usize]);
+                let mut rest = values;
                 for m in 0..form.operator.low {
-                    let start = form.operator.start(m);
-                    for l in start..form.operator.last.min(L_out) {
-                        let (from, to) = (2 * coefficient_index(form.operator.L, l, m), 2 * coefficient_index(L_out, l, m));
-                        out[to] += values[from];
-                        out[to + 1] += values[from + 1];
+                    let (start, last) = (form.operator.start(m), form.operator.last);
+                    let (own, tail) = rest.split_at(2 * (last - start));
+                    rest = tail;
+                    if L_out > start {
+                        let at = 2 * coefficient_index(L_out, start, m);
+                        out[at..].iter_mut().zip(&own[..2 * (last.min(L_out) - start)]).for_each(|(out, value)| *out += value);
                     }
                 }
             }
@@ -1505,7 +1538,7 @@ unsafe fn scatter_lanes<V: Lanes>(task: &MixTask<'_>, form: &MixForm, order: &Or
 /// The mixture on the lowest orders: rings of the sources, weighted and mixed per direction, back to coefficients.
 fn mix_low(form: &MixForm, tables: &MixTables, fields: &[Operand<'_>], out: &mut [f64]) {
     let operator = &*form.operator;
-    if operator.low == 0 {
+    if operator.low_window() == 0 {
         return;
     }
     let (K, N, T) = (operator.low_len(), operator.N, form.padded_targets);
@@ -1517,13 +1550,24 @@ fn mix_low(form: &MixForm, tables: &MixTables, fields: &[Operand<'_>], out: &mut
     let steering = wavelets::steering_matrix(N);
     let prefix = operator.wavelets.orders_len(operator.low);
     let mut rings = vec![0.0; LANES * N * K];
-    for (group, out) in out.chunks_mut(LANES * prefix).enumerate() {
-        let count = out.len() / prefix;
+    let mut whole = vec![0.0; LANES * prefix];
+    let window = operator.low_window();
+    for (group, out) in out.chunks_mut(LANES * window).enumerate() {
+        let count = out.len() / window;
         // SAFETY: `mixed` holds every direction, `rings` eight fields of N K numbers.
         unsafe { unsteer_rows(mixed.as_ptr().add(group * LANES), &steering, K, N, T, rings.as_mut_ptr()) };
         let inputs: Vec<&[f64]> = rings.chunks_exact(N * K).take(count).collect();
-        let mut outputs: Vec<&mut [f64]> = out.chunks_exact_mut(prefix).collect();
+        let mut outputs: Vec<&mut [f64]> = whole.chunks_exact_mut(prefix).take(count).collect();
         operator.wavelets.synthesis_of_orders_adjoint(&Serial, &inputs, operator.low, &mut outputs);
+        for (out, whole) in out.chunks_exact_mut(window).zip(whole.chunks_exact(prefix)) {
+            let mut rest = out;
+            for m in 0..operator.low {
+                let (start, n) = (operator.start(m), 2 * (operator.last - operator.start(m)));
+                let (own, tail) = rest.split_at_mut(n);
+                own.copy_from_slice(&whole[2 * coefficient_index(operator.L, start, m)..][..n]);
+                rest = tail;
+            }
+        }
     }
 }
 

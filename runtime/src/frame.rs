@@ -93,8 +93,10 @@ impl FrameStep {
     /// Bytes of values kept between runs, and f64 of scratch per thread.
     pub(crate) fn memory(&self) -> (usize, usize) {
         match self {
-            FrameStep::Gram { plan, values, .. } => (8 * (values.len() + plan.partial_len()), plan.scratch_len()),
-            FrameStep::Mix { plan, gathered, .. } => (8 * gathered.len(), plan.scratch_len()),
+            FrameStep::Gram { plan, values, places, .. } => {
+                (8 * (values.len() + places.len() + plan.partial_len()) + plan.list_bytes(), plan.scratch_len())
+            }
+            FrameStep::Mix { plan, gathered, .. } => (8 * (gathered.len() + plan.partial_len()) + plan.list_bytes(), plan.scratch_len()),
             FrameStep::Apply { .. } => (0, 0),
         }
     }

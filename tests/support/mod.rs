@@ -392,6 +392,8 @@ pub fn step_counts(plan: &Plan) -> BTreeMap<String, usize> {
             Step::Loop { .. } => "loop".into(),
             Step::Gram { .. } => "gram".into(),
             Step::Mix { .. } => "mix".into(),
+            Step::FrameGram { .. } => "frame_gram".into(),
+            Step::FrameMix { .. } => "frame_mix".into(),
             Step::Concat { .. } => "concat".into(),
             Step::Fill { .. } => "fill".into(),
         };
