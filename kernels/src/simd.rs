@@ -102,6 +102,19 @@ pub(crate) trait Lanes: Copy {
     /// `to[0..2]` += w `from[0..2]`.
     unsafe fn add_scaled_two(w: f64, from: *const f64, to: *mut f64);
 
+    /// Whether the magnitude of some lane exceeds that lane of `limit`.
+    fn any_above(self, limit: Self) -> bool;
+    /// Four lanes from either address.
+    unsafe fn load_halves(low: *const f64, high: *const f64) -> Self;
+    /// Four lanes to either address.
+    unsafe fn store_halves(self, low: *mut f64, high: *mut f64);
+    /// -i times each (re, im) pair of lanes: (x, y) to (y, -x).
+    fn minus_i(self) -> Self;
+    /// Lane j of the i-th result is lane i of `v[j]`.
+    fn transpose8(v: [Self; 8]) -> [Self; 8];
+    /// f64s that fit the registers as sums of a kernel, in units of eight, with room for its operands.
+    const SUMS: usize;
+
     #[inline(always)]
     fn zero() -> Self {
         Self::splat(0.0)
@@ -119,6 +132,46 @@ pub(crate) trait Lanes: Copy {
 pub(crate) struct Portable([f64; 8]);
 
 impl Lanes for Portable {
+    const SUMS: usize = 4;
+    #[inline(always)]
+    fn any_above(self, limit: Self) -> bool {
+        let mut any = false;
+        for i in 0..8 {
+            any |= self.0[i].abs() > limit.0[i];
+        }
+        any
+    }
+    #[inline(always)]
+    unsafe fn load_halves(low: *const f64, high: *const f64) -> Self {
+        let mut out = [0.0; 8];
+        for i in 0..4 {
+            // SAFETY: the caller promises four readable f64 at either address.
+            unsafe {
+                out[i] = *low.add(i);
+                out[4 + i] = *high.add(i);
+            }
+        }
+        Self(out)
+    }
+    #[inline(always)]
+    unsafe fn store_halves(self, low: *mut f64, high: *mut f64) {
+        for i in 0..4 {
+            // SAFETY: the caller promises four writable f64 at either address.
+            unsafe {
+                *low.add(i) = self.0[i];
+                *high.add(i) = self.0[4 + i];
+            }
+        }
+    }
+    #[inline(always)]
+    fn minus_i(self) -> Self {
+        let v = self.0;
+        Self([v[1], -v[0], v[3], -v[2], v[5], -v[4], v[7], -v[6]])
+    }
+    #[inline(always)]
+    fn transpose8(v: [Self; 8]) -> [Self; 8] {
+        std::array::from_fn(|i| Self(std::array::from_fn(|j| v[j].0[i])))
+    }
     #[inline(always)]
     unsafe fn load(from: *const f64) -> Self {
         // SAFETY: the caller promises eight readable f64.
@@ -213,6 +266,58 @@ mod x86 {
     pub(crate) struct Avx2(__m256d, __m256d);
 
     impl Lanes for Avx2 {
+        const SUMS: usize = 6;
+        #[inline(always)]
+        fn any_above(self, limit: Self) -> bool {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let sign = _mm256_set1_pd(-0.0);
+                let low = _mm256_cmp_pd::<_CMP_GT_OQ>(_mm256_andnot_pd(sign, self.0), limit.0);
+                let high = _mm256_cmp_pd::<_CMP_GT_OQ>(_mm256_andnot_pd(sign, self.1), limit.1);
+                _mm256_movemask_pd(_mm256_or_pd(low, high)) != 0
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_halves(low: *const f64, high: *const f64) -> Self {
+            // SAFETY: the caller promises four readable f64 at either address.
+            unsafe { Self(_mm256_loadu_pd(low), _mm256_loadu_pd(high)) }
+        }
+        #[inline(always)]
+        unsafe fn store_halves(self, low: *mut f64, high: *mut f64) {
+            // SAFETY: the caller promises four writable f64 at either address.
+            unsafe {
+                _mm256_storeu_pd(low, self.0);
+                _mm256_storeu_pd(high, self.1);
+            }
+        }
+        #[inline(always)]
+        fn minus_i(self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let sign = _mm256_set_pd(-0.0, 0.0, -0.0, 0.0);
+                Self(_mm256_xor_pd(_mm256_permute_pd::<0b0101>(self.0), sign), _mm256_xor_pd(_mm256_permute_pd::<0b0101>(self.1), sign))
+            }
+        }
+        #[inline(always)]
+        fn transpose8(v: [Self; 8]) -> [Self; 8] {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let a = transpose4([v[0].0, v[1].0, v[2].0, v[3].0]);
+                let b = transpose4([v[4].0, v[5].0, v[6].0, v[7].0]);
+                let c = transpose4([v[0].1, v[1].1, v[2].1, v[3].1]);
+                let d = transpose4([v[4].1, v[5].1, v[6].1, v[7].1]);
+                [
+                    Self(a[0], b[0]),
+                    Self(a[1], b[1]),
+                    Self(a[2], b[2]),
+                    Self(a[3], b[3]),
+                    Self(c[0], d[0]),
+                    Self(c[1], d[1]),
+                    Self(c[2], d[2]),
+                    Self(c[3], d[3]),
+                ]
+            }
+        }
         #[inline(always)]
         unsafe fn scale_two(w: f64, from: *const f64, to: *mut f64) {
             // SAFETY: the caller promises two f64 on either side.
@@ -303,6 +408,21 @@ mod x86 {
     }
 
     #[inline(always)]
+    unsafe fn transpose4(v: [__m256d; 4]) -> [__m256d; 4] {
+        // SAFETY: the caller is an AVX2 instance.
+        unsafe {
+            let (a, b) = (_mm256_unpacklo_pd(v[0], v[1]), _mm256_unpackhi_pd(v[0], v[1]));
+            let (c, d) = (_mm256_unpacklo_pd(v[2], v[3]), _mm256_unpackhi_pd(v[2], v[3]));
+            [
+                _mm256_permute2f128_pd::<0x20>(a, c),
+                _mm256_permute2f128_pd::<0x20>(b, d),
+                _mm256_permute2f128_pd::<0x31>(a, c),
+                _mm256_permute2f128_pd::<0x31>(b, d),
+            ]
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sum4(v: [__m256d; 4]) -> __m256d {
         // SAFETY: the caller is an AVX2 instance.
         unsafe {
@@ -316,6 +436,55 @@ mod x86 {
     pub(crate) struct Avx512(__m512d);
 
     impl Lanes for Avx512 {
+        const SUMS: usize = 24;
+        #[inline(always)]
+        fn any_above(self, limit: Self) -> bool {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { _mm512_cmp_pd_mask::<_CMP_GT_OQ>(_mm512_abs_pd(self.0), limit.0) != 0 }
+        }
+        #[inline(always)]
+        unsafe fn load_halves(low: *const f64, high: *const f64) -> Self {
+            // SAFETY: the caller promises four readable f64 at either address.
+            unsafe { Self(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(_mm256_loadu_pd(low)), _mm256_loadu_pd(high))) }
+        }
+        #[inline(always)]
+        unsafe fn store_halves(self, low: *mut f64, high: *mut f64) {
+            // SAFETY: the caller promises four writable f64 at either address.
+            unsafe {
+                _mm256_storeu_pd(low, _mm512_castpd512_pd256(self.0));
+                _mm256_storeu_pd(high, _mm512_extractf64x4_pd::<1>(self.0));
+            }
+        }
+        #[inline(always)]
+        fn minus_i(self) -> Self {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe {
+                let sign = _mm512_set_pd(-0.0, 0.0, -0.0, 0.0, -0.0, 0.0, -0.0, 0.0);
+                Self(_mm512_xor_pd(_mm512_permute_pd::<0b0101_0101>(self.0), sign))
+            }
+        }
+        #[inline(always)]
+        fn transpose8(v: [Self; 8]) -> [Self; 8] {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe {
+                let two = |i: usize| (_mm512_unpacklo_pd(v[i].0, v[i + 1].0), _mm512_unpackhi_pd(v[i].0, v[i + 1].0));
+                let ((a0, a1), (b0, b1), (c0, c1), (d0, d1)) = (two(0), two(2), two(4), two(6));
+                // Quarter q of a0 holds lanes 2q of v[0], v[1]; of a1 lanes 2q + 1.
+                let four = |a: __m512d, b: __m512d, c: __m512d, d: __m512d| {
+                    let (ab, ab_high) = (_mm512_shuffle_f64x2::<0b10_00_10_00>(a, b), _mm512_shuffle_f64x2::<0b11_01_11_01>(a, b));
+                    let (cd, cd_high) = (_mm512_shuffle_f64x2::<0b10_00_10_00>(c, d), _mm512_shuffle_f64x2::<0b11_01_11_01>(c, d));
+                    [
+                        _mm512_shuffle_f64x2::<0b10_00_10_00>(ab, cd),
+                        _mm512_shuffle_f64x2::<0b10_00_10_00>(ab_high, cd_high),
+                        _mm512_shuffle_f64x2::<0b11_01_11_01>(ab, cd),
+                        _mm512_shuffle_f64x2::<0b11_01_11_01>(ab_high, cd_high),
+                    ]
+                };
+                let even = four(a0, b0, c0, d0);
+                let odd = four(a1, b1, c1, d1);
+                [Self(even[0]), Self(odd[0]), Self(even[1]), Self(odd[1]), Self(even[2]), Self(odd[2]), Self(even[3]), Self(odd[3])]
+            }
+        }
         #[inline(always)]
         unsafe fn scale_two(w: f64, from: *const f64, to: *mut f64) {
             // SAFETY: the caller promises two f64 on either side.
@@ -466,6 +635,9 @@ impl Aligned {
     }
     pub(crate) fn push(&mut self, line: [f64; 8]) {
         self.0.push(Line(line));
+    }
+    pub(crate) fn set(&mut self, index: usize, line: [f64; 8]) {
+        self.0[index] = Line(line);
     }
     pub(crate) fn lines(&self) -> &[Line] {
         &self.0
