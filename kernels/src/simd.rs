@@ -20,6 +20,8 @@ pub enum Level {
     Avx2 = 2,
     /// One 512-bit vector, fused multiply-add.
     Avx512 = 3,
+    /// Four 128-bit vectors of 64-bit ARM, fused multiply-add.
+    Neon = 4,
 }
 
 static LEVEL: AtomicU8 = AtomicU8::new(0);
@@ -39,21 +41,23 @@ fn hardware() -> Level {
             return Level::Avx2;
         }
     }
-    Level::Portable
+    if cfg!(target_arch = "aarch64") { Level::Neon } else { Level::Portable }
 }
 
 /// The level in use: the highest the processor has, bounded by the environment variable `SCATTERC_SIMD`
-/// (`avx512`, `avx2` or `portable`) as read at the first call. Other values of the variable set no bound.
+/// (`neon`, `avx512`, `avx2` or `portable`) as read at the first call. Other values of the variable set no bound.
 pub fn level() -> Level {
     match LEVEL.load(Ordering::Relaxed) {
         1 => Level::Portable,
         2 => Level::Avx2,
         3 => Level::Avx512,
+        4 => Level::Neon,
         _ => {
             let bound = match std::env::var("SCATTERC_SIMD").as_deref() {
                 Ok("portable") => Level::Portable,
                 Ok("avx2") => Level::Avx2,
-                _ => Level::Avx512,
+                Ok("avx512") => Level::Avx512,
+                _ => Level::Neon,
             };
             limit_level(bound)
         }
@@ -63,17 +67,22 @@ pub fn level() -> Level {
 /// Sets the level to the highest the processor has that is not above `bound`, and returns it. For tests: kernels already
 /// running keep their level.
 pub fn limit_level(bound: Level) -> Level {
-    let level = bound.min(hardware());
+    // A bound of the other family leaves the portable instance.
+    let level = match hardware() {
+        Level::Neon if bound < Level::Neon => Level::Portable,
+        level => bound.min(level),
+    };
     LEVEL.store(level as u8, Ordering::Relaxed);
     level
 }
 
-/// The level in use as a word for reports: `avx512`, `avx2` or `portable`.
+/// The level in use as a word for reports: `neon`, `avx512`, `avx2` or `portable`.
 pub fn simd_level() -> &'static str {
     match level() {
         Level::Portable => "portable",
         Level::Avx2 => "avx2",
         Level::Avx512 => "avx512",
+        Level::Neon => "neon",
     }
 }
 
@@ -114,6 +123,13 @@ pub(crate) trait Lanes: Copy {
     fn transpose8(v: [Self; 8]) -> [Self; 8];
     /// f64s that fit the registers as sums of a kernel, in units of eight, with room for its operands.
     const SUMS: usize;
+
+    /// Asks for a cache line to be read.
+    #[inline(always)]
+    fn prefetch_read(_line: *const f64) {}
+    /// Asks for a cache line to be written.
+    #[inline(always)]
+    fn prefetch_write(_line: *mut f64) {}
 
     #[inline(always)]
     fn zero() -> Self {
@@ -267,6 +283,16 @@ mod x86 {
 
     impl Lanes for Avx2 {
         const SUMS: usize = 6;
+        #[inline(always)]
+        fn prefetch_read(line: *const f64) {
+            // SAFETY: prefetches never fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        }
+        #[inline(always)]
+        fn prefetch_write(line: *mut f64) {
+            // SAFETY: prefetches never fault.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.cast_const().cast()) }
+        }
         #[inline(always)]
         fn any_above(self, limit: Self) -> bool {
             // SAFETY: AVX2 was checked by `dispatch!`.
@@ -438,6 +464,16 @@ mod x86 {
     impl Lanes for Avx512 {
         const SUMS: usize = 24;
         #[inline(always)]
+        fn prefetch_read(line: *const f64) {
+            // SAFETY: prefetches never fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        }
+        #[inline(always)]
+        fn prefetch_write(line: *mut f64) {
+            // SAFETY: prefetches never fault.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.cast_const().cast()) }
+        }
+        #[inline(always)]
         fn any_above(self, limit: Self) -> bool {
             // SAFETY: AVX-512 was checked by `dispatch!`.
             unsafe { _mm512_cmp_pd_mask::<_CMP_GT_OQ>(_mm512_abs_pd(self.0), limit.0) != 0 }
@@ -580,6 +616,142 @@ mod x86 {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
+
+/// Four 128-bit vectors. NEON with fused multiply-add is part of every 64-bit ARM processor, so nothing is detected.
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::Lanes;
+    use std::arch::aarch64::*;
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon([float64x2_t; 4]);
+
+    /// Applies one operation to the four vectors.
+    macro_rules! each {
+        ($i:ident => $value:expr) => {{
+            // SAFETY: NEON is part of the architecture.
+            let at = |$i: usize| unsafe { $value };
+            Neon([at(0), at(1), at(2), at(3)])
+        }};
+    }
+
+    impl Lanes for Neon {
+        const SUMS: usize = 6;
+        #[inline(always)]
+        fn any_above(self, limit: Self) -> bool {
+            let mut any = false;
+            for i in 0..4 {
+                // SAFETY: NEON is part of the architecture.
+                any |= unsafe { vmaxvq_u32(vreinterpretq_u32_u64(vcagtq_f64(self.0[i], limit.0[i]))) } != 0;
+            }
+            any
+        }
+        #[inline(always)]
+        unsafe fn load_halves(low: *const f64, high: *const f64) -> Self {
+            // SAFETY: the caller promises four readable f64 at either address.
+            unsafe { Self([vld1q_f64(low), vld1q_f64(low.add(2)), vld1q_f64(high), vld1q_f64(high.add(2))]) }
+        }
+        #[inline(always)]
+        unsafe fn store_halves(self, low: *mut f64, high: *mut f64) {
+            // SAFETY: the caller promises four writable f64 at either address.
+            unsafe {
+                vst1q_f64(low, self.0[0]);
+                vst1q_f64(low.add(2), self.0[1]);
+                vst1q_f64(high, self.0[2]);
+                vst1q_f64(high.add(2), self.0[3]);
+            }
+        }
+        #[inline(always)]
+        fn minus_i(self) -> Self {
+            const SIGN: [f64; 2] = [1.0, -1.0];
+            each!(i => vmulq_f64(vextq_f64::<1>(self.0[i], self.0[i]), vld1q_f64(SIGN.as_ptr())))
+        }
+        #[inline(always)]
+        fn transpose8(v: [Self; 8]) -> [Self; 8] {
+            let mut out = v;
+            for i in 0..4 {
+                for j in 0..4 {
+                    let (a, b) = (v[2 * j].0[i], v[2 * j + 1].0[i]);
+                    // SAFETY: NEON is part of the architecture.
+                    unsafe {
+                        out[2 * i].0[j] = vtrn1q_f64(a, b);
+                        out[2 * i + 1].0[j] = vtrn2q_f64(a, b);
+                    }
+                }
+            }
+            out
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f64) -> Self {
+            // The caller promises eight readable f64.
+            each!(i => vld1q_f64(from.add(2 * i)))
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f64) {
+            for i in 0..4 {
+                // SAFETY: the caller promises eight writable f64.
+                unsafe { vst1q_f64(to.add(2 * i), self.0[i]) }
+            }
+        }
+        #[inline(always)]
+        fn splat(value: f64) -> Self {
+            // SAFETY: NEON is part of the architecture.
+            Self([unsafe { vdupq_n_f64(value) }; 4])
+        }
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            each!(i => vaddq_f64(self.0[i], other.0[i]))
+        }
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            each!(i => vsubq_f64(self.0[i], other.0[i]))
+        }
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            each!(i => vmulq_f64(self.0[i], other.0[i]))
+        }
+        #[inline(always)]
+        fn fma(self, b: Self, c: Self) -> Self {
+            each!(i => vfmaq_f64(c.0[i], self.0[i], b.0[i]))
+        }
+        #[inline(always)]
+        fn fms(self, b: Self, c: Self) -> Self {
+            each!(i => vfmaq_f64(vnegq_f64(c.0[i]), self.0[i], b.0[i]))
+        }
+        #[inline(always)]
+        fn fnma(self, b: Self, c: Self) -> Self {
+            each!(i => vfmsq_f64(c.0[i], self.0[i], b.0[i]))
+        }
+        #[inline(always)]
+        fn sum(self) -> f64 {
+            // SAFETY: NEON is part of the architecture.
+            unsafe { vaddvq_f64(vaddq_f64(vaddq_f64(self.0[0], self.0[2]), vaddq_f64(self.0[1], self.0[3]))) }
+        }
+        #[inline(always)]
+        fn sum8(v: [Self; 8]) -> Self {
+            let mut pairs = [Self::zero().0[0]; 8];
+            for i in 0..8 {
+                let x = v[i].0;
+                // SAFETY: NEON is part of the architecture.
+                pairs[i] = unsafe { vaddq_f64(vaddq_f64(x[0], x[1]), vaddq_f64(x[2], x[3])) };
+            }
+            each!(i => vpaddq_f64(pairs[2 * i], pairs[2 * i + 1]))
+        }
+        #[inline(always)]
+        unsafe fn scale_two(w: f64, from: *const f64, to: *mut f64) {
+            // SAFETY: the caller promises two f64 on either side.
+            unsafe { vst1q_f64(to, vmulq_n_f64(vld1q_f64(from), w)) }
+        }
+        #[inline(always)]
+        unsafe fn add_scaled_two(w: f64, from: *const f64, to: *mut f64) {
+            // SAFETY: the caller promises two f64 on either side.
+            unsafe { vst1q_f64(to, vfmaq_n_f64(vld1q_f64(to), vld1q_f64(from), w)) }
+        }
+    }
+}
+
 /// Defines `unsafe fn $name(args)` that runs the instance of `$generic::<V: Lanes>` for the level in use.
 macro_rules! dispatch {
     ($(#[$meta:meta])* fn $name:ident = $generic:ident($($arg:ident: $type:ty),* $(,)?)) => {
@@ -602,8 +774,13 @@ macro_rules! dispatch {
                     $crate::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::simd::Level::Portable => {}
+                    _ => {}
                 }
+            }
+            #[cfg(target_arch = "aarch64")]
+            if $crate::simd::level() == $crate::simd::Level::Neon {
+                // SAFETY: the caller's promise, passed on; NEON is part of the architecture.
+                return unsafe { $generic::<$crate::simd::Neon>($($arg),*) };
             }
             // SAFETY: the caller's promise, passed on.
             unsafe { $generic::<$crate::simd::Portable>($($arg),*) }

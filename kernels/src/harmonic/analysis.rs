@@ -96,7 +96,7 @@ pub(super) unsafe fn shared_to_coefficients<V: Lanes>(task: &ToCoefficients<'_>,
                 V::zero().store(sums.add(v));
             }
             project::<V>(t, &shape, m, values.add((m - m0) * values_len), state, tile, sums);
-            let basis = Basis::new::<V>(&t.grid, t.factors(), m, t.L_degrees, pairs, scratch);
+            let basis = Basis::new::<V>(&t.grid, t.factors(), m, t.L_degrees, pairs, t.first_row(m), scratch);
             let place = |s: usize| {
                 if shape.by_rings {
                     return (sums.add(4 * s).cast_const(), 4 * total);
@@ -108,9 +108,46 @@ pub(super) unsafe fn shared_to_coefficients<V: Lanes>(task: &ToCoefficients<'_>,
             for f in 0..to - from {
                 let column = task.out[from + f].get().add(2 * coefficient_index(t.L_in, m, m));
                 let rows = std::array::from_fn(|c| if c < channels { place(f * channels + c) } else { (std::ptr::null(), 0) });
-                basis.from_rows::<V>(rows, column);
+                basis.rows_to_column::<V>(rows, column);
             }
         }
+    }
+}
+
+/// Even and odd values (times x) of one block of channel `s`, counted over all fields from `from` on.
+#[inline(always)]
+unsafe fn read<V: Lanes>(task: &ToCoefficients<'_>, m: usize, from: usize, block: usize, s: usize) -> [V; 4] {
+    let t = task.transform;
+    let channels = t.shared_channels();
+    let (field, channel) = (from + s / channels, s % channels);
+    let channel_len = 2 * t.grid.n_pairs * task.M * 2 * LANES;
+    let south = task.M * 2 * LANES;
+    // SAFETY: ring offsets stay inside the lengths checked by the caller.
+    unsafe {
+        let at = task.rings[field].as_ptr().add(channel * channel_len + (2 * block * task.M + m) * 2 * LANES);
+        let mut v = [V::load(at), V::load(at.add(LANES)), V::load(at.add(south)), V::load(at.add(south + LANES))];
+        if channel == 0 {
+            if m == 0 {
+                v[1] = V::zero();
+                v[3] = V::zero();
+            }
+            if t.is_analysis() {
+                let w = t.grid.weights.as_ptr().add(2 * block * LANES);
+                let (wn, ws) = (V::load(w), V::load(w.add(LANES)));
+                v = [v[0].mul(wn), v[1].mul(wn), v[2].mul(ws), v[3].mul(ws)];
+            }
+        } else if t.is_raised(m, block) {
+            let factor = V::load(t.grid.inverse_sine2.as_ptr().add(block * LANES));
+            v = [v[0].mul(factor), v[1].mul(factor), v[2].mul(factor), v[3].mul(factor)];
+        } else {
+            v = [V::zero(); 4];
+        }
+        // The same lines of the next block follow at a distance that no processor guesses.
+        for line in [at, at.add(LANES), at.add(south), at.add(south + LANES)] {
+            V::prefetch_read(line.wrapping_add(2 * south));
+        }
+        let x = V::load(t.grid.cosine.as_ptr().add(block * LANES));
+        [v[0].add(v[2]), v[1].add(v[3]), v[0].sub(v[2]).mul(x), v[1].sub(v[3]).mul(x)]
     }
 }
 
@@ -118,39 +155,14 @@ pub(super) unsafe fn shared_to_coefficients<V: Lanes>(task: &ToCoefficients<'_>,
 #[inline(always)]
 unsafe fn gather<V: Lanes>(task: &ToCoefficients<'_>, shape: &Shape, m: usize, from: usize, block: usize, values: *mut f64) {
     let t = task.transform;
-    let channels = t.shared_channels();
-    let channel_len = 2 * t.grid.n_pairs * task.M * 2 * LANES;
-    let south = task.M * 2 * LANES;
-    // SAFETY: ring offsets stay inside the lengths checked by the caller; `values` holds every channel of every ring.
+    // SAFETY: `values` holds every channel of every ring.
     unsafe {
-        let x = V::load(t.grid.cosine.as_ptr().add(block * LANES));
-        let read = |s: usize| {
-            let (field, channel) = (from + s / channels, s % channels);
-            let at = task.rings[field].as_ptr().add(channel * channel_len + (2 * block * task.M + m) * 2 * LANES);
-            let mut v = [V::load(at), V::load(at.add(LANES)), V::load(at.add(south)), V::load(at.add(south + LANES))];
-            if channel == 0 {
-                if m == 0 {
-                    v[1] = V::zero();
-                    v[3] = V::zero();
-                }
-                if t.is_analysis() {
-                    let w = t.grid.weights.as_ptr().add(2 * block * LANES);
-                    let (wn, ws) = (V::load(w), V::load(w.add(LANES)));
-                    v = [v[0].mul(wn), v[1].mul(wn), v[2].mul(ws), v[3].mul(ws)];
-                }
-            } else if t.is_raised(m, block) {
-                let factor = V::load(t.grid.inverse_sine2.as_ptr().add(block * LANES));
-                v = [v[0].mul(factor), v[1].mul(factor), v[2].mul(factor), v[3].mul(factor)];
-            } else {
-                v = [V::zero(); 4];
-            }
-            [v[0].add(v[2]), v[1].add(v[3]), v[0].sub(v[2]).mul(x), v[1].sub(v[3]).mul(x)]
-        };
         if shape.by_rings {
             for s in 0..shape.total {
                 let to = values.add((block * shape.total + s) * 4 * LANES);
-                for (part, v) in read(s).into_iter().enumerate() {
-                    v.store(to.add(part * LANES));
+                let v = read::<V>(task, m, from, block, s);
+                for part in 0..4 {
+                    v[part].store(to.add(part * LANES));
                 }
             }
             return;
@@ -160,10 +172,11 @@ unsafe fn gather<V: Lanes>(task: &ToCoefficients<'_>, shape: &Shape, m: usize, f
             let width = (end - begin) * LANES;
             let to = values.add(begin * LANES * LANES * t.grid.n_pairs + block * LANES * width);
             for vector in begin..end {
-                let [a, b, c, d] = read(2 * vector);
-                let [e, f, g, h] = if 2 * vector + 1 < shape.total { read(2 * vector + 1) } else { [V::zero(); 4] };
-                for (lane, ring) in V::transpose8([a, b, c, d, e, f, g, h]).into_iter().enumerate() {
-                    ring.store(to.add(lane * width + (vector - begin) * LANES));
+                let [a, b, c, d] = read::<V>(task, m, from, block, 2 * vector);
+                let [e, f, g, h] = if 2 * vector + 1 < shape.total { read::<V>(task, m, from, block, 2 * vector + 1) } else { [V::zero(); 4] };
+                let rings = V::transpose8([a, b, c, d, e, f, g, h]);
+                for lane in 0..LANES {
+                    rings[lane].store(to.add(lane * width + (vector - begin) * LANES));
                 }
             }
         }
@@ -184,24 +197,29 @@ unsafe fn project<V: Lanes>(t: &HarmonicTransform, shape: &Shape, m: usize, valu
     unsafe {
         let start = |block: usize| *entry.starts.add(block - entry.first) as usize;
         let (a, b) = (t.grid.a.as_ptr().add(t.grid.offset[m]), t.grid.b.each_ref().map(|b| b.as_ptr().add(t.grid.offset[m])));
-        let mut active = n_pairs;
-        let mut from = start(n_pairs - 1) / TILE * TILE;
-        while from < pairs {
-            let fresh = active;
-            while active > entry.first && start(active - 1) < from + TILE {
-                active -= 1;
-            }
-            let mut end = n_pairs;
-            while end > active {
-                let begin = active.max(end.saturating_sub(TILE_BLOCKS));
+        let vectors = if shape.by_rings { shape.total } else { shape.total.div_ceil(2) };
+        let most = (48 / vectors).clamp(4, TILE_BLOCKS);
+        let mut end = n_pairs;
+        while end > entry.first {
+            // The values of one sweep stay in the first-level cache for all tiles.
+            let begin = entry.first.max(end.saturating_sub(most));
+            let mut active = end;
+            let mut from = start(end - 1);
+            while from < pairs {
+                let fresh = active;
+                // The last tile may reach beyond the last row: its functions there are zero.
+                let last = TILE.min(pairs - from);
+                while active > begin && start(active - 1) < from + TILE {
+                    active -= 1;
+                }
                 let mut q: [*const f64; TILE_BLOCKS] = [tile.cast_const(); TILE_BLOCKS];
-                for block in begin..end {
+                for block in active..end {
                     if let Some(table) = &t.table {
-                        q[block - begin] = table.rows(m, block).add(from * LANES);
+                        q[block - active] = table.rows(m, block).wrapping_add(from * LANES);
                         continue;
                     }
-                    let to = tile.add((block - begin) * TILE * LANES);
-                    q[block - begin] = to.cast_const();
+                    let to = tile.add((block - active) * TILE * LANES);
+                    q[block - active] = to.cast_const();
                     let own = state.add(2 * block * LANES);
                     let mut first = 0;
                     if block < fresh {
@@ -217,8 +235,6 @@ unsafe fn project<V: Lanes>(t: &HarmonicTransform, shape: &Shape, m: usize, valu
                     let (mut q0, mut q1) = (V::load(own), V::load(own.add(LANES)));
                     let argument = V::load(t.grid.argument.as_ptr().add(block * LANES));
                     let b = b[t.grid.kind[block] as usize];
-                    // The last tile may reach beyond the last row: its functions there are zero.
-                    let last = TILE.min(pairs - from);
                     for k in first..last {
                         q0.store(to.add(k * LANES));
                         let next = V::broadcast(a.add(from + k)).fma(argument, V::broadcast(b.add(from + k))).fms(q1, q0);
@@ -230,45 +246,47 @@ unsafe fn project<V: Lanes>(t: &HarmonicTransform, shape: &Shape, m: usize, valu
                     q0.store(own);
                     q1.store(own.add(LANES));
                 }
-                let blocks = &q[..end - begin];
+                let blocks = &q[..end - active];
                 if shape.by_rings {
-                    let value = values.add(begin * shape.total * 4 * LANES);
+                    let value = values.add(active * shape.total * 4 * LANES);
                     let out = sums.add(from * 4 * shape.total);
                     match shape.total {
-                        1 if V::SUMS >= 24 => by_rings::<V, 1, 4>(blocks, value, out),
-                        3 if V::SUMS >= 24 => by_rings::<V, 3, 2>(blocks, value, out),
-                        1 => by_rings::<V, 1, 2>(blocks, value, out),
+                        1 if V::SUMS >= 24 => by_rings::<V, 1, 4>(blocks, value, out, last),
+                        3 if V::SUMS >= 24 => by_rings::<V, 3, 2>(blocks, value, out, last),
+                        1 => by_rings::<V, 1, 2>(blocks, value, out, last),
                         _ => unreachable!("one or three channels"),
                     }
                 } else {
                     for group in 0..shape.groups {
-                        let (first, last) = shape.vectors(group);
-                        let width = (last - first) * LANES;
-                        let value = values.add(first * LANES * LANES * n_pairs + begin * LANES * width);
+                        let (first, end) = shape.vectors(group);
+                        let width = (end - first) * LANES;
+                        let value = values.add(first * LANES * LANES * n_pairs + active * LANES * width);
                         let out = sums.add(first * LANES * rows + from * width);
-                        match last - first {
-                            1 if V::SUMS >= 24 => by_columns::<V, 1, 8>(blocks, value, out),
-                            2 if V::SUMS >= 24 => by_columns::<V, 2, 8>(blocks, value, out),
-                            3 if V::SUMS >= 24 => by_columns::<V, 3, 8>(blocks, value, out),
-                            1 if V::SUMS >= 6 => by_columns::<V, 1, 4>(blocks, value, out),
-                            1 => by_columns::<V, 1, 2>(blocks, value, out),
+                        match end - first {
+                            1 if V::SUMS >= 24 => by_columns::<V, 1, 8>(blocks, value, out, last),
+                            2 if V::SUMS >= 24 && last <= 4 => by_columns::<V, 2, 4>(blocks, value, out, last),
+                            2 if V::SUMS >= 24 => by_columns::<V, 2, 8>(blocks, value, out, last),
+                            3 if V::SUMS >= 24 && last <= 4 => by_columns::<V, 3, 4>(blocks, value, out, last),
+                            3 if V::SUMS >= 24 => by_columns::<V, 3, 8>(blocks, value, out, last),
+                            1 if V::SUMS >= 6 => by_columns::<V, 1, 4>(blocks, value, out, last),
+                            1 => by_columns::<V, 1, 2>(blocks, value, out, last),
                             _ => unreachable!("groups have at most three vectors"),
                         }
                     }
                 }
-                end = begin;
+                from += TILE;
             }
-            from += TILE;
+            end = begin;
         }
     }
 }
 
-/// TILE rows of CV vectors of columns: K CV sums in registers over all rings of the blocks.
+/// `rows` rows of CV vectors of columns, K at a time: K CV sums in registers over all rings of the blocks.
 #[inline(always)]
-unsafe fn by_columns<V: Lanes, const CV: usize, const K: usize>(q: &[*const f64], values: *const f64, out: *mut f64) {
+unsafe fn by_columns<V: Lanes, const CV: usize, const K: usize>(q: &[*const f64], values: *const f64, out: *mut f64, rows: usize) {
     // SAFETY: the caller promises TILE functions and eight rings of values per block, and TILE rows of sums.
     unsafe {
-        for from in (0..TILE).step_by(K) {
+        for from in (0..rows).step_by(K) {
             let mut sums = [[V::zero(); CV]; K];
             let mut value = values;
             for q in q {
@@ -297,36 +315,38 @@ unsafe fn by_columns<V: Lanes, const CV: usize, const K: usize>(q: &[*const f64]
     }
 }
 
-/// TILE rows of G channels: 4 G K sums in registers over the blocks, then over lanes.
+/// `rows` rows of G channels, K at a time: 4 G K sums in registers over the blocks, then over lanes.
 #[inline(always)]
-unsafe fn by_rings<V: Lanes, const G: usize, const K: usize>(q: &[*const f64], values: *const f64, out: *mut f64) {
-    // SAFETY: as `by_columns`; 4 G K is a multiple of eight.
+unsafe fn by_rings<V: Lanes, const G: usize, const K: usize>(q: &[*const f64], values: *const f64, out: *mut f64, rows: usize) {
+    // SAFETY: as `by_columns`; 4 G K is 8, 16 or 24.
     unsafe {
-        for from in (0..TILE).step_by(K) {
-            let mut sums = [[[V::zero(); 4]; G]; K];
+        for from in (0..rows).step_by(K) {
+            // Flat and unrolled: sums indexed by a variable would live in memory.
+            let mut sums = [V::zero(); 24];
             let mut value = values;
             for q in q {
                 let mut functions = [V::zero(); K];
                 for k in 0..K {
                     functions[k] = V::load(q.add((from + k) * LANES));
                 }
-                for g in 0..G {
-                    for part in 0..4 {
-                        let v = V::load(value.add((g * 4 + part) * LANES));
-                        for k in 0..K {
-                            sums[k][g][part] = functions[k].fma(v, sums[k][g][part]);
-                        }
+                for i in 0..4 * G {
+                    let v = V::load(value.add(i * LANES));
+                    for k in 0..K {
+                        sums[k * 4 * G + i] = functions[k].fma(v, sums[k * 4 * G + i]);
                     }
                 }
                 value = value.add(4 * G * LANES);
             }
-            for eight in 0..G * K / 2 {
-                let all = std::array::from_fn(|i| {
-                    let i = 8 * eight + i;
-                    sums[i / (4 * G)][i / 4 % G][i % 4]
-                });
-                let at = out.add(from * 4 * G + 8 * eight);
-                V::load(at).add(V::sum8(all)).store(at);
+            let at = out.add(from * 4 * G);
+            let s = &sums;
+            V::load(at).add(V::sum8([s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]])).store(at);
+            if G * K > 2 {
+                let at = at.add(8);
+                V::load(at).add(V::sum8([s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15]])).store(at);
+            }
+            if G * K > 4 {
+                let at = at.add(16);
+                V::load(at).add(V::sum8([s[16], s[17], s[18], s[19], s[20], s[21], s[22], s[23]])).store(at);
             }
         }
     }

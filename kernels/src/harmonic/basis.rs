@@ -21,7 +21,10 @@ use crate::wavelets::Window;
 const MARGIN: usize = 8;
 
 /// Lines of interleaved numbers that one order needs.
-const LINES: usize = 8;
+const LINES: usize = 7;
+
+/// f64s of each line beyond those of the rows.
+const BEYOND: usize = 4 * LANES;
 
 /// Factors by degree alone, each twice in a row as interleaved numbers need them.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +89,58 @@ fn line_len(L_degrees: usize) -> usize {
     (2 * L_degrees + 64).next_multiple_of(LANES) + 2 * MARGIN
 }
 
+/// f64s of the interleaved lines of `pairs` rows, in whole vectors.
+fn used(pairs: usize) -> usize {
+    (4 * pairs + 8).next_multiple_of(LANES)
+}
+
+/// The three lines of every order of a grid, each with its margin, and where those of each order begin, in f64.
+pub(super) fn lines(grid: &Grid) -> (Vec<usize>, Aligned) {
+    let mut at = Vec::new();
+    let mut total = 0;
+    for m in 0..grid.offset.len() - 1 {
+        at.push(total);
+        total += 3 * (MARGIN + used(grid.offset[m + 1] - grid.offset[m]) + BEYOND);
+    }
+    let mut all = Aligned::zeros(total);
+    for (m, at) in at.iter().enumerate() {
+        // SAFETY: the lines were counted with the lengths that `write_lines` writes.
+        unsafe { write_lines::<crate::simd::Portable>(grid, m, grid.offset[m + 1] - grid.offset[m], all.as_mut_ptr().add(*at)) };
+    }
+    (at, all)
+}
+
+/// Writes eps_{m+i}; alpha_k (eps_{m+2k+1}, same, 1, 1); alpha_k (eps_{m+2k+2}, same, 0, 0), zeros around them.
+#[inline(always)]
+unsafe fn write_lines<V: Lanes>(grid: &Grid, m: usize, pairs: usize, to: *mut f64) -> [*const f64; 3] {
+    const ONES: [f64; 2] = [1.0; 2];
+    let ones = ONES.as_ptr();
+    let len = used(pairs) + BEYOND;
+    let epsilon = grid.epsilon(m);
+    let alpha = &grid.alpha[grid.offset[m]..];
+    // SAFETY: the caller promises three lines of `len` f64 and a margin.
+    unsafe {
+        let line = |l: usize| to.add(l * (MARGIN + len) + MARGIN);
+        let (epsilons, this, next) = (line(0), line(1), line(2));
+        let known = (2 * pairs + 4).min(epsilon.len());
+        for (line, written) in [(epsilons, 2 * known), (this, 4 * pairs), (next, 0)] {
+            V::zero().store(line.sub(MARGIN));
+            let written = written / LANES * LANES;
+            zero::<V>(line.add(written), len - written);
+        }
+        for i in 0..known {
+            V::scale_two(epsilon[i], ones, epsilons.add(2 * i));
+        }
+        for k in 0..pairs {
+            let (e1, e2, alpha) = (epsilon[2 * k + 1], epsilon[2 * k + 2], alpha[k]);
+            V::scale_two(alpha * e1, ones, this.add(4 * k));
+            V::scale_two(alpha, ones, this.add(4 * k + 2));
+            V::scale_two(alpha * e2, ones, next.add(4 * k));
+        }
+        [epsilons.cast_const(), this.cast_const(), next.cast_const()]
+    }
+}
+
 /// The change of basis of one order, in the caller's scratch.
 pub(super) struct Basis<'a> {
     factors: &'a Factors,
@@ -93,73 +148,60 @@ pub(super) struct Basis<'a> {
     /// Degrees m..m + count are read.
     count: usize,
     pairs: usize,
-    /// eps_{m+i}; alpha_k (eps_{m+2k+1}, same, 1, 1); alpha_k (eps_{m+2k+2}, same, 0, 0).
-    epsilon: *mut f64,
-    this: *mut f64,
-    next: *mut f64,
-    work: [*mut f64; 5],
-    line: usize,
+    /// First row that matters, even: the filters are zero below it.
+    first: usize,
+    epsilon: *const f64,
+    this: *const f64,
+    next: *const f64,
+    work: [*mut f64; 4],
 }
 
 impl<'a> Basis<'a> {
-    /// Prepares order m with `pairs` rows; `scratch` holds [`scratch_len`] f64.
+    /// Prepares order m with `pairs` rows, of which those below `first` do not matter; `scratch` holds [`scratch_len`] f64.
     #[inline(always)]
-    pub(super) unsafe fn new<V: Lanes>(grid: &Grid, factors: &'a Factors, m: usize, L_degrees: usize, pairs: usize, scratch: *mut f64) -> Self {
+    pub(super) unsafe fn new<V: Lanes>(
+        grid: &Grid,
+        factors: &'a Factors,
+        m: usize,
+        L_degrees: usize,
+        pairs: usize,
+        first: usize,
+        scratch: *mut f64,
+    ) -> Self {
         let line = line_len(L_degrees);
-        // SAFETY: the caller's promise; every line is written from its left margin to its end before it is read.
+        // SAFETY: the caller's promise; every line is written as far as it is read. Stored lines may know more rows than `pairs`:
+        // what they add is multiplied by zeros beyond the last degree, or not stored.
         unsafe {
-            for l in 0..3 {
-                zero::<V>(scratch.add(l * line), line);
-            }
             let at = |l: usize| scratch.add(l * line + MARGIN);
-            let basis = Self {
-                factors,
-                m,
-                count: L_degrees - m,
-                pairs,
-                epsilon: at(0),
-                this: at(1),
-                next: at(2),
-                work: [at(3), at(4), at(5), at(6), at(7)],
-                line,
-            };
-            const ONES: [f64; 2] = [1.0; 2];
-            let ones = ONES.as_ptr();
-            let epsilon = grid.epsilon(m);
-            let alpha = &grid.alpha[grid.offset[m]..];
-            for k in 0..pairs {
-                let (e1, e2, alpha) = (epsilon[2 * k + 1], epsilon[2 * k + 2], alpha[k]);
-                V::scale_two(alpha * e1, ones, basis.this.add(4 * k));
-                V::scale_two(alpha, ones, basis.this.add(4 * k + 2));
-                V::scale_two(alpha * e2, ones, basis.next.add(4 * k));
-            }
-            if factors.raised.is_some() {
-                // Neighbours reach two degrees beyond those read.
-                for i in 0..(basis.count + 4).min(epsilon.len()) {
-                    V::scale_two(epsilon[i], ones, basis.epsilon.add(2 * i));
+            let [epsilon, this, next] = match &grid.lines {
+                Some((places, lines)) => {
+                    let len = used(grid.offset[m + 1] - grid.offset[m]) + BEYOND;
+                    let to = lines.as_ptr().add(places[m]);
+                    std::array::from_fn(|l| to.add(l * (MARGIN + len) + MARGIN))
                 }
-            }
-            basis
+                None => write_lines::<V>(grid, m, pairs, scratch),
+            };
+            Self { factors, m, count: L_degrees - m, pairs, first: first / 2 * 2, epsilon, this, next, work: [at(3), at(4), at(5), at(6)] }
         }
     }
 
     /// f64s of the interleaved lines that rows read or write, in whole vectors.
     fn used(&self) -> usize {
-        (4 * self.pairs + 8).next_multiple_of(LANES)
+        used(self.pairs)
     }
 
-    /// The column of coefficients from degree m on, with zeros around it.
+    /// The column of coefficients from f64 `from` on, with zeros around it.
     #[inline(always)]
-    unsafe fn copy<V: Lanes>(&self, column: *const f64, to: *mut f64) {
+    unsafe fn copy<V: Lanes>(&self, column: *const f64, from: usize, to: *mut f64) {
         let len = 2 * self.count;
         let whole = len / LANES * LANES;
         // SAFETY: the column has `count` complex entries; the line is longer.
         unsafe {
-            V::zero().store(to.sub(MARGIN));
-            for v in (0..whole).step_by(LANES) {
+            V::zero().store(to.add(from).sub(MARGIN));
+            for v in (from..whole).step_by(LANES) {
                 V::load(column.add(v)).store(to.add(v));
             }
-            zero::<V>(to.add(whole), self.line - 2 * MARGIN - whole);
+            zero::<V>(to.add(whole), self.used() + 2 * LANES - whole);
             for v in whole..len {
                 *to.add(v) = *column.add(v);
             }
@@ -171,7 +213,7 @@ impl<'a> Basis<'a> {
     unsafe fn line_to_rows<V: Lanes>(&self, line: *const f64, rows: *mut f64, stride: usize) {
         // SAFETY: lines reach beyond `used`; rows have room for one more than `pairs`.
         unsafe {
-            for k in (0..self.pairs).step_by(2) {
+            for k in (self.first..self.pairs).step_by(2) {
                 let own = V::load(self.this.add(4 * k)).mul(V::load(line.add(4 * k)));
                 let row = V::load(self.next.add(4 * k)).fma(V::load(line.add(4 * k + 4)), own);
                 row.store_halves(rows.add(k * stride), rows.add((k + 1) * stride));
@@ -184,9 +226,9 @@ impl<'a> Basis<'a> {
     unsafe fn rows_to_line<V: Lanes>(&self, rows: *const f64, stride: usize, line: *mut f64) {
         // SAFETY: as above; rows up to `pairs` + 2 are readable and finite, and multiplied by zero beyond `pairs`.
         unsafe {
-            V::zero().store(line.sub(MARGIN));
-            let mut before = rows;
-            for k in (0..self.pairs + 1).step_by(2) {
+            V::zero().store(line.add(4 * self.first).sub(MARGIN));
+            let mut before = rows.add(self.first * stride);
+            for k in (self.first..self.pairs + 1).step_by(2) {
                 let (row, after) = (rows.add(k * stride), rows.add((k + 1) * stride));
                 let own = V::load(self.this.add(4 * k)).mul(V::load_halves(row, after));
                 let sum = V::load(self.next.add(4 * k).sub(4)).fma(V::load_halves(before, row), own);
@@ -202,22 +244,30 @@ impl<'a> Basis<'a> {
     ///
     /// `column` starts at degree m; `rows` gives place and stride of the rows of each channel.
     #[inline(always)]
-    pub(super) unsafe fn to_rows<V: Lanes>(&self, column: *const f64, rows: [(*mut f64, usize); 3]) {
-        let [f, work, y, b, c] = self.work;
+    pub(super) unsafe fn column_to_rows<V: Lanes>(&self, column: *const f64, rows: [(*mut f64, usize); 3]) {
+        let [f, y, b, c] = self.work;
         let at = 2 * self.m;
         // SAFETY: all lines have margins of eight f64 and reach two vectors beyond `used`; factors reach as far.
         unsafe {
-            self.copy::<V>(column, f);
             let end = self.used();
+            let from = 4 * self.first;
             let plain = self.factors.plain.as_ptr().add(at);
-            for v in (0..end + LANES).step_by(LANES) {
-                V::load(plain.add(v)).mul(V::load(f.add(v))).store(work.add(v));
+            // A alone reads the column where it lies, up to its last vectors.
+            let inside = if self.factors.raised.is_some() { from } else { (2 * self.count).saturating_sub(12).max(from) / LANES * LANES };
+            self.copy::<V>(column, inside, f);
+            let (place, stride) = rows[0];
+            for k in (self.first..self.pairs).step_by(2) {
+                let v = 4 * k;
+                let source = if v < inside { column.add(v) } else { f.add(v).cast_const() };
+                let own = V::load(plain.add(v)).mul(V::load(source));
+                let after = V::load(plain.add(v + 4)).mul(V::load(source.add(4)));
+                let row = V::load(self.next.add(v)).fma(after, V::load(self.this.add(v)).mul(own));
+                row.store_halves(place.add(k * stride), place.add((k + 1) * stride));
             }
-            self.line_to_rows::<V>(work, rows[0].0, rows[0].1);
             let Some(r) = &self.factors.raised else { return };
             if self.m < 2 {
                 for (place, stride) in &rows[1..] {
-                    for k in (0..self.pairs).step_by(2) {
+                    for k in (self.first..self.pairs).step_by(2) {
                         V::zero().store_halves(place.add(k * stride), place.add((k + 1) * stride));
                     }
                 }
@@ -227,8 +277,8 @@ impl<'a> Basis<'a> {
             let (up, down, own, eigenvalue) = (table(&r.up), table(&r.down), table(&r.own), table(&r.eigenvalue));
             let (side_up, side_down) = (table(&r.side_up), table(&r.side_down));
             let double_m = V::splat(2.0 * self.m as f64);
-            V::zero().store(y.sub(MARGIN));
-            for v in (0..end + LANES).step_by(LANES) {
+            V::zero().store(y.add(from).sub(MARGIN));
+            for v in (from..end + LANES).step_by(LANES) {
                 let (e0, e1) = (V::load(self.epsilon.add(v)), V::load(self.epsilon.add(v + 2)));
                 let (left, right) = (V::load(f.add(v).sub(2)), V::load(f.add(v + 2)));
                 let lower = e0.mul(V::load(up.add(v).sub(2)).mul(left));
@@ -239,7 +289,7 @@ impl<'a> Basis<'a> {
             }
             V::zero().store(y.add(end + LANES));
             let twice = V::splat(2.0 * (self.m * self.m) as f64);
-            for v in (0..end + LANES).step_by(LANES) {
+            for v in (from..end + LANES).step_by(LANES) {
                 let (e0, e1) = (V::load(self.epsilon.add(v)), V::load(self.epsilon.add(v + 2)));
                 let own = V::load(own.add(v)).mul(V::load(f.add(v)));
                 let sum = twice.sub(V::load(eigenvalue.add(v))).mul(own);
@@ -251,23 +301,24 @@ impl<'a> Basis<'a> {
         }
     }
 
-    /// Adjoint of [`Self::to_rows`], written over the column.
+    /// Adjoint of [`Self::column_to_rows`], written over the column.
     #[inline(always)]
-    pub(super) unsafe fn from_rows<V: Lanes>(&self, rows: [(*const f64, usize); 3], column: *mut f64) {
-        let [sum, a, y, b, c] = self.work;
+    pub(super) unsafe fn rows_to_column<V: Lanes>(&self, rows: [(*const f64, usize); 3], column: *mut f64) {
+        let [a, y, b, c] = self.work;
         let at = 2 * self.m;
-        // SAFETY: as `to_rows`.
+        // SAFETY: as `column_to_rows`.
         unsafe {
             self.rows_to_line::<V>(rows[0].0, rows[0].1, a);
             let end = self.used();
+            let from = 4 * self.first;
             let plain = self.factors.plain.as_ptr().add(at);
             let count = 2 * self.count;
             match &self.factors.raised {
                 Some(r) if self.m >= 2 => {
                     self.rows_to_line::<V>(rows[1].0, rows[1].1, b);
                     self.rows_to_line::<V>(rows[2].0, rows[2].1, c);
-                    V::zero().store(y.sub(MARGIN));
-                    for v in (0..end).step_by(LANES) {
+                    V::zero().store(y.add(from).sub(MARGIN));
+                    for v in (from..end).step_by(LANES) {
                         let (e0, e1) = (V::load(self.epsilon.add(v)), V::load(self.epsilon.add(v + 2)));
                         e1.fma(V::load(b.add(v + 2)), e0.mul(V::load(b.add(v).sub(2)))).store(y.add(v));
                         // The adjoint of -i is i.
@@ -279,7 +330,8 @@ impl<'a> Basis<'a> {
                     let (side_up, side_down) = (table(&r.side_up), table(&r.side_down));
                     let double_m = V::splat(2.0 * self.m as f64);
                     let twice = V::splat(2.0 * (self.m * self.m) as f64);
-                    for v in (0..count).step_by(LANES) {
+                    // The sums take the place of the line of A, which is read just before.
+                    for v in (from..count).step_by(LANES) {
                         let (e0, e1) = (V::load(self.epsilon.add(v)), V::load(self.epsilon.add(v + 2)));
                         let own = V::load(own.add(v)).mul(twice.sub(V::load(eigenvalue.add(v))));
                         let mut s = V::load(plain.add(v)).mul(V::load(a.add(v)));
@@ -288,21 +340,22 @@ impl<'a> Basis<'a> {
                         s = V::load(down.add(v)).fma(e0.mul(V::load(y.add(v).sub(2))), s);
                         s = V::load(side_up.add(v)).mul(double_m).fma(e1.mul(V::load(c.add(v + 2))), s);
                         s = V::load(side_down.add(v)).mul(double_m).fnma(e0.mul(V::load(c.add(v).sub(2))), s);
-                        s.store(sum.add(v));
+                        s.store(a.add(v));
                     }
                 }
                 _ => {
-                    for v in (0..count).step_by(LANES) {
-                        V::load(plain.add(v)).mul(V::load(a.add(v))).store(sum.add(v));
+                    for v in (from..count).step_by(LANES) {
+                        V::load(plain.add(v)).mul(V::load(a.add(v))).store(a.add(v));
                     }
                 }
             }
-            let whole = count / LANES * LANES;
-            for v in (0..whole).step_by(LANES) {
-                V::load(sum.add(v)).store(column.add(v));
+            let whole = (count / LANES * LANES).max(from);
+            zero::<V>(column, from.min(count) / LANES * LANES);
+            for v in (from..whole).step_by(LANES) {
+                V::load(a.add(v)).store(column.add(v));
             }
             for v in whole..count {
-                *column.add(v) = *sum.add(v);
+                *column.add(v) = *a.add(v);
             }
         }
     }

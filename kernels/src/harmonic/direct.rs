@@ -82,8 +82,7 @@ impl Order {
         let n = window.n;
         let n_pairs = grid.n_pairs;
         let first = window.filter.iter().position(|p| *p != 0.0).unwrap_or(L_degrees);
-        let mut order =
-            Self { n, channel, blocks, n_pairs, offset: vec![0], window: Vec::new(), plus: Stream::default(), minus: Stream::default() };
+        let mut order = Self { n, channel, blocks, n_pairs, offset: vec![0], window: Vec::new(), plus: Stream::default(), minus: Stream::default() };
         let angles = [&grid.angles[..], &grid.angles[..blocks * LANES]];
         let sectoral = |n: isize| angles.map(|angles| Sectoral::new(n, angles));
         let mut sectoral = [sectoral(n as isize), sectoral(-(n as isize))];
@@ -466,7 +465,13 @@ unsafe fn accumulate<V: Lanes, const NF: usize, const NB: usize>(
 
 /// NF fields from `from` on, orders m0..m1, added to the coefficients.
 #[inline(always)]
-pub(super) unsafe fn direct_to_coefficients<V: Lanes, const NF: usize>(task: &ToCoefficients<'_>, m0: usize, m1: usize, from: usize, scratch: *mut f64) {
+pub(super) unsafe fn direct_to_coefficients<V: Lanes, const NF: usize>(
+    task: &ToCoefficients<'_>,
+    m0: usize,
+    m1: usize,
+    from: usize,
+    scratch: *mut f64,
+) {
     let t = task.transform;
     let n_pairs = t.grid.n_pairs;
     let values_len = n_pairs * NF * 4 * LANES;

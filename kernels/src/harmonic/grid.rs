@@ -279,8 +279,10 @@ pub(super) struct Grid {
     pub a: Vec<f64>,
     pub b: [Vec<f64>; 2],
     pub alpha: Vec<f64>,
-    /// eps_{m+i}, i < 2 pairs + 4, from `epsilon_offset`.
+    /// eps_{m+i}, i < 2 pairs + 4.
     pub epsilon: Vec<f64>,
+    /// The lines of [`super::basis::Basis`] of every order, where storing them costs little.
+    pub lines: Option<(Vec<usize>, Aligned)>,
     pub seeds: Seeds,
 }
 
@@ -326,6 +328,7 @@ impl Grid {
             b: [Vec::new(), Vec::new()],
             alpha: Vec::new(),
             epsilon: Vec::new(),
+            lines: None,
             seeds: Seeds::default(),
         };
         for pair in 0..n_pairs {
@@ -342,9 +345,7 @@ impl Grid {
             let kind = u8::from(grid.angles[leader * LANES].s.hi.powi(2) >= 0.146);
             grid.kind.push(kind);
             let cosine = |lane: usize| angle(lane).c.mul(angle(lane).c).add(angle(lane).s.mul(angle(lane).s).neg());
-            grid.argument.push(std::array::from_fn(|lane| {
-                if kind == 0 { -sine2(lane) } else { cosine(lane).mul(cosine(lane)).hi }
-            }));
+            grid.argument.push(std::array::from_fn(|lane| if kind == 0 { -sine2(lane) } else { cosine(lane).mul(cosine(lane)).hi }));
             grid.cosine.push(std::array::from_fn(|lane| cosine(lane).hi));
             grid.inverse_sine2.push(std::array::from_fn(|lane| 1.0 / sine2(lane)));
             grid.versine.push(std::array::from_fn(|lane| angle(lane).versine()));
@@ -353,11 +354,11 @@ impl Grid {
             grid.weights.push(std::array::from_fn(|lane| block[lane]));
         }
         grid.steps();
+        // Two thirds of the time to make them is saved at small L; at large L they would be the largest table.
+        if L <= 512 {
+            grid.lines = Some(super::basis::lines(&grid));
+        }
         Ok(grid)
-    }
-
-    pub(super) fn pairs(&self, m: usize) -> usize {
-        self.offset[m + 1] - self.offset[m]
     }
 
     pub(super) fn epsilon(&self, m: usize) -> &[f64] {
@@ -366,7 +367,8 @@ impl Grid {
 
     pub(super) fn bytes(&self) -> usize {
         let numbers = self.a.len() + self.b[0].len() + self.b[1].len() + self.alpha.len() + self.epsilon.len() + self.offset.len();
-        numbers * 8 + self.seeds.bytes() + self.n_pairs * (LANES * std::mem::size_of::<HalfAngle>() + 7 * 64)
+        let lines = self.lines.as_ref().map_or(0, |(at, lines)| at.len() * 8 + lines.lines().len() * 64);
+        numbers * 8 + lines + self.seeds.bytes() + self.n_pairs * (LANES * std::mem::size_of::<HalfAngle>() + 7 * 64)
     }
 
     /// The recursion of every order and its seeds.

@@ -163,6 +163,11 @@ impl HarmonicTransform {
         self.table.is_some()
     }
 
+    /// Whether it was made by [`Self::for_analysis`].
+    pub fn is_analysis(&self) -> bool {
+        matches!(self.kind, Kind::Analysis { .. })
+    }
+
     /// Channels per field.
     pub fn n_channels(&self) -> usize {
         self.N
@@ -240,6 +245,13 @@ impl HarmonicTransform {
         self.seeds(m).entry(m)
     }
 
+    /// The lowest row that any block uses; an upper bound of the rows if none does.
+    fn first_row(&self, m: usize) -> usize {
+        let seeds = self.seeds(m);
+        let (from, to) = (seeds.offset[m], seeds.offset[m + 1]);
+        if from == to { self.rows(m) } else { (seeds.starts[to - 1] as usize).min(self.rows(m)) }
+    }
+
     /// First row of an active block.
     fn start(&self, m: usize, block: usize) -> usize {
         let seeds = self.seeds(m);
@@ -303,10 +315,6 @@ impl HarmonicTransform {
         self.to_rings(par, fields, M, out);
     }
 
-    fn is_analysis(&self) -> bool {
-        matches!(self.kind, Kind::Analysis { .. })
-    }
-
     fn to_rings(&self, par: &dyn Parallel, fields: &[&[f64]], M: usize, out: &mut [&mut [f64]]) {
         assert_eq!(fields.len(), out.len(), "one output per field");
         assert!(M <= self.L, "rings hold at most L = {} orders, found {M}", self.L);
@@ -357,7 +365,8 @@ fn analysis_windows(L: usize, L_out: usize) -> Result<Windows, KernelError> {
 /// (L / ring)^2 there. At L = 2048 the loss is below 1e-12 of the largest function from ring 15 on.
 fn polar_blocks(L: usize) -> usize {
     match L {
-        0..=256 => 1,
+        0..=32 => 0,
+        33..=256 => 1,
         257..=1024 => 2,
         _ => 4,
     }

@@ -14,9 +14,12 @@ pub(super) struct ToRings<'a> {
     pub M: usize,
 }
 
-/// Channels whose sums fit the registers together.
+/// Blocks per sweep over the orders of a task; even.
+const SWEEP: usize = 4;
+
+/// Channels whose sums over two blocks (one, where registers are few) fit the registers.
 pub(super) const fn group_len<V: Lanes>() -> usize {
-    if V::SUMS >= 24 { 6 } else { 1 }
+    if V::SUMS >= 24 { 3 } else { 1 }
 }
 
 /// f64s of scratch for `n_fields` fields of `orders` orders.
@@ -41,7 +44,7 @@ pub(super) unsafe fn shared_to_rings<V: Lanes>(task: &ToRings<'_>, m0: usize, m1
         let packed = scratch.add(basis::scratch_len(t.L_degrees));
         for m in m0..m1.min(t.L_degrees) {
             let pairs = t.rows(m);
-            let basis = Basis::new::<V>(&t.grid, t.factors(), m, t.L_degrees, pairs, scratch);
+            let basis = Basis::new::<V>(&t.grid, t.factors(), m, t.L_degrees, pairs, t.first_row(m), scratch);
             // Where the rows of channel s begin, and how far apart they are.
             let place = |s: usize| {
                 let (group, begin, end) = balanced(total, groups, s);
@@ -52,30 +55,33 @@ pub(super) unsafe fn shared_to_rings<V: Lanes>(task: &ToRings<'_>, m0: usize, m1
             for f in 0..to - from {
                 let column = task.fields[from + f].as_ptr().add(2 * coefficient_index(t.L_in, m, m));
                 let rows = std::array::from_fn(|c| if c < channels { place(f * channels + c) } else { (std::ptr::null_mut(), 0) });
-                basis.to_rows::<V>(column, rows);
+                basis.column_to_rows::<V>(column, rows);
             }
         }
-        let mut block = t.grid.n_pairs;
-        while block > 0 {
-            let NB = if block >= 2 { 2 } else { 1 };
-            block -= NB;
+        let mut end = t.grid.n_pairs;
+        while end > 0 {
+            // The rows of one group stay in the first-level cache while they are used for several blocks.
+            let stop = end.saturating_sub(SWEEP);
             for m in m0..m1 {
                 for group in 0..groups {
-                    let (begin, end) = (group * total / groups, (group + 1) * total / groups);
+                    let (begin, last) = (group * total / groups, (group + 1) * total / groups);
                     let rows = packed.add((m - m0) * packed_len + begin * 4 * (t.rows(m) + 2));
-                    let job = Job { task, m, from, begin, block, rows };
-                    match end - begin {
-                        1 if V::SUMS < 24 => job.singly::<V, 1>(NB),
-                        1 => job.jointly::<V, 1>(NB),
-                        2 if V::SUMS >= 24 => job.jointly::<V, 2>(NB),
-                        3 if V::SUMS >= 24 => job.jointly::<V, 3>(NB),
-                        4 if V::SUMS >= 24 => job.singly::<V, 4>(NB),
-                        5 if V::SUMS >= 24 => job.singly::<V, 5>(NB),
-                        6 if V::SUMS >= 24 => job.singly::<V, 6>(NB),
-                        _ => unreachable!("groups have at most `group_len` channels"),
+                    let mut block = end;
+                    while block > stop {
+                        let NB = if block >= 2 { 2 } else { 1 };
+                        block -= NB;
+                        let job = Job { task, m, from, begin, block, rows };
+                        match last - begin {
+                            1 if V::SUMS < 24 => job.singly::<V, 1>(NB),
+                            1 => job.jointly::<V, 1>(NB),
+                            2 if V::SUMS >= 24 => job.jointly::<V, 2>(NB),
+                            3 if V::SUMS >= 24 => job.jointly::<V, 3>(NB),
+                            _ => unreachable!("groups have at most `group_len` channels"),
+                        }
                     }
                 }
             }
+            end = stop;
         }
     }
 }
@@ -133,6 +139,7 @@ impl Job<'_> {
         // SAFETY: starts are at most `pairs`, seeds belong to the active blocks, `rows` holds `pairs` rows.
         unsafe {
             let active = block + skip - entry.first;
+            self.prefetch::<V, G, NB>(block);
             let start = |i: usize| (*entry.starts.add(active + i) as usize).min(pairs);
             let last = NB - 1;
             let join = if skip == 0 && NB == 2 { start(0) } else { pairs };
@@ -152,7 +159,8 @@ impl Job<'_> {
                 }
                 return s;
             }
-            let (a, b) = (t.grid.a.as_ptr().add(t.grid.offset[self.m]), t.grid.b[t.grid.kind[block + last] as usize].as_ptr().add(t.grid.offset[self.m]));
+            let (a, b) =
+                (t.grid.a.as_ptr().add(t.grid.offset[self.m]), t.grid.b[t.grid.kind[block + last] as usize].as_ptr().add(t.grid.offset[self.m]));
             let [q0, q1, argument] = source(last);
             let mut q = [[q0, q1]];
             let mut one = [[[V::zero(); 4]; G]];
@@ -168,6 +176,29 @@ impl Job<'_> {
             }
         }
         s
+    }
+
+    /// Asks for the lines that [`Self::write`] will fill, so that they arrive during the sums.
+    #[inline(always)]
+    unsafe fn prefetch<V: Lanes, const G: usize, const NB: usize>(&self, block: usize) {
+        let t = self.task.transform;
+        let channels = t.shared_channels();
+        let channel_len = 2 * t.grid.n_pairs * self.task.M * 2 * LANES;
+        let south = self.task.M * 2 * LANES;
+        let (mut field, mut channel) = (self.from + self.begin / channels, self.begin % channels);
+        for _ in 0..G {
+            for b in 0..NB {
+                let at = channel * channel_len + (2 * (block + b) * self.task.M + self.m) * 2 * LANES;
+                let to = self.task.out[field].get().wrapping_add(at);
+                for at in [to, to.wrapping_add(LANES), to.wrapping_add(south), to.wrapping_add(south + LANES)] {
+                    V::prefetch_write(at);
+                }
+            }
+            channel += 1;
+            if channel == channels {
+                (field, channel) = (field + 1, 0);
+            }
+        }
     }
 
     /// North E + x O and south E - x O of every channel to its rings; n = 2 leaves the polar blocks to its own recursion.

@@ -4,7 +4,7 @@ use super::HarmonicTransform;
 use super::analysis::TILE;
 use crate::simd::{Aligned, LANES};
 
-/// Q_k of every order and active block, `[k][8]` from the tile of the block's start on, in whole tiles.
+/// Q_k of every order and active block, `[k][8]` from the block's start on, with zeros before and after: a tile that touches the rows may begin at any of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Table {
     values: Aligned,
@@ -17,9 +17,9 @@ impl Table {
     pub(super) fn bytes_for(t: &HarmonicTransform) -> usize {
         let mut lines = 0;
         for m in 0..t.L_degrees {
-            let end = t.rows(m).next_multiple_of(TILE);
+            let end = t.rows(m) + TILE;
             for block in t.seeds(m).first_block[m] as usize..t.grid.n_pairs {
-                lines += end.saturating_sub(t.start(m, block) / TILE * TILE);
+                lines += end.saturating_sub(t.start(m, block).saturating_sub(TILE));
             }
         }
         lines * LANES * 8 + t.L_degrees * t.grid.n_pairs * 8
@@ -30,13 +30,13 @@ impl Table {
         let mut table = Self { values: Aligned::default(), origin: vec![0; t.L_degrees * n_pairs], n_pairs };
         for m in 0..t.L_degrees {
             let pairs = t.rows(m);
-            let end = pairs.next_multiple_of(TILE);
+            let end = pairs + TILE;
             let seeds = t.seeds(m);
             let first = seeds.first_block[m] as usize;
             let at = t.grid.offset[m];
             for block in first..n_pairs {
                 let start = t.start(m, block);
-                let from = start / TILE * TILE;
+                let from = start.saturating_sub(TILE);
                 table.origin[m * n_pairs + block] = table.values.lines().len() as isize - from as isize;
                 let i = seeds.offset[m] + block - first;
                 let (mut q0, mut q1) = (seeds.values.lines()[2 * i].0, seeds.values.lines()[2 * i + 1].0);
@@ -63,7 +63,7 @@ impl Table {
         self.values.lines().len() * 64 + self.origin.len() * 8
     }
 
-    /// Where Q_0 of that order and block would lie; readable from the tile of the start to the last tile.
+    /// Where Q_0 of that order and block would lie; readable from a tile before the start to a tile after the end.
     #[inline(always)]
     pub(super) fn rows(&self, m: usize, block: usize) -> *const f64 {
         self.values.as_ptr().wrapping_offset(self.origin[m * self.n_pairs + block] * LANES as isize)
