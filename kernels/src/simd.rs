@@ -127,9 +127,6 @@ pub(crate) trait Lanes: Copy {
     /// Asks for a cache line to be read.
     #[inline(always)]
     fn prefetch_read(_line: *const f64) {}
-    /// Asks for a cache line to be written.
-    #[inline(always)]
-    fn prefetch_write(_line: *mut f64) {}
 
     #[inline(always)]
     fn zero() -> Self {
@@ -287,11 +284,6 @@ mod x86 {
         fn prefetch_read(line: *const f64) {
             // SAFETY: prefetches never fault.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
-        }
-        #[inline(always)]
-        fn prefetch_write(line: *mut f64) {
-            // SAFETY: prefetches never fault.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.cast_const().cast()) }
         }
         #[inline(always)]
         fn any_above(self, limit: Self) -> bool {
@@ -467,11 +459,6 @@ mod x86 {
         fn prefetch_read(line: *const f64) {
             // SAFETY: prefetches never fault.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
-        }
-        #[inline(always)]
-        fn prefetch_write(line: *mut f64) {
-            // SAFETY: prefetches never fault.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.cast_const().cast()) }
         }
         #[inline(always)]
         fn any_above(self, limit: Self) -> bool {

@@ -287,7 +287,7 @@ fn stored_transforms() {
 fn medium_bandlimits() {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     limit_level(Level::Avx512);
-    for (L, N, n_fields) in [(100, 3, 6), (129, 3, 2), (150, 5, 1), (151, 4, 3), (255, 1, 7), (300, 3, 1)] {
+    for (L, N, n_fields) in [(100, 3, 6), (129, 3, 2), (90, 5, 1), (91, 4, 3), (255, 1, 7), (300, 1, 1)] {
         let J = j_max(L);
         let windows = Windows::wavelet(L, L, N, J).expect("valid");
         check_synthesis("widest", &HarmonicTransform::wavelet(L, L, N, J).expect("valid"), &windows, L, n_fields);
@@ -308,6 +308,9 @@ fn stored_functions() {
                 HarmonicTransform::for_analysis(L, L.div_ceil(2)),
             ] {
                 let transform = transform.expect("valid");
+                if transform.flops(1) == 0.0 {
+                    continue; // a scale without degrees
+                }
                 assert!(!transform.clone().with_tables(0).has_tables(), "no budget");
                 let stored = transform.clone().with_tables(usize::MAX);
                 assert!(stored.has_tables() && stored.table_bytes() > transform.table_bytes());

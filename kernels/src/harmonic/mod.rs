@@ -362,11 +362,11 @@ fn analysis_windows(L: usize, L_out: usize) -> Result<Windows, KernelError> {
 }
 
 /// Blocks of eight rings from the pole where n = 2 keeps its own recursion: dividing by sin^2 multiplies rounding by about
-/// (L / ring)^2 there. At L = 2048 the loss is below 1e-12 of the largest function from ring 15 on.
+/// (L / ring)^2 there. At L = 2048 the loss is below 1e-12 of the largest function from ring 15 on; up to L = 64 it is everywhere.
 fn polar_blocks(L: usize) -> usize {
     match L {
-        0..=32 => 0,
-        33..=256 => 1,
+        0..=64 => 0,
+        65..=256 => 1,
         257..=1024 => 2,
         _ => 4,
     }

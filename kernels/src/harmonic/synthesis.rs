@@ -139,7 +139,6 @@ impl Job<'_> {
         // SAFETY: starts are at most `pairs`, seeds belong to the active blocks, `rows` holds `pairs` rows.
         unsafe {
             let active = block + skip - entry.first;
-            self.prefetch::<V, G, NB>(block);
             let start = |i: usize| (*entry.starts.add(active + i) as usize).min(pairs);
             let last = NB - 1;
             let join = if skip == 0 && NB == 2 { start(0) } else { pairs };
@@ -176,29 +175,6 @@ impl Job<'_> {
             }
         }
         s
-    }
-
-    /// Asks for the lines that [`Self::write`] will fill, so that they arrive during the sums.
-    #[inline(always)]
-    unsafe fn prefetch<V: Lanes, const G: usize, const NB: usize>(&self, block: usize) {
-        let t = self.task.transform;
-        let channels = t.shared_channels();
-        let channel_len = 2 * t.grid.n_pairs * self.task.M * 2 * LANES;
-        let south = self.task.M * 2 * LANES;
-        let (mut field, mut channel) = (self.from + self.begin / channels, self.begin % channels);
-        for _ in 0..G {
-            for b in 0..NB {
-                let at = channel * channel_len + (2 * (block + b) * self.task.M + self.m) * 2 * LANES;
-                let to = self.task.out[field].get().wrapping_add(at);
-                for at in [to, to.wrapping_add(LANES), to.wrapping_add(south), to.wrapping_add(south + LANES)] {
-                    V::prefetch_write(at);
-                }
-            }
-            channel += 1;
-            if channel == channels {
-                (field, channel) = (field + 1, 0);
-            }
-        }
     }
 
     /// North E + x O and south E - x O of every channel to its rings; n = 2 leaves the polar blocks to its own recursion.
