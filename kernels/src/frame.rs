@@ -470,7 +470,7 @@ unsafe fn gather_group<V: Lanes>(fields: &[Operand<'_>], order: &Order<'_>, grou
         let mut k = 0;
         while k < common.min(2 * order.n) {
             let rows: [V; 8] = std::array::from_fn(|lane| V::load(sources[lane].0.add(k)));
-            for (i, column) in V::transpose(rows).into_iter().enumerate() {
+            for (i, column) in V::transpose8(rows).into_iter().enumerate() {
                 column.store(x.add((k + i) * padded));
             }
             k += LANES;
@@ -1154,7 +1154,7 @@ unsafe fn steer_rows_lanes<V: Lanes>(rings: &[*const f64], steering: &[f64], K: 
                         values[lane] = V::splat(steering[g * N + c]).fma(V::load(ring.add(c * K + k)), values[lane]);
                     }
                 }
-                for (i, row) in V::transpose(values).into_iter().enumerate() {
+                for (i, row) in V::transpose8(values).into_iter().enumerate() {
                     row.store(rows.add((g * K + k + i) * padded));
                 }
             }
@@ -1521,7 +1521,7 @@ unsafe fn scatter_lanes<V: Lanes>(task: &MixTask<'_>, form: &MixForm, order: &Or
             let common = if order.m == 0 { 0 } else { places.iter().map(|p| p.1).min().unwrap_or(0) / LANES * LANES };
             for k in (0..common).step_by(LANES) {
                 let rows: [V; 8] = std::array::from_fn(|i| V::load(sums.add((k + i) * form.padded_targets)));
-                for ((at, _), value) in places.iter().zip(V::transpose(rows)) {
+                for ((at, _), value) in places.iter().zip(V::transpose8(rows)) {
                     V::load(at.add(k)).add(value).store(at.add(k));
                 }
             }
@@ -1604,7 +1604,7 @@ unsafe fn unsteer_rows_lanes<V: Lanes>(rows: *const f64, steering: &[f64], K: us
                         values[i] = factor.fma(V::load(rows.add((g * K + k + i) * padded)), values[i]);
                     }
                 }
-                for (field, value) in V::transpose(values).into_iter().enumerate() {
+                for (field, value) in V::transpose8(values).into_iter().enumerate() {
                     value.store(rings.add((field * N + c) * K + k));
                 }
             }
