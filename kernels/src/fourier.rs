@@ -277,6 +277,34 @@ impl RingFft {
         self.inverse_scaled(par, rings, M, maps, 1.0, 0.5);
     }
 
+    /// Pairs of blocks of one map.
+    pub fn n_pairs(&self) -> usize {
+        self.n_pairs
+    }
+
+    /// [`Self::inverse_scaled`] of one pair of blocks of one field, for callers that keep a pair in cache: `rings` `[2][M][16]`, `map` `[2][n][8]`.
+    ///
+    /// # Safety
+    ///
+    /// `rings` is readable for `rings_len(M) / n_pairs` f64, `map` writable for `map_len() / n_pairs` and `scratch`, which starts on a cache line, for
+    /// `scratch_len()`; they do not overlap, and 1 <= M <= L.
+    pub unsafe fn inverse_blocks(&self, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64) {
+        debug_assert!(M >= 1 && M <= self.L);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { inverse_pair(self, rings, M, map, scratch, scale_0, scale) }
+    }
+
+    /// [`Self::forward_scaled`] of one pair of blocks of one field: `map` `[2][n][8]`, `rings` `[2][M][16]`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::inverse_blocks`], with `map` readable and `rings` writable.
+    pub unsafe fn forward_blocks(&self, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64) {
+        debug_assert!(M >= 1 && M <= self.L);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { forward_pair(self, map, M, rings, scratch, scale_0, scale) }
+    }
+
     fn check(&self, n_rings: usize, n_maps: usize, M: usize) {
         assert_eq!(n_rings, n_maps, "one map per set of rings");
         assert!(M >= 1 && M <= self.L, "rings hold 1..=L = {} orders, found {M}", self.L);
