@@ -3,7 +3,8 @@
 use crate::emit::clif;
 use crate::fuse::{Built, Contraction, Demand, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
 use crate::loops::Body;
-use scatterc_ir::plan::{Kernel, Plan, Port, Slot, Step, Stream, Table};
+use crate::tile::{self, MOST_ROOTS, Tile};
+use scatterc_ir::plan::{Kernel, Place, Plan, Port, Slot, Step, Stream, Table, TileStream};
 use scatterc_ir::text::spelling;
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
@@ -81,6 +82,7 @@ pub struct Scheduled {
 enum Proto {
     Linear { map: Linear, adjoint: bool, items: Vec<(Value, Value)> },
     Loop { group: Group },
+    Tile(Tile),
     Gram { weights: Linear, results: Vec<Value> },
     Mix { weights: Linear, results: Vec<Value> },
     Concat(Value),
@@ -116,39 +118,67 @@ fn is_transform(map: &Linear) -> bool {
     input_bandlimit(map).is_some() || matches!(map, Linear::HarmonicForward { .. } | Linear::RingInverse { .. } | Linear::RingForward { .. })
 }
 
-/// Depth of every stored value: launches of equal depth do not depend on each other. Values in `late` (recomputed ones) get the largest depth their readers allow.
-fn levels(demand: &Demand, late: &BTreeSet<Value>) -> HashMap<Value, usize> {
-    let mut levels = HashMap::new();
-    let mut order: Vec<Value> = demand.stored.iter().copied().collect();
-    order.sort_unstable();
-    for value in order {
-        let below = demand.reads.get(&value).into_iter().flatten().map(|v| levels.get(v).copied().unwrap_or(0)).max();
-        levels.insert(value, below.map_or(0, |n| n + 1));
+/// Depth of every stored value: launches of equal depth do not depend on each other. A tile has one depth. Values in `late` (recomputed ones) get the largest depth their
+/// readers allow.
+fn levels(demand: &Demand, late: &BTreeSet<Value>, tiles: &[Tile]) -> HashMap<Value, usize> {
+    let mut units: Vec<Vec<Value>> = tiles.iter().map(|t| t.members.iter().copied().collect()).collect();
+    let mut unit_of: HashMap<Value, usize> = units.iter().enumerate().flat_map(|(k, members)| members.iter().map(move |v| (*v, k))).collect();
+    for value in &demand.stored {
+        unit_of.entry(*value).or_insert_with(|| {
+            units.push(vec![*value]);
+            units.len() - 1
+        });
     }
-    if late.is_empty() {
-        return levels;
+    let reads: Vec<BTreeSet<usize>> = units
+        .iter()
+        .enumerate()
+        .map(|(k, members)| members.iter().flat_map(|v| demand.reads.get(v).into_iter().flatten()).map(|v| unit_of[v]).filter(|u| *u != k).collect())
+        .collect();
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); units.len()];
+    let mut waiting: Vec<usize> = reads.iter().map(BTreeSet::len).collect();
+    for (k, list) in reads.iter().enumerate() {
+        list.iter().for_each(|u| readers[*u].push(k));
     }
-    let mut earliest_reader: HashMap<Value, usize> = HashMap::new();
-    for value in demand.stored.iter().rev() {
-        if late.contains(value)
-            && let Some(reader) = earliest_reader.get(value)
-        {
-            let natural = levels[value];
-            levels.insert(*value, natural.max(reader - 1));
+    let mut levels = vec![0; units.len()];
+    let mut order: Vec<usize> = (0..units.len()).filter(|k| waiting[*k] == 0).collect();
+    let mut next = 0;
+    while let Some(k) = order.get(next).copied() {
+        next += 1;
+        for r in &readers[k] {
+            levels[*r] = levels[*r].max(levels[k] + 1);
+            waiting[*r] -= 1;
+            if waiting[*r] == 0 {
+                order.push(*r);
+            }
         }
-        for read in demand.reads.get(value).into_iter().flatten() {
-            let reader = earliest_reader.entry(*read).or_insert(usize::MAX);
-            *reader = (*reader).min(levels[value]);
+    }
+    debug_assert_eq!(order.len(), units.len(), "tiles make no cycles");
+    if !late.is_empty() {
+        for k in order.iter().rev() {
+            let earliest = readers[*k].iter().map(|r| levels[*r]).min();
+            if let Some(reader) = earliest
+                && units[*k].iter().all(|v| late.contains(v))
+            {
+                levels[*k] = levels[*k].max(reader - 1);
+            }
         }
     }
-    levels
+    unit_of.into_iter().map(|(value, k)| (value, levels[k])).collect()
 }
 
 fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>) -> Vec<Task> {
-    let levels = levels(demand, late);
-    let mut tasks: Vec<Task> = Vec::new();
+    let tiles = tile::tiles(graph, roles, demand, fusion);
+    let levels = levels(demand, late, &tiles);
+    let mut tasks: Vec<Task> = tiles
+        .iter()
+        .map(|tile| {
+            let reads = tile.members.iter().flat_map(|v| &demand.reads[v]).filter(|v| !tile.members.contains(v)).copied().collect();
+            Task { proto: Proto::Tile(tile.clone()), reads, writes: tile.members.difference(&tile.local).copied().collect() }
+        })
+        .collect();
+    let tiled: BTreeSet<Value> = tiles.into_iter().flat_map(|t| t.members).collect();
     let mut open: HashMap<String, Vec<usize>> = HashMap::new();
-    for value in &demand.stored {
+    for value in demand.stored.difference(&tiled) {
         let node = graph.node(*value);
         let reads = demand.reads.get(value).cloned().unwrap_or_default();
         let level = levels[value];
@@ -201,7 +231,7 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
                     (Proto::Mix { results, .. }, Proto::Mix { results: more, .. }) => results.extend(more),
                     (Proto::Loop { group }, Proto::Loop { .. }) => {
                         // Loops join when they read common rows, so that the join saves traffic.
-                        if task.reads.is_disjoint(&reads) || group.roots.len() >= 24 {
+                        if task.reads.is_disjoint(&reads) || group.roots.len() >= MOST_ROOTS {
                             continue;
                         }
                         group.roots.push(*value);
@@ -297,9 +327,14 @@ fn place(items: &[Item], start: usize) -> (Vec<usize>, usize) {
     (offsets, end)
 }
 
-/// Number of sums of a loop group, over all outer iterations.
-fn sums_of(graph: &Graph, roles: &[Role], group: &Group) -> usize {
-    group.roots.iter().filter(|r| roles[r.index()] == Role::Reduction).map(|r| graph.ty(*r).count()).sum()
+/// Reductions of a loop or tile, and its outer iterations.
+fn reductions(roles: &[Role], proto: &Proto) -> (Vec<Value>, usize) {
+    let of = |values: &mut dyn Iterator<Item = &Value>| values.filter(|r| roles[r.index()] == Role::Reduction).copied().collect();
+    match proto {
+        Proto::Loop { group } => (of(&mut group.roots.iter()), group.outer),
+        Proto::Tile(tile) => (of(&mut tile.members.iter()), tile.outer),
+        Proto::Linear { .. } | Proto::Gram { .. } | Proto::Mix { .. } | Proto::Concat(_) | Proto::Fill(..) => (vec![], 1),
+    }
 }
 
 /// Elements of one task of a loop: small enough to balance threads, large enough to hide the call.
@@ -512,20 +547,17 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>) -> Result<Sche
     let mut owners: Vec<Option<Value>> = Vec::new();
     for (k, task) in tasks.iter().enumerate() {
         let end = |value: &Value| last.get(value).copied().unwrap_or(k);
-        let mut shared = 0;
-        if let Proto::Loop { group } = &task.proto {
-            let sums = sums_of(graph, &roles, group);
-            if sums > 0 {
-                // Sums of one loop lie together and live as long as the last of them; several outer iterations are copied apart at once.
-                let reductions = group.roots.iter().filter(|r| roles[r.index()] == Role::Reduction);
-                shared = usize::from(group.outer == 1);
-                let until = if shared == 1 { reductions.map(end).max().unwrap_or(k) } else { k };
-                items.push(Item { len: sums, first: k, last: until });
-                owners.push(None);
-            }
+        let (reductions, outer) = reductions(&roles, &task.proto);
+        let sums: usize = reductions.iter().map(|r| graph.ty(*r).count()).sum();
+        // Sums of one launch lie together and live as long as the last of them; several outer iterations are copied apart at once.
+        let shared = sums > 0 && outer == 1;
+        if sums > 0 {
+            let until = if shared { reductions.iter().map(end).max().unwrap_or(k) } else { k };
+            items.push(Item { len: sums, first: k, last: until });
+            owners.push(None);
         }
         for value in &task.writes {
-            if shared == 1 && roles[value.index()] == Role::Reduction {
+            if shared && roles[value.index()] == Role::Reduction {
                 continue;
             }
             items.push(Item { len: value_len(graph, *value), first: k, last: end(value) });
@@ -637,6 +669,7 @@ impl Emit<'_> {
             Proto::Gram { weights, results } => self.gram(weights, results),
             Proto::Mix { weights, results } => self.mix(weights, results),
             Proto::Loop { group } => self.fused_loop(group, sums),
+            Proto::Tile(tile) => self.tile(tile, sums),
         }
     }
 
@@ -740,50 +773,166 @@ impl Emit<'_> {
     fn fused_loop(&mut self, group: &Group, sums_slot: Slot) -> Result<Vec<Launch>, ScheduleError> {
         let point = group.space == Space::Point;
         let element = if point { 1 } else { device_len(group.space) };
-        let Built { body, streams, tables, sums } = build(self.graph, self.roles, self.demand, group, element);
+        let Built { body, streams, tables, sums } = build(self.graph, self.roles, self.demand, group, &|_| element);
         let trip = if point { self.graph.ty(group.roots[0]).count() } else { element };
         let mut plan_streams = Vec::new();
         let mut bytes = 0.0;
         for (k, (value, written)) in streams.iter().enumerate() {
             let slot = if *written { self.allocate(*value) } else { self.slot(*value)? };
             let stride = if group.outer == 1 { 0 } else { slot.len / group.outer };
-            let uniform = |i: &crate::loops::Instruction| matches!(i, crate::loops::Instruction::Uniform { stream, .. } if *stream == k);
             let extent = stream_extent(&body, k, trip);
-            if !body.instructions.iter().any(uniform) {
+            if !is_uniform(&body, k) {
                 bytes += 8.0 * slot.len as f64;
             }
             plan_streams.push(Stream { slot, stride, extent, written: *written });
         }
         let tables: Vec<usize> = tables.iter().map(|map| self.table(map)).collect();
-        let per_outer = body.sums.len();
-        let names: Vec<String> = group.roots.iter().map(|v| spelling(&self.graph.node(*v).op)).collect();
-        let summary = format!("loop over {} for {}", group.space, counted(&names));
-        let text = clif::emit(&body, trip);
-        let kernel = match self.kernels.get(&text) {
-            Some(k) => *k,
-            None => {
-                let k = self.plan.kernels.len();
-                self.plan.kernels.push(Kernel { name: format!("k{k}"), summary: summary.clone(), clif: text.clone() });
-                self.kernels.insert(text, k);
-                k
-            }
-        };
+        let summary = self.loop_summary(group);
+        let kernel = self.kernel(clif::emit(&body, trip), &summary);
         self.plan.steps.push(Step::Loop { kernel, trip, outer: group.outer, grain: GRAIN, streams: plan_streams, tables, sums: sums_slot });
         let flops = (body.flops() * trip * group.outer) as f64;
         let mut launches = vec![Launch { summary, flops, bytes, values: group.roots.len() }];
-        // Sums of one outer iteration lie together; each root gets its part.
-        for (root, start, length) in sums {
-            if group.outer == 1 {
-                self.slots.insert(root, Slot { offset: sums_slot.offset + start, len: length });
+        launches.extend(self.place_sums(&sums, body.sums.len(), group.outer, sums_slot));
+        Ok(launches)
+    }
+
+    fn loop_summary(&self, group: &Group) -> String {
+        let names: Vec<String> = group.roots.iter().map(|v| spelling(&self.graph.node(*v).op)).collect();
+        format!("loop over {} for {}", group.space, counted(&names))
+    }
+
+    /// Number of a kernel; equal texts are one kernel.
+    fn kernel(&mut self, text: String, summary: &str) -> usize {
+        if let Some(k) = self.kernels.get(&text) {
+            return *k;
+        }
+        let k = self.plan.kernels.len();
+        self.plan.kernels.push(Kernel { name: format!("k{k}"), summary: summary.to_string(), clif: text.clone() });
+        self.kernels.insert(text, k);
+        k
+    }
+
+    /// Sums of one outer iteration lie together; each root (value, first sum, number of sums) gets its part.
+    fn place_sums(&mut self, sums: &[(Value, usize, usize)], per_outer: usize, outer: usize, slot: Slot) -> Vec<Launch> {
+        let mut launches = Vec::new();
+        for (root, start, length) in sums.iter().copied() {
+            if outer == 1 {
+                self.slots.insert(root, Slot { offset: slot.offset + start, len: length });
                 continue;
             }
             let to = self.allocate(root);
             let map = Linear::Slice { n: per_outer, start, length };
-            self.plan.steps.push(Step::Linear { map, adjoint: false, pairs: vec![(sums_slot, to)], bandlimits: vec![] });
+            self.plan.steps.push(Step::Linear { map, adjoint: false, pairs: vec![(slot, to)], bandlimits: vec![] });
             launches.push(Launch { summary: "slice of sums".into(), flops: 0.0, bytes: 16.0 * to.len as f64, values: 0 });
         }
+        launches
+    }
+
+    fn tile(&mut self, tile: &Tile, sums_slot: Slot) -> Result<Vec<Launch>, ScheduleError> {
+        let (local, scratch) = self.local_slots(tile);
+        let pairs = tile::n_pairs(tile.L);
+        let place = |emit: &Self, value: Value| -> Result<Place, ScheduleError> {
+            match local.get(&storage(emit.roles, value).0) {
+                Some(slot) => Ok(Place::Local(*slot)),
+                None => Ok(Place::Arena(emit.slot(value)?)),
+            }
+        };
+        let mut stages = Vec::new();
+        let mut sums: Vec<(Value, usize, usize)> = Vec::new();
+        let (mut per_outer, mut flops, mut names) = (0, 0.0, Vec::new());
+        let mut touched: BTreeSet<(usize, usize)> = BTreeSet::new();
+        // f64 that stay in scratch memory instead of being written and read once more by each reader.
+        let mut kept = 0.0;
+        let mut count = |place: &Place| match place {
+            Place::Arena(slot) => {
+                touched.insert((slot.offset, slot.len));
+            }
+            Place::Local(slot) => kept += (slot.len * pairs * tile.outer) as f64,
+        };
+        for stage in &tile.stages {
+            match stage {
+                tile::Stage::Rings(value) => {
+                    let Some((map, adjoint)) = self.graph.linear(*value) else { continue };
+                    let map = map.clone();
+                    let operand = self.graph.node(*value).operands[0];
+                    let (from, to) = (place(self, operand)?, place(self, *value)?);
+                    count(&from);
+                    count(&to);
+                    let rows = self.graph.ty(*value).count();
+                    flops += linear_flops(&map, rows);
+                    names.push(format!("{}{} of {rows}", map.spelling(), if adjoint { "^H" } else { "" }));
+                    stages.push(scatterc_ir::plan::Stage::Rings { map, adjoint, rows: rows / tile.outer, from, to });
+                }
+                tile::Stage::Loop(group) => {
+                    let (trip, share) = (device_len(group.space), tile::share(group.space));
+                    let is_local = |value: Value| local.contains_key(&storage(self.roles, value).0);
+                    let element = |value: Value| if is_local(value) { share } else { trip };
+                    let Built { body, streams, tables, sums: roots } = build(self.graph, self.roles, self.demand, group, &element);
+                    let mut plan_streams = Vec::new();
+                    for (k, (value, written)) in streams.iter().enumerate() {
+                        let place = place(self, *value)?;
+                        let (stride, width) = match place {
+                            Place::Arena(slot) => (if tile.outer == 1 { 0 } else { slot.len / tile.outer }, trip),
+                            Place::Local(_) => (0, share),
+                        };
+                        let extent = stream_extent(&body, k, width);
+                        if !is_uniform(&body, k) {
+                            count(&place);
+                        }
+                        plan_streams.push(TileStream { place, stride, extent, written: *written });
+                    }
+                    let summary = format!("{} in a tile", self.loop_summary(group));
+                    flops += (body.flops() * trip * tile.outer) as f64;
+                    names.push(self.loop_summary(group));
+                    sums.extend(roots.iter().map(|(root, first, length)| (*root, per_outer + first, *length)));
+                    per_outer += body.sums.len();
+                    let tables: Vec<usize> = tables.iter().map(|map| self.table(map)).collect();
+                    let kernel = self.kernel(clif::emit(&body, share), &summary);
+                    stages.push(scatterc_ir::plan::Stage::Loop { kernel, trip, sums: body.sums.len(), tables, streams: plan_streams });
+                }
+            }
+        }
+        let bytes = touched.iter().map(|(_, len)| 8.0 * *len as f64).sum();
+        let summary = format!("tile over map({}): {}; {:.1} MB stay in cache", tile.L, names.join(", "), 8.0 * kept / 1e6);
+        self.plan.steps.push(Step::Tile { L: tile.L, outer: tile.outer, scratch, sums: sums_slot, stages });
+        let mut launches = vec![Launch { summary, flops, bytes, values: tile.members.len() }];
+        launches.extend(self.place_sums(&sums, per_outer, tile.outer, sums_slot));
         Ok(launches)
     }
+
+    /// Ranges of a thread's scratch memory for the local values of a tile, by the stages that use them, and its length.
+    fn local_slots(&self, tile: &Tile) -> (HashMap<Value, Slot>, usize) {
+        let mut lives: HashMap<Value, (usize, usize)> = HashMap::new();
+        for (k, stage) in tile.stages.iter().enumerate() {
+            let roots = match stage {
+                tile::Stage::Rings(value) => std::slice::from_ref(value),
+                tile::Stage::Loop(group) => &group.roots,
+            };
+            for root in roots {
+                lives.insert(*root, (k, k));
+                for read in &self.demand.reads[root] {
+                    if let Some(life) = lives.get_mut(read) {
+                        life.1 = k;
+                    }
+                }
+            }
+        }
+        let values: Vec<Value> = tile.local.iter().copied().collect();
+        let items: Vec<Item> = values
+            .iter()
+            .map(|v| {
+                let ty = self.graph.ty(*v);
+                Item { len: ty.count() / tile.outer * tile::share(ty.space), first: lives[v].0, last: lives[v].1 }
+            })
+            .collect();
+        let (offsets, end) = place(&items, 0);
+        (values.iter().zip(&items).zip(offsets).map(|((v, item), offset)| (*v, Slot { offset, len: item.len })).collect(), end)
+    }
+}
+
+/// True for a stream of numbers that do not depend on the loop index.
+fn is_uniform(body: &Body, stream: usize) -> bool {
+    body.instructions.iter().any(|i| matches!(i, crate::loops::Instruction::Uniform { stream: s, .. } if *s == stream))
 }
 
 /// Axis maps know no leading axes: one pair of slots per index of these.
