@@ -254,8 +254,9 @@ pub fn loops(scheduled: &Scheduled) -> String {
                 let _ = writeln!(out, "  for o in 0..{outer}, every pair of blocks of map({L}) {{");
                 for stage in stages {
                     match stage {
-                        Stage::Rings { map, adjoint, rows, from, to } => {
-                            let _ = writeln!(out, "    {}{} of {rows}: {from} -> {to}", map.spelling(), if *adjoint { "^H" } else { "" });
+                        Stage::Rings { map, adjoint, first, rows, from, to } => {
+                            let _ =
+                                writeln!(out, "    {}{} of rows {first}+{rows}: {from} -> {to}", map.spelling(), if *adjoint { "^H" } else { "" });
                         }
                         Stage::Loop { kernel, streams, tables, .. } => {
                             let Some(kernel) = plan.kernels.get(*kernel) else { continue };

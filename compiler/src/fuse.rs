@@ -536,8 +536,8 @@ impl Expansion<'_> {
     }
 }
 
-/// Builds the body of a group. `element`: f64 between rows of a stored value (1 for `Point`, whose rows are the trip).
-pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, element: &dyn Fn(Value) -> usize) -> Built {
+/// Builds the body of a group, or of one row of each of its roots. `element`: f64 between rows of a stored value (1 for `Point`, whose rows are the trip).
+pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, only: Option<usize>, element: &dyn Fn(Value) -> usize) -> Built {
     let reads: BTreeSet<Value> = group.roots.iter().flat_map(|r| demand.reads[r].iter().copied()).collect();
     let mut e = Expansion {
         graph,
@@ -558,7 +558,7 @@ pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, elem
         if let (Role::Reduction, Op::Linear { map, .. }) = (&roles[root.index()], &node.op) {
             let first = e.builder.body.sums.len();
             let operand = node.operands[0];
-            for row in 0..e.inner_count(operand) {
+            for row in only.map_or(0..e.inner_count(operand), |row| row..row + 1) {
                 let id = e.row(operand, row, false);
                 let weight = e.weight(map);
                 e.builder.body.sums.push((Some(weight), id));
@@ -568,7 +568,7 @@ pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, elem
         }
         // A flat array of numbers is one row whose trip is its length.
         let rows = if group.space == Space::Point { 1 } else { e.inner_count(*root) };
-        for row in 0..rows {
+        for row in only.map_or(0..rows, |row| row..row + 1) {
             let id = e.row(*root, row, true);
             let stream = e.stream(*root, true);
             e.builder.body.stores.push((stream, row * element(*root), id));

@@ -9,7 +9,7 @@ use scatterc_ir::text::spelling;
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use scatterc_kernels::layout;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 /// A graph that cannot be scheduled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -773,7 +773,7 @@ impl Emit<'_> {
     fn fused_loop(&mut self, group: &Group, sums_slot: Slot) -> Result<Vec<Launch>, ScheduleError> {
         let point = group.space == Space::Point;
         let element = if point { 1 } else { device_len(group.space) };
-        let Built { body, streams, tables, sums } = build(self.graph, self.roles, self.demand, group, &|_| element);
+        let Built { body, streams, tables, sums } = build(self.graph, self.roles, self.demand, group, None, &|_| element);
         let trip = if point { self.graph.ty(group.roots[0]).count() } else { element };
         let mut plan_streams = Vec::new();
         let mut bytes = 0.0;
@@ -830,6 +830,7 @@ impl Emit<'_> {
 
     fn tile(&mut self, tile: &Tile, sums_slot: Slot) -> Result<Vec<Launch>, ScheduleError> {
         let (local, scratch) = self.local_slots(tile);
+        // Of a value that exists row by row, the slot is that of the row at hand.
         let pairs = tile::n_pairs(tile.L);
         let place = |emit: &Self, value: Value| -> Result<Place, ScheduleError> {
             match local.get(&storage(emit.roles, value).0) {
@@ -838,8 +839,15 @@ impl Emit<'_> {
             }
         };
         let mut stages = Vec::new();
+        // Each reduction with its first sum and their number.
         let mut sums: Vec<(Value, usize, usize)> = Vec::new();
-        let (mut per_outer, mut flops, mut names) = (0, 0.0, Vec::new());
+        let mut per_outer = 0;
+        for root in tile.members.iter().filter(|v| self.roles[v.index()] == Role::Reduction) {
+            let length = self.graph.ty(*root).count() / tile.outer;
+            sums.push((*root, per_outer, length));
+            per_outer += length;
+        }
+        let (mut flops, mut names) = (0.0, Vec::new());
         let mut touched: BTreeSet<(usize, usize)> = BTreeSet::new();
         // f64 that stay in scratch memory instead of being written and read once more by each reader.
         let mut kept = 0.0;
@@ -851,23 +859,30 @@ impl Emit<'_> {
         };
         for stage in &tile.stages {
             match stage {
-                tile::Stage::Rings(value) => {
+                tile::Stage::Rings(value, row) => {
                     let Some((map, adjoint)) = self.graph.linear(*value) else { continue };
                     let map = map.clone();
                     let operand = self.graph.node(*value).operands[0];
                     let (from, to) = (place(self, operand)?, place(self, *value)?);
                     count(&from);
                     count(&to);
-                    let rows = self.graph.ty(*value).count();
-                    flops += linear_flops(&map, rows);
-                    names.push(format!("{}{} of {rows}", map.spelling(), if adjoint { "^H" } else { "" }));
-                    stages.push(scatterc_ir::plan::Stage::Rings { map, adjoint, rows: rows / tile.outer, from, to });
+                    let all = self.graph.ty(*value).count() / tile.outer;
+                    let (first, rows) = row.map_or((0, all), |row| (row, 1));
+                    flops += linear_flops(&map, rows * tile.outer);
+                    if first == 0 {
+                        names.push(format!("{}{} of {}", map.spelling(), if adjoint { "^H" } else { "" }, all * tile.outer));
+                    }
+                    stages.push(scatterc_ir::plan::Stage::Rings { map, adjoint, first, rows, from, to });
                 }
-                tile::Stage::Loop(group) => {
+                tile::Stage::Loop(group, row) => {
                     let (trip, share) = (device_len(group.space), tile::share(group.space));
                     let is_local = |value: Value| local.contains_key(&storage(self.roles, value).0);
-                    let element = |value: Value| if is_local(value) { share } else { trip };
-                    let Built { body, streams, tables, sums: roots } = build(self.graph, self.roles, self.demand, group, &element);
+                    let element = |value: Value| match is_local(value) {
+                        true if tile.one_row.contains(&value) => 0,
+                        true => share,
+                        false => trip,
+                    };
+                    let Built { body, streams, tables, sums: roots } = build(self.graph, self.roles, self.demand, group, *row, &element);
                     let mut plan_streams = Vec::new();
                     for (k, (value, written)) in streams.iter().enumerate() {
                         let place = place(self, *value)?;
@@ -883,12 +898,15 @@ impl Emit<'_> {
                     }
                     let summary = format!("{} in a tile", self.loop_summary(group));
                     flops += (body.flops() * trip * tile.outer) as f64;
-                    names.push(self.loop_summary(group));
-                    sums.extend(roots.iter().map(|(root, first, length)| (*root, per_outer + first, *length)));
-                    per_outer += body.sums.len();
+                    if row.unwrap_or(0) == 0 {
+                        names.push(self.loop_summary(group));
+                    }
+                    // Sums of the body follow one another root by root.
+                    let first_of = |root: &Value| sums.iter().find(|s| s.0 == *root).map_or(0, |s| s.1 + row.unwrap_or(0));
+                    let places: Vec<usize> = roots.iter().flat_map(|(root, _, length)| (0..*length).map(move |k| first_of(root) + k)).collect();
                     let tables: Vec<usize> = tables.iter().map(|map| self.table(map)).collect();
                     let kernel = self.kernel(clif::emit(&body, share), &summary);
-                    stages.push(scatterc_ir::plan::Stage::Loop { kernel, trip, sums: body.sums.len(), tables, streams: plan_streams });
+                    stages.push(scatterc_ir::plan::Stage::Loop { kernel, trip, sums: places, tables, streams: plan_streams });
                 }
             }
         }
@@ -902,14 +920,16 @@ impl Emit<'_> {
 
     /// Ranges of a thread's scratch memory for the local values of a tile, by the stages that use them, and its length.
     fn local_slots(&self, tile: &Tile) -> (HashMap<Value, Slot>, usize) {
-        let mut lives: HashMap<Value, (usize, usize)> = HashMap::new();
+        let mut lives: BTreeMap<Value, (usize, usize)> = BTreeMap::new();
+        // A local value may take the place of one that its loop is the last to read: row lies on row, and a loop loads an element of all rows before it stores any.
+        let mut instead: HashMap<Value, Value> = HashMap::new();
         for (k, stage) in tile.stages.iter().enumerate() {
             let roots = match stage {
-                tile::Stage::Rings(value) => std::slice::from_ref(value),
-                tile::Stage::Loop(group) => &group.roots,
+                tile::Stage::Rings(value, _) => std::slice::from_ref(value),
+                tile::Stage::Loop(group, _) => &group.roots,
             };
             for root in roots {
-                lives.insert(*root, (k, k));
+                lives.entry(*root).or_insert((k, k)).1 = k;
                 for read in &self.demand.reads[root] {
                     if let Some(life) = lives.get_mut(read) {
                         life.1 = k;
@@ -917,16 +937,38 @@ impl Emit<'_> {
                 }
             }
         }
-        let values: Vec<Value> = tile.local.iter().copied().collect();
-        let items: Vec<Item> = values
-            .iter()
-            .map(|v| {
-                let ty = self.graph.ty(*v);
-                Item { len: ty.count() / tile.outer * tile::share(ty.space), first: lives[v].0, last: lives[v].1 }
-            })
-            .collect();
+        let count = |v: Value| if tile.one_row.contains(&v) { 1 } else { self.graph.ty(v).count() / tile.outer };
+        for (k, stage) in tile.stages.iter().enumerate() {
+            let tile::Stage::Loop(group, None) = stage else { continue };
+            for root in group.roots.iter().filter(|v| tile.local.contains(v)) {
+                let free = tile.local.iter().copied().find(|v| {
+                    let (space, own) = (self.graph.ty(*v).space, lives[v]);
+                    let place = self.graph.ty(*root).space == space && space == group.space && count(*v) >= count(*root);
+                    place && own.0 < k && own.1 == k && !tile.one_row.contains(v) && !instead.values().any(|taken| taken == v)
+                });
+                if let Some(free) = free {
+                    instead.insert(*root, free);
+                }
+            }
+        }
+        let home = |mut v: Value| {
+            while let Some(earlier) = instead.get(&v) {
+                v = *earlier;
+            }
+            v
+        };
+        let mut homes: BTreeMap<Value, Item> = BTreeMap::new();
+        for v in &tile.local {
+            let (first, last) = lives[v];
+            let len = count(*v) * tile::share(self.graph.ty(*v).space);
+            let item = homes.entry(home(*v)).or_insert(Item { len, first, last });
+            (item.len, item.first, item.last) = (item.len.max(len), item.first.min(first), item.last.max(last));
+        }
+        let (names, items): (Vec<Value>, Vec<Item>) = homes.into_iter().unzip();
         let (offsets, end) = place(&items, 0);
-        (values.iter().zip(&items).zip(offsets).map(|((v, item), offset)| (*v, Slot { offset, len: item.len })).collect(), end)
+        let offset_of: HashMap<Value, usize> = names.into_iter().zip(offsets).collect();
+        let slot = |v: &Value| Slot { offset: offset_of[&home(*v)], len: count(*v) * tile::share(self.graph.ty(*v).space) };
+        (tile.local.iter().map(|v| (*v, slot(v))).collect(), end)
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Legality: the members' grid and outer iterations agree, and no member depends on another through a launch outside or through a sum over all pairs.
 
-use crate::fuse::{Demand, Fusion, Group, Role, free_axes, storage};
+use crate::fuse::{Demand, Fusion, Group, Role, build, free_axes, storage};
 use crate::schedule::device_len;
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use scatterc_kernels::layout;
@@ -20,10 +20,10 @@ pub const MOST_ROOTS: usize = 24;
 /// What a tile does with a pair of blocks, one stage after another.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
-    /// A ring transform that computes this value.
-    Rings(Value),
-    /// A loop.
-    Loop(Group),
+    /// A ring transform that computes this value, or one row of it.
+    Rings(Value, Option<usize>),
+    /// A loop, or the part of it that computes one row of each root.
+    Loop(Group, Option<usize>),
 }
 
 /// Stored values computed together.
@@ -37,6 +37,8 @@ pub struct Tile {
     pub members: BTreeSet<Value>,
     /// Members that nothing outside reads: they live in scratch memory.
     pub local: BTreeSet<Value>,
+    /// Local values of which one row exists at a time.
+    pub one_row: BTreeSet<Value>,
     /// What happens to a pair.
     pub stages: Vec<Stage>,
 }
@@ -212,9 +214,11 @@ pub fn tiles(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion) -> 
             let is_local = |v: &Value| {
                 !candidates[v].reduction && !kept.contains(v) && readers.get(v).into_iter().flatten().all(|reader| c.members.contains(reader))
             };
-            let local = c.members.iter().copied().filter(is_local).collect();
-            let stages = stages(roles, demand, &candidates, &c);
-            Tile { L: c.L, outer: c.outer.unwrap_or(1), local, stages, members: c.members }
+            let local: BTreeSet<Value> = c.members.iter().copied().filter(is_local).collect();
+            let whole = stages(roles, demand, &candidates, &c);
+            let (stages, split) = by_rows(graph, roles, demand, whole);
+            let one_row = split.intersection(&local).copied().collect();
+            Tile { L: c.L, outer: c.outer.unwrap_or(1), local, one_row, stages, members: c.members }
         })
         .collect()
 }
@@ -230,12 +234,12 @@ fn stages(roles: &[Role], demand: &Demand, candidates: &BTreeMap<Value, Candidat
         let own = below.map_or(0, |n| n + 1);
         depth.insert(*value, own);
         let Some(space) = candidates[value].space else {
-            stages.push((own, Stage::Rings(*value), BTreeSet::new()));
+            stages.push((own, Stage::Rings(*value, None), BTreeSet::new()));
             continue;
         };
         debug_assert!(matches!(roles[value.index()], Role::Loop | Role::Reduction), "only loops run over a space");
         let joined = stages.iter_mut().find_map(|(at, stage, rows)| match stage {
-            Stage::Loop(group) if *at == own && group.space == space && group.roots.len() < MOST_ROOTS && !rows.is_disjoint(reads) => {
+            Stage::Loop(group, _) if *at == own && group.space == space && group.roots.len() < MOST_ROOTS && !rows.is_disjoint(reads) => {
                 Some((group, rows))
             }
             _ => None,
@@ -245,10 +249,53 @@ fn stages(roles: &[Role], demand: &Demand, candidates: &BTreeMap<Value, Candidat
                 group.roots.push(*value);
                 rows.extend(reads);
             }
-            None => stages.push((own, Stage::Loop(Group { space, outer, roots: vec![*value] }), reads.clone())),
+            None => stages.push((own, Stage::Loop(Group { space, outer, roots: vec![*value] }, None), reads.clone())),
         }
     }
     // Stable: stages of equal depth stay in node order.
     stages.sort_by_key(|s| s.0);
     stages.into_iter().map(|s| s.1).collect()
+}
+
+/// Most operations that row by row may take, relative to all rows at once: rows that share much are computed together.
+const MOST_REPEATED: f64 = 1.25;
+
+/// Loops whose results only ring transforms read run row by row, each row followed by its transforms, so that one row exists at a time. Also returns the values concerned.
+fn by_rows(graph: &Graph, roles: &[Role], demand: &Demand, stages: Vec<Stage>) -> (Vec<Stage>, BTreeSet<Value>) {
+    let mut out = Vec::new();
+    let mut split = BTreeSet::new();
+    let mut done: BTreeSet<Value> = BTreeSet::new();
+    for (k, stage) in stages.iter().enumerate() {
+        let Stage::Loop(group, None) = stage else {
+            if !matches!(stage, Stage::Rings(value, _) if done.contains(value)) {
+                out.push(stage.clone());
+            }
+            continue;
+        };
+        let rows_of = |v: &Value| graph.ty(*v).count() / group.outer;
+        let rows = rows_of(&group.roots[0]);
+        let stored: BTreeSet<Value> = group.roots.iter().copied().filter(|v| roles[v.index()] != Role::Reduction).collect();
+        let mut transforms = Vec::new();
+        let mut others = false;
+        for later in &stages[k + 1..] {
+            match later {
+                Stage::Rings(value, _) if !demand.reads[value].is_disjoint(&stored) => transforms.push(*value),
+                Stage::Rings(..) => {}
+                Stage::Loop(next, _) => others |= next.roots.iter().any(|v| !demand.reads[v].is_disjoint(&stored)),
+            }
+        }
+        let operations = |only: Option<usize>| build(graph, roles, demand, group, only, &|_| 1).body.flops();
+        let fits = rows > 1 && group.roots.iter().all(|v| rows_of(v) == rows) && !transforms.is_empty() && !others;
+        if !fits || (0..rows).map(|row| operations(Some(row))).sum::<usize>() as f64 > MOST_REPEATED * operations(None) as f64 {
+            out.push(stage.clone());
+            continue;
+        }
+        for row in 0..rows {
+            out.push(Stage::Loop(group.clone(), Some(row)));
+            out.extend(transforms.iter().map(|value| Stage::Rings(*value, Some(row))));
+        }
+        done.extend(transforms);
+        split.extend(stored);
+    }
+    (out, split)
 }

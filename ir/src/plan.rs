@@ -14,7 +14,7 @@
 //!     | function u0:0(i64, i64, i64, i64, i64) system_v { ..
 //!   step linear wigner_inverse {L_in=8, L=8, N=3, j=2} bandlimits=[8] (256+72 -> 384+768)
 //!   step loop 0 trip=240 outer=1 grain=8192 sums=4000+5 tables=[0] (read 1152+720/0/720, write 1872+1200/0/1200)
-//!   step tile L=8 outer=1 scratch=1920 sums=4000+5 [rings ring_inverse {L=8, M=8} rows=3 (384+768 -> local 0+720); loop 0 trip=240 sums=5 tables=[0] (read local 0+720/0/720, write local 720+1200/0/1200); rings ring_forward {L=8, M=4} rows=5 (local 720+1200 -> 1152+640)]
+//!   step tile L=8 outer=1 scratch=1920 sums=4000+5 [rings ring_inverse {L=8, M=8} first=0 rows=3 (384+768 -> local 0+720); loop 0 trip=240 sums=[0..5] tables=[0] (read local 0+720/0/720, write local 720+1200/0/1200); rings ring_forward {L=8, M=4} first=0 rows=5 (local 720+1200 -> 1152+640)]
 //! }
 //! ```
 
@@ -129,7 +129,9 @@ pub enum Stage {
         map: Linear,
         /// Its adjoint.
         adjoint: bool,
-        /// Rows of one outer iteration.
+        /// First row of one outer iteration in buffers of the arena.
+        first: usize,
+        /// Number of rows; a local range holds just these.
         rows: usize,
         /// Operand.
         from: Place,
@@ -142,8 +144,8 @@ pub enum Stage {
         kernel: usize,
         /// Elements of one outer iteration over all pairs of blocks; a pair has its equal share of consecutive ones.
         trip: usize,
-        /// Number of sums.
-        sums: usize,
+        /// Where each sum of the kernel belongs among the sums of one outer iteration.
+        sums: Vec<usize>,
         /// Indices into `Plan::tables`, each of `trip` f64.
         tables: Vec<usize>,
         /// Buffers.
@@ -204,7 +206,7 @@ pub enum Step {
         outer: usize,
         /// f64 of local ranges, per thread.
         scratch: usize,
-        /// Results of the reductions: per outer iteration those of the loops, one loop after another. Partial sums of the pairs are added in order.
+        /// Results of the reductions, of one outer iteration after another. Partial sums of the pairs are added in order.
         sums: Slot,
         /// What happens to a pair.
         stages: Vec<Stage>,
@@ -306,7 +308,9 @@ impl Plan {
                     let arena = |places: Vec<Place>| places.into_iter().filter(|p| matches!(p, Place::Arena(_))).map(|p| p.slot());
                     let new: Vec<Slot> = arena(from).filter(|slot| !writes.contains(slot) && !reads.contains(slot)).collect();
                     reads.extend(new);
-                    writes.extend(arena(to));
+                    // Stages may write a buffer row by row.
+                    let new: Vec<Slot> = arena(to).filter(|slot| !writes.contains(slot)).collect();
+                    writes.extend(new);
                 }
                 if sums.len > 0 {
                     writes.push(*sums);
@@ -386,13 +390,13 @@ impl fmt::Display for Step {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stage::Rings { map, adjoint, rows, from, to } => {
-                write!(f, "rings {}{} {} rows={rows} ({from} -> {to})", map.spelling(), if *adjoint { "^H" } else { "" }, braces(map))
+            Stage::Rings { map, adjoint, first, rows, from, to } => {
+                write!(f, "rings {}{} {} first={first} rows={rows} ({from} -> {to})", map.spelling(), if *adjoint { "^H" } else { "" }, braces(map))
             }
             Stage::Loop { kernel, trip, sums, tables, streams } => {
                 let streams: Vec<String> =
                     streams.iter().map(|s| format!("{} {}/{}/{}", if s.written { "write" } else { "read" }, s.place, s.stride, s.extent)).collect();
-                write!(f, "loop {kernel} trip={trip} sums={sums} tables={} ({})", whole(tables), streams.join(", "))
+                write!(f, "loop {kernel} trip={trip} sums={} tables={} ({})", whole(sums), whole(tables), streams.join(", "))
             }
         }
     }
@@ -516,18 +520,18 @@ fn stage(c: &mut Cursor) -> Result<Stage, TextError> {
     match c.word()? {
         "rings" => {
             let (map, adjoint) = linear(c)?;
-            let rows = field(c, "rows")?;
+            let (first, rows) = (field(c, "first")?, field(c, "rows")?);
             c.expect("(")?;
             let from = place(c)?;
             c.expect("->")?;
             let to = place(c)?;
             c.expect(")")?;
-            Ok(Stage::Rings { map, adjoint, rows, from, to })
+            Ok(Stage::Rings { map, adjoint, first, rows, from, to })
         }
         "loop" => {
             let kernel = c.number()?;
-            let (trip, sums) = (field(c, "trip")?, field(c, "sums")?);
-            let tables = whole_list(c, "tables")?;
+            let trip = field(c, "trip")?;
+            let (sums, tables) = (whole_list(c, "sums")?, whole_list(c, "tables")?);
             Ok(Stage::Loop { kernel, trip, sums, tables, streams: streams(c)? })
         }
         other => c.error(format!("`{other}` is no stage of a tile; expected `rings` or `loop`")),
@@ -693,7 +697,7 @@ fn tile_faults(plan: &Plan, L: usize, outer: usize, scratch: usize, sums: Slot, 
     if L == 0 || outer == 0 || stages.is_empty() {
         faults.push(format!("P4: L={L}, outer={outer} or the number of stages is zero"));
     }
-    let mut total = 0usize;
+    let mut places: Vec<usize> = Vec::new();
     let mut known: Vec<Slot> = Vec::new();
     for (i, stage) in stages.iter().enumerate() {
         let (reads, writes) = stage.places();
@@ -713,8 +717,10 @@ fn tile_faults(plan: &Plan, L: usize, outer: usize, scratch: usize, sums: Slot, 
         }
         for (n, to) in writes.iter().enumerate() {
             let Place::Local(own) = to else { continue };
-            let others = reads.iter().chain(&writes[n + 1..]);
-            if others.into_iter().any(|other| matches!(other, Place::Local(s) if overlap(own, s))) {
+            let shared = |other: &Place| matches!(other, Place::Local(s) if overlap(own, s));
+            // A loop loads all rows of an element before it stores any, so it may write where it reads if rows lie on rows.
+            let in_place = |other: &Place| matches!(stage, Stage::Loop { .. }) && other.slot().offset == own.offset;
+            if reads.iter().any(|other| shared(other) && !in_place(other)) || writes[n + 1..].iter().any(shared) {
                 faults.push(format!("P3: stage {i}: output {to} overlaps another operand"));
             }
             // What a range held is lost where it is written again.
@@ -745,12 +751,16 @@ fn tile_faults(plan: &Plan, L: usize, outer: usize, scratch: usize, sums: Slot, 
                 if *trip == 0 || !streams.iter().all(fits) {
                     faults.push(format!("P4: stage {i}: a stream leaves its slot, or trip is zero"));
                 }
-                total = total.saturating_add(*sums);
+                places.extend(sums);
             }
         }
     }
-    if total.checked_mul(outer) != Some(sums.len) {
-        faults.push(format!("P4: expected {total} sums for each of {outer} outer iterations, found {}", sums.len));
+    places.sort_unstable();
+    if places.iter().enumerate().any(|(k, place)| k != *place) {
+        faults.push(format!("P2: the {} sums of the loops do not have one place each", places.len()));
+    }
+    if places.len().checked_mul(outer) != Some(sums.len) {
+        faults.push(format!("P4: expected {} sums for each of {outer} outer iterations, found {}", places.len(), sums.len));
     }
     faults
 }

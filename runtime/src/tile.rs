@@ -43,7 +43,8 @@ enum Stage {
         share: usize,
         streams: Vec<Rows>,
         tables: Vec<*const f64>,
-        first_sum: usize,
+        /// Where its sums belong.
+        sums: Vec<usize>,
     },
 }
 
@@ -78,8 +79,9 @@ pub(crate) struct Tile {
     stages: Vec<Stage>,
     /// f64 of local ranges.
     local: usize,
-    /// Most streams of a loop.
+    /// Most streams and most sums of a loop.
     most_streams: usize,
+    most_sums: usize,
     sums: Slot,
     /// `[outer][pairs][sums per outer]`.
     partial: Vec<f64>,
@@ -124,10 +126,10 @@ impl Tile {
             Place::Local(slot) => Rows::Local { offset: slot.offset },
         };
         let mut prepared = Vec::with_capacity(stages.len());
-        let (mut first_sum, mut work, mut most_streams) = (0, 0.0, 0);
+        let (mut total_sums, mut work, mut most_streams, mut most_sums) = (0, 0.0, 0, 0);
         for stage in stages {
             prepared.push(match stage {
-                scatterc_ir::plan::Stage::Rings { map, adjoint, rows, from, to } => {
+                scatterc_ir::plan::Stage::Rings { map, adjoint, first, rows, from, to } => {
                     let (M, is_inverse) = match map {
                         Linear::RingInverse { M, .. } => (*M, true),
                         Linear::RingForward { M, .. } => (*M, false),
@@ -142,13 +144,19 @@ impl Tile {
                     };
                     let (rings, map) = (fft.rings_len(M), fft.map_len());
                     let (from_len, to_len) = if inverse { (rings, map) } else { (map, rings) };
-                    let field = |place: Place, len: usize| Field { rows: rows_of(place, rows * len), row: len, share: len / n_pairs };
+                    let field = |place: Place, len: usize| {
+                        let rows = match place {
+                            Place::Arena(slot) => Rows::Arena { start: arena.at(slot.offset + first * len), stride: slot.len / outer },
+                            Place::Local(slot) => Rows::Local { offset: slot.offset },
+                        };
+                        Field { rows, row: len, share: len / n_pairs }
+                    };
                     work += fft.flops() * (rows * outer) as f64;
                     Stage::Rings { inverse, M, scales: (1.0, scale), rows: *rows, from: field(*from, from_len), to: field(*to, to_len) }
                 }
                 scatterc_ir::plan::Stage::Loop { kernel, trip, sums, tables: used, streams } => {
-                    let first = first_sum;
-                    first_sum += sums;
+                    total_sums += sums.len();
+                    most_sums = most_sums.max(sums.len());
                     most_streams = most_streams.max(streams.len());
                     work += 4.0 * (trip * outer * (streams.len() + used.len()).max(1)) as f64;
                     Stage::Loop {
@@ -156,18 +164,18 @@ impl Tile {
                         share: trip / n_pairs,
                         streams: streams.iter().map(|s| rows_of(s.place, s.stride)).collect(),
                         tables: used.iter().map(|t| tables[*t].as_ptr()).collect(),
-                        first_sum: first,
+                        sums: sums.clone(),
                     }
                 }
             });
         }
-        let partial = vec![0.0; outer * n_pairs * first_sum];
-        Tile { fft, outer, stages: prepared, local, most_streams, sums, partial, work }
+        let partial = vec![0.0; outer * n_pairs * total_sums];
+        Tile { fft, outer, stages: prepared, local, most_streams, most_sums, sums, partial, work }
     }
 
     /// f64 of scratch memory each thread keeps.
     pub(crate) fn scratch_len(&self) -> usize {
-        self.fft.scratch_len().next_multiple_of(8) + self.local + self.most_streams
+        self.fft.scratch_len().next_multiple_of(8) + self.local + self.most_streams + self.most_sums
     }
 
     /// Bytes of partial sums.
@@ -215,10 +223,11 @@ impl Tile {
     ///
     /// `scratch` has [`Self::scratch_len`] f64, `sums` as many as the tile has per outer iteration, and no other task works on this pair.
     unsafe fn pair(&self, outer: usize, pair: usize, scratch: *mut f64, sums: *mut f64) {
-        // SAFETY: the scratch memory holds what the transform needs, then the local ranges, then the addresses of streams, one per f64.
-        let (local, addresses) = unsafe {
+        // SAFETY: the scratch memory holds what the transform needs, then the local ranges, the addresses of streams, one per f64, and the sums of a loop.
+        let (local, addresses, own_sums) = unsafe {
             let local = scratch.add(self.fft.scratch_len().next_multiple_of(8));
-            (local, local.add(self.local).cast::<*mut f64>())
+            let addresses = local.add(self.local);
+            (local, addresses.cast::<*mut f64>(), addresses.add(self.most_streams))
         };
         for stage in &self.stages {
             match stage {
@@ -235,7 +244,7 @@ impl Tile {
                         }
                     }
                 }
-                Stage::Loop { entry, share, streams, tables, first_sum } => {
+                Stage::Loop { entry, share, streams, tables, sums: places } => {
                     let begin = pair * share;
                     for (k, rows) in streams.iter().enumerate() {
                         let start = match rows {
@@ -248,7 +257,11 @@ impl Tile {
                         unsafe { addresses.add(k).write(start) };
                     }
                     // SAFETY: streams, tables and sums are as many as the stage names, and hold elements `begin..begin + share`.
-                    unsafe { entry(addresses, tables.as_ptr(), sums.add(*first_sum), begin as i64, (begin + share) as i64) };
+                    unsafe { entry(addresses, tables.as_ptr(), own_sums, begin as i64, (begin + share) as i64) };
+                    for (k, place) in places.iter().enumerate() {
+                        // SAFETY: the plan's rule P2 gives every sum a place among those of the tile.
+                        unsafe { sums.add(*place).write(*own_sums.add(k)) };
+                    }
                 }
             }
         }
@@ -276,7 +289,7 @@ pub(crate) fn fault(
     }
     for stage in stages {
         match stage {
-            scatterc_ir::plan::Stage::Rings { map, adjoint, rows, from, to } => {
+            scatterc_ir::plan::Stage::Rings { map, adjoint, first, rows, from, to } => {
                 let (Linear::RingInverse { M, .. } | Linear::RingForward { M, .. }) = map else {
                     return what("rings", "a ring transform".into(), map.spelling().into());
                 };
@@ -287,13 +300,16 @@ pub(crate) fn fault(
                 let inverse = matches!(map, Linear::RingInverse { .. }) != *adjoint;
                 let lens = if inverse { [rings, samples] } else { [samples, rings] };
                 for (place, len) in [from, to].into_iter().zip(lens) {
-                    let needed = match place {
-                        Place::Arena(_) => outer.checked_mul(*rows).and_then(|n| n.checked_mul(len)),
-                        Place::Local(_) => rows.checked_mul(len / n_pairs),
+                    let found = place.slot().len;
+                    let fits = match place {
+                        Place::Arena(_) => {
+                            let total = outer.checked_mul(len).filter(|n| found.is_multiple_of(*n)).map_or(0, |n| found / n);
+                            first.checked_add(*rows).is_some_and(|end| end <= total)
+                        }
+                        Place::Local(_) => rows.checked_mul(len / n_pairs) == Some(found),
                     };
-                    if needed != Some(place.slot().len) {
-                        let expected = format!("{} numbers for {rows} rows", needed.map_or("fewer".into(), |n| n.to_string()));
-                        return what(map.spelling(), expected, place.to_string());
+                    if !fits {
+                        return what(map.spelling(), format!("rows {first}+{rows} of {len} numbers each, {outer} times"), place.to_string());
                     }
                 }
             }
