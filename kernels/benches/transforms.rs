@@ -95,7 +95,11 @@ fn rings(L: usize) {
         let ms = simd::with_scratch(fft.scratch_len(), |scratch| {
             // SAFETY: the buffers hold one pair of blocks each, and M <= L.
             best(|| unsafe {
-                if inverse { fft.inverse_blocks(rings, M, map, scratch, 1.0, 1.0) } else { fft.forward_blocks(map, M, rings, scratch, 1.0, 1.0) }
+                if inverse {
+                    fft.inverse_blocks(rings, M, map, scratch, (1.0, 1.0), true)
+                } else {
+                    fft.forward_blocks(map, M, rings, scratch, (1.0, 1.0), true)
+                }
             })
         });
         line(what, L, 1, ms, flops);

@@ -232,10 +232,10 @@ impl RingFft {
     pub fn scratch_len(&self) -> usize {
         match &self.method {
             Method::Copy => 0,
-            // The sequence between the two sweeps, four short sequences, and the workspace of the widest radix.
+            // Two sequences, three short ones, and the workspace of the widest radix.
             Method::Split(split) => {
                 let radix = split.passes().map(|p| p.radix).max().unwrap_or(1);
-                (self.n + 4 * split.b) * 2 * LANES + radix * 2 * LANES + 4 * WIDEST * LANES
+                (2 * self.n + 3 * split.b) * 2 * LANES + radix * 2 * LANES + 4 * WIDEST * LANES
             }
             Method::Rows(_) => 2 * self.n * 2 * LANES,
         }
@@ -292,7 +292,7 @@ impl RingFft {
                 unsafe {
                     let rings = rings[f].as_ptr().add(2 * pair * M * 2 * LANES);
                     let map = maps[f].get().add(2 * pair * self.n * LANES);
-                    inverse_pair(self, rings, M, map, scratch, scale_0, scale);
+                    inverse_pair(self, rings, M, map, scratch, (scale_0, scale), false);
                 }
             });
         });
@@ -318,7 +318,7 @@ impl RingFft {
                 unsafe {
                     let map = maps[f].as_ptr().add(2 * pair * self.n * LANES);
                     let rings = rings[f].get().add(2 * pair * M * 2 * LANES);
-                    forward_pair(self, map, M, rings, scratch, scale_0, scale);
+                    forward_pair(self, map, M, rings, scratch, (scale_0, scale), false);
                 }
             });
         });
@@ -339,16 +339,17 @@ impl RingFft {
         self.n_pairs
     }
 
-    /// [`Self::inverse_scaled`] of one pair of blocks of one field, for callers that keep a pair in cache: `rings` `[2][M][16]`, `map` `[2][n][8]`.
+    /// [`Self::inverse_scaled`] of one pair of blocks of one field, for callers that keep a pair in cache: `rings` `[2][M][16]`, `map` `[2][n][8]`,
+    /// `scales` of order 0 and of the others. `cached`: whether the map is in cache, which decides in which order it is walked.
     ///
     /// # Safety
     ///
     /// `rings` is readable for `rings_len(M) / n_pairs` f64, `map` writable for `map_len() / n_pairs` and `scratch`, which starts on a cache line, for
     /// `scratch_len()`; they do not overlap, and 1 <= M <= L.
-    pub unsafe fn inverse_blocks(&self, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64) {
+    pub unsafe fn inverse_blocks(&self, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool) {
         debug_assert!(M >= 1 && M <= self.L);
         // SAFETY: the caller's promise, passed on.
-        unsafe { inverse_pair(self, rings, M, map, scratch, scale_0, scale) }
+        unsafe { inverse_pair(self, rings, M, map, scratch, scales, cached) }
     }
 
     /// [`Self::forward_scaled`] of one pair of blocks of one field: `map` `[2][n][8]`, `rings` `[2][M][16]`.
@@ -356,10 +357,10 @@ impl RingFft {
     /// # Safety
     ///
     /// As for [`Self::inverse_blocks`], with `map` readable and `rings` writable.
-    pub unsafe fn forward_blocks(&self, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64) {
+    pub unsafe fn forward_blocks(&self, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool) {
         debug_assert!(M >= 1 && M <= self.L);
         // SAFETY: the caller's promise, passed on.
-        unsafe { forward_pair(self, map, M, rings, scratch, scale_0, scale) }
+        unsafe { forward_pair(self, map, M, rings, scratch, scales, cached) }
     }
 
     fn check(&self, n_rings: usize, n_maps: usize, M: usize) {
@@ -415,7 +416,7 @@ impl View {
 dispatch! {
     /// One pair of blocks: `rings` and `map` point at its northern block, the southern one follows.
     fn inverse_pair = inverse_pair_lanes(
-        fft: &RingFft, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64
+        fft: &RingFft, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool
     )
 }
 
@@ -491,9 +492,11 @@ impl<V: Lanes> HalfSpectra<V> {
 struct Workspace {
     /// n elements between the two sweeps.
     between: View,
-    /// Short sequences: two for intermediate results of passes, two for results.
+    /// n elements for what lies in memory far from the core: sweeps walk it in steps, which only the cache serves quickly, so it is read or written in order.
+    staged: View,
+    /// Short sequences: two for intermediate results of passes, and one for results.
     temporary: [View; 2],
-    result: [View; 2],
+    result: View,
     /// Of the widest radix.
     wide: *mut f64,
 }
@@ -503,23 +506,32 @@ impl Workspace {
     unsafe fn new(scratch: *mut f64, n: usize, b: usize) -> Self {
         // SAFETY: the caller gives `scratch_len` f64.
         unsafe {
-            let short = |k: usize| View::side_by_side(scratch.add((n + k * b) * 2 * LANES));
+            let short = |k: usize| View::side_by_side(scratch.add((2 * n + k * b) * 2 * LANES));
             Self {
                 between: View::side_by_side(scratch),
+                staged: View::side_by_side(scratch.add(n * 2 * LANES)),
                 temporary: [short(0), short(1)],
-                result: [short(2), short(3)],
-                wide: scratch.add((n + 4 * b) * 2 * LANES),
+                result: short(2),
+                wide: scratch.add((2 * n + 3 * b) * 2 * LANES),
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn inverse_pair_lanes<V: Lanes>(fft: &RingFft, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64) {
+unsafe fn inverse_pair_lanes<V: Lanes>(
+    fft: &RingFft,
+    rings: *const f64,
+    M: usize,
+    map: *mut f64,
+    scratch: *mut f64,
+    scales: (f64, f64),
+    cached: bool,
+) {
     let n = fft.n;
     // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch; rings are only read.
     unsafe {
-        let spectrum = HalfSpectra::<V>::new(rings.cast_mut(), M, n, scale_0, scale);
+        let spectrum = HalfSpectra::<V>::new(rings.cast_mut(), M, n, scales.0, scales.1);
         // Real and imaginary parts are exchanged on both sides.
         let target = View { re: map.add(n * LANES), im: map, stride: LANES };
         match &fft.method {
@@ -530,24 +542,23 @@ unsafe fn inverse_pair_lanes<V: Lanes>(fft: &RingFft, rings: *const f64, M: usiz
             Method::Split(split) => {
                 let (a, b) = (split.a, split.b);
                 let work = Workspace::new(scratch, n, b);
-                let packed = work.temporary[0];
-                if a == 1 {
-                    for i in 0..n {
-                        let [re, im] = spectrum.load(i);
-                        packed.store(i, im, re);
-                    }
-                    short_transform::<V>(&split.rows, packed, target, std::ptr::null(), &work);
-                    return;
+                // Orders lie in memory far from the core, so they are read in order.
+                let (packed, last) = (work.between, if cached { target } else { work.staged });
+                for i in 0..n {
+                    let [re, im] = spectrum.load(i);
+                    packed.store(i, im, re);
                 }
-                for i in 0..b {
-                    for j in 0..a {
-                        let [re, im] = spectrum.load(i + b * j);
-                        packed.store(j, im, re);
-                    }
-                    column::<V>(split, i, packed, &work);
+                for i in 0..if a > 1 { b } else { 0 } {
+                    column::<V>(split, i, packed.every(i, b), &work);
                 }
                 for k in 0..a {
-                    short_transform::<V>(&split.rows, work.between.every(b * k, 1), target.every(k, a), std::ptr::null(), &work);
+                    short_transform::<V>(&split.rows, packed.every(b * k, 1), last.every(k, a), std::ptr::null(), &work);
+                }
+                if !cached {
+                    for i in 0..n {
+                        let [re, im] = last.load::<V>(i);
+                        target.store(i, re, im);
+                    }
                 }
             }
             Method::Rows(row) => {
@@ -565,40 +576,51 @@ unsafe fn inverse_pair_lanes<V: Lanes>(fft: &RingFft, rings: *const f64, M: usiz
 dispatch! {
     /// One pair of blocks: `map` and `rings` point at its northern block, the southern one follows.
     fn forward_pair = forward_pair_lanes(
-        fft: &RingFft, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64
+        fft: &RingFft, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool
     )
 }
 
 #[inline(always)]
-unsafe fn forward_pair_lanes<V: Lanes>(fft: &RingFft, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64) {
+unsafe fn forward_pair_lanes<V: Lanes>(
+    fft: &RingFft,
+    map: *const f64,
+    M: usize,
+    rings: *mut f64,
+    scratch: *mut f64,
+    scales: (f64, f64),
+    cached: bool,
+) {
     let n = fft.n;
     // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch; `source` is only read.
     unsafe {
         let source = View { re: map.cast_mut(), im: map.cast_mut().add(n * LANES), stride: LANES };
-        let spectrum = HalfSpectra::<V>::new(rings, M, n, scale_0, 0.5 * scale);
+        let spectrum = HalfSpectra::<V>::new(rings, M, n, scales.0, 0.5 * scales.1);
         match &fft.method {
             Method::Copy => spectrum.store_mean(source.load(0)),
             Method::Split(split) => {
                 let (a, b) = (split.a, split.b);
                 let work = Workspace::new(scratch, n, b);
-                for i in 0..if a > 1 { b } else { 0 } {
-                    column::<V>(split, i, source.every(i, b), &work);
-                }
-                let from = if a > 1 { work.between } else { source };
-                let [own, other] = work.result;
-                // Row k holds elements k + a u; elements m and n - m lie in rows k and a - k, so these are transformed together.
-                short_transform::<V>(&split.rows, from.every(0, 1), own, std::ptr::null(), &work);
-                spectrum.store_mean(own.load(0));
-                for u in 1..=(b - 1) / 2 {
-                    spectrum.store(a * u, own, u, own, b - u);
-                }
-                for k in 1..=(a - 1) / 2 {
-                    short_transform::<V>(&split.rows, from.every(b * k, 1), own, std::ptr::null(), &work);
-                    short_transform::<V>(&split.rows, from.every(b * (a - k), 1), other, std::ptr::null(), &work);
-                    for u in 0..b {
-                        spectrum.store(k + a * u, own, u, other, b - 1 - u);
-                        spectrum.store(a - k + a * u, other, u, own, b - 1 - u);
+                let mut from = source;
+                if !cached {
+                    from = work.between;
+                    for i in 0..n {
+                        let [re, im] = source.load::<V>(i);
+                        from.store(i, re, im);
                     }
+                }
+                for i in 0..if a > 1 { b } else { 0 } {
+                    column::<V>(split, i, from.every(i, b), &work);
+                }
+                if a > 1 {
+                    from = work.between;
+                }
+                for k in 0..a {
+                    short_transform::<V>(&split.rows, from.every(b * k, 1), work.staged.every(k, a), std::ptr::null(), &work);
+                }
+                let z = work.staged;
+                spectrum.store_mean(z.load(0));
+                for m in 1..M {
+                    spectrum.store(m, z, m, z, n - m);
                 }
             }
             Method::Rows(row) => {
@@ -613,7 +635,8 @@ unsafe fn forward_pair_lanes<V: Lanes>(fft: &RingFft, map: *const f64, M: usize,
     }
 }
 
-/// The transform of length a of column i, times its twiddle factors, to every b-th element between the sweeps.
+/// The transform of length a of column i, times its twiddle factors, to every b-th element between the sweeps, where the source may lie, too: all
+/// elements of a butterfly are loaded before any is stored, and with several passes the first one writes elsewhere.
 #[inline(always)]
 unsafe fn column<V: Lanes>(split: &Split, i: usize, source: View, work: &Workspace) {
     // SAFETY: i < b; views hold the elements that the split names.

@@ -235,11 +235,13 @@ impl Tile {
                     for row in 0..*rows {
                         // SAFETY: rows and pair exist; source, target and scratch are apart by the plan's rules P3 and P4.
                         unsafe {
+                            let samples = if *inverse { to } else { from };
+                            let cached = matches!(samples.rows, Rows::Local { .. });
                             let (from, to) = (from.at(outer, row, pair, local), to.at(outer, row, pair, local));
                             if *inverse {
-                                self.fft.inverse_blocks(from, *M, to, scratch, scales.0, scales.1);
+                                self.fft.inverse_blocks(from, *M, to, scratch, *scales, cached);
                             } else {
-                                self.fft.forward_blocks(from, *M, to, scratch, scales.0, scales.1);
+                                self.fft.forward_blocks(from, *M, to, scratch, *scales, cached);
                             }
                         }
                     }
