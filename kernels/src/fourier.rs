@@ -232,10 +232,10 @@ impl RingFft {
     pub fn scratch_len(&self) -> usize {
         match &self.method {
             Method::Copy => 0,
-            // Two sequences, three short ones, and the workspace of the widest radix.
+            // Two sequences, two short ones, and the workspace of the widest radix.
             Method::Split(split) => {
                 let radix = split.passes().map(|p| p.radix).max().unwrap_or(1);
-                (2 * self.n + 3 * split.b) * 2 * LANES + radix * 2 * LANES + 4 * WIDEST * LANES
+                (2 * self.n + 2 * split.b) * 2 * LANES + radix * 2 * LANES + 4 * WIDEST * LANES
             }
             Method::Rows(_) => 2 * self.n * 2 * LANES,
         }
@@ -494,9 +494,8 @@ struct Workspace {
     between: View,
     /// n elements for what lies in memory far from the core: sweeps walk it in steps, which only the cache serves quickly, so it is read or written in order.
     staged: View,
-    /// Short sequences: two for intermediate results of passes, and one for results.
+    /// Short sequences for intermediate results of passes.
     temporary: [View; 2],
-    result: View,
     /// Of the widest radix.
     wide: *mut f64,
 }
@@ -511,8 +510,7 @@ impl Workspace {
                 between: View::side_by_side(scratch),
                 staged: View::side_by_side(scratch.add(n * 2 * LANES)),
                 temporary: [short(0), short(1)],
-                result: short(2),
-                wide: scratch.add((2 * n + 3 * b) * 2 * LANES),
+                wide: scratch.add((2 * n + 2 * b) * 2 * LANES),
             }
         }
     }
