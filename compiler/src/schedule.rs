@@ -911,7 +911,7 @@ impl Emit<'_> {
             }
         }
         let bytes = touched.iter().map(|(_, len)| 8.0 * *len as f64).sum();
-        let summary = format!("tile over map({}): {}; {:.1} MB stay in cache", tile.L, names.join(", "), 8.0 * kept / 1e6);
+        let summary = format!("tile over map({}): {}; {:.3} MB stay in cache", tile.L, names.join(", "), 8.0 * kept / 1e6);
         self.plan.steps.push(Step::Tile { L: tile.L, outer: tile.outer, scratch, sums: sums_slot, stages });
         let mut launches = vec![Launch { summary, flops, bytes, values: tile.members.len() }];
         launches.extend(self.place_sums(&sums, per_outer, tile.outer, sums_slot));
