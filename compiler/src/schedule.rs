@@ -167,7 +167,7 @@ fn levels(demand: &Demand, late: &BTreeSet<Value>, tiles: &[Tile]) -> HashMap<Va
 }
 
 fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>) -> Vec<Task> {
-    let tiles = tile::tiles(graph, roles, demand, fusion);
+    let tiles = tile::tiles(graph, roles, demand, fusion, late);
     let levels = levels(demand, late, &tiles);
     let mut tasks: Vec<Task> = tiles
         .iter()
@@ -381,6 +381,8 @@ fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usiz
         made.extend(task.writes.iter().map(|v| (*v, k)));
         task.reads.iter().for_each(|v| uses.entry(*v).or_default().push(k));
     }
+    let local: BTreeSet<Value> =
+        tasks.iter().flat_map(|t| if let Proto::Tile(tile) = &t.proto { tile.local.clone() } else { BTreeSet::new() }).collect();
     let kept: BTreeSet<Value> = graph.outputs.iter().map(|o| storage(&roles, o.value).0).collect();
     let last = |v: &Value| if kept.contains(v) { usize::MAX } else { uses.get(v).and_then(|u| u.last().copied()).unwrap_or(0) };
     // What is alive at every launch.
@@ -415,10 +417,12 @@ fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usiz
                 _ => value_len(graph, chain[k]) as f64,
             };
             for read in &demand.reads[&chain[k]] {
-                if chain.contains(read) || !made.contains_key(read) || last(read) >= at {
+                // What a tile keeps to itself is gone after it.
+                let kept = if made.contains_key(read) { last(read) >= at } else { !local.contains(read) };
+                if chain.contains(read) || kept {
                     continue;
                 }
-                if value_len(graph, *read) * 8 <= own { extended += value_len(graph, *read) } else { chain.push(*read) }
+                if made.contains_key(read) && value_len(graph, *read) * 8 <= own { extended += value_len(graph, *read) } else { chain.push(*read) }
             }
             k += 1;
         }
@@ -441,7 +445,15 @@ fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usiz
     if given_up.is_empty() {
         return None;
     }
-    let after: BTreeSet<Value> = tasks.iter().skip(at + 1).flat_map(|t| t.writes.iter().copied()).collect();
+    // Local values of a tile see their operands from the side of their launch, too.
+    let after: BTreeSet<Value> = tasks
+        .iter()
+        .skip(at + 1)
+        .flat_map(|t| match &t.proto {
+            Proto::Tile(tile) => tile.members.iter().copied().collect::<Vec<_>>(),
+            _ => t.writes.clone(),
+        })
+        .collect();
     let mut copier = Copier {
         graph,
         roles: &roles,

@@ -175,8 +175,9 @@ impl Clusters<'_> {
     }
 }
 
-/// The tiles of a graph: sets of at least two members joined along values of the grid that they hand to each other.
-pub fn tiles(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion) -> Vec<Tile> {
+/// The tiles of a graph: sets of at least two members joined along values of the grid that they hand to each other. Values in `late` are computed for readers long after
+/// their operands, which they do not join.
+pub fn tiles(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>) -> Vec<Tile> {
     if !fusion.tiles() {
         return vec![];
     }
@@ -200,7 +201,8 @@ pub fn tiles(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion) -> 
             continue;
         }
         for read in demand.reads.get(value).into_iter().flatten() {
-            if clusters.candidates.get(read).is_some_and(|c| !c.reduction) {
+            let waits = late.contains(value) && !late.contains(read);
+            if !waits && clusters.candidates.get(read).is_some_and(|c| !c.reduction) {
                 clusters.join(*read, *value);
             }
         }
