@@ -13,16 +13,25 @@ use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use scatterc_kernels::wavelets::steering_matrix;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// How much to fuse; `--fuse none|loops|all`.
+/// How much to fuse; `--fuse none|loops|ring|all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Fusion {
     /// Every node is its own launch.
     None,
-    /// Loops, but no contractions.
+    /// Loops, but no tiles and no contractions.
     Loops,
+    /// Loops and ring tiles, but no contractions.
+    Ring,
     /// Everything legal.
     #[default]
     All,
+}
+
+impl Fusion {
+    /// Whether ring transforms and loops share launches.
+    pub fn tiles(self) -> bool {
+        matches!(self, Fusion::Ring | Fusion::All)
+    }
 }
 
 /// An element of the axes of a value: one row of samples.
@@ -516,8 +525,8 @@ struct Expansion<'a> {
     roles: &'a [Role],
     reads: BTreeSet<Value>,
     space: Space,
-    /// Device length of the space.
-    element: usize,
+    /// f64 between rows of a value.
+    element: &'a dyn Fn(Value) -> usize,
     /// Product of the leading axes iterated outside.
     outer: usize,
     builder: BodyBuilder,
@@ -570,7 +579,7 @@ impl Expansion<'_> {
         let (target, _) = storage(self.roles, value);
         let id = if !is_root && self.reads.contains(&target) && self.graph.ty(value).space == self.space {
             let stream = self.stream(value, false);
-            self.builder.add(Instruction::Load { stream, offset: row * self.element })
+            self.builder.add(Instruction::Load { stream, offset: row * (self.element)(target) })
         } else {
             self.compute(value, row)
         };
@@ -609,8 +618,8 @@ impl Expansion<'_> {
     }
 }
 
-/// Builds the body of a group. `element`: device length of its space (1 for `Point`, whose rows are the trip).
-pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, element: usize) -> Built {
+/// Builds the body of a group, or of one row of each of its roots. `element`: f64 between rows of a stored value (1 for `Point`, whose rows are the trip).
+pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, only: Option<usize>, element: &dyn Fn(Value) -> usize) -> Built {
     let reads: BTreeSet<Value> = group.roots.iter().flat_map(|r| demand.reads[r].iter().copied()).collect();
     let mut e = Expansion {
         graph,
@@ -631,7 +640,7 @@ pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, elem
         if let (Role::Reduction, Op::Linear { map, .. }) = (&roles[root.index()], &node.op) {
             let first = e.builder.body.sums.len();
             let operand = node.operands[0];
-            for row in 0..e.inner_count(operand) {
+            for row in only.map_or(0..e.inner_count(operand), |row| row..row + 1) {
                 let id = e.row(operand, row, false);
                 let weight = e.weight(map);
                 e.builder.body.sums.push((Some(weight), id));
@@ -641,10 +650,10 @@ pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, elem
         }
         // A flat array of numbers is one row whose trip is its length.
         let rows = if group.space == Space::Point { 1 } else { e.inner_count(*root) };
-        for row in 0..rows {
+        for row in only.map_or(0..rows, |row| row..row + 1) {
             let id = e.row(*root, row, true);
             let stream = e.stream(*root, true);
-            e.builder.body.stores.push((stream, row * element, id));
+            e.builder.body.stores.push((stream, row * element(*root), id));
         }
     }
     let mut body = e.builder.body;

@@ -17,6 +17,7 @@ pub mod pass;
 pub mod schedule;
 pub mod simplify;
 pub mod sphere;
+pub mod tile;
 
 use scatterc_ir::notation::{POINTWISE, Vocabulary};
 use scatterc_ir::ops::pointwise_table;

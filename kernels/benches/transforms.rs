@@ -2,7 +2,7 @@
 //!
 //! Legendre flops are those executed in the inner loops (`HarmonicTransform::flops`), with their fraction of the peak measured in
 //! the same run: sixteen independent chains of fused multiply-adds in registers. FFT flops are those of its butterflies (`RingFft::flops`).
-//! Arguments select bandlimits, for example `cargo bench -p scatterc-kernels --bench transforms -- 256`.
+//! Arguments select bandlimits, and `fft` the rings alone, for example `cargo bench -p scatterc-kernels --bench transforms -- 256 fft`.
 #![allow(non_snake_case)]
 
 use std::hint::black_box;
@@ -135,11 +135,52 @@ fn peak() -> f64 {
     (ROUNDS * 16 * 2) as f64 / ms * 1e-6
 }
 
+/// The ring FFT of whole fields, and of one pair of blocks that stays in cache, as in a tile.
+fn rings(L: usize) {
+    let fft = RingFft::new(L).expect("valid");
+    for n_fields in [1, 5] {
+        let mut rings = rows(n_fields, fft.rings_len(L));
+        let mut maps = rows(n_fields, fft.map_len());
+        let per_ring = |ms: f64| ms * 1e3 / (L * n_fields) as f64;
+        let flops = fft.flops() * n_fields as f64;
+        let ms = best(|| fft.inverse(&Serial, &refs(&rings), L, &mut muts(&mut maps)));
+        line("FFT inverse", L, n_fields, ms, flops);
+        println!("    {fft:?} {:.3} us per ring", per_ring(ms));
+        let ms = best(|| fft.forward(&Serial, &refs(&maps), L, &mut muts(&mut rings)));
+        line("FFT forward", L, n_fields, ms, flops);
+    }
+    let (mut pair_rings, mut pair_map) = (rows(1, fft.rings_len(L) / fft.n_pairs()), rows(1, fft.map_len() / fft.n_pairs()));
+    let flops = fft.flops() / fft.n_pairs() as f64;
+    let mut pair = |what: &str, M: usize, inverse: bool| {
+        let (rings, map) = (muts(&mut pair_rings).remove(0).as_mut_ptr(), muts(&mut pair_map).remove(0).as_mut_ptr());
+        let ms = simd::with_scratch(fft.scratch_len(), |scratch| {
+            // SAFETY: the buffers hold one pair of blocks each, and M <= L.
+            best(|| unsafe {
+                if inverse {
+                    fft.inverse_blocks(rings, M, map, scratch, (1.0, 1.0), true)
+                } else {
+                    fft.forward_blocks(map, M, rings, scratch, (1.0, 1.0), true)
+                }
+            })
+        });
+        line(what, L, 1, ms, flops);
+    };
+    pair("FFT inverse, one pair", L, true);
+    pair("FFT inverse, pair, L/2", L / 2, true);
+    pair("FFT forward, one pair", L, false);
+    pair("FFT forward, pair, L/2", L / 2, false);
+}
+
 fn main() {
     let chosen: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let sizes = if chosen.is_empty() { vec![64, 128, 256, 512] } else { chosen };
+    let rings_only = std::env::args().any(|a| a == "fft");
     println!("simd level: {}", simd::simd_level());
     for L in sizes {
+        rings(L);
+        if rings_only {
+            continue;
+        }
         let start = Instant::now();
         let forward = HarmonicTransform::for_analysis(L, L).expect("valid");
         println!("plan analysis            L={L:4} {:9.3} ms", start.elapsed().as_secs_f64() * 1e3);
@@ -166,19 +207,7 @@ fn main() {
             let ms = best(|| wavelet.synthesis_adjoint(&Serial, &refs(&rings), L, &mut muts(&mut fields)));
             line("adjoint N=3, top scale", L, n_fields, ms, wavelet.flops(n_fields));
         }
-        let fft = RingFft::new(L).expect("valid");
         let layout = RingLayout::new(L).expect("valid");
-        for n_fields in [1, 5] {
-            let mut rings = rows(n_fields, fft.rings_len(L));
-            let mut maps = rows(n_fields, fft.map_len());
-            let per_ring = |ms: f64| ms * 1e3 / (L * n_fields) as f64;
-            let flops = fft.flops() * n_fields as f64;
-            let ms = best(|| fft.inverse(&Serial, &refs(&rings), L, &mut muts(&mut maps)));
-            line("FFT inverse", L, n_fields, ms, flops);
-            println!("    {fft:?} {:.3} us per ring", per_ring(ms));
-            let ms = best(|| fft.forward(&Serial, &refs(&maps), L, &mut muts(&mut rings)));
-            line("FFT forward", L, n_fields, ms, flops);
-        }
         let maps = rows(25, layout.map_len());
         let weights = layout.map_weights();
         let pairs: Vec<(u32, u32)> = (0..25).flat_map(|a| (0..=a).map(move |b| (a, b))).collect();

@@ -818,8 +818,8 @@ thread_local! {
     static SCRATCH: Cell<Aligned> = const { Cell::new(Aligned(Vec::new())) };
 }
 
-/// Runs `body` with `len` f64 of this thread's scratch memory. The contents are arbitrary. A nested call gets fresh memory.
-pub(crate) fn with_scratch<R>(len: usize, body: impl FnOnce(*mut f64) -> R) -> R {
+/// Runs `body` with `len` f64 of this thread's scratch memory, which start on a cache line. The contents are arbitrary. A nested call gets fresh memory.
+pub fn with_scratch<R>(len: usize, body: impl FnOnce(*mut f64) -> R) -> R {
     let mut scratch = SCRATCH.take();
     scratch.reserve_to(len);
     let result = body(scratch.as_mut_ptr());

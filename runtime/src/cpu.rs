@@ -17,6 +17,7 @@ use crate::jit::{Code, Entry};
 use crate::maps::{Small, blocked, device_len, from_device_with, to_device_with, weights};
 use crate::tables::{Cache, Transform};
 use crate::threads::Threads;
+use crate::tile::{self, Tile};
 use crate::{LoadError, RunError};
 use scatterc_ir::plan::{Port, Slot, Step, Stream, Table};
 use scatterc_ir::types::scale_bandlimit;
@@ -128,6 +129,7 @@ enum Prepared {
     Transforms(Vec<Fields>),
     Small { map: Small, adjoint: bool, pairs: Vec<(Slot, Slot)> },
     Loop(Loop),
+    Tile(Tile),
     Gram { plan: GramPlan, table: usize, rows: Vec<Slot>, places: Vec<usize>, outputs: Vec<Slot>, values: Vec<f64>, work: f64 },
     Mix { plan: MixPlan, table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<f64>, outputs: Vec<Slot>, work: f64 },
     Frame(FrameStep),
@@ -466,6 +468,18 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
                 }
             }
         }
+        Step::Tile { L, outer, scratch, stages, .. } => {
+            if *L > LARGEST_BANDLIMIT {
+                return fault("L", format!("at most {LARGEST_BANDLIMIT}"), L.to_string());
+            }
+            let table_len = |t: usize| {
+                let Table::Weights(map) = &plan.tables[t];
+                weights_len(map).unwrap_or(0)
+            };
+            if let Some((what, expected, found)) = tile::fault(plan.arena, &table_len, *L, *outer, *scratch, stages) {
+                return fault(&what, expected, found);
+            }
+        }
         Step::Gram { table, row_len, rows, outputs, .. } | Step::Mix { table, row_len, rows, outputs, .. } => {
             let Table::Weights(map) = &plan.tables[*table];
             let len = weights_len(map).unwrap_or(0);
@@ -567,6 +581,15 @@ impl Context<'_> {
                     work: 4.0 * (*trip * *outer) as f64 * (streams.len() + tables.len()).max(1) as f64,
                 })
             }
+            Step::Tile { L, outer, scratch, sums, stages } => {
+                let fft = self.ring_fft(*L)?;
+                let entry = |k: usize| self.code.entry(k);
+                let parts = tile::Parts { arena: self.arena, tables: self.tables, entry: &entry, fft };
+                let tile = Tile::new(parts, *outer, *scratch, *sums, stages);
+                self.memory.scratch += tile.bytes();
+                self.thread_scratch = self.thread_scratch.max(tile.scratch_len());
+                Prepared::Tile(tile)
+            }
             Step::Gram { table, row_len, rows, pairs, places, outputs } => {
                 let rows = split(rows, *row_len);
                 let pairs: Vec<(u32, u32)> = pairs.chunks_exact(2).map(|p| (p[0] as u32, p[1] as u32)).collect();
@@ -619,6 +642,17 @@ impl Context<'_> {
         self.memory.tables += operator.table_bytes();
         self.frames.insert((L, N, j), operator.clone());
         Ok(operator)
+    }
+
+    /// The ring transform of a grid, made once.
+    fn ring_fft(&mut self, L: usize) -> Result<Arc<RingFft>, KernelError> {
+        if let Some(fft) = self.rings.get(&L) {
+            return Ok(fft.clone());
+        }
+        let fft = Arc::new(RingFft::new(L)?);
+        self.memory.tables += fft.table_bytes();
+        self.rings.insert(L, fft.clone());
+        Ok(fft)
     }
 
     /// A transform applied to consecutive fields; nothing where the range is empty.
@@ -682,15 +716,7 @@ impl Context<'_> {
                 (Kind::Harmonic(transform), work, padding)
             }
             Err(L) => {
-                let fft = match self.rings.get(&L) {
-                    Some(fft) => fft.clone(),
-                    None => {
-                        let fft = Arc::new(RingFft::new(L)?);
-                        self.memory.tables += fft.table_bytes();
-                        self.rings.insert(L, fft.clone());
-                        fft
-                    }
-                };
+                let fft = self.ring_fft(L)?;
                 self.thread_scratch = self.thread_scratch.max(fft.scratch_len());
                 let work = fft.flops() * fields.len() as f64;
                 (Kind::Ring(fft), work, vec![])
@@ -780,6 +806,11 @@ impl Prepared {
                         }
                     }
                 }
+            }
+            Prepared::Tile(tile) => {
+                let par = threads.of(tile.work());
+                // SAFETY: the caller's promise, passed on.
+                unsafe { tile.run(arena, par) };
             }
             Prepared::Gram { plan, table, rows, places, outputs, values, work } => {
                 let rows: Vec<&[f64]> = rows.iter().map(read).collect();

@@ -21,6 +21,7 @@ pub mod maps;
 pub mod reference;
 pub mod tables;
 mod threads;
+mod tile;
 
 pub use cpu::{Executable, Memory, Options};
 pub use error::{LoadError, RunError};

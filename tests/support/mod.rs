@@ -390,6 +390,7 @@ pub fn step_counts(plan: &Plan) -> BTreeMap<String, usize> {
         let kind = match step {
             Step::Linear { map, adjoint, .. } => format!("{}{}", map.spelling(), if *adjoint { "^H" } else { "" }),
             Step::Loop { .. } => "loop".into(),
+            Step::Tile { .. } => "tile".into(),
             Step::Gram { .. } => "gram".into(),
             Step::Mix { .. } => "mix".into(),
             Step::FrameGram { .. } => "frame_gram".into(),
