@@ -273,7 +273,13 @@ pub fn loops(scheduled: &Scheduled) -> String {
                 }
                 let _ = writeln!(out, "  }}\n}}");
             }
-            Step::Linear { .. } | Step::Gram { .. } | Step::FrameGram { .. } | Step::FrameMix { .. } | Step::Mix { .. } | Step::Concat { .. } | Step::Fill { .. } => {}
+            Step::Linear { .. }
+            | Step::Gram { .. }
+            | Step::FrameGram { .. }
+            | Step::FrameMix { .. }
+            | Step::Mix { .. }
+            | Step::Concat { .. }
+            | Step::Fill { .. } => {}
         }
     }
     out
