@@ -232,6 +232,8 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
                 Proto::Loop { group: Group { space, outer, roots: vec![*value] } }
             }
         };
+        // What is computed for late readers does not make others wait.
+        let key = if key.is_empty() || !late.contains(value) { key } else { format!("late {key}") };
         let mut merged = false;
         if !key.is_empty() {
             for k in open.get(&key).into_iter().flatten() {
