@@ -339,7 +339,7 @@ impl FrameOperator {
 
     /// f64 of the coefficients in the window with orders below `low`.
     fn low_window(&self) -> usize {
-        2 * (0..self.low).map(|m| self.last - self.start(m)).sum::<usize>()
+        2 * (0..self.low).map(|m| self.last.saturating_sub(self.start(m))).sum::<usize>()
     }
 
     /// f64 that the lowest orders of `padded` sources and `targets` padded targets need for a while.
@@ -1320,9 +1320,9 @@ impl FrameMixPlan {
                 let mut rest = values;
                 for m in 0..form.operator.low {
                     let (start, last) = (form.operator.start(m), form.operator.last);
-                    let (own, tail) = rest.split_at(2 * (last - start));
+                    let (own, tail) = rest.split_at(2 * last.saturating_sub(start));
                     rest = tail;
-                    if L_out > start {
+                    if last.min(L_out) > start {
                         let at = 2 * coefficient_index(L_out, start, m);
                         out[at..].iter_mut().zip(&own[..2 * (last.min(L_out) - start)]).for_each(|(out, value)| *out += value);
                     }
@@ -1562,7 +1562,7 @@ fn mix_low(form: &MixForm, tables: &MixTables, fields: &[Operand<'_>], out: &mut
         for (out, whole) in out.chunks_exact_mut(window).zip(whole.chunks_exact(prefix)) {
             let mut rest = out;
             for m in 0..operator.low {
-                let (start, n) = (operator.start(m), 2 * (operator.last - operator.start(m)));
+                let (start, n) = (operator.start(m), 2 * operator.last.saturating_sub(operator.start(m)));
                 let (own, tail) = rest.split_at_mut(n);
                 own.copy_from_slice(&whole[2 * coefficient_index(operator.L, start, m)..][..n]);
                 rest = tail;

@@ -628,16 +628,24 @@ impl Context<'_> {
         })
     }
 
+    /// Counts what a transform holds: steps of one transform and of its adjoint share its tables, transforms of one grid share more.
+    fn count(&mut self, transform: &Arc<HarmonicTransform>) {
+        let (grid, grid_bytes) = transform.grid_bytes();
+        for (address, bytes) in [(Arc::as_ptr(transform) as usize, transform.table_bytes()), (grid, grid_bytes)] {
+            if self.counted.insert(address) {
+                self.memory.tables += bytes;
+            }
+        }
+        self.thread_scratch = self.thread_scratch.max(transform.scratch_len());
+    }
+
     /// The frame operator of a scale; its wavelet transform is the one that first layers use.
     fn frame(&mut self, L: usize, N: usize, j: usize) -> Result<Arc<FrameOperator>, KernelError> {
         if let Some(operator) = self.frames.get(&(L, N, j)) {
             return Ok(operator.clone());
         }
         let wavelets = self.cache.transform(Transform::Wavelet { L_in: L, L, N, j })?;
-        if self.counted.insert(Arc::as_ptr(&wavelets) as usize) {
-            self.memory.tables += wavelets.table_bytes();
-        }
-        self.thread_scratch = self.thread_scratch.max(wavelets.scratch_len());
+        self.count(&wavelets);
         let operator = Arc::new(FrameOperator::new(L, N, j, wavelets)?);
         self.memory.tables += operator.table_bytes();
         self.frames.insert((L, N, j), operator.clone());
@@ -706,11 +714,7 @@ impl Context<'_> {
         let (transform, work, padding) = match wanted {
             Ok(wanted) => {
                 let transform = self.cache.transform(wanted)?;
-                // Steps of one transform and of its adjoint share its tables.
-                if self.counted.insert(Arc::as_ptr(&transform) as usize) {
-                    self.memory.tables += transform.table_bytes();
-                }
-                self.thread_scratch = self.thread_scratch.max(transform.scratch_len());
+                self.count(&transform);
                 let padding = if stage == Stage::SynthesisAdjoint { padding(&RingLayout::new(transform.L())?) } else { vec![] };
                 let work = transform.flops(fields.len());
                 (Kind::Harmonic(transform), work, padding)

@@ -258,13 +258,17 @@ impl HarmonicTransform {
         seeds.starts[seeds.offset[m] + block - seeds.first_block[m] as usize] as usize
     }
 
-    /// Size of the plan-time tables in bytes, including those that transforms of one grid share.
+    /// Size of the plan-time tables in bytes, without those that transforms of one grid share; see [`Self::grid_bytes`].
     pub fn table_bytes(&self) -> usize {
-        self.grid.bytes()
-            + self.late.bytes()
+        self.late.bytes()
             + self.factors.as_ref().map_or(0, Factors::bytes)
             + self.orders.iter().map(direct::Order::bytes).sum::<usize>()
             + self.table.as_ref().map_or(0, Table::bytes)
+    }
+
+    /// Address and size in bytes of the tables shared by the transforms of one grid, so that they can be counted once.
+    pub fn grid_bytes(&self) -> (usize, usize) {
+        (Arc::as_ptr(&self.grid) as usize, self.grid.bytes())
     }
 
     /// Floating-point operations of one `synthesis` or adjoint of `n_fields` fields as executed in the inner loops with eight-lane
