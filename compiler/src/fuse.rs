@@ -261,6 +261,34 @@ pub fn sum_of_products(f: &Scalar, out: &mut Vec<(usize, Option<usize>)>) -> boo
     }
 }
 
+/// For every value whether its nodes have the shape of a mixture: what [`mixture`] asks first, without building any terms.
+fn shaped_as_mixtures(graph: &Graph) -> Vec<bool> {
+    let mut shaped = vec![false; graph.nodes.len()];
+    for value in graph.values() {
+        let node = graph.node(value);
+        let is = |k: usize| shaped[node.operands[k].index()];
+        let weighs = |k: usize| reduction_weights(graph, node.operands[k]).is_some();
+        shaped[value.index()] = match &node.op {
+            Op::Linear { map: Linear::Reindex { .. }, adjoint: true } | Op::Linear { map: Linear::Reshape { .. }, .. } => is(0),
+            Op::Linear { map, adjoint: true } => scale_of(map).is_some() && is(0),
+            Op::Pointwise(f) => {
+                let mut list = Vec::new();
+                sum_of_products(f, &mut list) && list.iter().all(|(i, k)| k.map_or_else(|| is(*i), |k| weighs(*i) != weighs(k)))
+            }
+            _ => false,
+        };
+    }
+    shaped
+}
+
+/// The weights of an adjoint reduction to a point.
+fn reduction_weights(graph: &Graph, value: Value) -> Option<Linear> {
+    match graph.linear(value) {
+        Some((map @ (Linear::Mean { .. } | Linear::RingMean { .. } | Linear::CoefficientSum { .. }), true)) => Some(map.clone()),
+        _ => None,
+    }
+}
+
 /// Reads a value as a mixture: sums of reindex^H (reduction^H(c) * reindex(y)), in any nesting of sums and re-indexings.
 fn mixture(graph: &Graph, value: Value, depth: usize) -> Option<Terms> {
     if depth > 64 {
@@ -321,11 +349,7 @@ fn mixture(graph: &Graph, value: Value, depth: usize) -> Option<Terms> {
 
 /// reduction^H(c) * reindex(y), in either order.
 fn product_term(graph: &Graph, x: Value, y: Value) -> Option<Terms> {
-    let weights_of = |v: Value| match graph.linear(v) {
-        Some((map @ (Linear::Mean { .. } | Linear::RingMean { .. } | Linear::CoefficientSum { .. }), true)) => Some(map.clone()),
-        _ => None,
-    };
-    let (weights, coefficients, factor) = match (weights_of(x), weights_of(y)) {
+    let (weights, coefficients, factor) = match (reduction_weights(graph, x), reduction_weights(graph, y)) {
         (Some(w), None) => (w, graph.node(x).operands[0], y),
         (None, Some(w)) => (w, graph.node(y).operands[0], x),
         _ => return None,
@@ -343,7 +367,12 @@ fn product_term(graph: &Graph, x: Value, y: Value) -> Option<Terms> {
 }
 
 fn find_contractions(graph: &Graph, roles: &mut [Role]) {
-    for value in graph.values() {
+    let users = graph.users();
+    let shaped = shaped_as_mixtures(graph);
+    let outputs: BTreeSet<Value> = graph.outputs.iter().map(|o| o.value).collect();
+    // Values that only mixtures read are part of them; nothing asks for their own terms. Readers come first in this order.
+    let mut mixed = vec![false; graph.nodes.len()];
+    for value in graph.values().collect::<Vec<_>>().into_iter().rev() {
         let node = graph.node(value);
         if let Op::Linear { map: Linear::CoefficientSum { .. }, adjoint: false } = &node.op
             && let Some((x, y)) = crate::simplify::factors(graph, node.operands[0])
@@ -373,7 +402,22 @@ fn find_contractions(graph: &Graph, roles: &mut [Role]) {
         if node.ty.space == Space::Point || !matches!(roles[value.index()], Role::Loop | Role::Library) {
             continue;
         }
+        if !shaped[value.index()] {
+            continue;
+        }
+        let readers = &users[value.index()];
+        let addend = |r: &Value| {
+            let mut list = Vec::new();
+            let reader = graph.node(*r);
+            let factor = |k: usize| reader.operands[k] == value;
+            !matches!(&reader.op, Op::Pointwise(f) if sum_of_products(f, &mut list) && list.iter().any(|(i, k)| k.is_some_and(|k| factor(*i) || factor(k))))
+        };
+        if !readers.is_empty() && !outputs.contains(&value) && readers.iter().all(|r| mixed[r.index()] && addend(r)) {
+            mixed[value.index()] = true;
+            continue;
+        }
         if let Some(Terms { weights, rows, moved: true }) = mixture(graph, value, 0) {
+            mixed[value.index()] = true;
             let plain: Option<Vec<Vec<(Row, Row)>>> =
                 rows.iter().map(|row| row.iter().map(|t| t.through.is_none().then_some((t.row, t.coefficient))).collect()).collect();
             let operated = || -> Option<Vec<Vec<FrameTerm>>> {
@@ -384,6 +428,8 @@ fn find_contractions(graph: &Graph, roles: &mut [Role]) {
                 roles[value.index()] = Role::Mixture(Mixture { weights, terms });
             } else if let Some(terms) = operated() {
                 roles[value.index()] = Role::FrameMixture(terms);
+            } else {
+                mixed[value.index()] = false;
             }
         }
     }
