@@ -648,7 +648,7 @@ impl Scan {
 }
 
 /// Degrees handled together: their channels, 640 bytes per degree for N = 3, stay in the first-level cache until they are used. Even.
-const CHUNK: usize = 24;
+const CHUNK: usize = 48;
 
 dispatch! {
     /// The pass downwards that keeps the sums at the chunks' upper ends, and zero sums below the first chunk.
@@ -675,6 +675,9 @@ unsafe fn find_ends_of<V: Lanes, const N: usize, const NS: usize>(scan: &Scan) {
     unsafe {
         let mut sums: Sums<V, NS> = [[[V::zero(); 2]; NS]; 2];
         store_sums::<V, NS>(&sums, scan.below);
+        if scan.n <= CHUNK {
+            return store_sums::<V, NS>(&sums, scan.ends);
+        }
         let mut k = scan.n;
         while k > 0 {
             if k % CHUNK == 0 || k == scan.n {
