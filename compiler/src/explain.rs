@@ -3,7 +3,7 @@
 //! Pure functions from stages and plans to text; measuring is left to whoever can run.
 
 use crate::pass::Trace;
-use crate::schedule::Scheduled;
+use crate::schedule::{Scheduled, transform_flops};
 use scatterc_ir::plan::{Plan, Stage, Step, Table};
 use scatterc_ir::text::spelling;
 use scatterc_ir::{Graph, Op};
@@ -72,15 +72,17 @@ pub fn report(trace: &Trace, scheduled: &Scheduled) -> String {
     report_with(trace, scheduled, &Facts::default())
 }
 
-/// Stages (name, sentence, nodes before and after, changes of the op histogram), launches (values, Mflop, MB, floor time), totals.
+/// Stages (name, sentence, nodes before and after, changes of the op histogram, nominal work of the transforms that outputs need), launches (values, Mflop, MB, floor time), totals.
 pub fn report_with(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
     let mut out = String::new();
     let plan = &scheduled.plan;
     let _ = writeln!(out, "{}: {}", plan.name, plan.note("domain").unwrap_or("no domain"));
     let _ = writeln!(out, "\nstages");
     let mut before: Option<(usize, BTreeMap<String, usize>)> = None;
+    let mut work: Option<f64> = None;
     for stage in trace {
         let (nodes, ops) = (stage.graph.nodes.len(), histogram(&stage.graph));
+        let transforms = transform_flops(&stage.graph);
         let count = match &before {
             Some((n, _)) => format!("{n} -> {nodes} nodes"),
             None => format!("{nodes} nodes"),
@@ -90,6 +92,10 @@ pub fn report_with(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> Strin
         for line in wrap(&difference.iter().map(|(name, change)| format!("{name} {change:+}")).collect::<Vec<_>>(), 100) {
             let _ = writeln!(out, "  {:<16} {line}", "");
         }
+        if let Some(work) = work.filter(|work| (work - transforms).abs() > 1e-3 * work.max(transforms)) {
+            let _ = writeln!(out, "  {:<16} transforms {:.3} -> {:.3} Mflop", "", work / 1e6, transforms / 1e6);
+        }
+        work = Some(transforms);
         before = Some((nodes, ops));
     }
     let roofline = &facts.roofline;
@@ -182,11 +188,12 @@ pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
     for stage in trace {
         let ops: Vec<String> = histogram(&stage.graph).iter().map(|(name, n)| format!("{}:{n}", quoted(name))).collect();
         stages.push(format!(
-            "{{\"name\":{},\"sentence\":{},\"nodes_before\":{},\"nodes\":{},\"ops\":{{{}}}}}",
+            "{{\"name\":{},\"sentence\":{},\"nodes_before\":{},\"nodes\":{},\"transform_flops\":{},\"ops\":{{{}}}}}",
             quoted(&stage.name),
             quoted(&stage.sentence),
             before.map_or("null".into(), |n| n.to_string()),
             stage.graph.nodes.len(),
+            number(transform_flops(&stage.graph)),
             ops.join(",")
         ));
         before = Some(stage.graph.nodes.len());

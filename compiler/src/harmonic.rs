@@ -101,6 +101,7 @@ fn bilinear(graph: &Graph, value: Value) -> Option<(Factor, Factor)> {
 /// Legality: both factors are steered wavelet transforms of one scale, read through axis maps alone, and meet in equal directions; the quadrature integrates products of
 /// two such fields exactly. Profit: at least one of the two transforms serves such averages only, so that it disappears.
 pub fn harmonic(graph: &Graph) -> Result<Graph, TypeError> {
+    let whole = graph;
     // Dead readers would keep a transform alive.
     let graph = &prune(graph)?;
     let users = graph.users();
@@ -111,7 +112,7 @@ pub fn harmonic(graph: &Graph) -> Result<Graph, TypeError> {
         }
     }
     if found.is_empty() {
-        return Ok(graph.clone());
+        return Ok(whole.clone());
     }
     let outputs: Vec<Value> = graph.outputs.iter().map(|o| o.value).collect();
     // A value is pure when only such averages read it.

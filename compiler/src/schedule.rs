@@ -1174,6 +1174,29 @@ fn counted(names: &[String]) -> String {
     counts.iter().map(|(n, c)| if *c == 1 { n.to_string() } else { format!("{c} {n}") }).collect::<Vec<_>>().join(", ")
 }
 
+/// Nominal flops of all transforms and frame operators that outputs need. Frame operators that differ only in the degrees they return are one scan.
+pub fn transform_flops(graph: &Graph) -> f64 {
+    let mut live = vec![false; graph.nodes.len()];
+    graph.outputs.iter().for_each(|o| live[o.value.index()] = true);
+    let mut scans: BTreeSet<(Value, Scale)> = BTreeSet::new();
+    let mut total = 0.0;
+    for (k, node) in graph.nodes.iter().enumerate().rev() {
+        if !live[k] {
+            continue;
+        }
+        node.operands.iter().for_each(|v| live[v.index()] = true);
+        let Op::Linear { map, .. } = &node.op else { continue };
+        let count = node.ty.count().max(node.operands.iter().map(|v| graph.ty(*v).count()).max().unwrap_or(0));
+        match crate::harmonic::scale_of(map) {
+            Some(scale) if scans.insert((node.operands[0], scale)) => total += linear_flops(map, count),
+            Some(_) => {}
+            None if is_transform(map) => total += linear_flops(map, count),
+            None => {}
+        }
+    }
+    total
+}
+
 /// Nominal flops of a library map on `count` rows of its larger side.
 ///
 /// Legendre stages: per (l, m) pair and northern ring 2 multiply-adds of recursion per function and 2 per real field; rings: 2.5 n log2 n per real row.
