@@ -21,7 +21,7 @@ pub fn roofline(threads: usize) -> Roofline {
         })
     };
     Roofline {
-        flops_per_s: total(arithmetic),
+        flops_per_s: total(|| scatterc::kernels::peak::flops_per_s(DURATION)),
         bytes_per_s: total(bandwidth),
         source: format!(
             "measured on {threads} thread{}{}",
@@ -29,64 +29,6 @@ pub fn roofline(threads: usize) -> Roofline {
             if cfg!(debug_assertions) { ", too low: this build is not optimised" } else { "" }
         ),
     }
-}
-
-/// Independent multiply-add chains of eight lanes: enough of them to hide the latency of two units.
-#[inline(always)]
-fn chains<const FUSED: bool>(steps: usize) -> f64 {
-    let mut sums = [[1.0f64; 8]; 10];
-    let (a, b) = (std::hint::black_box(0.999_999), std::hint::black_box(1e-6));
-    for _ in 0..steps {
-        for chain in &mut sums {
-            for x in chain.iter_mut() {
-                *x = if FUSED { x.mul_add(a, b) } else { *x * a + b };
-            }
-        }
-    }
-    sums.iter().flatten().sum()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,fma")]
-fn chains_avx512(steps: usize) -> f64 {
-    chains::<true>(steps)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn chains_avx2(steps: usize) -> f64 {
-    chains::<true>(steps)
-}
-
-/// Runs the chains with the widest vectors the kernels use too.
-fn run_chains(steps: usize) -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use scatterc::kernels::simd::{Level, level};
-        if level() == Level::Avx512 {
-            // SAFETY: this level is reported only where the processor has AVX-512 F, VL and FMA.
-            return unsafe { chains_avx512(steps) };
-        }
-        if level() == Level::Avx2 {
-            // SAFETY: this level is reported only where the processor has AVX2 and FMA.
-            return unsafe { chains_avx2(steps) };
-        }
-    }
-    chains::<false>(steps)
-}
-
-/// Floating-point operations per second of this thread.
-fn arithmetic() -> f64 {
-    let steps = 20_000;
-    let start = Instant::now();
-    let (mut best, mut last) = (f64::INFINITY, 0.0);
-    while start.elapsed() < DURATION {
-        let one = Instant::now();
-        last += run_chains(std::hint::black_box(steps));
-        best = best.min(one.elapsed().as_secs_f64());
-    }
-    std::hint::black_box(last);
-    (2 * 80 * steps) as f64 / best
 }
 
 /// Bytes read per second by this thread.

@@ -1,13 +1,13 @@
 //! Single-thread speed of the Legendre stages and of the ring FFT: milliseconds (best of several runs) and GFLOP/s.
 //!
 //! Legendre flops are those executed in the inner loops (`HarmonicTransform::flops`), with their fraction of the peak measured in
-//! the same run: sixteen independent chains of fused multiply-adds in registers. FFT flops are those of its butterflies (`RingFft::flops`).
+//! the same run: independent chains of fused multiply-adds in registers. FFT flops are those of its butterflies (`RingFft::flops`).
 //! Arguments select bandlimits, and `fft` the rings alone, for example `cargo bench -p scatterc-kernels --bench transforms -- 256 fft`.
 #![allow(non_snake_case)]
 
 use std::hint::black_box;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use scatterc_kernels::fourier::RingFft;
 use scatterc_kernels::harmonic::HarmonicTransform;
@@ -80,59 +80,8 @@ fn muts(rows: &mut [Row]) -> Vec<&mut [f64]> {
 
 fn line(what: &str, L: usize, n_fields: usize, ms: f64, flops: f64) {
     static PEAK: OnceLock<f64> = OnceLock::new();
-    let (speed, peak) = (flops / ms * 1e-6, PEAK.get_or_init(peak));
+    let (speed, peak) = (flops / ms * 1e-6, PEAK.get_or_init(|| scatterc_kernels::peak::flops_per_s(Duration::from_millis(50)) * 1e-9));
     println!("{what:24} L={L:4} fields={n_fields:2} {ms:9.3} ms {speed:7.1} GFLOP/s {:4.0} % of {peak:.1}", speed / peak * 100.0);
-}
-
-/// GFLOP/s of fused multiply-adds on registers at the widest level.
-fn peak() -> f64 {
-    const ROUNDS: usize = 200_000;
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::*;
-        #[target_feature(enable = "avx512f")]
-        fn wide(x: f64) -> f64 {
-            let (a, b) = (_mm512_set1_pd(x), _mm512_set1_pd(1e-9));
-            let mut sums = [_mm512_setzero_pd(); 16];
-            for _ in 0..ROUNDS {
-                for sum in &mut sums {
-                    *sum = _mm512_fmadd_pd(*sum, a, b);
-                }
-            }
-            sums.iter().map(|sum| _mm512_reduce_add_pd(*sum)).sum()
-        }
-        #[target_feature(enable = "avx2,fma")]
-        fn narrow(x: f64) -> f64 {
-            let (a, b) = (_mm256_set1_pd(x), _mm256_set1_pd(1e-9));
-            let mut sums = [_mm256_setzero_pd(); 12];
-            for _ in 0..ROUNDS {
-                for sum in &mut sums {
-                    *sum = _mm256_fmadd_pd(*sum, a, b);
-                }
-            }
-            sums.iter().map(|sum| _mm256_cvtsd_f64(*sum)).sum()
-        }
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature was detected.
-            let ms = best(|| _ = black_box(unsafe { wide(black_box(0.5)) }));
-            return (ROUNDS * 16 * 16) as f64 / ms * 1e-6;
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the features were detected.
-            let ms = best(|| _ = black_box(unsafe { narrow(black_box(0.5)) }));
-            return (ROUNDS * 12 * 8) as f64 / ms * 1e-6;
-        }
-    }
-    let ms = best(|| {
-        let mut sums = [0.0f64; 16];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = *sum * 0.5 + 1e-9;
-            }
-        }
-        black_box(sums);
-    });
-    (ROUNDS * 16 * 2) as f64 / ms * 1e-6
 }
 
 /// The ring FFT of whole fields, and of one pair of blocks that stays in cache, as in a tile.

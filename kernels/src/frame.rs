@@ -149,7 +149,7 @@ fn pole_kernel(m: usize, n_prime: isize, r: usize, upwards: bool) -> Bivariate {
         for j in 0..=t {
             let i = t - j;
             // 2 (m+n-p)! / (m+n')! / (m+n'+1)_j = 2 (m+n'+1+j) .. (m+n-p), and C(r, i) (-1)^i / (j! (p-1)!).
-            let mut factor = Double::new(if i % 2 == 0 { 2.0 } else { -2.0 });
+            let mut factor = Double::new(if i.is_multiple_of(2) { 2.0 } else { -2.0 });
             for s in 0..2 * r - p - j {
                 factor = factor.scale((mi + n_prime + 1 + (j + s) as isize) as f64);
             }
@@ -680,7 +680,7 @@ unsafe fn find_ends_of<V: Lanes, const N: usize, const NS: usize>(scan: &Scan) {
         }
         let mut k = scan.n;
         while k > 0 {
-            if k % CHUNK == 0 || k == scan.n {
+            if k.is_multiple_of(CHUNK) || k == scan.n {
                 store_sums::<V, NS>(&sums, scan.ends.add((k - 1) / CHUNK * size));
             }
             if k % 2 == 1 {

@@ -45,6 +45,7 @@ pub mod healpix;
 pub mod layout;
 pub mod naive;
 mod parallel;
+pub mod peak;
 pub mod sampling;
 pub mod simd;
 pub mod wavelets;
