@@ -48,6 +48,7 @@ pub use compile::{Array, Compiled, Compiler, Encoder, Goal, Statistics};
 pub use scatterc_compiler::bind::Index;
 pub use scatterc_compiler::domain::{Domain, InputKind};
 pub use scatterc_compiler::fuse::Fusion;
+pub use scatterc_compiler::plane::{Boundary, Plane, with_numbers};
 pub use scatterc_compiler::sphere::Sphere;
 pub use statistics::Source;
 
@@ -66,6 +67,14 @@ pub enum Error {
     /// No such loss.
     #[error("there is no loss `{found}`; known: {known}")]
     UnknownLoss {
+        /// What was asked.
+        found: String,
+        /// What exists.
+        known: String,
+    },
+    /// No such filter bank.
+    #[error("there is no filter bank `{found}`; known: {known} (or declare it in the .scat file)")]
+    UnknownFilter {
         /// What was asked.
         found: String,
         /// What exists.

@@ -73,8 +73,19 @@ const WIDEST: usize = 64;
 pub fn is_reduction(map: &Linear) -> bool {
     matches!(
         map,
-        Linear::Mean { .. } | Linear::RingMean { .. } | Linear::HalfPower { .. } | Linear::FullPower { .. } | Linear::CoefficientPower { .. }
+        Linear::Mean { .. }
+            | Linear::RingMean { .. }
+            | Linear::HalfPower { .. }
+            | Linear::FullPower { .. }
+            | Linear::CoefficientPower { .. }
+            | Linear::Average { .. }
+            | Linear::SpectralMean { .. }
     )
+}
+
+/// True for reductions whose products of rows are contractions, and their adjoints mixtures.
+fn is_average(map: &Linear) -> bool {
+    matches!(map, Linear::Mean { .. } | Linear::RingMean { .. } | Linear::Average { .. } | Linear::SpectralMean { .. })
 }
 
 /// True when the expression has primitives that cost tens of operations.
@@ -266,7 +277,7 @@ fn mixture(graph: &Graph, value: Value, depth: usize) -> Option<Terms> {
 /// reduction^H(c) * reindex(y), in either order.
 fn product_term(graph: &Graph, x: Value, y: Value) -> Option<Terms> {
     let weights_of = |v: Value| match graph.linear(v) {
-        Some((map @ (Linear::Mean { .. } | Linear::RingMean { .. }), true)) => Some(map.clone()),
+        Some((map, true)) if is_average(map) => Some(map.clone()),
         _ => None,
     };
     let (weights, coefficients, factor) = match (weights_of(x), weights_of(y)) {
@@ -281,7 +292,8 @@ fn product_term(graph: &Graph, x: Value, y: Value) -> Option<Terms> {
 fn find_contractions(graph: &Graph, roles: &mut [Role]) {
     for value in graph.values() {
         let node = graph.node(value);
-        if let Op::Linear { map: map @ (Linear::Mean { .. } | Linear::RingMean { .. }), adjoint: false } = &node.op
+        if let Op::Linear { map, adjoint: false } = &node.op
+            && is_average(map)
             && let Some((x, y)) = crate::simplify::factors(graph, node.operands[0])
         {
             let ((a, moved_a), (b, moved_b)) = (rows_of(graph, x), rows_of(graph, y));

@@ -13,6 +13,8 @@ pub mod gradient;
 pub mod loops;
 pub mod loss;
 pub mod pass;
+pub mod planar;
+pub mod plane;
 pub mod schedule;
 pub mod simplify;
 pub mod sphere;

@@ -16,7 +16,15 @@ pub fn device_len(space: Space) -> usize {
     match space {
         Space::Rings { L, M } => layout::rings_len(L, M),
         Space::Map { L } => layout::map_len(L),
-        Space::Point | Space::Half { .. } | Space::Full { .. } | Space::Grid { .. } | Space::Coefficients { .. } | Space::Any => space.len(),
+        Space::Point
+        | Space::Half { .. }
+        | Space::Full { .. }
+        | Space::Grid { .. }
+        | Space::Coefficients { .. }
+        | Space::Image { .. }
+        | Space::Spectrum { .. }
+        | Space::RealSpectrum { .. }
+        | Space::Any => space.len(),
     }
 }
 
@@ -40,7 +48,15 @@ pub fn from_device(space: Space, device: &[f64], logical: &mut [f64]) -> Result<
 pub(crate) fn blocked(space: Space) -> Result<Option<RingLayout>, KernelError> {
     match space {
         Space::Rings { L, .. } | Space::Map { L } => RingLayout::new(L).map(Some),
-        Space::Point | Space::Half { .. } | Space::Full { .. } | Space::Grid { .. } | Space::Coefficients { .. } | Space::Any => Ok(None),
+        Space::Point
+        | Space::Half { .. }
+        | Space::Full { .. }
+        | Space::Grid { .. }
+        | Space::Coefficients { .. }
+        | Space::Image { .. }
+        | Space::Spectrum { .. }
+        | Space::RealSpectrum { .. }
+        | Space::Any => Ok(None),
     }
 }
 
@@ -93,7 +109,7 @@ fn convert(space: Space, layout: &RingLayout, logical_len: usize, device_total: 
     }
 }
 
-/// The weight with which a reduction to a point sums every stored f64 of its operand; 0 in padding. `None` for maps that are no such reduction.
+/// The weight with which a reduction of a spherical value to a point sums every stored f64 of its operand; 0 in padding. `None` for maps that are no such reduction.
 pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
     let mut out = Vec::new();
     match map {
@@ -153,6 +169,19 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::Gather { .. }
         | Linear::Slice { .. }
         | Linear::Spread { .. }
+        | Linear::Fourier { .. }
+        | Linear::FourierReal { .. }
+        | Linear::FourierInverse { .. }
+        | Linear::Filter { .. }
+        | Linear::FilterEach { .. }
+        | Linear::Smooth { .. }
+        | Linear::Truncate { .. }
+        | Linear::Clip { .. }
+        | Linear::Fold { .. }
+        | Linear::Pick { .. }
+        | Linear::Turn { .. }
+        | Linear::Average { .. }
+        | Linear::SpectralMean { .. }
         | Linear::Scale { .. } => return Ok(None),
     }
     Ok(Some(out))
@@ -224,7 +253,20 @@ impl Small {
             | Linear::ScalingInverse { .. }
             | Linear::HarmonicForward { .. }
             | Linear::RingInverse { .. }
-            | Linear::RingForward { .. } => return Ok(None),
+            | Linear::RingForward { .. }
+            | Linear::Fourier { .. }
+            | Linear::FourierReal { .. }
+            | Linear::FourierInverse { .. }
+            | Linear::Filter { .. }
+            | Linear::FilterEach { .. }
+            | Linear::Smooth { .. }
+            | Linear::Truncate { .. }
+            | Linear::Clip { .. }
+            | Linear::Fold { .. }
+            | Linear::Pick { .. }
+            | Linear::Turn { .. }
+            | Linear::Average { .. }
+            | Linear::SpectralMean { .. } => return Ok(None),
         }))
     }
 

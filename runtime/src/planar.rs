@@ -1,0 +1,424 @@
+//! Linear maps of images and spectra on the CPU: transforms, filters from formulas, changes of grid. Layouts are the logical ones.
+
+use scatterc_ir::filter::{Bank, Evaluation, FilterError, Sampled, Transform};
+use scatterc_ir::Linear;
+use scatterc_kernels::planar::PlanarFft;
+use scatterc_kernels::{KernelError, Parallel};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Why a map of images cannot be prepared.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum PlanarError {
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+}
+
+/// Transforms and filter tables met so far, shared by the steps of a plan.
+#[derive(Default)]
+pub(crate) struct PlanarTables {
+    ffts: HashMap<(usize, usize), Arc<PlanarFft>>,
+    /// Filters of all directions on the base grid; `usize::MAX` directions stand for the low-pass filter.
+    filters: HashMap<(Bank, usize, bool), Arc<Vec<Sampled>>>,
+    restricted: HashMap<(Bank, usize, bool, usize, usize, usize), Arc<Factors>>,
+    bytes: usize,
+}
+
+/// Factors of `[n][H][W]` spectra.
+pub(crate) struct Factors {
+    re: Vec<f64>,
+    im: Option<Vec<f64>>,
+}
+
+impl Transform for PlanarTables {
+    fn fourier(&self, H: usize, W: usize, inverse: bool, re: &mut [f64], im: &mut [f64]) {
+        // Sizes come from a bank, which bounds them as the transform does.
+        if let Ok(fft) = PlanarFft::new(H, W) {
+            fft.in_place(inverse, re, im);
+        }
+    }
+}
+
+impl PlanarTables {
+    /// The transform of that size.
+    pub(crate) fn fft(&mut self, H: usize, W: usize) -> Result<Arc<PlanarFft>, KernelError> {
+        if let Some(fft) = self.ffts.get(&(H, W)) {
+            return Ok(fft.clone());
+        }
+        let fft = Arc::new(PlanarFft::new(H, W)?);
+        self.ffts.insert((H, W), fft.clone());
+        Ok(fft)
+    }
+
+    /// Bytes of the factors made since the last call.
+    pub(crate) fn take_bytes(&mut self) -> usize {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Filters of scale j on the base grid.
+    fn filters(&mut self, bank: &Bank, j: usize, lowpass: bool) -> Result<Arc<Vec<Sampled>>, FilterError> {
+        let key = (bank.clone(), j, lowpass);
+        if let Some(found) = self.filters.get(&key) {
+            return Ok(found.clone());
+        }
+        let filter = bank.filter()?;
+        let name = if lowpass { "lowpass" } else { "wavelet" };
+        let directions = if lowpass { 1 } else { bank.L };
+        let made = (0..directions).map(|l| Evaluation::new(&filter, bank, j, l, &*self).array(name)).collect::<Result<Vec<_>, _>>()?;
+        let made = Arc::new(made);
+        self.filters.insert(key, made.clone());
+        Ok(made)
+    }
+
+    /// Filters of scale j on a grid of `H` x `W`, each to a power.
+    pub(crate) fn factors(&mut self, bank: &Bank, j: usize, lowpass: bool, power: usize, H: usize, W: usize) -> Result<Arc<Factors>, FilterError> {
+        let key = (bank.clone(), j, lowpass, power, H, W);
+        if let Some(found) = self.restricted.get(&key) {
+            return Ok(found.clone());
+        }
+        let filters = self.filters(bank, j, lowpass)?;
+        let complex = filters.iter().any(|f| f.im.is_some());
+        let (mut re, mut im) = (Vec::with_capacity(filters.len() * H * W), Vec::new());
+        for filter in filters.iter() {
+            re.extend(restrict(bank, &filter.re, H, W));
+            if complex {
+                match &filter.im {
+                    Some(part) => im.extend(restrict(bank, part, H, W)),
+                    None => im.resize(re.len(), 0.0),
+                }
+            }
+        }
+        let im = if complex {
+            let (first_re, first_im) = (re.clone(), im.clone());
+            for _ in 1..power {
+                for ((a, b), (c, d)) in re.iter_mut().zip(&mut im).zip(first_re.iter().zip(&first_im)) {
+                    (*a, *b) = (*a * c - *b * d, *a * d + *b * c);
+                }
+            }
+            Some(im)
+        } else {
+            if power > 1 {
+                re.iter_mut().for_each(|x| *x = x.powi(power as i32));
+            }
+            None
+        };
+        self.bytes += 8 * (re.len() + im.as_ref().map_or(0, Vec::len));
+        let factors = Arc::new(Factors { re, im });
+        self.restricted.insert(key, factors.clone());
+        Ok(factors)
+    }
+
+    /// Even part of the low-pass filter on the stored half of `H` x `W`: (h(k) + conj h(-k)) / 2.
+    fn even(&mut self, bank: &Bank, j: usize, H: usize, W: usize) -> Result<Factors, FilterError> {
+        let whole = self.factors(bank, j, true, 1, H, W)?;
+        let half = W / 2 + 1;
+        let opposite = |r: usize, c: usize| (H - r) % H * W + (W - c) % W;
+        let places = || (0..H).flat_map(move |r| (0..half).map(move |c| (r, c)));
+        let re = places().map(|(r, c)| 0.5 * (whole.re[r * W + c] + whole.re[opposite(r, c)])).collect();
+        let im = whole.im.as_ref().map(|im| places().map(|(r, c)| 0.5 * (im[r * W + c] - im[opposite(r, c)])).collect());
+        Ok(Factors { re, im })
+    }
+
+    /// Weights of `average` and `spectral_mean`; `None` for other maps.
+    pub(crate) fn weights(&mut self, map: &Linear) -> Result<Option<Vec<f64>>, PlanarError> {
+        match map {
+            Linear::Average { H, W, top, bottom, left, right } => {
+                let n = ((H - top - bottom) * (W - left - right)) as f64;
+                let inside = |r: usize, c: usize| r >= *top && r < H - bottom && c >= *left && c < W - right;
+                Ok(Some((0..H * W).map(|k| if inside(k / W, k % W) { 1.0 / n } else { 0.0 }).collect()))
+            }
+            Linear::SpectralMean { H, W, h, w, j, g, power, odd, bank } => {
+                let factors = self.factors(bank, *j, false, *power, *h, *w)?;
+                if factors.im.is_some() {
+                    return Err(KernelError::from_expectation("bank", "real filters, spectral_mean C1", "complex filters").into());
+                }
+                let half = W / 2 + 1;
+                let mut weights = vec![0.0; 2 * H * half];
+                let scale = 1.0 / (*H as f64 * *W as f64).powi(2);
+                for r in 0..*h {
+                    for c in 0..*w {
+                        let value = scale * factors.re[(g * h + r) * w + c];
+                        // A frequency of the upper half is stored at its opposite, conjugated.
+                        let (p, q) = (signed(*h, r), signed(*w, c));
+                        let (p, q, sign) = if q >= 0 { (p, q, 1.0) } else { (-p, -q, if *odd == 1 { -1.0 } else { 1.0 }) };
+                        let place = 2 * (p.rem_euclid(*H as i64) as usize * half + q as usize);
+                        weights[place] += sign * value;
+                        weights[place + 1] += sign * value;
+                    }
+                }
+                Ok(Some(weights))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Frequency from -floor(n/2) on that sits at `k` of `n`.
+fn signed(n: usize, k: usize) -> i64 {
+    if k < n.div_ceil(2) { k as i64 } else { k as i64 - n as i64 }
+}
+
+/// A filter on a smaller grid: its lowest frequencies, or the sum over aliases.
+fn restrict(bank: &Bank, filter: &[f64], H: usize, W: usize) -> Vec<f64> {
+    if !bank.folded {
+        return (0..H * W).map(|k| filter[Bank::kept(bank.H, H, k / W) * bank.W + Bank::kept(bank.W, W, k % W)]).collect();
+    }
+    let mut out = vec![0.0; H * W];
+    for (k, x) in filter.iter().enumerate() {
+        out[(k / bank.W % H) * W + k % bank.W % W] += x;
+    }
+    out
+}
+
+/// A prepared map.
+pub(crate) enum Planar {
+    Fourier(Arc<PlanarFft>),
+    FourierReal { fft: Arc<PlanarFft>, factor: f64 },
+    FourierInverse(Arc<PlanarFft>),
+    /// One spectrum to L; `real` when the operand is the spectrum of a real image.
+    Filter { H: usize, W: usize, L: usize, real: bool, factors: Arc<Factors> },
+    /// Every stored complex number times its factor, for `n` fields of `len` complex numbers.
+    Each { factors: Arc<Factors> },
+    Truncate { H: usize, W: usize, h: usize, w: usize, real: bool },
+    Clip { H: usize, W: usize, h: usize, w: usize },
+    Fold { H: usize, W: usize, h: usize, w: usize, real: bool },
+    Pick { H: usize, W: usize, rows: Vec<usize>, columns: Vec<usize> },
+    Turn,
+}
+
+impl Planar {
+    /// `None` for maps that are none of images.
+    pub(crate) fn new(map: &Linear, tables: &mut PlanarTables) -> Result<Option<Planar>, PlanarError> {
+        Ok(Some(match map {
+            Linear::Fourier { H, W } => Planar::Fourier(tables.fft(*H, *W)?),
+            Linear::FourierReal { H, W } => Planar::FourierReal { fft: tables.fft(*H, *W)?, factor: 1.0 / (H * W) as f64 },
+            Linear::FourierInverse { H, W } => Planar::FourierInverse(tables.fft(*H, *W)?),
+            Linear::Filter { H, W, j, power, real, bank } => {
+                Planar::Filter { H: *H, W: *W, L: bank.L, real: *real == 1, factors: tables.factors(bank, *j, false, *power, *H, *W)? }
+            }
+            Linear::FilterEach { H, W, j, bank } => Planar::Each { factors: tables.factors(bank, *j, false, 1, *H, *W)? },
+            Linear::Smooth { H, W, j, bank } => Planar::Each { factors: Arc::new(tables.even(bank, *j, *H, *W)?) },
+            Linear::Truncate { H, W, h, w, real } => Planar::Truncate { H: *H, W: *W, h: *h, w: *w, real: *real == 1 },
+            Linear::Clip { H, W, h, w } => Planar::Clip { H: *H, W: *W, h: *h, w: *w },
+            Linear::Fold { H, W, h, w, real } => Planar::Fold { H: *H, W: *W, h: *h, w: *w, real: *real == 1 },
+            Linear::Pick { H, W, rows, columns } => Planar::Pick { H: *H, W: *W, rows: rows.clone(), columns: columns.clone() },
+            Linear::Turn { .. } => Planar::Turn,
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Operations for `len` f64 of the larger side, nominal.
+    pub(crate) fn work(&self, len: usize) -> f64 {
+        match self {
+            Planar::Fourier(fft) | Planar::FourierReal { fft, .. } | Planar::FourierInverse(fft) => {
+                2.5 * len as f64 * (fft.flops() / 5.0).max(2.0).log2()
+            }
+            _ => 2.0 * len as f64,
+        }
+    }
+
+    /// f64 one thread needs.
+    pub(crate) fn scratch_len(&self) -> usize {
+        match self {
+            Planar::Fourier(fft) | Planar::FourierReal { fft, .. } | Planar::FourierInverse(fft) => fft.scratch_len(),
+            _ => 0,
+        }
+    }
+
+    /// The map, or its adjoint, on consecutive fields.
+    pub(crate) fn apply(&self, par: &dyn Parallel, adjoint: bool, x: &[f64], y: &mut [f64]) {
+        match (self, adjoint) {
+            (Planar::Fourier(fft), false) => fft.real_forward(par, x, y),
+            (Planar::Fourier(fft), true) => fft.real_inverse(par, x, y, false, 1.0),
+            (Planar::FourierReal { fft, factor }, false) => fft.real_inverse(par, x, y, true, *factor),
+            (Planar::FourierReal { fft, .. }, true) => fft.real_inverse_adjoint(par, x, y),
+            (Planar::FourierInverse(fft), false) => fft.inverse(par, x, y),
+            (Planar::FourierInverse(fft), true) => fft.inverse_adjoint(par, x, y),
+            (Planar::Filter { H, W, L, real, factors }, _) => {
+                let one = if *real { 2 * H * (W / 2 + 1) } else { 2 * H * W };
+                let all = 2 * L * H * W;
+                let (from, to) = if adjoint { (all, one) } else { (one, all) };
+                for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
+                    if adjoint { filter_adjoint(*H, *W, *real, factors, x, y) } else { filter(*H, *W, *real, factors, x, y) }
+                }
+            }
+            (Planar::Each { factors }, _) => {
+                let n = 2 * factors.re.len();
+                let sign = if adjoint { -1.0 } else { 1.0 };
+                for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+                    multiply(factors, 0, sign, x, y);
+                }
+            }
+            (Planar::Truncate { H, W, h, w, real }, _) => {
+                let half = if *real { W / 2 + 1 } else { *W };
+                let scale = (h * w) as f64 / (H * W) as f64;
+                let (large, small) = (2 * H * half, 2 * h * w);
+                let (from, to) = if adjoint { (small, large) } else { (large, small) };
+                for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
+                    if adjoint {
+                        y.fill(0.0);
+                    }
+                    for r in 0..*h {
+                        for c in 0..*w {
+                            let (k, sign) = stored(*H, *W, *real, Bank::kept(*H, *h, r), Bank::kept(*W, *w, c));
+                            let i = r * w + c;
+                            if adjoint {
+                                y[2 * k] += scale * x[2 * i];
+                                y[2 * k + 1] += sign * scale * x[2 * i + 1];
+                            } else {
+                                y[2 * i] = scale * x[2 * k];
+                                y[2 * i + 1] = sign * scale * x[2 * k + 1];
+                            }
+                        }
+                    }
+                }
+            }
+            (Planar::Clip { H, W, h, w }, _) => {
+                let (large, small) = (2 * H * (W / 2 + 1), 2 * h * (w / 2 + 1));
+                let scale = (h * w) as f64 / (H * W) as f64;
+                let (from, to) = if adjoint { (small, large) } else { (large, small) };
+                let width = 2 * (w / 2 + 1);
+                for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
+                    if adjoint {
+                        y.fill(0.0);
+                    }
+                    for r in 0..*h {
+                        let row = Bank::kept(*H, *h, r) * 2 * (W / 2 + 1);
+                        let (out, source) = if adjoint {
+                            (&mut y[row..][..width], &x[r * width..][..width])
+                        } else {
+                            (&mut y[r * width..][..width], &x[row..][..width])
+                        };
+                        out.iter_mut().zip(source).for_each(|(y, x)| *y = scale * x);
+                    }
+                }
+            }
+            (Planar::Fold { H, W, h, w, real }, _) => {
+                let (half, small_half) = if *real { (W / 2 + 1, w / 2 + 1) } else { (*W, *w) };
+                let (large, small) = (2 * H * half, 2 * h * small_half);
+                let scale = (h * w) as f64 / (H * W) as f64;
+                let (from, to) = if adjoint { (small, large) } else { (large, small) };
+                for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
+                    y.fill(0.0);
+                    for r in 0..*H {
+                        for c in (0..*W).filter(|c| c % w < small_half) {
+                            let (k, sign) = stored(*H, *W, *real, r, c);
+                            let i = r % h * small_half + c % w;
+                            if adjoint {
+                                y[2 * k] += scale * x[2 * i];
+                                y[2 * k + 1] += sign * scale * x[2 * i + 1];
+                            } else {
+                                y[2 * i] += scale * x[2 * k];
+                                y[2 * i + 1] += sign * scale * x[2 * k + 1];
+                            }
+                        }
+                    }
+                }
+            }
+            (Planar::Pick { H, W, rows, columns }, _) => {
+                let (large, small) = (H * W, rows.len() * columns.len());
+                let (from, to) = if adjoint { (small, large) } else { (large, small) };
+                for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
+                    if adjoint {
+                        y.fill(0.0);
+                        for (r, x) in rows.iter().zip(x.chunks_exact(columns.len())) {
+                            let row = &mut y[r * W..][..*W];
+                            columns.iter().zip(x).for_each(|(c, x)| row[*c] += x);
+                        }
+                    } else {
+                        for (r, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
+                            let row = &x[r * W..][..*W];
+                            columns.iter().zip(y).for_each(|(c, y)| *y = row[*c]);
+                        }
+                    }
+                }
+            }
+            (Planar::Turn, _) => {
+                let sign = if adjoint { -1.0 } else { 1.0 };
+                for (x, y) in x.chunks_exact(2).zip(y.chunks_exact_mut(2)) {
+                    y[0] = -sign * x[1];
+                    y[1] = sign * x[0];
+                }
+            }
+        }
+    }
+}
+
+/// Where frequency (r, c) of the whole spectrum is stored, and the sign of its imaginary part.
+fn stored(H: usize, W: usize, real: bool, r: usize, c: usize) -> (usize, f64) {
+    let half = W / 2 + 1;
+    match real {
+        false => (r * W + c, 1.0),
+        true if c < half => (r * half + c, 1.0),
+        true => ((H - r) % H * half + W - c, -1.0),
+    }
+}
+
+/// y := f x, complex numbers from entry `first` of the factors on; conj f for a negative sign.
+fn multiply(factors: &Factors, first: usize, sign: f64, x: &[f64], y: &mut [f64]) {
+    let pairs = y.chunks_exact_mut(2).zip(x.chunks_exact(2));
+    match &factors.im {
+        None => pairs.zip(&factors.re[first..]).for_each(|((y, x), f)| {
+            y[0] = f * x[0];
+            y[1] = f * x[1];
+        }),
+        Some(im) => pairs.zip(factors.re[first..].iter().zip(&im[first..])).for_each(|((y, x), (a, b))| {
+            y[0] = a * x[0] - sign * b * x[1];
+            y[1] = a * x[1] + sign * b * x[0];
+        }),
+    }
+}
+
+/// L filtered spectra of one.
+fn filter(H: usize, W: usize, real: bool, factors: &Factors, x: &[f64], y: &mut [f64]) {
+    let half = W / 2 + 1;
+    for (l, y) in y.chunks_exact_mut(2 * H * W).enumerate() {
+        if !real {
+            multiply(factors, l * H * W, 1.0, x, y);
+            continue;
+        }
+        for (r, y) in y.chunks_exact_mut(2 * W).enumerate() {
+            let first = (l * H + r) * W;
+            let (stored, opposite) = y.split_at_mut(2 * half);
+            multiply(factors, first, 1.0, &x[2 * r * half..][..2 * half], stored);
+            // Columns above W/2 are the conjugates of the opposite frequencies.
+            let row = &x[2 * ((H - r) % H) * half..][..2 * half];
+            for (k, y) in opposite.chunks_exact_mut(2).enumerate() {
+                let c = half + k;
+                let (a, b) = (row[2 * (W - c)], -row[2 * (W - c) + 1]);
+                let (f, g) = (factors.re[first + c], factors.im.as_ref().map_or(0.0, |im| im[first + c]));
+                y[0] = f * a - g * b;
+                y[1] = f * b + g * a;
+            }
+        }
+    }
+}
+
+/// The transpose of [`filter`].
+fn filter_adjoint(H: usize, W: usize, real: bool, factors: &Factors, x: &[f64], y: &mut [f64]) {
+    let half = W / 2 + 1;
+    let stride = if real { half } else { W };
+    y.fill(0.0);
+    for (l, x) in x.chunks_exact(2 * H * W).enumerate() {
+        for (r, x) in x.chunks_exact(2 * W).enumerate() {
+            let first = (l * H + r) * W;
+            let row = &mut y[2 * r * stride..][..2 * stride];
+            for (c, (x, y)) in x.chunks_exact(2).zip(row.chunks_exact_mut(2)).enumerate() {
+                let (f, g) = (factors.re[first + c], factors.im.as_ref().map_or(0.0, |im| im[first + c]));
+                y[0] += f * x[0] + g * x[1];
+                y[1] += f * x[1] - g * x[0];
+            }
+            if real {
+                let row = &mut y[2 * ((H - r) % H) * half..][..2 * half];
+                for (k, x) in x[2 * half..].chunks_exact(2).enumerate() {
+                    let c = half + k;
+                    let (f, g) = (factors.re[first + c], factors.im.as_ref().map_or(0.0, |im| im[first + c]));
+                    row[2 * (W - c)] += f * x[0] + g * x[1];
+                    row[2 * (W - c) + 1] -= f * x[1] - g * x[0];
+                }
+            }
+        }
+    }
+}
