@@ -9,7 +9,11 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("s2scat", include_str!("../statistics/s2scat.scat")),
     ("cheng", include_str!("../statistics/cheng.scat")),
     ("cheng_coefficients", include_str!("../statistics/cheng_coefficients.scat")),
+    ("cheng_cross", include_str!("../statistics/cheng_cross.scat")),
+    ("cheng_harmonic", include_str!("../statistics/cheng_harmonic.scat")),
+    ("kymatio1d", include_str!("../statistics/kymatio1d.scat")),
     ("kymatio2d", include_str!("../statistics/kymatio2d.scat")),
+    ("spectra", include_str!("../statistics/spectra.scat")),
 ];
 
 /// Text of the built-in filter banks.

@@ -58,7 +58,7 @@ pub struct BindOptions {
     pub variant: Option<String>,
     /// Values of scalar parameters.
     pub numbers: BTreeMap<String, f64>,
-    /// Array parameters given at run time although they have a default.
+    /// Parameters given at run time although they have a default; numbers among them are arrays of one entry.
     pub arrays: Vec<String>,
     /// Number of maps processed together; a leading axis of every input and output.
     pub batch: Option<usize>,
@@ -354,8 +354,8 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
         }
     }
     for name in &options.arrays {
-        if !statistic.parameters.iter().any(|p| p.name.name == *name && !p.indices.is_empty()) {
-            let known: Vec<&str> = statistic.parameters.iter().filter(|p| !p.indices.is_empty()).map(|p| p.name.name.as_str()).collect();
+        if !statistic.parameters.iter().any(|p| p.name.name == *name) {
+            let known: Vec<&str> = statistic.parameters.iter().map(|p| p.name.name.as_str()).collect();
             return Err(BindError::Parameter(format!(
                 "statistic `{}` has no array parameter `{name}`; it has [{}]",
                 statistic.name.name,
@@ -980,6 +980,11 @@ impl Binder<'_> {
                     let index = space.index();
                     let values: Vec<f64> = index.rows.iter().map(|row| row[position] as f64).collect();
                     return Ok(Cell { re: self.literal_array(&values)?, im: None });
+                }
+                // A number that was asked for at run time is an array of one entry.
+                if self.options.arrays.contains(name) {
+                    let (cell, _) = self.array_parameter(&Ident { name: name.clone(), span: expr.span })?;
+                    return self.gather_cell(cell, 1, &vec![0; space.len()]);
                 }
                 if let Some(x) = self.parameter_number(name) {
                     return Ok(Cell::literal(x));

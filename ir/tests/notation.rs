@@ -471,10 +471,10 @@ faults! {
         (Name, "wavlet", "3:14: `wavlet` is not a function; did you mean `wavelet`?"),
     ];
     item: "statistics s(x) { }" => [
-        (Syntax, "statistics", "1:1: expected `statistic` or `loss`, found `statistics`"),
+        (Syntax, "statistics", "1:1: expected `statistic`, `loss` or `filter`, found `statistics`"),
     ];
     item_number: "3" => [
-        (Syntax, "3", "1:1: expected `statistic` or `loss`, found `3`"),
+        (Syntax, "3", "1:1: expected `statistic`, `loss` or `filter`, found `3`"),
     ];
     statistic_name: "statistic (x) { }" => [
         (Syntax, "(", "1:11: expected the name of the statistic, found `(`"),
@@ -762,14 +762,14 @@ faults! {
     kind_of_reduction_unknown: plain("A = sum{k}(2^k);") => [
         (Index, "k", "3:13: nothing tells whether index `k` of `A` is a scale or a direction; the places of `wavelet(field, scale, direction)` tell, directly or through other definitions"),
     ];
-    scale_not_simple: plain("A[i, j] = mean(W[i + j, 0]);") => [
-        (Index, "i + j", "3:22: `i + j` is not a scale: a scale is one index plus a whole number; like `j`, `j + 1` or `0`"),
+    scale_not_simple: plain("A[i, j] = mean(W[i + 2*j, 0]);") => [
+        (Index, "i + 2*j", "3:22: `i + 2*j` is not a scale: a scale is a sum or difference of indices and a whole number; like `j`, `j + 1`, `j - i` or `0`"),
     ];
     scale_coefficient: plain("A[i] = mean(W[2*i, 0]);") => [
-        (Index, "2*i", "3:19: `2*i` is not a scale: a scale is one index plus a whole number; like `j`, `j + 1` or `0`"),
+        (Index, "2*i", "3:19: `2*i` is not a scale: a scale is a sum or difference of indices and a whole number; like `j`, `j + 1`, `j - i` or `0`"),
     ];
     scale_coefficient_in_wavelet: plain("A[i] = wavelet(x, -i, 0);") => [
-        (Index, "-i", "3:23: `-i` is not a scale: a scale is one index plus a whole number; like `j`, `j + 1` or `0`"),
+        (Index, "-i", "3:23: `-i` is not a scale: a scale is a sum or difference of indices and a whole number; like `j`, `j + 1`, `j - i` or `0`"),
     ];
     scale_expression: body("A[j] = wavelet(x, j / 2, 0);") => [
         (Index, "j / 2", "3:23: the scale of `wavelet` is an index, found an expression; like `j`, `j + 1` or `0`"),

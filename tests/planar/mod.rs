@@ -62,6 +62,9 @@ impl Case {
         if let Ok(a) = reader.by_name::<ndarray::OwnedRepr<i16>, IxDyn>(&key) {
             return Golden { shape: a.shape().to_vec(), re: a.iter().map(|x| f64::from(*x)).collect(), im: None };
         }
+        if let Ok(a) = reader.by_name::<ndarray::OwnedRepr<i8>, IxDyn>(&key) {
+            return Golden { shape: a.shape().to_vec(), re: a.iter().map(|x| f64::from(*x)).collect(), im: None };
+        }
         let a: ArrayD<Complex64> = reader.by_name(&key).expect("a real, whole or complex array");
         Golden { shape: a.shape().to_vec(), re: a.iter().map(|z| z.re).collect(), im: Some(a.iter().map(|z| z.im).collect()) }
     }

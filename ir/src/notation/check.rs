@@ -817,17 +817,14 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         }
     }
 
-    /// Scales are not cyclic, so only shifts of one index make sense.
+    /// Scales are not cyclic: sums and differences of indices make sense, and exist where they are scales; multiples do not.
     fn scale_expressions(&mut self) {
         for (index, variable) in std::mem::take(&mut self.index_expressions) {
-            let simple = match index.terms.as_slice() {
-                [] => true,
-                [term] => term.coefficient == 1,
-                _ => false,
-            };
+            let plain = index.terms.iter().all(|term| term.coefficient.abs() == 1);
+            let simple = plain && (index.terms.is_empty() || index.terms.iter().any(|term| term.coefficient == 1));
             if !simple && self.kinds.kind(variable).is_some_and(|(kind, _)| kind == IndexKind::Scale) {
-                let message = format!("`{index}` is not a scale: a scale is one index plus a whole number");
-                self.faults.push(NotationError::new(Index, index.span, message).help("like `j`, `j + 1` or `0`"));
+                let message = format!("`{index}` is not a scale: a scale is a sum or difference of indices and a whole number");
+                self.faults.push(NotationError::new(Index, index.span, message).help("like `j`, `j + 1`, `j - i` or `0`"));
             }
         }
     }
