@@ -14,6 +14,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("kymatio1d", include_str!("../statistics/kymatio1d.scat")),
     ("kymatio2d", include_str!("../statistics/kymatio2d.scat")),
     ("spectra", include_str!("../statistics/spectra.scat")),
+    ("wph", include_str!("../statistics/wph.scat")),
 ];
 
 /// Text of the built-in filter banks.

@@ -148,6 +148,13 @@ fn one_dimensional_scattering_equals_the_recorded_one() -> Outcome {
                     // Wavelets of the second layer are numbered after those of the first.
                     (false, false) => format!("S2_{}_{}", n[0], n[1] as usize + first),
                 };
+                if variant == Some("global") {
+                    // One number per path.
+                    let order = name[..2].to_string();
+                    let path: Vec<i64> = name[2..].split('_').filter(|part| !part.is_empty()).map(|part| part.parse().expect("a wavelet")).collect();
+                    let row = output(found, &order).index.rows.iter().position(|row| *row == path).expect("the path exists");
+                    return (order, row, 1);
+                }
                 let count = length(found, &name);
                 (name, 0, count)
             });

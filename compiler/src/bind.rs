@@ -313,6 +313,11 @@ type Scales = BTreeMap<String, usize>;
 /// Functions that build fields from a field and, some of them, a scale.
 const BUILDERS: &[&str] = &["lowpass", "band", "cut", "decimate", "pad", "unpad"];
 
+/// True for functions whose value is a field whatever their arguments are, and whose second argument, if any, is a scale.
+fn builds_field(name: &str) -> bool {
+    name == "wavelet" || name == "shift" || BUILDERS.contains(&name)
+}
+
 /// Functions that make numbers from fields.
 const AVERAGES: &[&str] = &["mean", "cov", "var", "power", "integral", "size"];
 
@@ -558,7 +563,7 @@ impl Binder<'_> {
                 wanted.is_some()
             }
             ExprKind::Call { function, arguments } => match function.name.as_str() {
-                name if name == "wavelet" || BUILDERS.contains(&name) => {
+                name if builds_field(name) => {
                     let in_range = match arguments.get(1).and_then(Expr::as_index) {
                         Some(index) => scale_value(&index, scales).is_some_and(|j| self.domain.scales().contains(&j)),
                         None => arguments.len() < 2,
@@ -729,7 +734,7 @@ impl Binder<'_> {
                         .is_some_and(|d| self.checked.value_kinds[d] == ValueKind::Field)
             }
             ExprKind::Call { function, arguments } => match function.name.as_str() {
-                name if name == "wavelet" || BUILDERS.contains(&name) => true,
+                name if builds_field(name) => true,
                 name if AVERAGES.contains(&name) => false,
                 _ => arguments.iter().any(|a| self.is_field(a, k)),
             },
@@ -806,6 +811,21 @@ impl Binder<'_> {
                     let mut indices: Vec<IndexExpr> = inner.labels.iter().map(|l| plain_index(l)).collect();
                     indices.push(direction);
                     Ok(Evaluated::Field(self.indexed(&filtered, &indices, order)?))
+                }
+                "shift" => {
+                    let inner = self.as_field(&arguments[0], scales, order, k)?;
+                    let scale = self.scale_argument(&arguments[1], scales)?;
+                    let directions = arguments[2].as_index().zip(arguments[3].as_index());
+                    let (new, own) = directions.ok_or_else(|| at(arguments[2].span, "expected direction indices"))?;
+                    let axis = match own.terms.as_slice() {
+                        [term] if (term.coefficient, own.constant) == (1, 0) => inner.labels.iter().position(|label| *label == term.name.name),
+                        _ => None,
+                    };
+                    let axis = axis.ok_or_else(|| at(arguments[3].span, "expected a direction index of the field itself"))?;
+                    let moved = self.domain.shift(&mut self.b, &inner, scale, axis, "$")?;
+                    let mut indices: Vec<IndexExpr> = moved.labels[..inner.labels.len()].iter().map(|l| plain_index(l)).collect();
+                    indices.push(new);
+                    Ok(Evaluated::Field(self.indexed(&moved, &indices, order)?))
                 }
                 name if BUILDERS.contains(&name) => {
                     let inner = self.as_field(&arguments[0], scales, order, k)?;

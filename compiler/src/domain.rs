@@ -90,6 +90,11 @@ pub trait Domain: std::fmt::Debug {
     fn build(&self, _builder: &mut Builder, function: &str, _field: &Field, _scale: Option<usize>) -> Result<Field, DomainError> {
         Err(DomainError::Unsupported(format!("`{function}` is not available on {}", self.describe())))
     }
+    /// Samples of a field read 2^scale samples further (where they are for scale 0), along the angle of its own direction, position `axis` among its labels, less that of a
+    /// new direction axis, named `label`.
+    fn shift(&self, _builder: &mut Builder, _field: &Field, _scale: usize, _axis: usize, _label: &str) -> Result<Field, DomainError> {
+        Err(DomainError::Unsupported(format!("`shift` is not available on {}", self.describe())))
+    }
     /// Average over what the edges of the domain leave of a field at a scale; all of it where there are no edges.
     fn windowed_mean(&self, builder: &mut Builder, field: &Field, _scale: usize) -> Result<Numbers, DomainError> {
         self.mean(builder, field)

@@ -524,6 +524,30 @@ impl Domain for Plane {
         }
     }
 
+    fn shift(&self, b: &mut Builder, field: &Field, scale: usize, axis: usize, label: &str) -> Result<Field, DomainError> {
+        if self.line {
+            return Err(DomainError::Unsupported("`shift` needs directions, which a series does not have".into()));
+        }
+        let mut field = self.samples(b, field)?;
+        let (H, W) = image(b, field.re)?;
+        let n = field.labels.len();
+        if axis + 1 != n {
+            // The map moves the innermost axis, so the direction comes last.
+            let order: Vec<usize> = (0..n).filter(|k| *k != axis).chain([axis]).collect();
+            let map = (0..n).map(|k| (0..=n).map(|o| i64::from(order.get(o) == Some(&k))).collect()).collect();
+            let moved = Linear::Reindex { from: vec![self.L; n], to: vec![self.L; n], map };
+            field = Field { labels: order.iter().map(|k| field.labels[*k].clone()).collect(), ..self.parts(&field, |v| Ok(b.linear(moved.clone(), v)?))? };
+        }
+        let distance = if scale == 0 { 0.0 } else { f64::powi(2.0, scale.min(30) as i32) };
+        let angle = |k: usize| std::f64::consts::PI / self.L as f64 * ((k / self.L) as f64 - (k % self.L) as f64);
+        let offset = |x: f64, n: usize| ((distance * x).round_ties_even() as i64).rem_euclid(n as i64) as usize;
+        let rows = (0..self.L * self.L).map(|k| offset(angle(k).sin(), H)).collect();
+        let columns = (0..self.L * self.L).map(|k| offset(angle(k).cos(), W)).collect();
+        let roll = Linear::Roll { H, W, rows, columns, count: self.L };
+        let moved = self.parts(&field, |v| Ok(b.linear(roll.clone(), v)?))?;
+        Ok(Field { labels: field.labels.iter().cloned().chain([label.to_string()]).collect(), ..moved })
+    }
+
     fn index_function(&self, function: &str, scale: usize) -> Option<i64> {
         let own = self.wavelets.as_ref().and_then(|list| list.get(scale)).copied();
         let (octave, layer) = own.unwrap_or((scale as i64, 1));

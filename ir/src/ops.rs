@@ -266,6 +266,8 @@ linear_ops! {
     "fold" => Fold { H: usize = 6, W: usize = 8, h: usize = 3, w: usize = 4, real: usize = 1 };
     /// image(H,W) -> image(rows,columns): y_rc = x_{rows[r], columns[c]}: pads, crops, samples and shifts. C1: every entry lies in the image.
     "pick" => Pick { H: usize = 3, W: usize = 4, rows: Vec<usize> = vec![2, 0, 1, 1], columns: Vec<usize> = vec![3, 2, 1, 0, 1] };
+    /// [K] image(H,W) -> [K,count] image(H,W): y_ka[r, c] = x_k[r + rows[k count + a], c + columns[k count + a]], cyclically; K = len(rows) / count. C1: as many columns as rows, whole groups, entries below H and W.
+    "roll" => Roll { H: usize = 3, W: usize = 4, rows: Vec<usize> = vec![0, 1, 2, 0], columns: Vec<usize> = vec![3, 0, 1, 0], count: usize = 2 };
     /// image(H,W) -> point: mean over the rows from `top` to H - `bottom` and the columns from `left` to W - `right`. C1: the window is not empty.
     "average" => Average { H: usize = 5, W: usize = 6, top: usize = 1, bottom: usize = 1, left: usize = 0, right: usize = 2 };
     /// real_spectrum(H,W) -> point: weighted sum over the stored numbers of the product of two real spectra A, B: the mean of a conj(b * psi^power) over the image, psi filter g of scale j and only its
@@ -409,6 +411,15 @@ impl Linear {
                     return Err(format!("pick C1: every entry must lie in the image of {H} x {W}"));
                 }
                 simple(Image { H: *H, W: *W }, Image { H: rows.len(), W: columns.len() })
+            }
+            Linear::Roll { H, W, rows, columns, count } => {
+                sizes(self, &[*H, *W, *count, rows.len()])?;
+                if rows.len() != columns.len() || rows.len() % count != 0 || rows.iter().any(|r| r >= H) || columns.iter().any(|c| c >= W) {
+                    // roll C1
+                    return Err(format!("roll C1: needs as many columns as rows, in groups of {count}, below {H} and {W}"));
+                }
+                let K = rows.len() / count;
+                Ok(Signature { domain: (vec![K], Image { H: *H, W: *W }), range: (vec![K, *count], Image { H: *H, W: *W }) })
             }
             Linear::Average { H, W, top, bottom, left, right } => {
                 sizes(self, &[*H, *W])?;

@@ -653,6 +653,7 @@ impl Context<'_> {
             | Linear::Clip { .. }
             | Linear::Fold { .. }
             | Linear::Pick { .. }
+            | Linear::Roll { .. }
             | Linear::Turn { .. }
             | Linear::Average { .. }
             | Linear::SpectralMean { .. }

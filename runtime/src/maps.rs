@@ -179,6 +179,7 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::Clip { .. }
         | Linear::Fold { .. }
         | Linear::Pick { .. }
+        | Linear::Roll { .. }
         | Linear::Turn { .. }
         | Linear::Average { .. }
         | Linear::SpectralMean { .. }
@@ -264,6 +265,7 @@ impl Small {
             | Linear::Clip { .. }
             | Linear::Fold { .. }
             | Linear::Pick { .. }
+            | Linear::Roll { .. }
             | Linear::Turn { .. }
             | Linear::Average { .. }
             | Linear::SpectralMean { .. } => return Ok(None),

@@ -185,6 +185,7 @@ pub(crate) enum Planar {
     Clip { H: usize, W: usize, h: usize, w: usize },
     Fold { H: usize, W: usize, h: usize, w: usize, real: bool },
     Pick { H: usize, W: usize, rows: Vec<usize>, columns: Vec<usize> },
+    Roll { H: usize, W: usize, rows: Vec<usize>, columns: Vec<usize>, count: usize },
     Turn,
 }
 
@@ -204,6 +205,9 @@ impl Planar {
             Linear::Clip { H, W, h, w } => Planar::Clip { H: *H, W: *W, h: *h, w: *w },
             Linear::Fold { H, W, h, w, real } => Planar::Fold { H: *H, W: *W, h: *h, w: *w, real: *real == 1 },
             Linear::Pick { H, W, rows, columns } => Planar::Pick { H: *H, W: *W, rows: rows.clone(), columns: columns.clone() },
+            Linear::Roll { H, W, rows, columns, count } => {
+                Planar::Roll { H: *H, W: *W, rows: rows.clone(), columns: columns.clone(), count: *count }
+            }
             Linear::Turn { .. } => Planar::Turn,
             _ => return Ok(None),
         }))
@@ -331,6 +335,32 @@ impl Planar {
                         for (r, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
                             let row = &x[r * W..][..*W];
                             columns.iter().zip(y).for_each(|(c, y)| *y = row[*c]);
+                        }
+                    }
+                }
+            }
+            (Planar::Roll { H, W, rows, columns, count }, _) => {
+                let size = H * W;
+                let (one, all) = (rows.len() / count * size, rows.len() * size);
+                let (from, to) = if adjoint { (all, one) } else { (one, all) };
+                for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
+                    if adjoint {
+                        y.fill(0.0);
+                    }
+                    for (k, (row, column)) in rows.iter().zip(columns).enumerate() {
+                        for r in 0..*H {
+                            // Row r of the moved image is row `source` of the given one, from `column` on.
+                            let source = (k / count) * size + (r + row) % H * W;
+                            let moved = k * size + r * W;
+                            if adjoint {
+                                let (tail, head) = x[moved..][..*W].split_at(W - column);
+                                y[source + column..][..tail.len()].iter_mut().zip(tail).for_each(|(y, x)| *y += x);
+                                y[source..][..head.len()].iter_mut().zip(head).for_each(|(y, x)| *y += x);
+                            } else {
+                                let (head, tail) = x[source..][..*W].split_at(*column);
+                                y[moved..][..tail.len()].copy_from_slice(tail);
+                                y[moved + tail.len()..][..head.len()].copy_from_slice(head);
+                            }
                         }
                     }
                 }

@@ -341,6 +341,7 @@ fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f6
         | Linear::Clip { .. }
         | Linear::Fold { .. }
         | Linear::Pick { .. }
+        | Linear::Roll { .. }
         | Linear::Average { .. }
         | Linear::SpectralMean { .. }
         | Linear::Turn { .. } => {

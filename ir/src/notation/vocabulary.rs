@@ -16,7 +16,7 @@ pub enum Argument {
 /// What a function takes and gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
-    /// A field, then a scale, then a direction; gives a field.
+    /// A field, then a scale, then directions; gives a field.
     FieldBuilder,
     /// Fields; gives a number.
     DomainAverage,
@@ -31,7 +31,7 @@ impl Signature {
     pub fn argument(self, place: usize) -> Argument {
         match (self, place) {
             (Signature::FieldBuilder | Signature::WindowedAverage, 1) => Argument::Scale,
-            (Signature::FieldBuilder, 2) => Argument::Direction,
+            (Signature::FieldBuilder, 2 | 3) => Argument::Direction,
             (Signature::FieldBuilder | Signature::DomainAverage | Signature::WindowedAverage, _) => Argument::Field,
             (Signature::Pointwise, _) => Argument::Value,
         }
@@ -78,6 +78,12 @@ const FIELD_BUILDERS: &[(&str, usize, usize, &str)] = &[
     ("cut", 2, 2, "cut(f, j): what the edges leave of a field on the coarse grid of scale j"),
     ("decimate", 1, 2, "decimate(f), decimate(f, j): samples of f at every 2^J-th point, or at the spacing of scale j"),
     ("pad", 1, 1, "pad(f): f continued beyond its edges, as the domain's boundary says"),
+    (
+        "shift",
+        4,
+        4,
+        "shift(f, n, a, t): f with an axis of directions t, read 2^n samples further (where it is for n = 0) along the angle of t less that of a",
+    ),
     ("unpad", 1, 1, "unpad(f): the part of a padded field that belongs to the input"),
 ];
 

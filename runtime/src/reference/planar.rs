@@ -145,6 +145,13 @@ pub(super) fn entries(map: &Linear, entry: &mut impl FnMut(usize, usize, f64)) -
                 columns.iter().enumerate().for_each(|(c, column)| entry(r * columns.len() + c, row * W + column, 1.0));
             }
         }
+        Linear::Roll { H, W, rows, columns, count } => {
+            for (k, (row, column)) in rows.iter().zip(columns).enumerate() {
+                for (r, c) in (0..*H).flat_map(|r| (0..*W).map(move |c| (r, c))) {
+                    entry((k * H + r) * W + c, (k / count * H + (r + row) % H) * W + (c + column) % W, 1.0);
+                }
+            }
+        }
         Linear::Average { H, W, top, bottom, left, right } => {
             let n = ((H - top - bottom) * (W - left - right)) as f64;
             for r in *top..H - bottom {
