@@ -24,6 +24,7 @@
 //!
 //! - [`statistics`]: built-in texts and how texts are found.
 //! - [`compile`]: the pipeline behind one builder.
+//! - [`texture`]: images and series with the statistics of a target.
 //! - [`optimise`]: L-BFGS and Adam, which know nothing of graphs.
 //!
 //! The stages themselves live in the crates [`ir`], [`compiler`], [`kernels`] and [`runtime`].
@@ -43,6 +44,7 @@ pub mod random;
 pub mod sensitivity;
 pub mod statistics;
 pub mod synthesis;
+pub mod texture;
 
 pub use compile::{Array, Compiled, Compiler, Encoder, Goal, Statistics};
 pub use scatterc_compiler::bind::Index;

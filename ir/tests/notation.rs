@@ -243,6 +243,7 @@ fn comments_in_front_of_an_item_are_its_documentation() {
         .map(|item| match item {
             Item::Statistic(statistic) => statistic.docs.as_str(),
             Item::Loss(loss) => loss.docs.as_str(),
+            Item::Filter(filter) => filter.docs.as_str(),
         })
         .collect();
     assert_eq!(docs, [" Two\n\nlines.", "Of l.", "", "But this,\nand\nthis."]);
