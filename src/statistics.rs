@@ -79,6 +79,10 @@ impl Source {
         let found = match name {
             Some(name) => self.checked.statistics.iter().find(|s| s.statistic.name.name == name),
             None if self.checked.statistics.len() == 1 => self.checked.statistics.first(),
+            // A built-in text may hold relatives of the statistic it is named after.
+            None if self.checked.statistics.iter().any(|s| s.statistic.name.name == self.origin) => {
+                self.checked.statistics.iter().find(|s| s.statistic.name.name == self.origin)
+            }
             None => return Err(Error::UnknownStatistic { found: format!("(one of several in {})", self.origin), known: known() }),
         };
         found.ok_or_else(|| Error::UnknownStatistic { found: name.unwrap_or_default().into(), known: known() })

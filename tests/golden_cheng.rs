@@ -187,7 +187,11 @@ fn harmonic_packing_equals_the_recorded_one() -> Outcome {
         let label: Vec<i64> = label.iter().map(|x| *x as i64).collect();
         // Types 0..3 are Im C01, Re C01, Im C11, Re C11; rows are (type, o, a, -b, p..).
         let name = ["C01im", "C01re", "C11im", "C11re"][label[0] as usize];
-        let row = if label[0] < 2 { vec![label[1], label[2], label[4], label[5]] } else { vec![label[1], label[2], -label[3], label[4], label[5], label[6]] };
+        let row = if label[0] < 2 {
+            vec![label[1], label[2], label[4], label[5]]
+        } else {
+            vec![label[1], label[2], -label[3], label[4], label[5], label[6]]
+        };
         let array = output(&found, name);
         let k = array.index.rows.iter().position(|r| *r == row).unwrap_or_else(|| panic!("{name} has no row {row:?}"));
         ours.push((array.re[k], 0.0));
@@ -228,7 +232,13 @@ fn gradients_equal_the_recorded_ones() -> Outcome {
         let mut given: Vec<(String, Vec<f64>)> = Vec::new();
         for ((name, imaginary, k), value) in places.iter().zip(&cotangent) {
             let array = output(&found, name);
-            let part = if array.im.is_none() { "" } else if *imaginary { ".im" } else { ".re" };
+            let part = if array.im.is_none() {
+                ""
+            } else if *imaginary {
+                ".im"
+            } else {
+                ".re"
+            };
             let name = format!("cotangent.{name}{part}");
             if !given.iter().any(|g| g.0 == name) {
                 given.push((name.clone(), vec![0.0; array.re.len()]));

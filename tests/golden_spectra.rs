@@ -65,9 +65,11 @@ fn powers(line: &Plane, fields: &[Vec<f64>]) -> Result<(Vec<f64>, Vec<f64>), Err
 
 #[test]
 fn filters_equal_the_recorded_ones() -> Outcome {
-    for (name, T, J, Q, filters) in
-        [("ss_n1024_J6", 1024, 6, 1, "battle_lemarie"), ("ss_n500_J4_Q2_morlet", 500, 4, 2, "spectra_morlet"), ("ss_n512_J5_bump", 512, 5, 1, "spectra_bump")]
-    {
+    for (name, T, J, Q, filters) in [
+        ("ss_n1024_J6", 1024, 6, 1, "battle_lemarie"),
+        ("ss_n500_J4_Q2_morlet", 500, 4, 2, "spectra_morlet"),
+        ("ss_n512_J5_bump", 512, 5, 1, "spectra_bump"),
+    ] {
         let Some(case) = case(name) else { continue };
         let bank: Bank = line(T, J, Q, filters)?.bank;
         let W = bank.W;
@@ -144,12 +146,21 @@ fn spectra_of_two_channels_equal_the_recorded_ones() -> Outcome {
         for b in 0..2 {
             let own: Vec<(Vec<f64>, Vec<f64>)> = (0..2).map(|n| powers(&line, &[channel(b, n)])).collect::<Result<_, _>>()?;
             let ones = (vec![1.0; J], vec![1.0]);
-            let power = |n: usize| if plain { &ones } else if batch { &all[n] } else { &own[n] };
+            let power = |n: usize| {
+                if plain {
+                    &ones
+                } else if batch {
+                    &all[n]
+                } else {
+                    &own[n]
+                }
+            };
             // One run per pair of channels, and one per channel for what it has alone.
             let mut pairs: BTreeMap<(i64, i64), Statistics> = BTreeMap::new();
             let mut singles: Vec<Statistics> = Vec::new();
             for l in 0..2usize {
-                let mut encoder = Compiler::new(&source, &line).statistic("spectra").variant(Some("reference")).array("P").array("P0").threads(1).encoder()?;
+                let mut encoder =
+                    Compiler::new(&source, &line).statistic("spectra").variant(Some("reference")).array("P").array("P0").threads(1).encoder()?;
                 encoder.set("P", &power(l).0)?;
                 encoder.set("P0", &power(l).1)?;
                 singles.push(encoder.encode(&channel(b, l))?);
@@ -167,7 +178,13 @@ fn spectra_of_two_channels_equal_the_recorded_ones() -> Outcome {
             }
             let ours: Vec<(f64, f64)> = rows(&case)
                 .iter()
-                .map(|row| if row[0] < 2 { value(&singles[row[1] as usize], &place(row, J as i64, 1)) } else { value(&pairs[&(row[1], row[2])], &place(row, J as i64, 1)) })
+                .map(|row| {
+                    if row[0] < 2 {
+                        value(&singles[row[1] as usize], &place(row, J as i64, 1))
+                    } else {
+                        value(&pairs[&(row[1], row[2])], &place(row, J as i64, 1))
+                    }
+                })
                 .collect();
             worst = worst.max(difference(&ours, &case.array(array).at(b), &format!("two channels {array}")));
         }

@@ -79,13 +79,13 @@ pub fn is_reduction(map: &Linear) -> bool {
             | Linear::FullPower { .. }
             | Linear::CoefficientPower { .. }
             | Linear::Average { .. }
-            | Linear::SpectralMean { .. }
+            | Linear::SpectralSum { .. }
     )
 }
 
 /// True for reductions whose products of rows are contractions, and their adjoints mixtures.
 fn is_average(map: &Linear) -> bool {
-    matches!(map, Linear::Mean { .. } | Linear::RingMean { .. } | Linear::Average { .. } | Linear::SpectralMean { .. })
+    matches!(map, Linear::Mean { .. } | Linear::RingMean { .. } | Linear::Average { .. } | Linear::SpectralSum { .. })
 }
 
 /// True when the expression has primitives that cost tens of operations.

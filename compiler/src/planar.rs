@@ -1,7 +1,6 @@
 //! Rewrites for Fourier domains that keep all values: filters one after another become one, transforms there and back disappear, and averages of products are taken
 //! from spectra.
 
-use crate::fuse::axis_terms;
 use crate::simplify::rewrite;
 use scatterc_ir::filter::Bank;
 use scatterc_ir::graph::{Builder, TypeError};
@@ -17,7 +16,9 @@ pub fn filters(graph: &Graph) -> Result<Graph, TypeError> {
         let inner = b.graph().linear(operands[0]).map(|(map, adjoint)| (map.clone(), adjoint));
         let source = || b.graph().node(operands[0]).operands[0];
         Ok(match (map, inner) {
-            (Linear::FilterEach { j, bank, .. }, Some((Linear::Filter { H, W, j: own, power, real, bank: same }, false))) if *j == own && *bank == same => {
+            (Linear::FilterEach { j, bank, .. }, Some((Linear::Filter { H, W, j: own, power, real, bank: same }, false)))
+                if *j == own && *bank == same =>
+            {
                 let source = source();
                 Some(b.linear(Linear::Filter { H, W, j: own, power: power + 1, real, bank: same }, source)?)
             }
@@ -52,10 +53,16 @@ struct Factor {
     maps: Vec<Linear>,
 }
 
-fn factor(graph: &Graph, mut value: Value) -> Option<Factor> {
+/// A factor and its sign: negations stand anywhere in the chain of maps.
+fn factor(graph: &Graph, mut value: Value) -> Option<(f64, Factor)> {
     let mut maps = Vec::new();
-    while let Some((map @ Linear::Reindex { .. }, false)) = graph.linear(value) {
-        maps.push(map.clone());
+    let mut sign = 1.0;
+    loop {
+        match &graph.node(value).op {
+            Op::Linear { map: map @ Linear::Reindex { .. }, adjoint: false } => maps.push(map.clone()),
+            Op::Pointwise(Scalar::Unary(Unary::Negate, inner)) if **inner == Scalar::Argument(0) => sign = -sign,
+            _ => break,
+        }
         value = graph.node(value).operands[0];
     }
     maps.reverse();
@@ -64,21 +71,21 @@ fn factor(graph: &Graph, mut value: Value) -> Option<Factor> {
             Some(Linear::Reindex { from, to, map }) if from == &[2] && to.is_empty() => {
                 let component = map.first().and_then(|row| row.first()).copied();
                 maps.remove(0);
-                component.map(|k| Factor { base: value, component: Some(k), maps })
+                component.map(|k| (sign, Factor { base: value, component: Some(k), maps }))
             }
             _ => None,
         },
-        _ => matches!(graph.ty(value).space, Space::Image { .. }).then_some(Factor { base: value, component: None, maps }),
+        _ => matches!(graph.ty(value).space, Space::Image { .. }).then_some((sign, Factor { base: value, component: None, maps })),
     }
 }
 
 /// A value as a sum of signed products of two factors.
-fn products(graph: &Graph, value: Value, sign: f64, out: &mut Vec<(f64, Value, Value)>) -> bool {
+fn products(graph: &Graph, value: Value, sign: f64, out: &mut Vec<(f64, Factor, Factor)>) -> bool {
     let Op::Pointwise(f) = &graph.node(value).op else { return false };
     expand(graph, f, &graph.node(value).operands, sign, out)
 }
 
-fn expand(graph: &Graph, f: &Scalar, operands: &[Value], sign: f64, out: &mut Vec<(f64, Value, Value)>) -> bool {
+fn expand(graph: &Graph, f: &Scalar, operands: &[Value], sign: f64, out: &mut Vec<(f64, Factor, Factor)>) -> bool {
     if out.len() > 4 {
         return false;
     }
@@ -97,13 +104,10 @@ fn expand(graph: &Graph, f: &Scalar, operands: &[Value], sign: f64, out: &mut Ve
 }
 
 /// A factor and its sign.
-fn signed(graph: &Graph, f: &Scalar, operands: &[Value]) -> Option<(f64, Value)> {
+fn signed(graph: &Graph, f: &Scalar, operands: &[Value]) -> Option<(f64, Factor)> {
     match f {
-        Scalar::Argument(k) => match &graph.node(operands[*k]).op {
-            Op::Pointwise(inner @ Scalar::Unary(Unary::Negate, _)) => signed(graph, inner, &graph.node(operands[*k]).operands),
-            _ => Some((1.0, operands[*k])),
-        },
-        Scalar::Unary(Unary::Negate, a) => signed(graph, a, operands).map(|(sign, value)| (-sign, value)),
+        Scalar::Argument(k) => factor(graph, operands[*k]),
+        Scalar::Unary(Unary::Negate, a) => signed(graph, a, operands).map(|(sign, factor)| (-sign, factor)),
         Scalar::Constant(_) | Scalar::Unary(..) | Scalar::Binary(..) => None,
     }
 }
@@ -124,7 +128,6 @@ fn matched(graph: &Graph, value: Value) -> Option<Match> {
     if !products(graph, graph.node(value).operands[0], 1.0, &mut terms) {
         return None;
     }
-    let terms: Vec<(f64, Factor, Factor)> = terms.into_iter().map(|(s, x, y)| Some((s, factor(graph, x)?, factor(graph, y)?))).collect::<Option<_>>()?;
     // y is the filtered one; products may name it first or second.
     for swap in [false, true] {
         let oriented: Vec<(f64, &Factor, &Factor)> = terms.iter().map(|(s, a, b)| if swap { (*s, b, a) } else { (*s, a, b) }).collect();
@@ -187,7 +190,7 @@ pub fn plancherel(graph: &Graph) -> Result<Graph, TypeError> {
         // The copies of the nodes that were matched: they are found again from the average's own operand.
         let Some(copy) = matched_copy(b.graph(), operands[0]) else { return Ok(None) };
         let (x, y) = copy;
-        spectral_mean(b, graph, value, &found, &x, &y)
+        filtered_mean(b, &found, &x, &y)
     })
 }
 
@@ -197,19 +200,23 @@ fn matched_copy(graph: &Graph, product: Value) -> Option<(Vec<Factor>, Vec<Facto
     if !products(graph, product, 1.0, &mut terms) {
         return None;
     }
-    let factors: Vec<(Factor, Factor)> = terms.into_iter().map(|(_, x, y)| Some((factor(graph, x)?, factor(graph, y)?))).collect::<Option<_>>()?;
-    Some(factors.into_iter().unzip())
+    Some(terms.into_iter().map(|(_, x, y)| (x, y)).unzip())
 }
 
-fn spectral_mean(b: &mut Builder, graph: &Graph, value: Value, found: &Match, xs: &[Factor], ys: &[Factor]) -> Result<Option<Value>, TypeError> {
-    let axes = graph.ty(value).axes.clone();
-    let Some(t) = direction_axis(graph, &found.y, &axes) else { return Ok(None) };
-    let G = found.filter.2.L;
+fn filtered_mean(b: &mut Builder, found: &Match, xs: &[Factor], ys: &[Factor]) -> Result<Option<Value>, TypeError> {
     // Maps and components tell which copies are x and y; they are the same on both sides.
-    let is_y = |f: &&Factor| f.component.is_some() && filtered(b.graph(), f).is_some_and(|(set, filter)| set == found.set && filter == found.filter) && f.maps == found.y.maps;
+    let is_y = |f: &&Factor| {
+        f.component.is_some()
+            && filtered(b.graph(), f).is_some_and(|(set, filter)| set == found.set && filter == found.filter)
+            && f.maps == found.y.maps
+    };
     let all = || xs.iter().chain(ys);
     let Some(y) = all().find(is_y).cloned() else { return Ok(None) };
-    let Some(x) = all().find(|f| f.maps == found.x.maps && f.component.is_some() == found.x.component.is_some() && f.base != y.base && plain(b.graph(), f, found.set)).cloned()
+    let Some(x) = all()
+        .find(|f| {
+            f.maps == found.x.maps && f.component.is_some() == found.x.component.is_some() && f.base != y.base && plain(b.graph(), f, found.set)
+        })
+        .cloned()
     else {
         return Ok(None);
     };
@@ -220,7 +227,9 @@ fn spectral_mean(b: &mut Builder, graph: &Graph, value: Value, found: &Match, xs
             b.graph().node(truncated).operands[0]
         }
         None => match b.graph().linear(x.base) {
-            Some((Linear::FourierReal { .. }, false)) if is_hermitian(b.graph(), b.graph().node(x.base).operands[0]) => b.graph().node(x.base).operands[0],
+            Some((Linear::FourierReal { .. }, false)) if is_hermitian(b.graph(), b.graph().node(x.base).operands[0]) => {
+                b.graph().node(x.base).operands[0]
+            }
             _ => b.linear(Linear::Fourier { H: h, W: w }, x.base)?,
         },
     };
@@ -235,47 +244,13 @@ fn spectral_mean(b: &mut Builder, graph: &Graph, value: Value, found: &Match, xs
     if b.ty(B).space != b.ty(A).space {
         return Ok(None);
     }
-    let B = if found.imaginary { b.linear(Linear::Turn { H, W }, B)? } else { B };
-    // Every direction of the filter has weights of its own, so its axis is taken out of the product and put back among the results.
-    let x = outward(b, A, &x.maps)?;
-    let spread = b.linear(Linear::Reindex { from: vec![], to: vec![G], map: vec![] }, B)?;
-    let y = outward(b, spread, &y.maps)?;
-    let rest: Vec<usize> = axes.iter().enumerate().filter(|(d, _)| *d != t).map(|(_, n)| *n).collect();
-    let (j, power, bank) = &found.filter;
-    let mut parts = Vec::with_capacity(G);
-    for g in 0..G {
-        let map: Vec<Vec<i64>> = (0..axes.len())
-            .map(|d| {
-                let mut row = vec![0; rest.len() + 1];
-                if d == t {
-                    row[rest.len()] = g as i64;
-                } else {
-                    row[if d < t { d } else { d - 1 }] = 1;
-                }
-                row
-            })
-            .collect();
-        let select = Linear::Reindex { from: axes.clone(), to: rest.clone(), map };
-        let (x, y) = (b.linear(select.clone(), x)?, b.linear(select, y)?);
-        let product = b.pointwise(scalar::binary(Binary::Multiply, Scalar::Argument(0), Scalar::Argument(1)), &[x, y])?;
-        let odd = usize::from(found.imaginary);
-        let mean = b.linear(Linear::SpectralMean { H, W, h, w, j: *j, g, power: *power, odd, bank: bank.clone() }, product)?;
-        let mean = if found.sign < 0.0 { b.pointwise(scalar::unary(Unary::Negate, Scalar::Argument(0)), &[mean])? } else { mean };
-        parts.push(b.linear(Linear::Reshape { from: vec![], to: vec![1] }, mean)?);
-    }
-    let joined = b.concat(&parts)?;
-    if t + 1 == axes.len() {
-        return Ok(Some(joined));
-    }
-    // The joined axis is last; index d of the joined value is an index of the result.
-    let from: Vec<usize> = rest.iter().copied().chain([G]).collect();
-    let map = (0..from.len())
-        .map(|d| {
-            let place = if d == rest.len() { t } else if d < t { d } else { d + 1 };
-            (0..=axes.len()).map(|k| i64::from(k == place && k < axes.len())).collect()
-        })
-        .collect();
-    Ok(Some(b.linear(Linear::Reindex { from, to: axes, map }, joined)?))
+    let (j, power, bank) = found.filter.clone();
+    let filtered = b.linear(Linear::SpectralFilter { H, W, h, w, j, power, bank }, B)?;
+    let part = b.linear(Linear::Reindex { from: vec![2], to: vec![], map: vec![vec![i64::from(found.imaginary)]] }, filtered)?;
+    let (x, y) = (outward(b, A, &x.maps)?, outward(b, part, &y.maps)?);
+    let product = b.pointwise(scalar::binary(Binary::Multiply, Scalar::Argument(0), Scalar::Argument(1)), &[x, y])?;
+    let mean = b.linear(Linear::SpectralSum { H, W }, product)?;
+    Ok(Some(if found.sign < 0.0 { b.pointwise(scalar::unary(Unary::Negate, Scalar::Argument(0)), &[mean])? } else { mean }))
 }
 
 /// Frequencies up to those of an h x w grid, Hermitian pairs kept whole.
@@ -291,29 +266,4 @@ fn clipped(b: &mut Builder, value: Value, h: usize, w: usize) -> Result<Option<V
 
 fn outward(b: &mut Builder, value: Value, maps: &[Linear]) -> Result<Value, TypeError> {
     maps.iter().try_fold(value, |value, map| b.linear(map.clone(), value))
-}
-
-/// Which axis of the result is the direction of the filter.
-fn direction_axis(graph: &Graph, y: &Factor, axes: &[usize]) -> Option<usize> {
-    let (map, adjoint) = graph.linear(graph.node(y.base).operands[0])?;
-    let Linear::Filter { bank, .. } = map else { return None };
-    if adjoint {
-        return None;
-    }
-    let G = bank.L;
-    let filter = graph.node(y.base).operands[0];
-    let mut rows: Vec<usize> = (0..graph.ty(filter).count()).map(|k| k % G).collect();
-    for map in &y.maps {
-        let signature = map.signature().ok()?;
-        let count = rows.len() / signature.domain.0.iter().product::<usize>() * signature.range.0.iter().product::<usize>();
-        let terms = axis_terms(map, false, rows.len(), count);
-        rows = terms.iter().map(|t| rows[t[0].1]).collect();
-    }
-    if rows.len() != axes.iter().product::<usize>() {
-        return None;
-    }
-    (0..axes.len()).rev().find(|t| {
-        let inner: usize = axes[t + 1..].iter().product();
-        axes[*t] == G && rows.iter().enumerate().all(|(k, g)| k / inner % G == *g)
-    })
 }

@@ -304,7 +304,13 @@ fn reflected(n: usize, before: usize, after: usize, repeat: bool) -> Vec<usize> 
     let period = if repeat { 2 * n } else { (2 * n - 2).max(1) };
     let at = |k: i64| {
         let k = k.rem_euclid(period);
-        if k < n { k as usize } else if repeat { (2 * n - 1 - k) as usize } else { (2 * n - 2 - k) as usize }
+        if k < n {
+            k as usize
+        } else if repeat {
+            (2 * n - 1 - k) as usize
+        } else {
+            (2 * n - 2 - k) as usize
+        }
     };
     (-before..n + after).map(at).collect()
 }
@@ -536,7 +542,10 @@ impl Domain for Plane {
             let order: Vec<usize> = (0..n).filter(|k| *k != axis).chain([axis]).collect();
             let map = (0..n).map(|k| (0..=n).map(|o| i64::from(order.get(o) == Some(&k))).collect()).collect();
             let moved = Linear::Reindex { from: vec![self.L; n], to: vec![self.L; n], map };
-            field = Field { labels: order.iter().map(|k| field.labels[*k].clone()).collect(), ..self.parts(&field, |v| Ok(b.linear(moved.clone(), v)?))? };
+            field = Field {
+                labels: order.iter().map(|k| field.labels[*k].clone()).collect(),
+                ..self.parts(&field, |v| Ok(b.linear(moved.clone(), v)?))?
+            };
         }
         let distance = if scale == 0 { 0.0 } else { f64::powi(2.0, scale.min(30) as i32) };
         let angle = |k: usize| std::f64::consts::PI / self.L as f64 * ((k / self.L) as f64 - (k % self.L) as f64);

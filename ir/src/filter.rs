@@ -238,10 +238,9 @@ fn multiply(x: &Complex, y: &Complex) -> Complex {
         (None, None) => real(product(&x.re, &y.re)),
         (Some(a), None) => Complex { re: product(&x.re, &y.re), im: Some(product(a, &y.re)) },
         (None, Some(b)) => Complex { re: product(&x.re, &y.re), im: Some(product(&x.re, b)) },
-        (Some(a), Some(b)) => Complex {
-            re: product(&x.re, &y.re).zip(&product(a, b), |p, q| p - q),
-            im: Some(product(&x.re, b).zip(&product(a, &y.re), |p, q| p + q)),
-        },
+        (Some(a), Some(b)) => {
+            Complex { re: product(&x.re, &y.re).zip(&product(a, b), |p, q| p - q), im: Some(product(&x.re, b).zip(&product(a, &y.re), |p, q| p + q)) }
+        }
     }
 }
 
@@ -401,7 +400,15 @@ impl<'a> Evaluation<'a> {
             "cos" => Some(f64::cos),
             "floor" => Some(f64::floor),
             "ceil" => Some(f64::ceil),
-            "sign" => Some(|a| if a > 0.0 { 1.0 } else if a < 0.0 { -1.0 } else { 0.0 }),
+            "sign" => Some(|a| {
+                if a > 0.0 {
+                    1.0
+                } else if a < 0.0 {
+                    -1.0
+                } else {
+                    0.0
+                }
+            }),
             "factorial" => Some(|a| (1..=a.clamp(0.0, 200.0) as u32).map(f64::from).product()),
             _ => None,
         };
@@ -442,7 +449,8 @@ impl<'a> Evaluation<'a> {
                 let mut sum: Option<Complex> = None;
                 let (shift, arrays) = (self.shift, std::mem::take(&mut self.arrays));
                 for k in first..=last {
-                    self.shift = if name == "over_rows" { (shift.0 + k as f64 * H as f64, shift.1) } else { (shift.0, shift.1 + k as f64 * W as f64) };
+                    self.shift =
+                        if name == "over_rows" { (shift.0 + k as f64 * H as f64, shift.1) } else { (shift.0, shift.1 + k as f64 * W as f64) };
                     self.arrays.clear();
                     let term = self.evaluate(&arguments[0])?;
                     sum = Some(match sum {

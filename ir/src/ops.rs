@@ -104,7 +104,9 @@ impl AttributeValue for Bank {
     }
     fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str> {
         match attribute {
-            Attribute::Text(text) => text.parse().map_err(|_| "the text of a filter bank, `bank(H=.., W=.., J=.., L=.., folded=.., real=..) filter ..`"),
+            Attribute::Text(text) => {
+                text.parse().map_err(|_| "the text of a filter bank, `bank(H=.., W=.., J=.., L=.., folded=.., real=..) filter ..`")
+            }
             _ => Err("the text of a filter bank"),
         }
     }
@@ -270,11 +272,12 @@ linear_ops! {
     "roll" => Roll { H: usize = 3, W: usize = 4, rows: Vec<usize> = vec![0, 1, 2, 0], columns: Vec<usize> = vec![3, 0, 1, 0], count: usize = 2 };
     /// image(H,W) -> point: mean over the rows from `top` to H - `bottom` and the columns from `left` to W - `right`. C1: the window is not empty.
     "average" => Average { H: usize = 5, W: usize = 6, top: usize = 1, bottom: usize = 1, left: usize = 0, right: usize = 2 };
-    /// real_spectrum(H,W) -> point: weighted sum over the stored numbers of the product of two real spectra A, B: the mean of a conj(b * psi^power) over the image, psi filter g of scale j and only its
-    /// h x w lowest frequencies counted; the real part for `odd`=0, with B turned by i the imaginary part for `odd`=1. C1: the filters are real, and the bank keeps lowest frequencies. C2: h <= H + 1, w <= W + 1.
-    "spectral_mean" => SpectralMean { H: usize = 5, W: usize = 7, h: usize = 4, w: usize = 6, j: usize = 1, g: usize = 1, power: usize = 2, odd: usize = 0, bank: Bank = Bank::sample() };
-    /// real_spectrum(H,W) -> real_spectrum(H,W): every stored complex number times i.
-    "turn" => Turn { H: usize = 3, W: usize = 4 };
+    /// real_spectrum(H,W) -> [L,2] real_spectrum(H,W): B times the L filters of scale j to a power, folded onto the stored half, so that `spectral_sum` of the product with A is the mean of a conj(b * psi^power)
+    /// over the image, only its h x w lowest frequencies counted: part 0 gives the real part, part 1 (turned by i) the imaginary part. C1: the filters are real, and the bank keeps lowest
+    /// frequencies. C2: h <= H + 1, w <= W + 1.
+    "spectral_filter" => SpectralFilter { H: usize = 5, W: usize = 7, h: usize = 4, w: usize = 6, j: usize = 1, power: usize = 2, bank: Bank = Bank::sample() };
+    /// real_spectrum(H,W) -> point: (1/HW)^2 times the sum of all stored numbers, meant for products of two spectra of which one is filtered by `spectral_filter`.
+    "spectral_sum" => SpectralSum { H: usize = 3, W: usize = 4 };
 }
 
 impl Linear {
@@ -429,21 +432,19 @@ impl Linear {
                 }
                 simple(Image { H: *H, W: *W }, Point)
             }
-            Linear::SpectralMean { H, W, h, w, g, power, bank, .. } => {
+            Linear::SpectralFilter { H, W, h, w, power, bank, .. } => {
                 sizes(self, &[*H, *W, *h, *w, *power])?;
                 bank.fits(*h, *w)?;
                 if bank.folded || !bank.real || *h > H + 1 || *w > W + 1 {
-                    // spectral_mean C1, C2
-                    return Err(format!("spectral_mean: {h} x {w} frequencies of a truncated bank must be stored in {H} x {W}"));
+                    // spectral_filter C1, C2
+                    return Err(format!("spectral_filter C1, C2: {h} x {w} frequencies of a real, truncated bank must be stored in {H} x {W}"));
                 }
-                if *g >= bank.L {
-                    return Err(format!("spectral_mean: filter {g} is not below L={}", bank.L));
-                }
-                simple(RealSpectrum { H: *H, W: *W }, Point)
+                let space = RealSpectrum { H: *H, W: *W };
+                Ok(Signature { domain: (vec![], space), range: (vec![bank.L, 2], space) })
             }
-            Linear::Turn { H, W } => {
+            Linear::SpectralSum { H, W } => {
                 sizes(self, &[*H, *W])?;
-                simple(RealSpectrum { H: *H, W: *W }, RealSpectrum { H: *H, W: *W })
+                simple(RealSpectrum { H: *H, W: *W }, Point)
             }
         }
     }

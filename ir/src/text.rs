@@ -163,7 +163,10 @@ impl<'a> Cursor<'a> {
                 let end: i64 = self.number()?;
                 let step: i64 = if self.accept("/") { self.number()? } else { 1 };
                 let distance = i128::from(end) - i128::from(first);
-                if step == 0 || distance * i128::from(step.signum()) < 0 || distance.unsigned_abs() / u128::from(step.unsigned_abs()) > LONGEST_LIST as u128 {
+                if step == 0
+                    || distance * i128::from(step.signum()) < 0
+                    || distance.unsigned_abs() / u128::from(step.unsigned_abs()) > LONGEST_LIST as u128
+                {
                     return self.error(format!("run {first}..{end} in steps of {step} is empty or too long"));
                 }
                 let count = distance.unsigned_abs().div_ceil(u128::from(step.unsigned_abs())) as i64;
@@ -270,7 +273,7 @@ impl<'a> Cursor<'a> {
             vec![]
         };
         if sizes.iter().any(|n| *n < 1 || *n > 1 << 20) {
-            return self.error("a size of a space must be from 1 to 2^20");
+            return self.error("a bandlimit or size must be from 1 to 2^20");
         }
         let space = match (name, sizes.as_slice()) {
             ("point", []) => Space::Point,

@@ -541,7 +541,7 @@ faults! {
         (Syntax, "4", "3:43: expected `,`, `;` or an operator, found `4`"),
     ];
     condition_not_linear: body("A[j] = mean(abs(W[j, 0])) where j^2 < 3;") => [
-        (Syntax, "j^2", "3:37: an index combines indices and whole numbers up to 2147483648; like `j`, `j + 1`, `g + d`, `2*g` or `0`"),
+        (Syntax, "j^2", "3:37: an index combines indices and whole numbers up to 2147483648; like `j`, `j + 1`, `octave(n)`, `2*g` or `0`"),
     ];
     return_name: "statistic s(x) { return 1; }" => [
         (Syntax, "1", "1:25: expected the name of an output, found `1`"),
@@ -667,7 +667,7 @@ faults! {
         (Name, "something", "3:14: `something` is not defined; in scope: x, d, P, W"),
     ];
     unknown_function: body("A = frobnicate(x);") => [
-        (Name, "frobnicate", "3:9: `frobnicate` is not a function; functions: wavelet, lowpass, mean, cov, var, power, integral, abs, re, im, conj, arg, log, sqrt, exp, sign, sin, cos, min, max, square, relu, harmonic"),
+        (Name, "frobnicate", "3:9: `frobnicate` is not a function; functions: wavelet, lowpass, band, cut, decimate, pad, shift, unpad, mean, cov, var, power, size, integral, abs, re, im, conj, arg, log, sqrt, exp, sign, sin, cos, min, max, square, relu, harmonic"),
     ];
     later_definition: body("A = B; B = mean(x);") => [
         (Name, "B", "3:9: `B` is defined only later (line 3, column 12); a definition uses earlier definitions only"),
@@ -815,7 +815,7 @@ faults! {
         (Arity, "lowpass", "3:9: `lowpass` takes 1 to 2 arguments, found 3"),
     ];
     field_expected: body("A = mean(mean(x));") => [
-        (Value, "mean(x)", "3:14: `mean` takes a field, found a number; mean(f): average of f over the domain"),
+        (Value, "mean(x)", "3:14: `mean` takes a field, found a number; mean(f), mean(f, j): average of f over the domain, or over what the edges leave of it at scale j"),
     ];
     field_expected_of_parameter: body("A = wavelet(d, 0, 0);") => [
         (Value, "d", "3:17: `wavelet` takes a field, found a number; wavelet(f, j, g): f filtered by the wavelet of scale j and direction g"),

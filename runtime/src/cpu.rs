@@ -13,8 +13,8 @@
 
 use crate::arena::Arena;
 use crate::jit::{Code, Entry};
-use crate::planar::{Planar, PlanarError, PlanarTables};
 use crate::maps::{Small, blocked, device_len, from_device_with, to_device_with, weights};
+use crate::planar::{Planar, PlanarError, PlanarTables};
 use crate::tables::{Cache, Transform};
 use crate::threads::Threads;
 use crate::{LoadError, RunError};
@@ -370,7 +370,7 @@ fn check_port(port: &Port) -> Result<(), LoadError> {
     let L = bandlimit(port.ty.space);
     let orders = if let Space::Rings { M, .. } = port.ty.space { M } else { 1 };
     if L == 0 || L > LARGEST_BANDLIMIT || orders > L {
-        return Err(fault(format!("sizes from 1 to {LARGEST_BANDLIMIT}"), port.ty.to_string()));
+        return Err(fault(format!("a bandlimit or sizes from 1 to {LARGEST_BANDLIMIT}"), port.ty.to_string()));
     }
     let len = port.ty.axes.iter().try_fold(device_len(port.ty.space), |len, n| len.checked_mul(*n));
     // The caller's array has the logical length, which is at most that of the slot.
@@ -408,9 +408,7 @@ fn weights_len(map: &Linear) -> Option<usize> {
         | Linear::FullPower { .. }
         | Linear::CoefficientPower { .. }
         | Linear::Average { .. }
-        | Linear::SpectralMean { .. } => {
-            map.signature().ok().map(|s| device_len(s.domain.1))
-        }
+        | Linear::SpectralSum { .. } => map.signature().ok().map(|s| device_len(s.domain.1)),
         _ => None,
     }
 }
@@ -518,7 +516,7 @@ impl Context<'_> {
         Ok(match step {
             // Without fields nothing is made, as no slot then bounds the attributes.
             Step::Linear { pairs, .. } if pairs.iter().all(|(input, output)| input.len == 0 && output.len == 0) => Prepared::Transforms(vec![]),
-            Step::Linear { map: map @ (Linear::Average { .. } | Linear::SpectralMean { .. }), adjoint, pairs, .. } => {
+            Step::Linear { map: map @ (Linear::Average { .. } | Linear::SpectralSum { .. }), adjoint, pairs, .. } => {
                 let weights = self.planar.weights(map)?.unwrap_or_default();
                 let small = Small::Reduce { weights };
                 self.memory.tables += small.bytes();
@@ -654,9 +652,9 @@ impl Context<'_> {
             | Linear::Fold { .. }
             | Linear::Pick { .. }
             | Linear::Roll { .. }
-            | Linear::Turn { .. }
+            | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
-            | Linear::SpectralMean { .. }
+            | Linear::SpectralSum { .. }
             | Linear::Scale { .. } => return Ok(None),
         };
         let (transform, work, padding) = match wanted {

@@ -3,6 +3,7 @@
 //! Rings and maps are lane-blocked (`scatterc_kernels::layout`); every other space is as `scatterc_ir::types` documents it. Padding lanes of a value repeat a
 //! valid ring, padding lanes of a cotangent are never read.
 
+use crate::planar::PlanarTables;
 use scatterc_ir::ops::reindex_table;
 use scatterc_ir::{Linear, Space};
 use scatterc_kernels::KernelError;
@@ -109,7 +110,7 @@ fn convert(space: Space, layout: &RingLayout, logical_len: usize, device_total: 
     }
 }
 
-/// The weight with which a reduction of a spherical value to a point sums every stored f64 of its operand; 0 in padding. `None` for maps that are no such reduction.
+/// The weight with which a reduction to a point sums every stored f64 of its operand; 0 in padding. `None` for maps that are no such reduction.
 pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
     let mut out = Vec::new();
     match map {
@@ -180,10 +181,9 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::Fold { .. }
         | Linear::Pick { .. }
         | Linear::Roll { .. }
-        | Linear::Turn { .. }
-        | Linear::Average { .. }
-        | Linear::SpectralMean { .. }
+        | Linear::SpectralFilter { .. }
         | Linear::Scale { .. } => return Ok(None),
+        Linear::Average { .. } | Linear::SpectralSum { .. } => return PlanarTables::default().weights(map).map_err(KernelError::from),
     }
     Ok(Some(out))
 }
@@ -266,9 +266,9 @@ impl Small {
             | Linear::Fold { .. }
             | Linear::Pick { .. }
             | Linear::Roll { .. }
-            | Linear::Turn { .. }
+            | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
-            | Linear::SpectralMean { .. } => return Ok(None),
+            | Linear::SpectralSum { .. } => return Ok(None),
         }))
     }
 

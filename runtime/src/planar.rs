@@ -1,7 +1,7 @@
 //! Linear maps of images and spectra on the CPU: transforms, filters from formulas, changes of grid. Layouts are the logical ones.
 
-use scatterc_ir::filter::{Bank, Evaluation, FilterError, Sampled, Transform};
 use scatterc_ir::Linear;
+use scatterc_ir::filter::{Bank, Evaluation, FilterError, Sampled, Transform};
 use scatterc_kernels::planar::PlanarFft;
 use scatterc_kernels::{KernelError, Parallel};
 use std::collections::HashMap;
@@ -14,6 +14,15 @@ pub(crate) enum PlanarError {
     Kernel(#[from] KernelError),
     #[error(transparent)]
     Filter(#[from] FilterError),
+}
+
+impl From<PlanarError> for KernelError {
+    fn from(error: PlanarError) -> Self {
+        match error {
+            PlanarError::Kernel(error) => error,
+            PlanarError::Filter(error) => KernelError::from_expectation("bank", "filters that can be evaluated", &error.to_string()),
+        }
+    }
 }
 
 /// Transforms and filter tables met so far, shared by the steps of a plan.
@@ -121,7 +130,32 @@ impl PlanarTables {
         Ok(Factors { re, im })
     }
 
-    /// Weights of `average` and `spectral_mean`; `None` for other maps.
+    /// Weights that gather a filtered average from the stored half: `[L][2][H][W/2+1]`, for the real and for the imaginary part.
+    fn halves(&mut self, bank: &Bank, j: usize, power: usize, (H, W): (usize, usize), (h, w): (usize, usize)) -> Result<Vec<f64>, PlanarError> {
+        let factors = self.factors(bank, j, false, power, h, w)?;
+        if factors.im.is_some() {
+            return Err(KernelError::from_expectation("bank", "real filters, spectral_filter C1", "complex filters").into());
+        }
+        let half = W / 2 + 1;
+        let mut weights = vec![0.0; bank.L * 2 * H * half];
+        for (both, filter) in weights.chunks_exact_mut(2 * H * half).zip(factors.re.chunks_exact(h * w)) {
+            let (even, odd) = both.split_at_mut(H * half);
+            for r in 0..h {
+                for c in 0..w {
+                    // A frequency of the upper half is stored at its opposite, conjugated.
+                    let (p, q) = (signed(h, r), signed(w, c));
+                    let (p, q, sign) = if q >= 0 { (p, q, 1.0) } else { (-p, -q, -1.0) };
+                    let place = p.rem_euclid(H as i64) as usize * half + q as usize;
+                    even[place] += filter[r * w + c];
+                    odd[place] += sign * filter[r * w + c];
+                }
+            }
+        }
+        self.bytes += 8 * weights.len();
+        Ok(weights)
+    }
+
+    /// Weights of `average` and `spectral_sum`; `None` for other maps.
     pub(crate) fn weights(&mut self, map: &Linear) -> Result<Option<Vec<f64>>, PlanarError> {
         match map {
             Linear::Average { H, W, top, bottom, left, right } => {
@@ -129,27 +163,7 @@ impl PlanarTables {
                 let inside = |r: usize, c: usize| r >= *top && r < H - bottom && c >= *left && c < W - right;
                 Ok(Some((0..H * W).map(|k| if inside(k / W, k % W) { 1.0 / n } else { 0.0 }).collect()))
             }
-            Linear::SpectralMean { H, W, h, w, j, g, power, odd, bank } => {
-                let factors = self.factors(bank, *j, false, *power, *h, *w)?;
-                if factors.im.is_some() {
-                    return Err(KernelError::from_expectation("bank", "real filters, spectral_mean C1", "complex filters").into());
-                }
-                let half = W / 2 + 1;
-                let mut weights = vec![0.0; 2 * H * half];
-                let scale = 1.0 / (*H as f64 * *W as f64).powi(2);
-                for r in 0..*h {
-                    for c in 0..*w {
-                        let value = scale * factors.re[(g * h + r) * w + c];
-                        // A frequency of the upper half is stored at its opposite, conjugated.
-                        let (p, q) = (signed(*h, r), signed(*w, c));
-                        let (p, q, sign) = if q >= 0 { (p, q, 1.0) } else { (-p, -q, if *odd == 1 { -1.0 } else { 1.0 }) };
-                        let place = 2 * (p.rem_euclid(*H as i64) as usize * half + q as usize);
-                        weights[place] += sign * value;
-                        weights[place + 1] += sign * value;
-                    }
-                }
-                Ok(Some(weights))
-            }
+            Linear::SpectralSum { H, W } => Ok(Some(vec![1.0 / (*H as f64 * *W as f64).powi(2); 2 * H * (W / 2 + 1)])),
             _ => Ok(None),
         }
     }
@@ -175,18 +189,61 @@ fn restrict(bank: &Bank, filter: &[f64], H: usize, W: usize) -> Vec<f64> {
 /// A prepared map.
 pub(crate) enum Planar {
     Fourier(Arc<PlanarFft>),
-    FourierReal { fft: Arc<PlanarFft>, factor: f64 },
+    FourierReal {
+        fft: Arc<PlanarFft>,
+        factor: f64,
+    },
     FourierInverse(Arc<PlanarFft>),
     /// One spectrum to L; `real` when the operand is the spectrum of a real image.
-    Filter { H: usize, W: usize, L: usize, real: bool, factors: Arc<Factors> },
+    Filter {
+        H: usize,
+        W: usize,
+        L: usize,
+        real: bool,
+        factors: Arc<Factors>,
+    },
     /// Every stored complex number times its factor, for `n` fields of `len` complex numbers.
-    Each { factors: Arc<Factors> },
-    Truncate { H: usize, W: usize, h: usize, w: usize, real: bool },
-    Clip { H: usize, W: usize, h: usize, w: usize },
-    Fold { H: usize, W: usize, h: usize, w: usize, real: bool },
-    Pick { H: usize, W: usize, rows: Vec<usize>, columns: Vec<usize> },
-    Roll { H: usize, W: usize, rows: Vec<usize>, columns: Vec<usize>, count: usize },
-    Turn,
+    Each {
+        factors: Arc<Factors>,
+    },
+    Truncate {
+        H: usize,
+        W: usize,
+        h: usize,
+        w: usize,
+        real: bool,
+    },
+    Clip {
+        H: usize,
+        W: usize,
+        h: usize,
+        w: usize,
+    },
+    Fold {
+        H: usize,
+        W: usize,
+        h: usize,
+        w: usize,
+        real: bool,
+    },
+    Pick {
+        H: usize,
+        W: usize,
+        rows: Vec<usize>,
+        columns: Vec<usize>,
+    },
+    Roll {
+        H: usize,
+        W: usize,
+        rows: Vec<usize>,
+        columns: Vec<usize>,
+        count: usize,
+    },
+    /// One half spectrum to L filtered ones, plain and turned by i.
+    Spectral {
+        weights: Vec<f64>,
+        len: usize,
+    },
 }
 
 impl Planar {
@@ -205,10 +262,10 @@ impl Planar {
             Linear::Clip { H, W, h, w } => Planar::Clip { H: *H, W: *W, h: *h, w: *w },
             Linear::Fold { H, W, h, w, real } => Planar::Fold { H: *H, W: *W, h: *h, w: *w, real: *real == 1 },
             Linear::Pick { H, W, rows, columns } => Planar::Pick { H: *H, W: *W, rows: rows.clone(), columns: columns.clone() },
-            Linear::Roll { H, W, rows, columns, count } => {
-                Planar::Roll { H: *H, W: *W, rows: rows.clone(), columns: columns.clone(), count: *count }
+            Linear::Roll { H, W, rows, columns, count } => Planar::Roll { H: *H, W: *W, rows: rows.clone(), columns: columns.clone(), count: *count },
+            Linear::SpectralFilter { H, W, h, w, j, power, bank } => {
+                Planar::Spectral { weights: tables.halves(bank, *j, *power, (*H, *W), (*h, *w))?, len: H * (W / 2 + 1) }
             }
-            Linear::Turn { .. } => Planar::Turn,
             _ => return Ok(None),
         }))
     }
@@ -365,11 +422,35 @@ impl Planar {
                     }
                 }
             }
-            (Planar::Turn, _) => {
-                let sign = if adjoint { -1.0 } else { 1.0 };
-                for (x, y) in x.chunks_exact(2).zip(y.chunks_exact_mut(2)) {
-                    y[0] = -sign * x[1];
-                    y[1] = sign * x[0];
+            (Planar::Spectral { weights, len }, _) => {
+                let filters = weights.len() / (2 * len);
+                let (one, all) = (2 * len, 4 * len * filters);
+                let (from, to) = if adjoint { (all, one) } else { (one, all) };
+                for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
+                    if adjoint {
+                        y.fill(0.0);
+                    }
+                    for (l, both) in weights.chunks_exact(2 * len).enumerate() {
+                        let (even, odd) = both.split_at(*len);
+                        let part = 2 * l * one..2 * (l + 1) * one;
+                        if adjoint {
+                            let (plain, turned) = x[part].split_at(one);
+                            let pairs = y.chunks_exact_mut(2).zip(plain.chunks_exact(2)).zip(turned.chunks_exact(2));
+                            pairs.zip(even.iter().zip(odd)).for_each(|(((y, a), b), (e, o))| {
+                                y[0] += e * a[0] + o * b[1];
+                                y[1] += e * a[1] - o * b[0];
+                            });
+                        } else {
+                            let (plain, turned) = y[part].split_at_mut(one);
+                            let pairs = x.chunks_exact(2).zip(plain.chunks_exact_mut(2)).zip(turned.chunks_exact_mut(2));
+                            pairs.zip(even.iter().zip(odd)).for_each(|(((x, a), b), (e, o))| {
+                                a[0] = e * x[0];
+                                a[1] = e * x[1];
+                                b[0] = -o * x[1];
+                                b[1] = o * x[0];
+                            });
+                        }
+                    }
                 }
             }
         }

@@ -343,8 +343,8 @@ fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f6
         | Linear::Pick { .. }
         | Linear::Roll { .. }
         | Linear::Average { .. }
-        | Linear::SpectralMean { .. }
-        | Linear::Turn { .. } => {
+        | Linear::SpectralSum { .. }
+        | Linear::SpectralFilter { .. } => {
             planar::entries(map, &mut entry)?;
         }
     }

@@ -172,7 +172,9 @@ fn read_csv(path: &Path) -> Result<Samples, CliError> {
             None => return Err(malformed(path, "finite numbers", format!("line {}: `{}`", k + 1, line.chars().take(40).collect::<String>()))),
             Some(row) if columns.is_empty() => columns = row.into_iter().map(|x| vec![x]).collect(),
             Some(row) if row.len() == columns.len() => columns.iter_mut().zip(row).for_each(|(column, x)| column.push(x)),
-            Some(row) => return Err(malformed(path, &format!("{} columns in every line", columns.len()), format!("{} in line {}", row.len(), k + 1))),
+            Some(row) => {
+                return Err(malformed(path, &format!("{} columns in every line", columns.len()), format!("{} in line {}", row.len(), k + 1)));
+            }
         }
     }
     let W = columns.first().map_or(0, Vec::len);

@@ -7,8 +7,8 @@ use crate::filter::{FUNCTIONS, VARIABLES};
 
 use super::error::NotationErrorKind::{self, Arity, Index, Limit, Name, Return, Value};
 use super::{
-    Argument, Definition, Expr, ExprKind, Filter, INDEX_FUNCTIONS, Ident, IndexExpr, Item, Loss, MAXIMUM_INDICES, NotationError, NotationErrors, Program, REDUCTIONS,
-    Signature, Span, Statistic, Vocabulary, parse,
+    Argument, Definition, Expr, ExprKind, Filter, INDEX_FUNCTIONS, Ident, IndexExpr, Item, Loss, MAXIMUM_INDICES, NotationError, NotationErrors,
+    Program, REDUCTIONS, Signature, Span, Statistic, Vocabulary, parse,
 };
 
 /// Faults beyond this number are not looked for: their reader starts with the first, and their search would take time.

@@ -3,7 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    BinaryOperator, Comparison, Condition, Definition, Expr, ExprKind, Filter, Ident, IndexExpr, Item, Loss, Output, Parameter, Program, Return, Statistic,
+    BinaryOperator, Comparison, Condition, Definition, Expr, ExprKind, Filter, Ident, IndexExpr, Item, Loss, Output, Parameter, Program, Return,
+    Statistic,
 };
 
 /// How tightly the unary minus binds, on the scale of [`BinaryOperator::precedence`].

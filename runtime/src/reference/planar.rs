@@ -1,9 +1,9 @@
 //! Maps of images and spectra, as lists of matrix entries.
 
-use crate::planar::PlanarTables;
 use crate::RunError;
-use scatterc_ir::filter::{Bank, Evaluation, Sampled};
+use crate::planar::PlanarTables;
 use scatterc_ir::Linear;
+use scatterc_ir::filter::{Bank, Evaluation, Sampled};
 use std::f64::consts::PI;
 
 /// Filters of one scale on a grid of `H` x `W`, to a power: `[L][H][W]` complex numbers.
@@ -158,24 +158,21 @@ pub(super) fn entries(map: &Linear, entry: &mut impl FnMut(usize, usize, f64)) -
                 (*left..W - right).for_each(|c| entry(0, r * W + c, 1.0 / n));
             }
         }
-        Linear::SpectralMean { H, W, h, w, j, g, power, odd, bank } => {
-            let filter = &filters(bank, *j, false, *power, *h, *w)?[*g];
-            if filter.iter().any(|z| z.1 != 0.0) {
-                return Err(RunError::Graph { faults: vec!["spectral_mean C1: the filters are complex".into()] });
-            }
+        Linear::SpectralFilter { H, W, h, w, j, power, bank } => {
+            let (half, n) = (W / 2 + 1, H * (W / 2 + 1));
             let signed = |n: usize, k: usize| if k < n.div_ceil(2) { k as i64 } else { k as i64 - n as i64 };
-            for (k, (value, _)) in filter.iter().enumerate() {
-                let value = value / (*H as f64 * *W as f64).powi(2);
-                let (p, q) = (signed(*h, k / w), signed(*w, k % w));
-                let upper = q < 0;
-                let row = if upper { -p } else { p }.rem_euclid(*H as i64) as usize;
-                let i = 2 * (row * (W / 2 + 1) + q.unsigned_abs() as usize);
-                let value = if upper && *odd == 1 { -value } else { value };
-                entry(0, i, value);
-                entry(0, i + 1, value);
+            for (g, filter) in filters(bank, *j, false, *power, *h, *w)?.into_iter().enumerate() {
+                for (k, (value, _)) in filter.into_iter().enumerate() {
+                    let (p, q) = (signed(*h, k / w), signed(*w, k % w));
+                    let upper = q < 0;
+                    let row = if upper { -p } else { p }.rem_euclid(*H as i64) as usize;
+                    let i = row * half + q.unsigned_abs() as usize;
+                    product(entry, 2 * g * n + i, (i, false), (value, 0.0));
+                    product(entry, (2 * g + 1) * n + i, (i, false), (0.0, if upper { -value } else { value }));
+                }
             }
         }
-        Linear::Turn { H, W } => (0..H * (W / 2 + 1)).for_each(|k| product(entry, k, (k, false), (0.0, 1.0))),
+        Linear::SpectralSum { H, W } => (0..2 * H * (W / 2 + 1)).for_each(|k| entry(0, k, 1.0 / (*H as f64 * *W as f64).powi(2))),
         _ => return Ok(false),
     }
     Ok(true)
