@@ -15,7 +15,8 @@ struct Subject {
 
 fn subjects() -> Result<Vec<Subject>, Error> {
     let filter = |statistic: &str, name: &str| Source::find(statistic)?.filter(name);
-    let plane = |H, W, J, L, name: &str, boundary, cut| -> Result<Plane, Error> { Ok(Plane::new(H, W, J, L, &filter("cheng", name)?, boundary, cut)?) };
+    let plane =
+        |H, W, J, L, name: &str, boundary, cut| -> Result<Plane, Error> { Ok(Plane::new(H, W, J, L, &filter("cheng", name)?, boundary, cut)?) };
     let voices = with_numbers(&filter("kymatio1d", "kymatio1d")?, &[("Q1".into(), 2.0)])?;
     let of = |name, variant, plane| Subject { name, variant, plane };
     Ok(vec![
@@ -26,8 +27,8 @@ fn subjects() -> Result<Vec<Subject>, Error> {
         of("wph", Some("auto"), plane(16, 16, 2, 2, "phase_harmonics", Boundary::Periodic, false)?),
         of("spectra", None, Plane::line(24, 2, 1, &filter("spectra", "battle_lemarie")?, Boundary::Symmetric)?),
         of("spectra", None, Plane::line(25, 2, 2, &filter("spectra", "spectra_bump")?, Boundary::Periodic)?),
-        of("kymatio1d", Some("global"), Plane::cascade(40, 2, 4, &voices)?),
-        of("kymatio1d", None, Plane::cascade(33, 2, 4, &voices)?),
+        of("kymatio1d", Some("global"), Plane::cascade(40, 3, 8, &voices)?),
+        of("kymatio1d", None, Plane::cascade(33, 3, 4, &voices)?),
         of("kymatio2d", None, plane(16, 19, 2, 2, "kymatio2d", Boundary::Reflect, false)?),
     ])
 }
@@ -90,7 +91,11 @@ fn derivatives_are_derivatives() -> Result<(), Error> {
             let numeric: Vec<f64> = (0..found.len())
                 .map(|i| (8.0 * (shifted[0][k].1[i] - shifted[1][k].1[i]) - (shifted[2][k].1[i] - shifted[3][k].1[i])) / (12.0 * h))
                 .collect();
-            let scale = found.iter().chain(&shifted[0][k].1).fold(0.0f64, |m, x| m.max(x.abs()));
+            // Real and imaginary parts share their scale: one of them may vanish.
+            let stem = output.trim_end_matches(".re").trim_end_matches(".im");
+            let same = |name: &str| name.trim_start_matches("tangent.").trim_end_matches(".re").trim_end_matches(".im") == stem;
+            let related = exact.iter().chain(&shifted[0]).filter(|(name, _)| same(name)).flat_map(|(_, values)| values);
+            let scale = related.fold(0.0f64, |m, x| m.max(x.abs()));
             let worst = found.iter().zip(&numeric).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale;
             assert!(worst <= 1e-4, "{} {:?} {output}: {worst:e}", subject.name, subject.variant);
         }
@@ -141,7 +146,7 @@ fn filters_of_a_text_are_used_and_their_faults_are_shown() -> Result<(), Error> 
         ("filter f { H = 2; wavelet = row; }", "`H` is already a name of the filter"),
     ] {
         let error = refused(text);
-        assert!(error.contains(words), "{text}: {error}");
+        words.split("; ").for_each(|part| assert!(error.contains(part), "{text}: {error}"));
     }
     // A formula without value somewhere is refused when the plan is loaded.
     let bad = Source::from_text(&text.replace("select(row + column, psi, 0)", "psi / row"), "bad.scat")?;
