@@ -92,7 +92,7 @@ fn covariances_equal_the_recorded_ones() -> Outcome {
                     _ => continue,
                 };
                 let expected = case.array(&vector).at(k);
-                worst = worst.max(difference(&flattened(&found, suffix != "").0, &expected, &format!("{} {vector}", setting.name)));
+                worst = worst.max(difference(&flattened(&found, !suffix.is_empty()).0, &expected, &format!("{} {vector}", setting.name)));
             }
         }
         println!("{}: {worst:.1e}", setting.name);

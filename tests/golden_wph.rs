@@ -92,6 +92,22 @@ fn moments_equal_the_recorded_ones() -> Outcome {
         let b = difference(&values(&auto, &places), &case.array("coef_auto"), "coef_auto");
         let cross = compiler("wph_cross", None).encoder()?.encode_fields(&[&x, &y])?;
         let c = difference(&values(&cross, &places), &case.array("coef_cross"), "coef_cross");
+        // Means and deviations frozen at those of the second map.
+        let moments = compiler("wph", Some("moments")).encoder()?.encode(&y)?;
+        let frozen = moments.arrays.iter().fold(compiler("wph", Some("frozen")), |c, array| c.array(&array.name));
+        let mut encoder = frozen.encoder()?;
+        // A parameter has an entry for every pair of scales, the moments for those that exist.
+        let mut norms: Vec<(String, Vec<f64>)> = Vec::new();
+        for parameter in encoder.compiled().bound.parameters.clone() {
+            let array = output(&moments, &parameter.name);
+            let of = |row: &Vec<i64>| array.index.rows.iter().position(|r| r == row).map_or(1.0, |k| array.re[k]);
+            norms.push((parameter.name.clone(), parameter.index.rows.iter().map(of).collect()));
+        }
+        for (name, values) in &norms {
+            encoder.set(name, values)?;
+        }
+        let fixed = encoder.encode(&x)?;
+        let f = difference(&values(&fixed, &places), &case.array("coef_frozen"), "coef_frozen");
         // The gradient of Re sum conj(cotangent) coefficients.
         let cotangent = case.array("cotangent");
         let mut arrays: BTreeMap<String, Vec<f64>> = BTreeMap::new();
@@ -109,13 +125,19 @@ fn moments_equal_the_recorded_ones() -> Outcome {
             arrays.get_mut(&format!("cotangent.{name}.re")).expect("a complex output")[row] += re;
             arrays.get_mut(&format!("cotangent.{name}.im")).expect("a complex output")[row] += im;
         }
-        let (_, mut executable) = compiler("wph", None).goal(Goal::VectorJacobian).executable()?;
-        let mut inputs: Vec<(&str, &[f64])> = vec![("x", &x)];
-        inputs.extend(arrays.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
-        let results = executable.run(&inputs)?;
-        let gradient: Vec<(f64, f64)> = results.iter().find(|r| r.0 == "gradient.x").expect("the gradient").1.iter().map(|g| (*g, 0.0)).collect();
-        let d = difference(&gradient, &case.array("vjp_None"), "vjp_None");
-        println!("{name}: plain {a:.1e}, auto {b:.1e}, cross {c:.1e}, gradient {d:.1e}");
+        let mut backward = Vec::new();
+        for (program, given, array) in [(compiler("wph", None), false, "vjp_None"), (frozen, true, "vjp_frozen")] {
+            let (_, mut executable) = program.goal(Goal::VectorJacobian).executable()?;
+            let mut inputs: Vec<(&str, &[f64])> = vec![("x", &x)];
+            inputs.extend(arrays.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
+            if given {
+                inputs.extend(norms.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
+            }
+            let results = executable.run(&inputs)?;
+            let gradient: Vec<(f64, f64)> = results.iter().find(|r| r.0 == "gradient.x").expect("the gradient").1.iter().map(|g| (*g, 0.0)).collect();
+            backward.push(difference(&gradient, &case.array(array), array));
+        }
+        println!("{name}: plain {a:.1e}, auto {b:.1e}, cross {c:.1e}, frozen {f:.1e}, gradients {:.1e} {:.1e}", backward[0], backward[1]);
     }
     Ok(())
 }
