@@ -10,6 +10,7 @@
 use crate::notation::{BinaryOperator, Expr, ExprKind, Filter, Item, parse};
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -218,6 +219,33 @@ impl Part {
     }
 }
 
+impl Complex {
+    /// True when the value is the same at every grid point.
+    fn is_number(&self) -> bool {
+        let constant = |part: &Part| matches!(part, Part::Number(_));
+        constant(&self.re) && self.im.as_ref().is_none_or(constant)
+    }
+}
+
+/// Tells the result of a function over the whole grid from its argument: expressions lie at even addresses.
+const RESULT: usize = 1;
+
+fn address(expr: &Expr) -> usize {
+    std::ptr::from_ref(expr) as usize
+}
+
+/// True for expressions that are computed once over the whole grid rather than again for every block that needs them.
+fn is_dear(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Number(_) | ExprKind::Name(_) | ExprKind::Access { .. } | ExprKind::Reduce { .. } => false,
+        ExprKind::Negate(operand) => is_dear(operand),
+        ExprKind::Binary { left, right, .. } => is_dear(left) || is_dear(right),
+        ExprKind::Call { function, arguments } => {
+            ["over_rows", "over_columns", "fourier", "inverse", "until_minimum"].contains(&function.name.as_str()) || arguments.iter().any(is_dear)
+        }
+    }
+}
+
 fn real(re: Part) -> Complex {
     Complex { re, im: None }
 }
@@ -233,7 +261,8 @@ fn add(x: &Complex, y: &Complex, sign: f64) -> Complex {
 }
 
 fn multiply(x: &Complex, y: &Complex) -> Complex {
-    let product = |a: &Part, b: &Part| a.zip(b, |a, b| a * b);
+    // Zero times anything is zero, whether the other factor was computed or not.
+    let product = |a: &Part, b: &Part| a.zip(b, |a, b| if a == 0.0 { 0.0 } else { a * b });
     match (&x.im, &y.im) {
         (None, None) => real(product(&x.re, &y.re)),
         (Some(a), None) => Complex { re: product(&x.re, &y.re), im: Some(product(a, &y.re)) },
@@ -255,7 +284,10 @@ fn divide(x: &Complex, y: &Complex) -> Complex {
     }
 }
 
-/// Evaluates one filter at one scale and direction.
+/// Grid points evaluated together, so that intermediate arrays stay in the first-level cache.
+const BLOCK: usize = 1024;
+
+/// Evaluates one filter at one scale and direction, block by block of the grid; what needs the whole grid (transforms, totals, sums over periods) is computed once and kept.
 pub struct Evaluation<'a> {
     filter: &'a Filter,
     bank: &'a Bank,
@@ -264,15 +296,21 @@ pub struct Evaluation<'a> {
     transform: &'a dyn Transform,
     /// Numbers do not depend on the coordinates, so they stay while these are shifted.
     numbers: HashMap<String, Complex>,
+    /// Arrays over the current block at the current shift.
     arrays: HashMap<String, Complex>,
+    /// Values over the whole grid without a shift, by the address of their expression, which the borrowed filter keeps in place.
+    wholes: HashMap<usize, Complex>,
     /// What is added to `row` and `column`.
     shift: (f64, f64),
+    /// The current block.
+    block: Range<usize>,
 }
 
 impl<'a> Evaluation<'a> {
     /// An evaluation of `filter` at scale `j` and direction `l` of `bank`.
     pub fn new(filter: &'a Filter, bank: &'a Bank, j: usize, l: usize, transform: &'a dyn Transform) -> Self {
-        Evaluation { filter, bank, j, l, transform, numbers: HashMap::new(), arrays: HashMap::new(), shift: (0.0, 0.0) }
+        let (numbers, arrays, wholes) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Evaluation { filter, bank, j, l, transform, numbers, arrays, wholes, shift: (0.0, 0.0), block: 0..0 }
     }
 
     /// True when the filter defines that name.
@@ -283,7 +321,9 @@ impl<'a> Evaluation<'a> {
     /// A definition as an array over the base grid.
     pub fn array(&mut self, name: &str) -> Result<Sampled, FilterError> {
         let n = self.bank.H * self.bank.W;
-        let value = self.named(name)?;
+        let filter = self.filter;
+        let definition = filter.definitions.iter().find(|d| d.name.name == name).ok_or_else(|| self.fail(format!("`{name}` is not defined")))?;
+        let value = self.whole(&definition.value)?;
         let sampled = Sampled { re: value.re.samples(n), im: value.im.map(|im| im.samples(n)) };
         match sampled.re.iter().chain(sampled.im.iter().flatten()).position(|x| !x.is_finite()) {
             Some(k) => Err(self.fail(format!("`{name}` of scale {} and direction {} is not finite at grid point {}", self.j, self.l, k % n))),
@@ -303,8 +343,60 @@ impl<'a> Evaluation<'a> {
         FilterError { filter: self.filter.name.name.clone(), message }
     }
 
-    fn n(&self) -> usize {
-        self.bank.H * self.bank.W
+    /// An expression over the whole grid; kept where nothing is shifted.
+    fn whole(&mut self, expr: &Expr) -> Result<Complex, FilterError> {
+        // A name stands for its definition, so that both share what is kept.
+        let filter = self.filter;
+        let expr = match &expr.kind {
+            ExprKind::Name(name) => filter.definitions.iter().find(|d| d.name.name == *name).map_or(expr, |d| &d.value),
+            _ => expr,
+        };
+        let plain = self.shift == (0.0, 0.0);
+        if plain && let Some(value) = self.wholes.get(&address(expr)) {
+            return Ok(value.clone());
+        }
+        let (block, arrays) = (self.block.clone(), std::mem::take(&mut self.arrays));
+        let n = self.bank.H * self.bank.W;
+        let (mut re, mut im): (Vec<f64>, Option<Vec<f64>>) = (Vec::with_capacity(n), None);
+        let mut number = None;
+        for first in (0..n).step_by(BLOCK) {
+            self.block = first..n.min(first + BLOCK);
+            self.arrays.clear();
+            let value = self.evaluate(expr)?;
+            if value.is_number() {
+                number = Some(value);
+                break;
+            }
+            let len = self.block.len();
+            if let Some(part) = &value.im {
+                im.get_or_insert_with(|| vec![0.0; first]).extend(part.samples(len));
+            }
+            re.extend(value.re.samples(len));
+            if let Some(im) = &mut im {
+                im.resize(re.len(), 0.0);
+            }
+        }
+        (self.block, self.arrays) = (block, arrays);
+        let value = number.unwrap_or_else(|| Complex { re: Part::Array(Rc::new(re)), im: im.map(|im| Part::Array(Rc::new(im))) });
+        if plain {
+            self.wholes.insert(address(expr), value.clone());
+        }
+        Ok(value)
+    }
+
+    /// The current block of an expression that is computed over the whole grid.
+    fn part_of_whole(&mut self, expr: &Expr) -> Result<Complex, FilterError> {
+        let value = self.whole(expr)?;
+        Ok(self.block_of(&value))
+    }
+
+    /// The current block of a value over the whole grid.
+    fn block_of(&self, value: &Complex) -> Complex {
+        let part = |part: &Part| match part {
+            Part::Number(x) => Part::Number(*x),
+            Part::Array(a) => Part::Array(Rc::new(a.get(self.block.clone()).map_or_else(Vec::new, <[f64]>::to_vec))),
+        };
+        Complex { re: part(&value.re), im: value.im.as_ref().map(part) }
     }
 
     fn named(&mut self, name: &str) -> Result<Complex, FilterError> {
@@ -313,9 +405,11 @@ impl<'a> Evaluation<'a> {
         }
         let filter = self.filter;
         if let Some(definition) = filter.definitions.iter().find(|d| d.name.name == name) {
+            if self.shift == (0.0, 0.0) && (self.wholes.contains_key(&address(&definition.value)) || is_dear(&definition.value)) {
+                return self.part_of_whole(&definition.value);
+            }
             let value = self.evaluate(&definition.value)?;
-            let constant = |part: &Part| matches!(part, Part::Number(_));
-            let memo = if constant(&value.re) && value.im.as_ref().is_none_or(constant) { &mut self.numbers } else { &mut self.arrays };
+            let memo = if value.is_number() { &mut self.numbers } else { &mut self.arrays };
             memo.insert(name.into(), value.clone());
             return Ok(value);
         }
@@ -330,11 +424,11 @@ impl<'a> Evaluation<'a> {
             "l" => return number(self.l),
             "row" => {
                 let shift = self.shift.0;
-                real(Part::Array(Rc::new((0..H).flat_map(|r| std::iter::repeat_n(r as f64 + shift, W)).collect())))
+                real(Part::Array(Rc::new(self.block.clone().map(|k| (k / W) as f64 + shift).collect())))
             }
             "column" => {
                 let shift = self.shift.1;
-                real(Part::Array(Rc::new((0..H).flat_map(|_| (0..W).map(move |c| c as f64 + shift)).collect())))
+                real(Part::Array(Rc::new(self.block.clone().map(|k| (k % W) as f64 + shift).collect())))
             }
             _ => return Err(self.fail(format!("`{name}` is not defined"))),
         };
@@ -349,6 +443,12 @@ impl<'a> Evaluation<'a> {
             ExprKind::Negate(operand) => {
                 let x = self.evaluate(operand)?;
                 Complex { re: x.re.map(|a| -a), im: x.im.map(|im| im.map(|a| -a)) }
+            }
+            ExprKind::Binary { operator: BinaryOperator::Multiply, left, right } => {
+                let x = self.evaluate(left)?;
+                // Far from the centre of a Gaussian all is zero, and what it multiplies need not be known.
+                let zero = matches!(&x, Complex { re: Part::Array(a), im: None } if a.iter().all(|a| *a == 0.0));
+                if zero { x } else { multiply(&x, &self.evaluate(right)?) }
             }
             ExprKind::Binary { operator, left, right } => {
                 let (x, y) = (self.evaluate(left)?, self.evaluate(right)?);
@@ -378,7 +478,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn whole(&mut self, expr: &Expr, function: &str) -> Result<i64, FilterError> {
+    fn integer(&mut self, expr: &Expr, function: &str) -> Result<i64, FilterError> {
         match self.real(expr, function)? {
             Part::Number(x) if x.fract() == 0.0 && x.abs() <= 4096.0 => Ok(x as i64),
             Part::Number(x) => Err(self.fail(format!("`{function}` needs whole numbers up to 4096, found {x}"))),
@@ -438,14 +538,14 @@ impl<'a> Evaluation<'a> {
                     return self.evaluate(&arguments[if c != 0.0 { 1 } else { 2 }]);
                 }
                 let (x, y) = (self.evaluate(&arguments[1])?, self.evaluate(&arguments[2])?);
-                let n = self.n();
+                let n = self.block.len();
                 let choose = |x: &Part, y: &Part| Part::Array(Rc::new((0..n).map(|k| if c.at(k) != 0.0 { x.at(k) } else { y.at(k) }).collect()));
                 let zero = Part::Number(0.0);
                 let im = (x.im.is_some() || y.im.is_some()).then(|| choose(x.im.as_ref().unwrap_or(&zero), y.im.as_ref().unwrap_or(&zero)));
                 Ok(Complex { re: choose(&x.re, &y.re), im })
             }
             "over_rows" | "over_columns" => {
-                let (first, last) = (self.whole(&arguments[1], name)?, self.whole(&arguments[2], name)?);
+                let (first, last) = (self.integer(&arguments[1], name)?, self.integer(&arguments[2], name)?);
                 let mut sum: Option<Complex> = None;
                 let (shift, arrays) = (self.shift, std::mem::take(&mut self.arrays));
                 for k in first..=last {
@@ -461,20 +561,31 @@ impl<'a> Evaluation<'a> {
                 (self.shift, self.arrays) = (shift, arrays);
                 Ok(sum.unwrap_or_else(|| real(Part::Number(0.0))))
             }
-            _ => {
+            "re" | "im" | "conj" | "abs" => {
                 let x = self.evaluate(&arguments[0])?;
-                let n = self.n();
                 Ok(match name {
                     "re" => real(x.re),
                     "im" => real(x.im.unwrap_or(Part::Number(0.0))),
                     "conj" => Complex { re: x.re, im: x.im.map(|im| im.map(|a| -a)) },
-                    "abs" => real(match x.im {
+                    _ => real(match x.im {
                         None => x.re.map(f64::abs),
                         Some(im) => x.re.zip(&im, f64::hypot),
                     }),
+                })
+            }
+            _ => {
+                // Results over the whole grid are kept by the address of the argument, beside the argument itself.
+                let plain = self.shift == (0.0, 0.0);
+                let key = address(&arguments[0]) ^ RESULT;
+                if plain && name != "at" && let Some(value) = self.wholes.get(&key).cloned() {
+                    return Ok(self.block_of(&value));
+                }
+                let x = self.whole(&arguments[0])?;
+                let n = self.bank.H * self.bank.W;
+                let value = match name {
                     "total" => Complex { re: Part::Number(x.re.total(n)), im: x.im.map(|im| Part::Number(im.total(n))) },
                     "at" => {
-                        let (r, c) = (self.whole(&arguments[1], name)?, self.whole(&arguments[2], name)?);
+                        let (r, c) = (self.integer(&arguments[1], name)?, self.integer(&arguments[2], name)?);
                         if r < 0 || c < 0 || r as usize >= H || c as usize >= W {
                             return Err(self.fail(format!("`at` needs an entry of {H} x {W}, found ({r}, {c})")));
                         }
@@ -496,7 +607,11 @@ impl<'a> Evaluation<'a> {
                         self.transform.fourier(H, W, name == "inverse", &mut re, &mut im);
                         Complex { re: Part::Array(Rc::new(re)), im: Some(Part::Array(Rc::new(im))) }
                     }
-                })
+                };
+                if plain && name != "at" {
+                    self.wholes.insert(key, value.clone());
+                }
+                Ok(self.block_of(&value))
             }
         }
     }
