@@ -104,6 +104,49 @@ fn derivatives_are_derivatives() -> Result<(), Error> {
 }
 
 #[test]
+fn losses_of_images_have_gradients() -> Result<(), Error> {
+    for subject in subjects()? {
+        let source = Source::find(subject.name)?;
+        let compiler = compiler(&source, &subject);
+        let n = subject.plane.H * subject.plane.W;
+        let (x, y, t) = (random(7, n), random(8, n), random(9, n));
+        let target = compiler.encoder()?.encode(&y)?;
+        let targets = scatterc::sensitivity::parameter_arrays("T", &target);
+        let (_, mut executable) = compiler.clone().goal(Goal::Gradient("l2".into())).executable()?;
+        let mut at = |h: f64| -> Result<(f64, Vec<f64>), Error> {
+            let moved: Vec<f64> = x.iter().zip(&t).map(|(x, t)| x + h * t).collect();
+            let mut given: Vec<(&str, &[f64])> = vec![("x", &moved)];
+            given.extend(targets.iter().map(|(name, values)| (name.as_str(), *values)));
+            let mut results = executable.run(&given)?;
+            let gradient = results.pop().map(|r| r.1).unwrap_or_default();
+            Ok((results[0].1[0], gradient))
+        };
+        let h = 1e-5;
+        let numeric = (at(h)?.0 - at(-h)?.0) / (2.0 * h);
+        let exact: f64 = at(0.0)?.1.iter().zip(&t).map(|(g, t)| g * t).sum();
+        assert!(
+            (numeric - exact).abs() <= 1e-5 * exact.abs().max(1e-3),
+            "{} {:?}: {exact}, differences give {numeric}",
+            subject.name,
+            subject.variant
+        );
+        // A batch sums over its members; the target has no batch axis.
+        let (_, mut both) = compiler.clone().batch(Some(2)).goal(Goal::Gradient("l2".into())).executable()?;
+        let pair = [x.clone(), y.clone()].concat();
+        let mut given: Vec<(&str, &[f64])> = vec![("x", &pair)];
+        given.extend(targets.iter().map(|(name, values)| (name.as_str(), *values)));
+        let values = both.run(&given)?[0].1.clone();
+        let alone = at(0.0)?.0;
+        assert!(
+            (values[0] - alone).abs() <= 1e-12 * alone && values[1].abs() <= 1e-20 * alone.max(1.0),
+            "{}: {values:?}, alone {alone}",
+            subject.name
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn a_member_of_a_batch_equals_a_single_run() -> Result<(), Error> {
     for subject in subjects()? {
         let source = Source::find(subject.name)?;

@@ -577,7 +577,10 @@ impl<'a> Evaluation<'a> {
                 // Results over the whole grid are kept by the address of the argument, beside the argument itself.
                 let plain = self.shift == (0.0, 0.0);
                 let key = address(&arguments[0]) ^ RESULT;
-                if plain && name != "at" && let Some(value) = self.wholes.get(&key).cloned() {
+                if plain
+                    && name != "at"
+                    && let Some(value) = self.wholes.get(&key).cloned()
+                {
                     return Ok(self.block_of(&value));
                 }
                 let x = self.whole(&arguments[0])?;
