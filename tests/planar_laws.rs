@@ -55,6 +55,10 @@ fn passes_fusion_threads_and_devices_change_nothing() -> Result<(), Error> {
         let inputs = given(&plain.graph);
         let expected = on_reference(&plain.bound.graph, &inputs);
         assert_equal(&on_cpu(plain.plan(), 1, &inputs), &expected, 1e-12, &what);
+        let text = plain.plan().to_string();
+        assert_eq!(scatterc::ir::plan::parse(&text).as_ref(), Ok(plain.plan()), "{what}: the text of the plan");
+        let text = plain.graph.to_string();
+        assert_eq!(scatterc::ir::text::parse(&text).as_ref(), Ok(&plain.graph), "{what}: the text of the graph");
         let gradient = run(&compiler, Goal::VectorJacobian, 1)?;
         assert_equal(&run(&compiler, Goal::VectorJacobian, 3)?, &gradient, 0.0, &format!("{what}, threads"));
         for pass in scatterc::compiler::pass::PASSES {
@@ -190,6 +194,20 @@ fn filters_of_a_text_are_used_and_their_faults_are_shown() -> Result<(), Error> 
     ] {
         let error = refused(text);
         words.split("; ").for_each(|part| assert!(error.contains(part), "{text}: {error}"));
+    }
+    // Plans from elsewhere may hold any text: recursion and endless sums are refused.
+    for (text, words) in [
+        ("filter f { wavelet = wavelet + 1; }", "`wavelet` is not defined"),
+        ("filter f { wavelet = over_rows(row, -1000, 1000); }", "sums at most 128 terms"),
+        ("statistic s(x) { A = mean(x); return A; }", "holds no filter"),
+    ] {
+        let bank = scatterc::ir::Bank { text: text.into(), ..scatterc::ir::Bank::sample() };
+        let map = scatterc::ir::Linear::Smooth { H: 4, W: 6, j: 0, bank: bank.clone() };
+        let map = if text.contains("over_rows") { scatterc::ir::Linear::Filter { H: 4, W: 6, j: 0, power: 1, real: 1, bank } } else { map };
+        let space = scatterc::ir::Space::RealSpectrum { H: 4, W: 6 };
+        let ty = scatterc::ir::Type::new([], space);
+        let error = scatterc::runtime::reference::apply(&map, false, &ty, &random(1, ty.len())).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains(words), "{text}: {error}");
     }
     // A formula without value somewhere is refused when the plan is loaded.
     let bad = Source::from_text(&text.replace("select(row + column, psi, 0)", "psi / row"), "bad.scat")?;

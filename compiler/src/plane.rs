@@ -4,7 +4,7 @@
 //! pointwise function needs them. Filters are formulas of the notation ([`scatterc_ir::filter`]).
 
 use crate::domain::{Domain, DomainError, Field, Numbers};
-use scatterc_ir::filter::{Bank, Evaluation, Transform};
+use scatterc_ir::filter::{Bank, Evaluation, LARGEST_GRID, Transform};
 use scatterc_ir::graph::Builder;
 use scatterc_ir::notation::Filter;
 use scatterc_ir::ops::pointwise;
@@ -189,6 +189,10 @@ impl Plane {
         folded: bool,
     ) -> Result<Self, DomainError> {
         let [top, bottom, left, right] = padding;
+        let points = (H + top + bottom) * (W + left + right);
+        if points > LARGEST_GRID {
+            return fault("size", format!("{points} points with padding"), format!("at most {LARGEST_GRID}"));
+        }
         let text = filter.one_line();
         let mut bank = Bank { H: H + top + bottom, W: W + left + right, J, L, folded, real: true, text: text.into() };
         // Whether wavelets are real is the same on every grid, so a small one tells.

@@ -7,7 +7,7 @@
 //! Definitions are evaluated when they are asked for: `wavelet` and `lowpass` are arrays, `octave`, `layer` and `count` numbers. Fourier transforms are supplied by the
 //! caller through [`Transform`], so this module owns no numerics but those of its primitives.
 
-use crate::notation::{BinaryOperator, Expr, ExprKind, Filter, Item, parse};
+use crate::notation::{BinaryOperator, Expr, ExprKind, Filter, Item, Vocabulary, check, parse};
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
@@ -71,6 +71,12 @@ pub struct FilterError {
     pub message: String,
 }
 
+/// Most points of a grid on which filters are evaluated; one array of it takes 512 MiB.
+pub const LARGEST_GRID: usize = 1 << 26;
+
+/// Most terms of one sum over periods.
+const MOST_PERIODS: i64 = 128;
+
 /// A filter bank bound to its sizes: an attribute of linear maps, printed as `bank(H=8, W=8, J=2, L=4, folded=0, real=1) filter morlet { .. }`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Bank {
@@ -117,6 +123,9 @@ impl FromStr for Bank {
         if H == 0 || W == 0 || J == 0 || L == 0 || L > 256 || folded > 1 || real > 1 {
             return Err(fail("H, W, J and L must be at least 1, L at most 256, folded and real 0 or 1"));
         }
+        if H * W > LARGEST_GRID {
+            return Err(fail("a grid has at most 2^26 points"));
+        }
         Ok(Bank { H, W, J, L, folded: folded == 1, real: real == 1, text: body.into() })
     }
 }
@@ -139,6 +148,8 @@ impl Bank {
     pub fn filter(&self) -> Result<Filter, FilterError> {
         let fail = |message: String| FilterError { filter: String::new(), message };
         let program = parse(&self.text, "filter").map_err(|e| fail(e.to_string()))?;
+        // A plan may come from elsewhere: only a checked filter uses earlier definitions alone, so that its evaluation ends.
+        check(&program, &Vocabulary::standard()).map_err(|errors| fail(errors.first().map_or_else(String::new, ToString::to_string)))?;
         match program.items.into_iter().next() {
             Some(Item::Filter(filter)) => Ok(filter),
             _ => Err(fail("the text holds no filter".into())),
@@ -546,6 +557,9 @@ impl<'a> Evaluation<'a> {
             }
             "over_rows" | "over_columns" => {
                 let (first, last) = (self.integer(&arguments[1], name)?, self.integer(&arguments[2], name)?);
+                if last - first >= MOST_PERIODS {
+                    return Err(self.fail(format!("`{name}` sums at most {MOST_PERIODS} terms, found {}", last - first + 1)));
+                }
                 let mut sum: Option<Complex> = None;
                 let (shift, arrays) = (self.shift, std::mem::take(&mut self.arrays));
                 for k in first..=last {
