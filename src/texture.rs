@@ -9,6 +9,7 @@
 use crate::optimise::{self, Control, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress};
 use crate::sensitivity::parameter_arrays;
 use crate::{Compiler, Encoder, Error, Goal, Plane, Source, Statistics, random};
+use scatterc_compiler::domain::DomainError;
 use scatterc_runtime::Executable;
 use std::collections::BTreeMap;
 
@@ -70,6 +71,12 @@ pub enum TextureError {
         /// Samples of the mask.
         found: usize,
     },
+}
+
+impl From<DomainError> for TextureError {
+    fn from(error: DomainError) -> Self {
+        TextureError::Program(error.into())
+    }
 }
 
 /// Choices of a synthesis.
