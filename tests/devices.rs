@@ -20,7 +20,7 @@ fn compare(graph: &Graph, name: &str) {
     let expected = on_reference(graph, &inputs);
     let simple = run_passes(graph.clone(), &[], &mut vec![]).unwrap_or_else(|e| panic!("{name}: {e}"));
     assert_equal(&on_reference(&simple, &inputs), &expected, 1e-12, &format!("{name} after all passes, reference"));
-    for fusion in [Fusion::All, Fusion::Loops, Fusion::None] {
+    for fusion in [Fusion::All, Fusion::Ring, Fusion::Loops, Fusion::None] {
         for (level, graph) in [("no passes", graph), ("all passes", &simple)] {
             let scheduled = schedule(graph, fusion).unwrap_or_else(|e| panic!("{name}: {e}"));
             for threads in [1, 2] {

@@ -60,7 +60,11 @@ fn five_budgets_give_the_same_values_and_keep_their_promise() -> Result<(), Erro
     let sphere = Sphere::new(L, 3, 0, InputKind::Half)?;
     let x = field();
     let cache = Arc::new(Cache::in_memory());
-    let compiler = |memory| Compiler::new(&source, &sphere).goal(Goal::Gradient("l2".into())).threads(2).cache(cache.clone()).memory(memory);
+    // Without the harmonic route the fields of the second layer are stored, so there is something to give up.
+    let compiler = |memory| {
+        let compiler = Compiler::new(&source, &sphere).goal(Goal::Gradient("l2".into())).disable(&["harmonic".to_string()]);
+        compiler.threads(2).cache(cache.clone()).memory(memory)
+    };
     let unlimited = compiler(Some(usize::MAX)).compile()?;
     let note = |plan: &scatterc::ir::Plan| plan.note("peak_bytes").and_then(|b| b.parse::<usize>().ok()).expect("a budgeted plan states its peak");
     let full = note(unlimited.plan());
@@ -94,6 +98,14 @@ fn five_budgets_give_the_same_values_and_keep_their_promise() -> Result<(), Erro
                 }
             }
         }
+    }
+    // The default plan, which stores no second layer.
+    let harmonic =
+        Compiler::new(&source, &sphere).goal(Goal::Gradient("l2".into())).threads(2).cache(cache.clone()).memory(Some(usize::MAX)).compile()?;
+    let predicted = note(harmonic.plan());
+    if let Some(grown) = measured(harmonic.plan(), 0) {
+        println!("harmonic: predicted {:.1} MB, measured {:.1} MB", predicted as f64 * 1e-6, grown * 1e-6);
+        assert!((grown - predicted as f64).abs() <= 0.1 * predicted as f64, "harmonic: measured {grown} bytes, predicted {predicted}");
     }
     let tiny = compiler(Some(1000)).compile();
     assert!(matches!(tiny, Err(Error::Memory { .. })), "a budget of 1000 bytes is refused");

@@ -19,6 +19,7 @@ fn variants() -> Vec<Variant> {
     let mut out: Vec<Variant> = PASSES.iter().map(|p| (format!("without {}", p.name), vec![p.name.to_string()], Fusion::All)).collect();
     out.push(("without passes".into(), every_pass(), Fusion::All));
     out.push(("fusion of loops".into(), vec![], Fusion::Loops));
+    out.push(("fusion of loops and tiles".into(), vec![], Fusion::Ring));
     out.push(("no fusion".into(), vec![], Fusion::None));
     out.push(("neither passes nor fusion".into(), every_pass(), Fusion::None));
     out

@@ -398,8 +398,10 @@ pub enum Precision {
 pub enum FuseKind {
     /// Every node is its own launch.
     None,
-    /// Loops, but no contractions.
+    /// Loops, but no ring tiles and no contractions.
     Loops,
+    /// Loops and ring tiles, but no contractions.
+    Ring,
     /// Everything legal.
     All,
 }
@@ -409,6 +411,7 @@ impl From<FuseKind> for Fusion {
         match kind {
             FuseKind::None => Fusion::None,
             FuseKind::Loops => Fusion::Loops,
+            FuseKind::Ring => Fusion::Ring,
             FuseKind::All => Fusion::All,
         }
     }

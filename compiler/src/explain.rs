@@ -4,7 +4,7 @@
 
 use crate::pass::Trace;
 use crate::schedule::Scheduled;
-use scatterc_ir::plan::{Step, Table};
+use scatterc_ir::plan::{Plan, Stage, Step, Table};
 use scatterc_ir::text::spelling;
 use scatterc_ir::{Graph, Op};
 use std::collections::BTreeMap;
@@ -229,30 +229,68 @@ pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
     )
 }
 
-/// The fused loops of a plan: sizes, buffers and what each computes; [`kernels`] has their instructions.
+/// The fused loops and tiles of a plan: sizes, buffers and what each computes; [`kernels`] has their instructions.
 pub fn loops(scheduled: &Scheduled) -> String {
     let plan = &scheduled.plan;
     let mut out = String::new();
     for (k, step) in plan.steps.iter().enumerate() {
-        let Step::Loop { kernel, trip, outer, grain, streams, tables, sums } = step else { continue };
-        let Some(kernel) = plan.kernels.get(*kernel) else { continue };
-        let _ = writeln!(out, "step {k}: loop {} {{  // {}", kernel.name, kernel.summary);
-        let _ = writeln!(out, "  for o in 0..{outer}, e in 0..{trip} by {grain} {{");
-        for (n, stream) in streams.iter().enumerate() {
-            let verb = if stream.written { "write" } else { "read " };
-            let _ = writeln!(out, "    {verb} s{n} = arena[{} + {} o + ..{}]", stream.slot.offset, stream.stride, stream.extent);
-        }
-        for (n, table) in tables.iter().enumerate() {
-            if let Some(Table::Weights(map)) = plan.tables.get(*table) {
-                let _ = writeln!(out, "    table t{n} = weights of {}", map.spelling());
+        match step {
+            Step::Loop { kernel, trip, outer, grain, streams, tables, sums } => {
+                let Some(kernel) = plan.kernels.get(*kernel) else { continue };
+                let _ = writeln!(out, "step {k}: loop {} {{  // {}", kernel.name, kernel.summary);
+                let _ = writeln!(out, "  for o in 0..{outer}, e in 0..{trip} by {grain} {{");
+                for (n, stream) in streams.iter().enumerate() {
+                    let verb = if stream.written { "write" } else { "read " };
+                    let _ = writeln!(out, "    {verb} s{n} = arena[{} + {} o + ..{}]", stream.slot.offset, stream.stride, stream.extent);
+                }
+                name_tables(&mut out, plan, tables);
+                if sums.len > 0 {
+                    let _ = writeln!(out, "    sums -> arena[{} + {} o + ..{}]", sums.offset, sums.len / outer.max(&1), sums.len / outer.max(&1));
+                }
+                let _ = writeln!(out, "    // {} lines of CLIF\n  }}\n}}", kernel.clif.lines().count());
             }
+            Step::Tile { L, outer, scratch, sums, stages } => {
+                let _ = writeln!(out, "step {k}: tile {{  // {} bytes of scratch memory per thread", 8 * scratch);
+                let _ = writeln!(out, "  for o in 0..{outer}, every pair of blocks of map({L}) {{");
+                for stage in stages {
+                    match stage {
+                        Stage::Rings { map, adjoint, first, rows, from, to } => {
+                            let _ =
+                                writeln!(out, "    {}{} of rows {first}+{rows}: {from} -> {to}", map.spelling(), if *adjoint { "^H" } else { "" });
+                        }
+                        Stage::Loop { kernel, streams, tables, .. } => {
+                            let Some(kernel) = plan.kernels.get(*kernel) else { continue };
+                            let _ = writeln!(out, "    loop {}  // {}, {} lines of CLIF", kernel.name, kernel.summary, kernel.clif.lines().count());
+                            for (n, stream) in streams.iter().enumerate() {
+                                let _ = writeln!(out, "      {} s{n} = {}", if stream.written { "write" } else { "read " }, stream.place);
+                            }
+                            name_tables(&mut out, plan, tables);
+                        }
+                    }
+                }
+                if sums.len > 0 {
+                    let _ = writeln!(out, "    sums -> arena[{} + {} o + ..{}]", sums.offset, sums.len / outer.max(&1), sums.len / outer.max(&1));
+                }
+                let _ = writeln!(out, "  }}\n}}");
+            }
+            Step::Linear { .. }
+            | Step::Gram { .. }
+            | Step::FrameGram { .. }
+            | Step::FrameMix { .. }
+            | Step::Mix { .. }
+            | Step::Concat { .. }
+            | Step::Fill { .. } => {}
         }
-        if sums.len > 0 {
-            let _ = writeln!(out, "    sums -> arena[{} + {} o + ..{}]", sums.offset, sums.len / outer.max(&1), sums.len / outer.max(&1));
-        }
-        let _ = writeln!(out, "    // {} lines of CLIF\n  }}\n}}", kernel.clif.lines().count());
     }
     out
+}
+
+fn name_tables(out: &mut String, plan: &Plan, tables: &[usize]) {
+    for (n, table) in tables.iter().enumerate() {
+        if let Some(Table::Weights(map)) = plan.tables.get(*table) {
+            let _ = writeln!(out, "    table t{n} = weights of {}", map.spelling());
+        }
+    }
 }
 
 /// Text of all kernels, each under a comment with its name and what it computes.

@@ -5,6 +5,7 @@
 //! - Everything pointwise, steering and re-indexing between library maps runs in loops over one space; values needed by library maps, outputs or other spaces are stored,
 //!   the rest lives in registers and is recomputed by every loop that needs it.
 
+use crate::harmonic::{Form, Scale, scale_of, through};
 use crate::loops::{Body, BodyBuilder, Id, Instruction};
 use scatterc_ir::ops::reindex_table;
 use scatterc_ir::scalar::{Binary, Scalar, Unary};
@@ -12,16 +13,25 @@ use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use scatterc_kernels::wavelets::steering_matrix;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// How much to fuse; `--fuse none|loops|all`.
+/// How much to fuse; `--fuse none|loops|ring|all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Fusion {
     /// Every node is its own launch.
     None,
-    /// Loops, but no contractions.
+    /// Loops, but no tiles and no contractions.
     Loops,
+    /// Loops and ring tiles, but no contractions.
+    Ring,
     /// Everything legal.
     #[default]
     All,
+}
+
+impl Fusion {
+    /// Whether ring transforms and loops share launches.
+    pub fn tiles(self) -> bool {
+        matches!(self, Fusion::Ring | Fusion::All)
+    }
 }
 
 /// An element of the axes of a value: one row of samples.
@@ -64,6 +74,23 @@ pub enum Role {
     Contraction(Contraction),
     /// See [`Mixture`].
     Mixture(Mixture),
+    /// Bilinear forms of coefficients through frame operators, per element of the result; the operated fields are never stored.
+    FrameContraction(Vec<Form>),
+    /// Their adjoint: per field of the result its terms.
+    FrameMixture(Vec<Vec<FrameTerm>>),
+}
+
+/// `z Q_g x`: one term of a mixture of frame operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameTerm {
+    /// The wavelets.
+    pub scale: Scale,
+    /// The field x.
+    pub row: Row,
+    /// The direction g.
+    pub g: usize,
+    /// The coefficient z, an element of a point value.
+    pub coefficient: Row,
 }
 
 /// Most rows a loop unrolls; wider re-indexing is a launch of its own.
@@ -80,12 +107,13 @@ pub fn is_reduction(map: &Linear) -> bool {
             | Linear::CoefficientPower { .. }
             | Linear::Average { .. }
             | Linear::SpectralSum { .. }
+            | Linear::CoefficientSum { .. }
     )
 }
 
 /// True for reductions whose products of rows are contractions, and their adjoints mixtures.
 fn is_average(map: &Linear) -> bool {
-    matches!(map, Linear::Mean { .. } | Linear::RingMean { .. } | Linear::Average { .. } | Linear::SpectralSum { .. })
+    matches!(map, Linear::Mean { .. } | Linear::RingMean { .. } | Linear::CoefficientSum { .. } | Linear::Average { .. } | Linear::SpectralSum { .. })
 }
 
 /// True when the expression has primitives that cost tens of operations.
@@ -209,12 +237,20 @@ fn rows_of(graph: &Graph, value: Value) -> (Vec<Row>, bool) {
 /// A mixture under construction: per element of the axes its (row, coefficient) terms, the weights they share, and whether anything is broadcast or summed over axes.
 struct Terms {
     weights: Linear,
-    rows: Vec<Vec<(Row, Row)>>,
+    rows: Vec<Vec<Term>>,
     moved: bool,
 }
 
+/// A row times a coefficient; the row may have passed through a frame operator.
+#[derive(Clone, Copy)]
+struct Term {
+    row: Row,
+    through: Option<(Scale, usize)>,
+    coefficient: Row,
+}
+
 /// Splits an expression into addends: arguments and products of two arguments.
-fn sum_of_products(f: &Scalar, out: &mut Vec<(usize, Option<usize>)>) -> bool {
+pub fn sum_of_products(f: &Scalar, out: &mut Vec<(usize, Option<usize>)>) -> bool {
     match f {
         Scalar::Argument(k) => {
             out.push((*k, None));
@@ -244,6 +280,22 @@ fn mixture(graph: &Graph, value: Value, depth: usize) -> Option<Terms> {
             let next = axis_terms(map, *adjoint, inner.rows.len(), node.ty.count());
             let rows = next.iter().map(|list| list.iter().flat_map(|(_, k)| inner.rows[*k].iter().copied()).collect()).collect();
             Some(Terms { rows, moved: true, ..inner })
+        }
+        Op::Linear { map, adjoint: true } => {
+            // Frame operators are symmetric: their adjoint on a mixture of rows is a mixture of operated rows.
+            let scale = scale_of(map)?;
+            let inner = mixture(graph, node.operands[0], depth + 1)?;
+            if inner.rows.iter().flatten().any(|term| term.through.is_some()) {
+                return None;
+            }
+            let Space::Coefficients { L } = node.ty.space else { return None };
+            let G = 2 * scale.N - 1;
+            let operated = |(k, term): (usize, &Term)| Term { through: Some((scale, k % G)), ..*term };
+            let rows = inner
+                .rows
+                .chunks(G)
+                .map(|rows| rows.iter().enumerate().flat_map(|(g, row)| row.iter().map(move |term| operated((g, term)))).collect());
+            Some(Terms { rows: rows.collect(), weights: Linear::CoefficientSum { L }, moved: true })
         }
         Op::Pointwise(f) => {
             let mut list = Vec::new();
@@ -286,12 +338,35 @@ fn product_term(graph: &Graph, x: Value, y: Value) -> Option<Terms> {
         _ => return None,
     };
     let (rows, moved) = rows_of(graph, factor);
-    Some(Terms { weights, rows: rows.into_iter().enumerate().map(|(k, row)| vec![(row, (coefficients, k))]).collect(), moved })
+    let term = |(k, row): (usize, Row)| {
+        let (row, through) = match through(graph, row) {
+            Some((below, scale, g)) => (below, Some((scale, g))),
+            None => (row, None),
+        };
+        vec![Term { row, through, coefficient: (coefficients, k) }]
+    };
+    let operated = rows.first().is_some_and(|row| through(graph, *row).is_some());
+    Some(Terms { weights, rows: rows.into_iter().enumerate().map(term).collect(), moved: moved || operated })
 }
 
 fn find_contractions(graph: &Graph, roles: &mut [Role]) {
     for value in graph.values() {
         let node = graph.node(value);
+        if let Op::Linear { map: Linear::CoefficientSum { .. }, adjoint: false } = &node.op
+            && let Some((x, y)) = crate::simplify::factors(graph, node.operands[0])
+        {
+            let ((a, _), (b, _)) = (rows_of(graph, x), rows_of(graph, y));
+            let form = |(a, b): (&Row, &Row)| match (through(graph, *a), through(graph, *b)) {
+                (None, Some((b, scale, g))) => Some(Form { scale, a: *a, b, g }),
+                (Some((a, scale, g)), None) => Some(Form { scale, a, b: *b, g }),
+                _ => None,
+            };
+            let forms: Option<Vec<Form>> = a.iter().zip(&b).map(form).collect();
+            if let Some(forms) = forms {
+                roles[value.index()] = Role::FrameContraction(forms);
+            }
+            continue;
+        }
         if let Op::Linear { map, adjoint: false } = &node.op
             && is_average(map)
             && let Some((x, y)) = crate::simplify::factors(graph, node.operands[0])
@@ -307,7 +382,17 @@ fn find_contractions(graph: &Graph, roles: &mut [Role]) {
             continue;
         }
         if let Some(Terms { weights, rows, moved: true }) = mixture(graph, value, 0) {
-            roles[value.index()] = Role::Mixture(Mixture { weights, terms: rows });
+            let plain: Option<Vec<Vec<(Row, Row)>>> =
+                rows.iter().map(|row| row.iter().map(|t| t.through.is_none().then_some((t.row, t.coefficient))).collect()).collect();
+            let operated = || -> Option<Vec<Vec<FrameTerm>>> {
+                let term = |t: &Term| t.through.map(|(scale, g)| FrameTerm { scale, row: t.row, g, coefficient: t.coefficient });
+                rows.iter().map(|row| row.iter().map(term).collect()).collect()
+            };
+            if let Some(terms) = plain {
+                roles[value.index()] = Role::Mixture(Mixture { weights, terms });
+            } else if let Some(terms) = operated() {
+                roles[value.index()] = Role::FrameMixture(terms);
+            }
         }
     }
 }
@@ -374,6 +459,8 @@ pub fn demand(graph: &Graph, roles: &[Role], fusion: Fusion) -> Demand {
             Role::Library => reads.extend(node.operands.iter().copied()),
             Role::Contraction(c) => reads.extend(c.pairs.iter().flat_map(|(a, b)| [a.0, b.0])),
             Role::Mixture(m) => reads.extend(m.terms.iter().flatten().flat_map(|(row, c)| [row.0, c.0])),
+            Role::FrameContraction(forms) => reads.extend(forms.iter().flat_map(|form| [form.a.0, form.b.0])),
+            Role::FrameMixture(terms) => reads.extend(terms.iter().flatten().flat_map(|term| [term.row.0, term.coefficient.0])),
             Role::Loop | Role::Reduction => {
                 let space = if roles[value.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
                 let mut inner: Vec<Value> = node.operands.clone();
@@ -446,8 +533,8 @@ struct Expansion<'a> {
     roles: &'a [Role],
     reads: BTreeSet<Value>,
     space: Space,
-    /// Device length of the space.
-    element: usize,
+    /// f64 between rows of a value.
+    element: &'a dyn Fn(Value) -> usize,
     /// Product of the leading axes iterated outside.
     outer: usize,
     builder: BodyBuilder,
@@ -500,7 +587,7 @@ impl Expansion<'_> {
         let (target, _) = storage(self.roles, value);
         let id = if !is_root && self.reads.contains(&target) && self.graph.ty(value).space == self.space {
             let stream = self.stream(value, false);
-            self.builder.add(Instruction::Load { stream, offset: row * self.element })
+            self.builder.add(Instruction::Load { stream, offset: row * (self.element)(target) })
         } else {
             self.compute(value, row)
         };
@@ -539,8 +626,8 @@ impl Expansion<'_> {
     }
 }
 
-/// Builds the body of a group. `element`: device length of its space (1 for `Point`, whose rows are the trip).
-pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, element: usize) -> Built {
+/// Builds the body of a group, or of one row of each of its roots. `element`: f64 between rows of a stored value (1 for `Point`, whose rows are the trip).
+pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, only: Option<usize>, element: &dyn Fn(Value) -> usize) -> Built {
     let reads: BTreeSet<Value> = group.roots.iter().flat_map(|r| demand.reads[r].iter().copied()).collect();
     let mut e = Expansion {
         graph,
@@ -561,7 +648,7 @@ pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, elem
         if let (Role::Reduction, Op::Linear { map, .. }) = (&roles[root.index()], &node.op) {
             let first = e.builder.body.sums.len();
             let operand = node.operands[0];
-            for row in 0..e.inner_count(operand) {
+            for row in only.map_or(0..e.inner_count(operand), |row| row..row + 1) {
                 let id = e.row(operand, row, false);
                 let weight = e.weight(map);
                 e.builder.body.sums.push((Some(weight), id));
@@ -571,10 +658,10 @@ pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, elem
         }
         // A flat array of numbers is one row whose trip is its length.
         let rows = if group.space == Space::Point { 1 } else { e.inner_count(*root) };
-        for row in 0..rows {
+        for row in only.map_or(0..rows, |row| row..row + 1) {
             let id = e.row(*root, row, true);
             let stream = e.stream(*root, true);
-            e.builder.body.stores.push((stream, row * element, id));
+            e.builder.body.stores.push((stream, row * element(*root), id));
         }
     }
     let mut body = e.builder.body;

@@ -10,6 +10,7 @@ pub mod emit;
 pub mod explain;
 pub mod fuse;
 pub mod gradient;
+pub mod harmonic;
 pub mod loops;
 pub mod loss;
 pub mod pass;
@@ -18,6 +19,7 @@ pub mod plane;
 pub mod schedule;
 pub mod simplify;
 pub mod sphere;
+pub mod tile;
 
 use scatterc_ir::notation::{POINTWISE, Vocabulary};
 use scatterc_ir::ops::pointwise_table;

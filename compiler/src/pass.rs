@@ -1,6 +1,6 @@
 //! Passes: a name, a sentence and a pure function from graph to graph; the pipeline is one literal list.
 
-use crate::{planar, simplify};
+use crate::{harmonic, planar, simplify};
 use scatterc_ir::Graph;
 use scatterc_ir::graph::TypeError;
 use scatterc_ir::verify::{VerifyError, verify};
@@ -32,6 +32,12 @@ pub const PASSES: &[Pass] = &[
         run: simplify::parseval,
     },
     Pass { name: "bandlimit", sentence: "Keeps of every analysis the degrees and orders its readers use.", run: simplify::bandlimit },
+    Pass {
+        name: "harmonic",
+        sentence: "Turns averages of products of wavelet transforms of one scale into bilinear forms of coefficients; the fields are never formed.",
+        run: harmonic::harmonic,
+    },
+    Pass { name: "regroup", sentence: "Re-associates sums so that the parts of one mixture stand together.", run: harmonic::regroup },
     Pass { name: "prune", sentence: "Removes what no output needs.", run: simplify::prune },
 ];
 

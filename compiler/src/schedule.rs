@@ -1,14 +1,16 @@
 //! Schedule: stored values become launches in order, buffers share one arena, loops become kernels, and the whole becomes a plan.
 
 use crate::emit::clif;
-use crate::fuse::{Built, Contraction, Demand, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
+use crate::fuse::{Built, Contraction, Demand, FrameTerm, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
+use crate::harmonic::{Form, Scale};
 use crate::loops::Body;
-use scatterc_ir::plan::{Kernel, Plan, Port, Slot, Step, Stream, Table};
+use crate::tile::{self, MOST_ROOTS, Tile};
+use scatterc_ir::plan::{Kernel, Place, Plan, Port, Slot, Step, Stream, Table, TileStream};
 use scatterc_ir::text::spelling;
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use scatterc_kernels::layout;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 /// A graph that cannot be scheduled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -81,8 +83,11 @@ pub struct Scheduled {
 enum Proto {
     Linear { map: Linear, adjoint: bool, items: Vec<(Value, Value)> },
     Loop { group: Group },
+    Tile(Tile),
     Gram { weights: Linear, results: Vec<Value> },
     Mix { weights: Linear, results: Vec<Value> },
+    FrameGram { results: Vec<Value> },
+    FrameMix { results: Vec<Value> },
     Concat(Value),
     Fill(Value, f64),
 }
@@ -116,39 +121,67 @@ fn is_transform(map: &Linear) -> bool {
     input_bandlimit(map).is_some() || matches!(map, Linear::HarmonicForward { .. } | Linear::RingInverse { .. } | Linear::RingForward { .. })
 }
 
-/// Depth of every stored value: launches of equal depth do not depend on each other. Values in `late` (recomputed ones) get the largest depth their readers allow.
-fn levels(demand: &Demand, late: &BTreeSet<Value>) -> HashMap<Value, usize> {
-    let mut levels = HashMap::new();
-    let mut order: Vec<Value> = demand.stored.iter().copied().collect();
-    order.sort_unstable();
-    for value in order {
-        let below = demand.reads.get(&value).into_iter().flatten().map(|v| levels.get(v).copied().unwrap_or(0)).max();
-        levels.insert(value, below.map_or(0, |n| n + 1));
+/// Depth of every stored value: launches of equal depth do not depend on each other. A tile has one depth. Values in `late` (recomputed ones) get the largest depth their
+/// readers allow.
+fn levels(demand: &Demand, late: &BTreeSet<Value>, tiles: &[Tile]) -> HashMap<Value, usize> {
+    let mut units: Vec<Vec<Value>> = tiles.iter().map(|t| t.members.iter().copied().collect()).collect();
+    let mut unit_of: HashMap<Value, usize> = units.iter().enumerate().flat_map(|(k, members)| members.iter().map(move |v| (*v, k))).collect();
+    for value in &demand.stored {
+        unit_of.entry(*value).or_insert_with(|| {
+            units.push(vec![*value]);
+            units.len() - 1
+        });
     }
-    if late.is_empty() {
-        return levels;
+    let reads: Vec<BTreeSet<usize>> = units
+        .iter()
+        .enumerate()
+        .map(|(k, members)| members.iter().flat_map(|v| demand.reads.get(v).into_iter().flatten()).map(|v| unit_of[v]).filter(|u| *u != k).collect())
+        .collect();
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); units.len()];
+    let mut waiting: Vec<usize> = reads.iter().map(BTreeSet::len).collect();
+    for (k, list) in reads.iter().enumerate() {
+        list.iter().for_each(|u| readers[*u].push(k));
     }
-    let mut earliest_reader: HashMap<Value, usize> = HashMap::new();
-    for value in demand.stored.iter().rev() {
-        if late.contains(value)
-            && let Some(reader) = earliest_reader.get(value)
-        {
-            let natural = levels[value];
-            levels.insert(*value, natural.max(reader - 1));
+    let mut levels = vec![0; units.len()];
+    let mut order: Vec<usize> = (0..units.len()).filter(|k| waiting[*k] == 0).collect();
+    let mut next = 0;
+    while let Some(k) = order.get(next).copied() {
+        next += 1;
+        for r in &readers[k] {
+            levels[*r] = levels[*r].max(levels[k] + 1);
+            waiting[*r] -= 1;
+            if waiting[*r] == 0 {
+                order.push(*r);
+            }
         }
-        for read in demand.reads.get(value).into_iter().flatten() {
-            let reader = earliest_reader.entry(*read).or_insert(usize::MAX);
-            *reader = (*reader).min(levels[value]);
+    }
+    debug_assert_eq!(order.len(), units.len(), "tiles make no cycles");
+    if !late.is_empty() {
+        for k in order.iter().rev() {
+            let earliest = readers[*k].iter().map(|r| levels[*r]).min();
+            if let Some(reader) = earliest
+                && units[*k].iter().all(|v| late.contains(v))
+            {
+                levels[*k] = levels[*k].max(reader - 1);
+            }
         }
     }
-    levels
+    unit_of.into_iter().map(|(value, k)| (value, levels[k])).collect()
 }
 
 fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>) -> Vec<Task> {
-    let levels = levels(demand, late);
-    let mut tasks: Vec<Task> = Vec::new();
+    let tiles = tile::tiles(graph, roles, demand, fusion, late);
+    let levels = levels(demand, late, &tiles);
+    let mut tasks: Vec<Task> = tiles
+        .iter()
+        .map(|tile| {
+            let reads = tile.members.iter().flat_map(|v| &demand.reads[v]).filter(|v| !tile.members.contains(v)).copied().collect();
+            Task { proto: Proto::Tile(tile.clone()), reads, writes: tile.members.difference(&tile.local).copied().collect() }
+        })
+        .collect();
+    let tiled: BTreeSet<Value> = tiles.into_iter().flat_map(|t| t.members).collect();
     let mut open: HashMap<String, Vec<usize>> = HashMap::new();
-    for value in &demand.stored {
+    for value in demand.stored.difference(&tiled) {
         let node = graph.node(*value);
         let reads = demand.reads.get(value).cloned().unwrap_or_default();
         let level = levels[value];
@@ -177,6 +210,14 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
                 key = format!("mix {:?} {level}", m.weights);
                 Proto::Mix { weights: m.weights.clone(), results: vec![*value] }
             }
+            Role::FrameContraction(forms) => {
+                key = format!("frame gram {:?} {level}", forms.first().map(|form| (form.scale.L, form.scale.N)));
+                Proto::FrameGram { results: vec![*value] }
+            }
+            Role::FrameMixture(terms) => {
+                key = format!("frame mix {:?} {level}", terms.iter().flatten().next().map(|term| (term.scale.L, term.scale.N)));
+                Proto::FrameMix { results: vec![*value] }
+            }
             Role::Loop | Role::Reduction => {
                 let space = if roles[value.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
                 let free = if fusion == Fusion::None { node.ty.axes.len() } else { free_axes(graph, roles, demand, *value) };
@@ -191,6 +232,8 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
                 Proto::Loop { group: Group { space, outer, roots: vec![*value] } }
             }
         };
+        // What is computed for late readers does not make others wait.
+        let key = if key.is_empty() || !late.contains(value) { key } else { format!("late {key}") };
         let mut merged = false;
         if !key.is_empty() {
             for k in open.get(&key).into_iter().flatten() {
@@ -199,9 +242,11 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
                     (Proto::Linear { items, .. }, Proto::Linear { items: more, .. }) => items.extend(more),
                     (Proto::Gram { results, .. }, Proto::Gram { results: more, .. }) => results.extend(more),
                     (Proto::Mix { results, .. }, Proto::Mix { results: more, .. }) => results.extend(more),
+                    (Proto::FrameGram { results }, Proto::FrameGram { results: more }) => results.extend(more),
+                    (Proto::FrameMix { results }, Proto::FrameMix { results: more }) => results.extend(more),
                     (Proto::Loop { group }, Proto::Loop { .. }) => {
                         // Loops join when they read common rows, so that the join saves traffic.
-                        if task.reads.is_disjoint(&reads) || group.roots.len() >= 24 {
+                        if task.reads.is_disjoint(&reads) || group.roots.len() >= MOST_ROOTS {
                             continue;
                         }
                         group.roots.push(*value);
@@ -297,9 +342,20 @@ fn place(items: &[Item], start: usize) -> (Vec<usize>, usize) {
     (offsets, end)
 }
 
-/// Number of sums of a loop group, over all outer iterations.
-fn sums_of(graph: &Graph, roles: &[Role], group: &Group) -> usize {
-    group.roots.iter().filter(|r| roles[r.index()] == Role::Reduction).map(|r| graph.ty(*r).count()).sum()
+/// Reductions of a loop or tile, and its outer iterations.
+fn reductions(roles: &[Role], proto: &Proto) -> (Vec<Value>, usize) {
+    let of = |values: &mut dyn Iterator<Item = &Value>| values.filter(|r| roles[r.index()] == Role::Reduction).copied().collect();
+    match proto {
+        Proto::Loop { group } => (of(&mut group.roots.iter()), group.outer),
+        Proto::Tile(tile) => (of(&mut tile.members.iter()), tile.outer),
+        Proto::Linear { .. }
+        | Proto::Gram { .. }
+        | Proto::Mix { .. }
+        | Proto::FrameGram { .. }
+        | Proto::FrameMix { .. }
+        | Proto::Concat(_)
+        | Proto::Fill(..) => (vec![], 1),
+    }
 }
 
 /// Elements of one task of a loop: small enough to balance threads, large enough to hide the call.
@@ -346,6 +402,8 @@ fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usiz
         made.extend(task.writes.iter().map(|v| (*v, k)));
         task.reads.iter().for_each(|v| uses.entry(*v).or_default().push(k));
     }
+    let local: BTreeSet<Value> =
+        tasks.iter().flat_map(|t| if let Proto::Tile(tile) = &t.proto { tile.local.clone() } else { BTreeSet::new() }).collect();
     let kept: BTreeSet<Value> = graph.outputs.iter().map(|o| storage(&roles, o.value).0).collect();
     let last = |v: &Value| if kept.contains(v) { usize::MAX } else { uses.get(v).and_then(|u| u.last().copied()).unwrap_or(0) };
     // What is alive at every launch.
@@ -380,10 +438,12 @@ fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usiz
                 _ => value_len(graph, chain[k]) as f64,
             };
             for read in &demand.reads[&chain[k]] {
-                if chain.contains(read) || !made.contains_key(read) || last(read) >= at {
+                // What a tile keeps to itself is gone after it.
+                let kept = if made.contains_key(read) { last(read) >= at } else { !local.contains(read) };
+                if chain.contains(read) || kept {
                     continue;
                 }
-                if value_len(graph, *read) * 8 <= own { extended += value_len(graph, *read) } else { chain.push(*read) }
+                if made.contains_key(read) && value_len(graph, *read) * 8 <= own { extended += value_len(graph, *read) } else { chain.push(*read) }
             }
             k += 1;
         }
@@ -406,7 +466,15 @@ fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usiz
     if given_up.is_empty() {
         return None;
     }
-    let after: BTreeSet<Value> = tasks.iter().skip(at + 1).flat_map(|t| t.writes.iter().copied()).collect();
+    // Local values of a tile see their operands from the side of their launch, too.
+    let after: BTreeSet<Value> = tasks
+        .iter()
+        .skip(at + 1)
+        .flat_map(|t| match &t.proto {
+            Proto::Tile(tile) => tile.members.iter().copied().collect::<Vec<_>>(),
+            _ => t.writes.clone(),
+        })
+        .collect();
     let mut copier = Copier {
         graph,
         roles: &roles,
@@ -512,20 +580,17 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>) -> Result<Sche
     let mut owners: Vec<Option<Value>> = Vec::new();
     for (k, task) in tasks.iter().enumerate() {
         let end = |value: &Value| last.get(value).copied().unwrap_or(k);
-        let mut shared = 0;
-        if let Proto::Loop { group } = &task.proto {
-            let sums = sums_of(graph, &roles, group);
-            if sums > 0 {
-                // Sums of one loop lie together and live as long as the last of them; several outer iterations are copied apart at once.
-                let reductions = group.roots.iter().filter(|r| roles[r.index()] == Role::Reduction);
-                shared = usize::from(group.outer == 1);
-                let until = if shared == 1 { reductions.map(end).max().unwrap_or(k) } else { k };
-                items.push(Item { len: sums, first: k, last: until });
-                owners.push(None);
-            }
+        let (reductions, outer) = reductions(&roles, &task.proto);
+        let sums: usize = reductions.iter().map(|r| graph.ty(*r).count()).sum();
+        // Sums of one launch lie together and live as long as the last of them; several outer iterations are copied apart at once.
+        let shared = sums > 0 && outer == 1;
+        if sums > 0 {
+            let until = if shared { reductions.iter().map(end).max().unwrap_or(k) } else { k };
+            items.push(Item { len: sums, first: k, last: until });
+            owners.push(None);
         }
         for value in &task.writes {
-            if shared == 1 && roles[value.index()] == Role::Reduction {
+            if shared && roles[value.index()] == Role::Reduction {
                 continue;
             }
             items.push(Item { len: value_len(graph, *value), first: k, last: end(value) });
@@ -636,8 +701,127 @@ impl Emit<'_> {
             }
             Proto::Gram { weights, results } => self.gram(weights, results),
             Proto::Mix { weights, results } => self.mix(weights, results),
+            Proto::FrameGram { results } => self.frame_gram(results),
+            Proto::FrameMix { results } => self.frame_mix(results),
             Proto::Loop { group } => self.fused_loop(group, sums),
+            Proto::Tile(tile) => self.tile(tile, sums),
         }
+    }
+
+    /// Bandlimit of a value of coefficients.
+    fn bandlimit(&self, value: Value) -> usize {
+        match self.graph.ty(value).space {
+            Space::Coefficients { L } => L,
+            _ => 0,
+        }
+    }
+
+    /// Buffers of the rows that appear, their bandlimits, and the number of the first row of each.
+    fn coefficient_buffers(&self, rows: impl Iterator<Item = Row>) -> Result<(Vec<Slot>, Vec<usize>, HashMap<Value, usize>), ScheduleError> {
+        let values: Vec<Row> = rows.collect();
+        let (slots, first) = self.row_buffers(values.iter().copied())?;
+        let mut order: Vec<(usize, Value)> = first.iter().map(|(value, k)| (*k, *value)).collect();
+        order.sort_unstable();
+        Ok((slots, order.into_iter().map(|(_, value)| self.bandlimit(value)).collect(), first))
+    }
+
+    fn frame_gram(&mut self, results: &[Value]) -> Result<Vec<Launch>, ScheduleError> {
+        let all: Vec<&Form> = results
+            .iter()
+            .filter_map(|value| match &self.roles[value.index()] {
+                Role::FrameContraction(forms) => Some(forms),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let Some(Scale { L, N, .. }) = all.first().map(|form| form.scale) else { return Ok(vec![]) };
+        let (rows, bandlimits, first) = self.coefficient_buffers(all.iter().flat_map(|form| [form.a, form.b]))?;
+        let scales: Vec<usize> = all.iter().map(|form| form.scale.j).collect::<BTreeSet<_>>().into_iter().collect();
+        // x . Q y = y . Q x: every unordered pair is summed once.
+        let mut known: HashMap<[usize; 4], usize> = HashMap::new();
+        let (mut places, mut forms) = (Vec::new(), Vec::new());
+        for form in &all {
+            let (a, b) = (first[&form.a.0] + form.a.1, first[&form.b.0] + form.b.1);
+            let scale = scales.partition_point(|j| *j < form.scale.j);
+            let key = [scale, a.min(b), a.max(b), form.g];
+            let place = *known.entry(key).or_insert_with(|| {
+                forms.extend(key);
+                forms.len() / 4 - 1
+            });
+            places.push(place);
+        }
+        let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
+        let mut work = FrameWork::default();
+        for (s, j) in scales.iter().enumerate() {
+            let fields: BTreeSet<usize> = forms.chunks(4).filter(|f| f[0] == s).flat_map(|f| [f[1], f[2]]).collect();
+            let pairs: BTreeSet<(usize, usize)> = forms.chunks(4).filter(|f| f[0] == s).map(|f| (f[1], f[2])).collect();
+            work.add(L, N, *j, fields.len(), pairs.len());
+        }
+        let launch = Launch {
+            summary: format!("harmonic gram of {} forms of {} scales", forms.len() / 4, scales.len()),
+            flops: work.flops,
+            bytes: 8.0 * rows.iter().map(|s| s.len).sum::<usize>() as f64,
+            values: results.len(),
+        };
+        self.plan.steps.push(Step::FrameGram { L, N, scales, bandlimits, forms, places, rows, outputs });
+        Ok(vec![launch])
+    }
+
+    fn frame_mix(&mut self, results: &[Value]) -> Result<Vec<Launch>, ScheduleError> {
+        let all: Vec<&Vec<Vec<FrameTerm>>> = results
+            .iter()
+            .filter_map(|value| match &self.roles[value.index()] {
+                Role::FrameMixture(terms) => Some(terms),
+                _ => None,
+            })
+            .collect();
+        let every = || all.iter().flat_map(|m| m.iter()).flatten();
+        let Some(Scale { L, N, .. }) = every().next().map(|term| term.scale) else { return Ok(vec![]) };
+        let (rows, bandlimits, first) = self.coefficient_buffers(every().map(|term| term.row))?;
+        let scales: Vec<usize> = every().map(|term| term.scale.j).collect::<BTreeSet<_>>().into_iter().collect();
+        let (coefficients, first_coefficient) = self.number_buffers(every().map(|term| term.coefficient.0))?;
+        let (mut counts, mut terms) = (Vec::new(), Vec::new());
+        let mut products: BTreeSet<(usize, usize, usize)> = BTreeSet::new();
+        for (target, list) in all.iter().flat_map(|m| m.iter()).enumerate() {
+            counts.push(list.len());
+            for term in list {
+                let (scale, row) = (scales.partition_point(|j| *j < term.scale.j), first[&term.row.0] + term.row.1);
+                products.insert((scale, target, row));
+                terms.extend([scale, row, term.g, first_coefficient[&term.coefficient.0] + term.coefficient.1]);
+            }
+        }
+        let mut work = FrameWork::default();
+        for (s, j) in scales.iter().enumerate() {
+            let own: Vec<_> = products.iter().filter(|p| p.0 == s).collect();
+            let sources: BTreeSet<usize> = own.iter().map(|p| p.2).collect();
+            work.add(L, N, *j, sources.len(), own.len());
+        }
+        let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
+        let bandlimits_out: Vec<usize> = results.iter().map(|v| self.bandlimit(*v)).collect();
+        let launch = Launch {
+            summary: format!("harmonic mix of {} terms into {} fields", terms.len() / 4, counts.len()),
+            flops: work.flops,
+            bytes: 8.0 * rows.iter().chain(&outputs).map(|s| s.len).sum::<usize>() as f64,
+            values: results.len(),
+        };
+        self.plan.steps.push(Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs });
+        Ok(vec![launch])
+    }
+
+    /// Numbers the elements of point values, in order of first use.
+    fn number_buffers(&self, values: impl Iterator<Item = Value>) -> Result<(Vec<Slot>, HashMap<Value, usize>), ScheduleError> {
+        let mut buffers = Vec::new();
+        let mut first = HashMap::new();
+        let mut total = 0;
+        for value in values {
+            if let std::collections::hash_map::Entry::Vacant(entry) = first.entry(value) {
+                entry.insert(total);
+                let slot = self.slot(value)?;
+                total += slot.len;
+                buffers.push(slot);
+            }
+        }
+        Ok((buffers, first))
     }
 
     /// Numbers the rows of the values that appear, in order of first use.
@@ -702,17 +886,7 @@ impl Emit<'_> {
         let all: Vec<&Mixture> = results.iter().filter_map(mixture).collect();
         let terms_of = || all.iter().flat_map(|m| m.terms.iter()).flatten();
         let (rows, first) = self.row_buffers(terms_of().map(|t| t.0))?;
-        let mut coefficients = Vec::new();
-        let mut first_coefficient: HashMap<Value, usize> = HashMap::new();
-        let mut total = 0;
-        for (_, (value, _)) in terms_of() {
-            if !first_coefficient.contains_key(value) {
-                first_coefficient.insert(*value, total);
-                let slot = self.slot(*value)?;
-                total += slot.len;
-                coefficients.push(slot);
-            }
-        }
+        let (coefficients, first_coefficient) = self.number_buffers(terms_of().map(|(_, (value, _))| *value))?;
         let mut counts = Vec::new();
         let mut terms = Vec::new();
         // Coefficients of one row are added up before the rows are touched, so only distinct rows cost work.
@@ -740,49 +914,223 @@ impl Emit<'_> {
     fn fused_loop(&mut self, group: &Group, sums_slot: Slot) -> Result<Vec<Launch>, ScheduleError> {
         let point = group.space == Space::Point;
         let element = if point { 1 } else { device_len(group.space) };
-        let Built { body, streams, tables, sums } = build(self.graph, self.roles, self.demand, group, element);
+        let Built { body, streams, tables, sums } = build(self.graph, self.roles, self.demand, group, None, &|_| element);
         let trip = if point { self.graph.ty(group.roots[0]).count() } else { element };
         let mut plan_streams = Vec::new();
         let mut bytes = 0.0;
         for (k, (value, written)) in streams.iter().enumerate() {
             let slot = if *written { self.allocate(*value) } else { self.slot(*value)? };
             let stride = if group.outer == 1 { 0 } else { slot.len / group.outer };
-            let uniform = |i: &crate::loops::Instruction| matches!(i, crate::loops::Instruction::Uniform { stream, .. } if *stream == k);
             let extent = stream_extent(&body, k, trip);
-            if !body.instructions.iter().any(uniform) {
+            if !is_uniform(&body, k) {
                 bytes += 8.0 * slot.len as f64;
             }
             plan_streams.push(Stream { slot, stride, extent, written: *written });
         }
         let tables: Vec<usize> = tables.iter().map(|map| self.table(map)).collect();
-        let per_outer = body.sums.len();
-        let names: Vec<String> = group.roots.iter().map(|v| spelling(&self.graph.node(*v).op)).collect();
-        let summary = format!("loop over {} for {}", group.space, counted(&names));
-        let text = clif::emit(&body, trip);
-        let kernel = match self.kernels.get(&text) {
-            Some(k) => *k,
-            None => {
-                let k = self.plan.kernels.len();
-                self.plan.kernels.push(Kernel { name: format!("k{k}"), summary: summary.clone(), clif: text.clone() });
-                self.kernels.insert(text, k);
-                k
-            }
-        };
+        let summary = self.loop_summary(group);
+        let kernel = self.kernel(clif::emit(&body, trip), &summary);
         self.plan.steps.push(Step::Loop { kernel, trip, outer: group.outer, grain: GRAIN, streams: plan_streams, tables, sums: sums_slot });
         let flops = (body.flops() * trip * group.outer) as f64;
         let mut launches = vec![Launch { summary, flops, bytes, values: group.roots.len() }];
-        // Sums of one outer iteration lie together; each root gets its part.
-        for (root, start, length) in sums {
-            if group.outer == 1 {
-                self.slots.insert(root, Slot { offset: sums_slot.offset + start, len: length });
+        launches.extend(self.place_sums(&sums, body.sums.len(), group.outer, sums_slot));
+        Ok(launches)
+    }
+
+    fn loop_summary(&self, group: &Group) -> String {
+        let names: Vec<String> = group.roots.iter().map(|v| spelling(&self.graph.node(*v).op)).collect();
+        format!("loop over {} for {}", group.space, counted(&names))
+    }
+
+    /// Number of a kernel; equal texts are one kernel.
+    fn kernel(&mut self, text: String, summary: &str) -> usize {
+        if let Some(k) = self.kernels.get(&text) {
+            return *k;
+        }
+        let k = self.plan.kernels.len();
+        self.plan.kernels.push(Kernel { name: format!("k{k}"), summary: summary.to_string(), clif: text.clone() });
+        self.kernels.insert(text, k);
+        k
+    }
+
+    /// Sums of one outer iteration lie together; each root (value, first sum, number of sums) gets its part.
+    fn place_sums(&mut self, sums: &[(Value, usize, usize)], per_outer: usize, outer: usize, slot: Slot) -> Vec<Launch> {
+        let mut launches = Vec::new();
+        for (root, start, length) in sums.iter().copied() {
+            if outer == 1 {
+                self.slots.insert(root, Slot { offset: slot.offset + start, len: length });
                 continue;
             }
             let to = self.allocate(root);
             let map = Linear::Slice { n: per_outer, start, length };
-            self.plan.steps.push(Step::Linear { map, adjoint: false, pairs: vec![(sums_slot, to)], bandlimits: vec![] });
+            self.plan.steps.push(Step::Linear { map, adjoint: false, pairs: vec![(slot, to)], bandlimits: vec![] });
             launches.push(Launch { summary: "slice of sums".into(), flops: 0.0, bytes: 16.0 * to.len as f64, values: 0 });
         }
+        launches
+    }
+
+    fn tile(&mut self, tile: &Tile, sums_slot: Slot) -> Result<Vec<Launch>, ScheduleError> {
+        let (local, scratch) = self.local_slots(tile);
+        // Of a value that exists row by row, the slot is that of the row at hand.
+        let pairs = tile::n_pairs(tile.L);
+        let place = |emit: &Self, value: Value| -> Result<Place, ScheduleError> {
+            match local.get(&storage(emit.roles, value).0) {
+                Some(slot) => Ok(Place::Local(*slot)),
+                None => Ok(Place::Arena(emit.slot(value)?)),
+            }
+        };
+        let mut stages = Vec::new();
+        // Each reduction with its first sum and their number.
+        let mut sums: Vec<(Value, usize, usize)> = Vec::new();
+        let mut per_outer = 0;
+        for root in tile.members.iter().filter(|v| self.roles[v.index()] == Role::Reduction) {
+            let length = self.graph.ty(*root).count() / tile.outer;
+            sums.push((*root, per_outer, length));
+            per_outer += length;
+        }
+        let (mut flops, mut names) = (0.0, Vec::new());
+        let mut touched: BTreeSet<(usize, usize)> = BTreeSet::new();
+        // f64 that stay in scratch memory instead of being written and read once more by each reader.
+        let mut kept = 0.0;
+        let mut count = |place: &Place| match place {
+            Place::Arena(slot) => {
+                touched.insert((slot.offset, slot.len));
+            }
+            Place::Local(slot) => kept += (slot.len * pairs * tile.outer) as f64,
+        };
+        for stage in &tile.stages {
+            match stage {
+                tile::Stage::Rings(value, row) => {
+                    let Some((map, adjoint)) = self.graph.linear(*value) else { continue };
+                    let map = map.clone();
+                    let operand = self.graph.node(*value).operands[0];
+                    let (from, to) = (place(self, operand)?, place(self, *value)?);
+                    count(&from);
+                    count(&to);
+                    let all = self.graph.ty(*value).count() / tile.outer;
+                    let (first, rows) = row.map_or((0, all), |row| (row, 1));
+                    flops += linear_flops(&map, rows * tile.outer);
+                    if first == 0 {
+                        names.push(format!("{}{} of {}", map.spelling(), if adjoint { "^H" } else { "" }, all * tile.outer));
+                    }
+                    stages.push(scatterc_ir::plan::Stage::Rings { map, adjoint, first, rows, from, to });
+                }
+                tile::Stage::Loop(group, row) => {
+                    let (trip, share) = (device_len(group.space), tile::share(group.space));
+                    let is_local = |value: Value| local.contains_key(&storage(self.roles, value).0);
+                    let element = |value: Value| match is_local(value) {
+                        true if tile.one_row.contains(&value) => 0,
+                        true => share,
+                        false => trip,
+                    };
+                    let Built { body, streams, tables, sums: roots } = build(self.graph, self.roles, self.demand, group, *row, &element);
+                    let mut plan_streams = Vec::new();
+                    for (k, (value, written)) in streams.iter().enumerate() {
+                        let place = place(self, *value)?;
+                        let (stride, width) = match place {
+                            Place::Arena(slot) => (if tile.outer == 1 { 0 } else { slot.len / tile.outer }, trip),
+                            Place::Local(_) => (0, share),
+                        };
+                        let extent = stream_extent(&body, k, width);
+                        if !is_uniform(&body, k) {
+                            count(&place);
+                        }
+                        plan_streams.push(TileStream { place, stride, extent, written: *written });
+                    }
+                    let summary = format!("{} in a tile", self.loop_summary(group));
+                    flops += (body.flops() * trip * tile.outer) as f64;
+                    if row.unwrap_or(0) == 0 {
+                        names.push(self.loop_summary(group));
+                    }
+                    // Sums of the body follow one another root by root.
+                    let first_of = |root: &Value| sums.iter().find(|s| s.0 == *root).map_or(0, |s| s.1 + row.unwrap_or(0));
+                    let places: Vec<usize> = roots.iter().flat_map(|(root, _, length)| (0..*length).map(move |k| first_of(root) + k)).collect();
+                    let tables: Vec<usize> = tables.iter().map(|map| self.table(map)).collect();
+                    let kernel = self.kernel(clif::emit(&body, share), &summary);
+                    stages.push(scatterc_ir::plan::Stage::Loop { kernel, trip, sums: places, tables, streams: plan_streams });
+                }
+            }
+        }
+        let bytes = touched.iter().map(|(_, len)| 8.0 * *len as f64).sum();
+        let summary = format!("tile over map({}): {}; {:.3} MB stay in cache", tile.L, names.join(", "), 8.0 * kept / 1e6);
+        self.plan.steps.push(Step::Tile { L: tile.L, outer: tile.outer, scratch, sums: sums_slot, stages });
+        let mut launches = vec![Launch { summary, flops, bytes, values: tile.members.len() }];
+        launches.extend(self.place_sums(&sums, per_outer, tile.outer, sums_slot));
         Ok(launches)
+    }
+
+    /// Ranges of a thread's scratch memory for the local values of a tile, by the stages that use them, and its length.
+    fn local_slots(&self, tile: &Tile) -> (HashMap<Value, Slot>, usize) {
+        let mut lives: BTreeMap<Value, (usize, usize)> = BTreeMap::new();
+        // A local value may take the place of one that its loop is the last to read: row lies on row, and a loop loads an element of all rows before it stores any.
+        let mut instead: HashMap<Value, Value> = HashMap::new();
+        for (k, stage) in tile.stages.iter().enumerate() {
+            let roots = match stage {
+                tile::Stage::Rings(value, _) => std::slice::from_ref(value),
+                tile::Stage::Loop(group, _) => &group.roots,
+            };
+            for root in roots {
+                lives.entry(*root).or_insert((k, k)).1 = k;
+                for read in &self.demand.reads[root] {
+                    if let Some(life) = lives.get_mut(read) {
+                        life.1 = k;
+                    }
+                }
+            }
+        }
+        let count = |v: Value| if tile.one_row.contains(&v) { 1 } else { self.graph.ty(v).count() / tile.outer };
+        for (k, stage) in tile.stages.iter().enumerate() {
+            let tile::Stage::Loop(group, None) = stage else { continue };
+            for root in group.roots.iter().filter(|v| tile.local.contains(v)) {
+                let free = tile.local.iter().copied().find(|v| {
+                    let (space, own) = (self.graph.ty(*v).space, lives[v]);
+                    let place = self.graph.ty(*root).space == space && space == group.space && count(*v) >= count(*root);
+                    place && own.0 < k && own.1 == k && !tile.one_row.contains(v) && !instead.values().any(|taken| taken == v)
+                });
+                if let Some(free) = free {
+                    instead.insert(*root, free);
+                }
+            }
+        }
+        let home = |mut v: Value| {
+            while let Some(earlier) = instead.get(&v) {
+                v = *earlier;
+            }
+            v
+        };
+        let mut homes: BTreeMap<Value, Item> = BTreeMap::new();
+        for v in &tile.local {
+            let (first, last) = lives[v];
+            let len = count(*v) * tile::share(self.graph.ty(*v).space);
+            let item = homes.entry(home(*v)).or_insert(Item { len, first, last });
+            (item.len, item.first, item.last) = (item.len.max(len), item.first.min(first), item.last.max(last));
+        }
+        let (names, items): (Vec<Value>, Vec<Item>) = homes.into_iter().unzip();
+        let (offsets, end) = place(&items, 0);
+        let offset_of: HashMap<Value, usize> = names.into_iter().zip(offsets).collect();
+        let slot = |v: &Value| Slot { offset: offset_of[&home(*v)], len: count(*v) * tile::share(self.graph.ty(*v).space) };
+        (tile.local.iter().map(|v| (*v, slot(v))).collect(), end)
+    }
+}
+
+/// True for a stream of numbers that do not depend on the loop index.
+fn is_uniform(body: &Body, stream: usize) -> bool {
+    body.instructions.iter().any(|i| matches!(i, crate::loops::Instruction::Uniform { stream: s, .. } if *s == stream))
+}
+
+/// Nominal work of harmonic forms: per coefficient of the window and field two scans, per pair of fields a multiply-add per channel and part.
+#[derive(Default)]
+struct FrameWork {
+    flops: f64,
+}
+
+impl FrameWork {
+    fn add(&mut self, L: usize, N: usize, j: usize, fields: usize, pairs: usize) {
+        let (first, last) = (1usize << j.max(1).saturating_sub(1).min(40), scale_bandlimit(L, j));
+        let cells: usize = (0..last).map(|m| last - first.max(m).min(last)).sum();
+        // Running sums: 4 flops per state and part; channels: 4 per term and part, each twice; diagonals.
+        let (states, terms): (usize, usize) = (N * (N - 1) / 2, (1..N).map(|r| r * (N - r)).sum());
+        self.flops += (cells * (fields * (16 * states + 16 * terms + 4 * N) + pairs * 4 * (2 * N - 1))) as f64;
     }
 }
 
@@ -857,6 +1205,11 @@ fn linear_flops(map: &Linear, count: usize) -> f64 {
             2.5 * count as f64 * n * n.log2().max(1.0)
         }
         Linear::Filter { H, W, .. } | Linear::FilterEach { H, W, .. } => 2.0 * (count * H * W) as f64,
+        Linear::FrameOperator { L, N, j, .. } => {
+            let mut work = FrameWork::default();
+            work.add(*L, *N, *j, count / (2 * N - 1).max(1), count);
+            work.flops
+        }
         _ => count as f64,
     }
 }

@@ -66,7 +66,7 @@ fn plans_verify_round_trip_and_read_only_what_was_written() {
     for input in [InputKind::Half, InputKind::Full, InputKind::Grid] {
         for batch in [None, Some(2)] {
             for graph in graphs(batch, input) {
-                for fusion in [Fusion::All, Fusion::Loops, Fusion::None] {
+                for fusion in [Fusion::All, Fusion::Ring, Fusion::Loops, Fusion::None] {
                     let scheduled = schedule(&graph, fusion).expect("schedules");
                     let plan = &scheduled.plan;
                     assert_eq!(verify(plan), Ok(()));
@@ -87,10 +87,48 @@ fn fusion_makes_fewer_steps_and_a_smaller_arena() {
         // Contractions save samples, not always steps.
         assert!(steps[0] < steps[2] && steps[1] < steps[2], "{}: {steps:?} steps with all fusion, with loops, without", graph.name);
         assert!(all.arena < none.arena, "{}: arena {} fused, {} not", graph.name, all.arena, none.arena);
-        let grams = |plan: &Plan| plan.steps.iter().filter(|s| matches!(s, Step::Gram { .. })).count();
+        let grams = |plan: &Plan| plan.steps.iter().filter(|s| matches!(s, Step::Gram { .. } | Step::FrameGram { .. })).count();
         assert!(grams(&all) > 0, "{}", graph.name);
         assert_eq!((grams(&loops), grams(&none)), (0, 0), "contractions are part of full fusion only");
     }
+}
+
+#[test]
+fn ring_transforms_and_loops_over_maps_share_launches() {
+    use scatterc_ir::Linear;
+    for graph in &graphs(None, InputKind::Half)[1..] {
+        let tiles = |fusion: Fusion| {
+            let plan = schedule(graph, fusion).expect("schedules").plan;
+            let tiles = plan.steps.iter().filter(|s| matches!(s, Step::Tile { .. })).count();
+            let alone = |s: &&Step| matches!(s, Step::Linear { map: Linear::RingInverse { .. } | Linear::RingForward { .. }, .. });
+            (tiles, plan.steps.iter().filter(alone).count())
+        };
+        assert_eq!(tiles(Fusion::Loops).0, 0, "{}: tiles are part of `ring` and `all`", graph.name);
+        let (together, alone) = tiles(Fusion::All);
+        assert!(together > 0 && tiles(Fusion::Ring).0 >= together, "{}", graph.name);
+        assert_eq!(alone, 0, "{}: no ring transform of this statistic stands alone", graph.name);
+    }
+}
+
+/// A value that only a later launch's sum allows to be read keeps its two sides in two launches.
+#[test]
+fn what_depends_on_a_sum_over_all_rings_is_another_launch() {
+    let source = "graph centred {
+  %0 = input x : [] rings(8,8)
+  %1 = ring_inverse(%0) {L=8, M=8} : [] map(8)
+  %2 = abs(%1) : [] map(8)
+  %3 = mean(%2) {L=8} : [] point
+  %4 = spread(%3) {L=8} : [] map(8)
+  %5 = map(%2, %4) {f=sub(a, b)} : [] map(8)
+  %6 = ring_forward(%5) {L=8, M=8} : [] rings(8,8)
+  return y = %6
+}";
+    let graph = text::parse(source).expect("parses");
+    let plan = schedule(&graph, Fusion::All).expect("schedules").plan;
+    assert_eq!(verify(&plan), Ok(()));
+    assert_reads_follow_writes(&plan);
+    let tiles: Vec<&Step> = plan.steps.iter().filter(|s| matches!(s, Step::Tile { .. })).collect();
+    assert_eq!(tiles.len(), 2, "the mean is complete before it is subtracted:\n{plan}");
 }
 
 #[test]

@@ -70,6 +70,9 @@ pub trait AttributeValue: Sized {
     fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str>;
 }
 
+/// Largest azimuthal bandlimit of a `frame_operator`.
+pub const LARGEST_FRAME: usize = 8;
+
 /// Largest whole number an attribute may hold, so that no product of two sizes overflows.
 pub const LARGEST_ATTRIBUTE: i64 = 1 << 31;
 
@@ -236,6 +239,11 @@ linear_ops! {
     /// rings(L,M) -> point: average over the sphere of a product given as the product of half spectra (Parseval in phi), weights (w_t / 2) (2 - delta_m0); the imaginary part at m = 0 has weight 0.
     /// The reader must not add or average half spectra of one field with it: it is meant for products of two.
     "ring_mean" => RingMean { L: usize = 5, M: usize = 5 };
+    /// coefficients(L) -> point: sum of all stored numbers, both parts. With y = the products of the stored numbers of two fields this is their inner product.
+    "coefficient_sum" => CoefficientSum { L: usize = 4 };
+    /// coefficients(L_in) -> [2N-1] coefficients(L_out): frame operator Q_g = W_g^H W_g of scale j (bandlimit L) for every direction g, W_g the steered `wigner_inverse` and ^H its adjoint under the sphere
+    /// average of products: x . Q_g y = <W_g[x] W_g[y]>. Degrees from L_in or L_out on count as zero. Its adjoint is the same operator with L_in and L_out exchanged, summed over g.
+    "frame_operator" => FrameOperator { L_in: usize = 8, L_out: usize = 7, L: usize = 8, N: usize = 3, j: usize = 2 };
     /// [from] -> [to], any space: y[o] = x[i(o)], where input index k is (sum_t map[k][t] o_t + map[k][last]) mod from[k]. Broadcast, permutation, diagonal, cyclic shift and selection in one; its adjoint sums.
     "reindex" => Reindex { from: Vec<usize> = vec![3, 4], to: Vec<usize> = vec![4, 2, 3], map: Vec<Vec<i64>> = vec![vec![1, 0, 1, 0], vec![1, 0, 0, 2]] };
     /// [from] -> [to], any space: the same numbers under other axes. C1: equal products.
@@ -320,6 +328,16 @@ impl Linear {
             Linear::RingInverse { L, M } => simple(Rings { L: *L, M: *M }, Map { L: *L }),
             Linear::RingForward { L, M } => simple(Map { L: *L }, Rings { L: *L, M: *M }),
             Linear::RingMean { L, M } => simple(Rings { L: *L, M: *M }, Point),
+            Linear::CoefficientSum { L } => simple(Coefficients { L: positive(*L)? }, Point),
+            Linear::FrameOperator { L_in, L_out, L, N, .. } => {
+                for L in [L_in, L_out, L] {
+                    positive(*L)?;
+                }
+                if *N == 0 || *N > LARGEST_FRAME {
+                    return Err(format!("frame_operator: N must be from 1 to {LARGEST_FRAME}, found {N}"));
+                }
+                Ok(Signature { domain: (vec![], Coefficients { L: *L_in }), range: (vec![2 * N - 1], Coefficients { L: *L_out }) })
+            }
             Linear::Steer { N } => {
                 if *N == 0 || *N > 64 {
                     return Err(format!("steer: N must be from 1 to 64, found {N}"));

@@ -14,6 +14,7 @@
 //!     | function u0:0(i64, i64, i64, i64, i64) system_v { ..
 //!   step linear wigner_inverse {L_in=8, L=8, N=3, j=2} bandlimits=[8] (256+72 -> 384+768)
 //!   step loop 0 trip=240 outer=1 grain=8192 sums=4000+5 tables=[0] (read 1152+720/0/720, write 1872+1200/0/1200)
+//!   step tile L=8 outer=1 scratch=1920 sums=4000+5 [rings ring_inverse {L=8, M=8} first=0 rows=3 (384+768 -> local 0+720); loop 0 trip=240 sums=[0..5] tables=[0] (read local 0+720/0/720, write local 720+1200/0/1200); rings ring_forward {L=8, M=4} first=0 rows=5 (local 720+1200 -> 1152+640)]
 //! }
 //! ```
 
@@ -79,6 +80,92 @@ pub struct Stream {
     pub written: bool,
 }
 
+/// Where a stage of a tile finds or leaves its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A whole buffer of the arena: `outer` times the rows, each as long as its space.
+    Arena(Slot),
+    /// A range of the scratch memory of the thread that works on the pair of blocks: the rows, each as long as the pair's part of its space.
+    Local(Slot),
+}
+
+impl Place {
+    /// The range, of the arena or of the scratch memory.
+    pub fn slot(&self) -> Slot {
+        match self {
+            Place::Arena(slot) | Place::Local(slot) => *slot,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Arena(slot) => write!(f, "{slot}"),
+            Place::Local(slot) => write!(f, "local {slot}"),
+        }
+    }
+}
+
+/// A stream of a loop inside a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileStream {
+    /// Its buffer.
+    pub place: Place,
+    /// f64 between outer iterations in the arena; 0 for a local range.
+    pub stride: usize,
+    /// f64 one outer iteration may touch, over all pairs of blocks in the arena, of one pair in a local range.
+    pub extent: usize,
+    /// True when the loop writes it.
+    pub written: bool,
+}
+
+/// What a tile does with one pair of blocks, one stage after another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// A ring transform of consecutive rows.
+    Rings {
+        /// `ring_inverse` or `ring_forward`.
+        map: Linear,
+        /// Its adjoint.
+        adjoint: bool,
+        /// First row of one outer iteration in buffers of the arena.
+        first: usize,
+        /// Number of rows; a local range holds just these.
+        rows: usize,
+        /// Operand.
+        from: Place,
+        /// Result.
+        to: Place,
+    },
+    /// A fused loop.
+    Loop {
+        /// Index into `Plan::kernels`.
+        kernel: usize,
+        /// Elements of one outer iteration over all pairs of blocks; a pair has its equal share of consecutive ones.
+        trip: usize,
+        /// Where each sum of the kernel belongs among the sums of one outer iteration.
+        sums: Vec<usize>,
+        /// Indices into `Plan::tables`, each of `trip` f64.
+        tables: Vec<usize>,
+        /// Buffers.
+        streams: Vec<TileStream>,
+    },
+}
+
+impl Stage {
+    /// Places read and places written.
+    pub fn places(&self) -> (Vec<Place>, Vec<Place>) {
+        match self {
+            Stage::Rings { from, to, .. } => (vec![*from], vec![*to]),
+            Stage::Loop { streams, .. } => {
+                let of = |written: bool| streams.iter().filter(|s| s.written == written).map(|s| s.place).collect();
+                (of(false), of(true))
+            }
+        }
+    }
+}
+
 /// One launch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -110,6 +197,20 @@ pub enum Step {
         /// Results of the reductions: `sums_per_outer` f64 per outer iteration.
         sums: Slot,
     },
+    /// Ring transforms and loops that share the grid of bandlimit `L`: all stages run on one pair of blocks (eight northern rings and their mirrors) before the next, so
+    /// that what only they read never leaves the cache.
+    Tile {
+        /// Bandlimit of the grid.
+        L: usize,
+        /// Outer iterations, each with all pairs of blocks.
+        outer: usize,
+        /// f64 of local ranges, per thread.
+        scratch: usize,
+        /// Results of the reductions, of one outer iteration after another. Partial sums of the pairs are added in order.
+        sums: Slot,
+        /// What happens to a pair.
+        stages: Vec<Stage>,
+    },
     /// Weighted contractions: `out[k] = sum_e w[e] rows[a_k][e] rows[b_k][e]`.
     Gram {
         /// Weights, index into `Plan::tables`.
@@ -140,6 +241,48 @@ pub enum Step {
         /// Terms, flattened row, coefficient.
         terms: Vec<usize>,
         /// Output buffers, whose consecutive rows are numbered one after another.
+        outputs: Vec<Slot>,
+    },
+    /// Bilinear forms of coefficients: `out[k] = x_a . Q_g x_b` with the frame operators of several scales.
+    FrameGram {
+        /// Bandlimit of the wavelets.
+        L: usize,
+        /// Azimuthal bandlimit.
+        N: usize,
+        /// Scales.
+        scales: Vec<usize>,
+        /// Bandlimit of the coefficients of every buffer.
+        bandlimits: Vec<usize>,
+        /// Distinct forms, flattened: position in `scales`, rows a and b, direction g.
+        forms: Vec<usize>,
+        /// For every output element, which form it is.
+        places: Vec<usize>,
+        /// Buffers whose consecutive fields are numbered one after another.
+        rows: Vec<Slot>,
+        /// Output buffers, filled one after another from `places`.
+        outputs: Vec<Slot>,
+    },
+    /// Mixtures `out_t = sum z Q_g x_s`, the adjoint of `FrameGram`.
+    FrameMix {
+        /// Bandlimit of the wavelets.
+        L: usize,
+        /// Azimuthal bandlimit.
+        N: usize,
+        /// Scales.
+        scales: Vec<usize>,
+        /// Bandlimit of the coefficients of every buffer of `rows`.
+        bandlimits: Vec<usize>,
+        /// Bandlimit of the coefficients of every output.
+        bandlimits_out: Vec<usize>,
+        /// Number of terms of every output field.
+        counts: Vec<usize>,
+        /// Terms, flattened: position in `scales`, row, direction g, coefficient.
+        terms: Vec<usize>,
+        /// Buffers whose f64 are the coefficients z, numbered one after another.
+        coefficients: Vec<Slot>,
+        /// Buffers whose consecutive fields are numbered one after another.
+        rows: Vec<Slot>,
+        /// Output buffers, whose consecutive fields are numbered one after another.
         outputs: Vec<Slot>,
     },
     /// Joins: output row o is the o-th row of every input, one after another.
@@ -199,8 +342,27 @@ impl Plan {
                 }
                 (reads, writes)
             }
+            Step::Tile { stages, sums, .. } => {
+                // What a stage reads from an earlier one is no operand of the step.
+                let (mut reads, mut writes): (Vec<Slot>, Vec<Slot>) = (vec![], vec![]);
+                for stage in stages {
+                    let (from, to) = stage.places();
+                    let arena = |places: Vec<Place>| places.into_iter().filter(|p| matches!(p, Place::Arena(_))).map(|p| p.slot());
+                    let new: Vec<Slot> = arena(from).filter(|slot| !writes.contains(slot) && !reads.contains(slot)).collect();
+                    reads.extend(new);
+                    // Stages may write a buffer row by row.
+                    let new: Vec<Slot> = arena(to).filter(|slot| !writes.contains(slot)).collect();
+                    writes.extend(new);
+                }
+                if sums.len > 0 {
+                    writes.push(*sums);
+                }
+                (reads, writes)
+            }
             Step::Gram { rows, outputs, .. } => (rows.clone(), outputs.clone()),
             Step::Mix { rows, coefficients, outputs, .. } => ([rows.clone(), coefficients.clone()].concat(), outputs.clone()),
+            Step::FrameGram { rows, outputs, .. } => (rows.clone(), outputs.clone()),
+            Step::FrameMix { rows, coefficients, outputs, .. } => ([rows.clone(), coefficients.clone()].concat(), outputs.clone()),
             Step::Concat { inputs, output, .. } => (inputs.clone(), vec![*output]),
             Step::Fill { output, .. } => (vec![], vec![*output]),
         }
@@ -240,6 +402,10 @@ impl fmt::Display for Step {
                     streams.iter().map(|s| format!("{} {}/{}/{}", if s.written { "write" } else { "read" }, s.slot, s.stride, s.extent)).collect();
                 write!(f, "loop {kernel} trip={trip} outer={outer} grain={grain} sums={sums} tables={} ({})", whole(tables), streams.join(", "))
             }
+            Step::Tile { L, outer, scratch, sums, stages } => {
+                let stages: Vec<String> = stages.iter().map(Stage::to_string).collect();
+                write!(f, "tile L={L} outer={outer} scratch={scratch} sums={sums} [{}]", stages.join("; "))
+            }
             Step::Gram { table, row_len, rows, pairs, places, outputs } => {
                 write!(
                     f,
@@ -259,8 +425,45 @@ impl fmt::Display for Step {
                 list(rows),
                 list(outputs)
             ),
+            Step::FrameGram { L, N, scales, bandlimits, forms, places, rows, outputs } => write!(
+                f,
+                "frame_gram L={L} N={N} scales={} bandlimits={} forms={} places={} ({} -> {})",
+                whole(scales),
+                whole(bandlimits),
+                whole(forms),
+                whole(places),
+                list(rows),
+                list(outputs)
+            ),
+            Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs } => write!(
+                f,
+                "frame_mix L={L} N={N} scales={} bandlimits={} bandlimits_out={} counts={} terms={} coefficients=({}) ({} -> {})",
+                whole(scales),
+                whole(bandlimits),
+                whole(bandlimits_out),
+                whole(counts),
+                whole(terms),
+                list(coefficients),
+                list(rows),
+                list(outputs)
+            ),
             Step::Concat { rows, inputs, output } => write!(f, "concat rows={rows} ({} -> {output})", list(inputs)),
             Step::Fill { value, output } => write!(f, "fill value={value:?} -> {output}"),
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stage::Rings { map, adjoint, first, rows, from, to } => {
+                write!(f, "rings {}{} {} first={first} rows={rows} ({from} -> {to})", map.spelling(), if *adjoint { "^H" } else { "" }, braces(map))
+            }
+            Stage::Loop { kernel, trip, sums, tables, streams } => {
+                let streams: Vec<String> =
+                    streams.iter().map(|s| format!("{} {}/{}/{}", if s.written { "write" } else { "read" }, s.place, s.stride, s.extent)).collect();
+                write!(f, "loop {kernel} trip={trip} sums={} tables={} ({})", whole(sums), whole(tables), streams.join(", "))
+            }
         }
     }
 }
@@ -351,6 +554,56 @@ fn linear(c: &mut Cursor) -> Result<(Linear, bool), TextError> {
     }
 }
 
+/// `0+72` or `local 0+72`.
+fn place(c: &mut Cursor) -> Result<Place, TextError> {
+    Ok(if c.accept("local") { Place::Local(slot(c)?) } else { Place::Arena(slot(c)?) })
+}
+
+/// `(read PLACE/stride/extent, write ..)`.
+fn streams(c: &mut Cursor) -> Result<Vec<TileStream>, TextError> {
+    c.expect("(")?;
+    let mut out = Vec::new();
+    while !c.accept(")") {
+        let written = match c.word()? {
+            "read" => false,
+            "write" => true,
+            other => return c.error(format!("expected `read` or `write`, found `{other}`")),
+        };
+        let place = place(c)?;
+        c.expect("/")?;
+        let stride = c.number()?;
+        c.expect("/")?;
+        out.push(TileStream { place, stride, extent: c.number()?, written });
+        if !c.accept(",") {
+            c.expect(")")?;
+            break;
+        }
+    }
+    Ok(out)
+}
+
+fn stage(c: &mut Cursor) -> Result<Stage, TextError> {
+    match c.word()? {
+        "rings" => {
+            let (map, adjoint) = linear(c)?;
+            let (first, rows) = (field(c, "first")?, field(c, "rows")?);
+            c.expect("(")?;
+            let from = place(c)?;
+            c.expect("->")?;
+            let to = place(c)?;
+            c.expect(")")?;
+            Ok(Stage::Rings { map, adjoint, first, rows, from, to })
+        }
+        "loop" => {
+            let kernel = c.number()?;
+            let trip = field(c, "trip")?;
+            let (sums, tables) = (whole_list(c, "sums")?, whole_list(c, "tables")?);
+            Ok(Stage::Loop { kernel, trip, sums, tables, streams: streams(c)? })
+        }
+        other => c.error(format!("`{other}` is no stage of a tile; expected `rings` or `loop`")),
+    }
+}
+
 fn step(c: &mut Cursor) -> Result<Step, TextError> {
     let kind = c.word()?;
     match kind {
@@ -376,25 +629,30 @@ fn step(c: &mut Cursor) -> Result<Step, TextError> {
             c.expect("sums=")?;
             let sums = slot(c)?;
             let tables = whole_list(c, "tables")?;
-            c.expect("(")?;
-            let mut streams = Vec::new();
-            while !c.accept(")") {
-                let written = match c.word()? {
-                    "read" => false,
-                    "write" => true,
-                    other => return c.error(format!("expected `read` or `write`, found `{other}`")),
-                };
-                let slot = slot(c)?;
-                c.expect("/")?;
-                let stride = c.number()?;
-                c.expect("/")?;
-                streams.push(Stream { slot, stride, extent: c.number()?, written });
-                if !c.accept(",") {
-                    c.expect(")")?;
+            let mut whole = Vec::new();
+            for s in streams(c)? {
+                match s.place {
+                    Place::Arena(slot) => whole.push(Stream { slot, stride: s.stride, extent: s.extent, written: s.written }),
+                    Place::Local(slot) => return c.error(format!("`local {slot}` stands outside a tile")),
+                }
+            }
+            let streams = whole;
+            Ok(Step::Loop { kernel, trip, outer, grain, streams, tables, sums })
+        }
+        "tile" => {
+            let (L, outer, scratch) = (field(c, "L")?, field(c, "outer")?, field(c, "scratch")?);
+            c.expect("sums=")?;
+            let sums = slot(c)?;
+            c.expect("[")?;
+            let mut stages = Vec::new();
+            while !c.accept("]") {
+                stages.push(stage(c)?);
+                if !c.accept(";") {
+                    c.expect("]")?;
                     break;
                 }
             }
-            Ok(Step::Loop { kernel, trip, outer, grain, streams, tables, sums })
+            Ok(Step::Tile { L, outer, scratch, sums, stages })
         }
         "gram" => {
             let (table, row_len) = (field(c, "table")?, field(c, "row_len")?);
@@ -410,6 +668,24 @@ fn step(c: &mut Cursor) -> Result<Step, TextError> {
             let coefficients = slots(c, ")")?;
             let (rows, outputs) = flow(c)?;
             Ok(Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs })
+        }
+        "frame_gram" => {
+            let (L, N) = (field(c, "L")?, field(c, "N")?);
+            let (scales, bandlimits) = (whole_list(c, "scales")?, whole_list(c, "bandlimits")?);
+            let (forms, places) = (whole_list(c, "forms")?, whole_list(c, "places")?);
+            let (rows, outputs) = flow(c)?;
+            Ok(Step::FrameGram { L, N, scales, bandlimits, forms, places, rows, outputs })
+        }
+        "frame_mix" => {
+            let (L, N) = (field(c, "L")?, field(c, "N")?);
+            let (scales, bandlimits) = (whole_list(c, "scales")?, whole_list(c, "bandlimits")?);
+            let bandlimits_out = whole_list(c, "bandlimits_out")?;
+            let (counts, terms) = (whole_list(c, "counts")?, whole_list(c, "terms")?);
+            c.expect("coefficients=")?;
+            c.expect("(")?;
+            let coefficients = slots(c, ")")?;
+            let (rows, outputs) = flow(c)?;
+            Ok(Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs })
         }
         "concat" => {
             let rows = field(c, "rows")?;
@@ -494,12 +770,102 @@ pub fn parse(text: &str) -> Result<Plan, TextError> {
     if state == 2 { Ok(plan) } else { Err(TextError { line: text.lines().count(), message: "the plan does not end with `}`".into() }) }
 }
 
+/// Fields of coefficients in buffers of one bandlimit each; `None` where a buffer holds no whole number of fields.
+fn field_count(rows: &[Slot], bandlimits: &[usize]) -> Option<usize> {
+    if rows.len() != bandlimits.len() {
+        return None;
+    }
+    rows.iter().zip(bandlimits).try_fold(0usize, |total, (slot, L)| {
+        let len = L.checked_mul(L.checked_add(1)?)?;
+        (len > 0 && slot.len % len == 0).then(|| total + slot.len / len)
+    })
+}
+
+/// Two ranges share a number.
+fn overlap(a: &Slot, b: &Slot) -> bool {
+    a.len > 0 && b.len > 0 && a.offset < b.offset.saturating_add(b.len) && b.offset < a.offset.saturating_add(a.len)
+}
+
+/// What is wrong with a tile beyond the slots it names, as `RULE: text`.
+fn tile_faults(plan: &Plan, L: usize, outer: usize, scratch: usize, sums: Slot, stages: &[Stage]) -> Vec<String> {
+    let mut faults = Vec::new();
+    if L == 0 || outer == 0 || stages.is_empty() {
+        faults.push(format!("P4: L={L}, outer={outer} or the number of stages is zero"));
+    }
+    let mut places: Vec<usize> = Vec::new();
+    let mut known: Vec<Slot> = Vec::new();
+    for (i, stage) in stages.iter().enumerate() {
+        let (reads, writes) = stage.places();
+        for place in reads.iter().chain(&writes) {
+            if let Place::Local(s) = place
+                && s.offset.checked_add(s.len).is_none_or(|end| end > scratch)
+            {
+                faults.push(format!("P4: stage {i}: {place} leaves the scratch memory of {scratch}"));
+            }
+        }
+        for place in &reads {
+            if let Place::Local(s) = place
+                && !known.contains(s)
+            {
+                faults.push(format!("P4: stage {i}: nothing wrote {place} before"));
+            }
+        }
+        for (n, to) in writes.iter().enumerate() {
+            let Place::Local(own) = to else { continue };
+            let shared = |other: &Place| matches!(other, Place::Local(s) if overlap(own, s));
+            // A loop loads all rows of an element before it stores any, so it may write where it reads if rows lie on rows.
+            let in_place = |other: &Place| matches!(stage, Stage::Loop { .. }) && other.slot().offset == own.offset;
+            if reads.iter().any(|other| shared(other) && !in_place(other)) || writes[n + 1..].iter().any(shared) {
+                faults.push(format!("P3: stage {i}: output {to} overlaps another operand"));
+            }
+            // What a range held is lost where it is written again.
+            known.retain(|s| !overlap(own, s));
+            known.push(*own);
+        }
+        match stage {
+            Stage::Rings { map, rows, .. } => {
+                if !matches!(map, Linear::RingInverse { L: own, .. } | Linear::RingForward { L: own, .. } if *own == L) || *rows == 0 {
+                    faults.push(format!(
+                        "P4: stage {i}: expected rows of a ring transform with L={L}, found {rows} of {} {}",
+                        map.spelling(),
+                        braces(map)
+                    ));
+                }
+            }
+            Stage::Loop { kernel, trip, sums, tables, streams } => {
+                if *kernel >= plan.kernels.len() || tables.iter().any(|t| *t >= plan.tables.len()) {
+                    faults.push(format!("P2: stage {i}: kernel {kernel} or one of its tables does not exist"));
+                }
+                let fits = |s: &TileStream| {
+                    let last = match s.place {
+                        Place::Arena(_) => outer.saturating_sub(1).checked_mul(s.stride).and_then(|x| x.checked_add(s.extent)),
+                        Place::Local(_) => (s.stride == 0).then_some(s.extent),
+                    };
+                    last.is_some_and(|end| end <= s.place.slot().len)
+                };
+                if *trip == 0 || !streams.iter().all(fits) {
+                    faults.push(format!("P4: stage {i}: a stream leaves its slot, or trip is zero"));
+                }
+                places.extend(sums);
+            }
+        }
+    }
+    places.sort_unstable();
+    if places.iter().enumerate().any(|(k, place)| k != *place) {
+        faults.push(format!("P2: the {} sums of the loops do not have one place each", places.len()));
+    }
+    if places.len().checked_mul(outer) != Some(sums.len) {
+        faults.push(format!("P4: expected {} sums for each of {outer} outer iterations, found {}", places.len(), sums.len));
+    }
+    faults
+}
+
 /// Checks that every slot lies in the arena and every index exists; all faults are collected. Lengths against the device's layouts are checked by the runtime, which knows them.
 ///
 /// - P1: slots lie in the arena, the arena is below 2^40 f64.
 /// - P2: kernels, tables, rows, pairs, coefficients and places exist.
 /// - P3: outputs of a step overlap none of its inputs and each other.
-/// - P4: loop streams stay inside their slots, grain is positive.
+/// - P4: loop streams stay inside their slots, grain is positive; local ranges of a tile lie in its scratch memory, and what is read of it was written by an earlier stage.
 pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
     let mut faults = Vec::new();
     if plan.arena > 1 << 40 {
@@ -518,7 +884,6 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 faults.push(format!("P1: step {k}: slot {s} leaves the arena of {}", plan.arena));
             }
         }
-        let overlap = |a: &Slot, b: &Slot| a.len > 0 && b.len > 0 && a.offset < b.offset + b.len && b.offset < a.offset + a.len;
         if reads.iter().all(inside) && writes.iter().all(inside) {
             for (i, w) in writes.iter().enumerate() {
                 if reads.iter().chain(&writes[i + 1..]).any(|other| overlap(w, other)) {
@@ -540,6 +905,12 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                     faults.push(format!("P4: step {k}: a stream leaves its slot, or trip, outer or grain is zero"));
                 }
             }
+            Step::Tile { L, outer, scratch, sums, stages } => {
+                for fault in tile_faults(plan, *L, *outer, *scratch, *sums, stages) {
+                    let (rule, text) = fault.split_once(": ").unwrap_or(("P4", &fault));
+                    faults.push(format!("{rule}: step {k}: {text}"));
+                }
+            }
             Step::Gram { table, row_len, rows, pairs, places, outputs } => {
                 let n = row_count(rows, *row_len);
                 let total: usize = outputs.iter().map(|s| s.len).sum();
@@ -559,6 +930,33 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 }
                 if counts.len() != out || total.is_none_or(|n| n.checked_mul(2) != Some(terms.len())) {
                     faults.push(format!("P2: step {k}: {} counts for {out} output rows, {} terms", counts.len(), terms.len() / 2));
+                }
+            }
+            Step::FrameGram { N, scales, bandlimits, forms, places, rows, outputs, .. } => {
+                let total: usize = outputs.iter().map(|s| s.len).sum();
+                let n = field_count(rows, bandlimits);
+                let fits = |f: &[usize]| matches!(f, [scale, a, b, g] if *scale < scales.len() && n.is_some_and(|n| *a < n && *b < n) && *g < 2 * (*N).max(1) - 1);
+                if n.is_none() || !forms.chunks(4).all(fits) {
+                    faults.push(format!(
+                        "P2: step {k}: a form names a scale, field or direction that does not exist, or a buffer holds no whole fields"
+                    ));
+                }
+                if places.iter().any(|p| *p >= forms.len() / 4) || places.len() != total {
+                    faults.push(format!("P2: step {k}: {} places for {total} outputs, or a form that does not exist", places.len()));
+                }
+            }
+            Step::FrameMix { N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs, .. } => {
+                let (n, out) = (field_count(rows, bandlimits), field_count(outputs, bandlimits_out));
+                let m: usize = coefficients.iter().map(|s| s.len).sum();
+                let fits = |t: &[usize]| matches!(t, [scale, a, g, c] if *scale < scales.len() && n.is_some_and(|n| *a < n) && *g < 2 * (*N).max(1) - 1 && *c < m);
+                if n.is_none() || !terms.chunks(4).all(fits) {
+                    faults.push(format!(
+                        "P2: step {k}: a term names a scale, field, direction or coefficient that does not exist, or a buffer holds no whole fields"
+                    ));
+                }
+                let total = counts.iter().try_fold(0usize, |a, b| a.checked_add(*b));
+                if Some(counts.len()) != out || total.is_none_or(|n| n.checked_mul(4) != Some(terms.len())) {
+                    faults.push(format!("P2: step {k}: {} counts for {} output fields, {} terms", counts.len(), out.unwrap_or(0), terms.len() / 4));
                 }
             }
             Step::Concat { rows, inputs, output } => {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::Random;
-use scatterc_ir::plan::{Kernel, Plan, Port, Slot, Step, Stream, Table, parse, verify};
+use scatterc_ir::plan::{Kernel, Place, Plan, Port, Slot, Stage, Step, Stream, Table, TileStream, parse, verify};
 use scatterc_ir::{Linear, Space, Type};
 
 fn slot(offset: usize, len: usize) -> Slot {
@@ -63,6 +63,41 @@ fn example() -> Plan {
             },
             Step::Concat { rows: 2, inputs: vec![slot(800, 4), slot(810, 2)], output: slot(820, 6) },
             Step::Fill { value: -0.5, output: slot(900, 6) },
+            Step::Tile {
+                L: 4,
+                outer: 2,
+                scratch: 64,
+                sums: slot(960, 4),
+                stages: vec![
+                    Stage::Rings {
+                        map: Linear::RingForward { L: 4, M: 3 },
+                        adjoint: true,
+                        first: 1,
+                        rows: 1,
+                        from: Place::Arena(slot(200, 40)),
+                        to: Place::Local(slot(0, 32)),
+                    },
+                    Stage::Loop {
+                        kernel: 0,
+                        trip: 10,
+                        sums: vec![1, 0],
+                        tables: vec![1],
+                        streams: vec![
+                            TileStream { place: Place::Local(slot(0, 32)), stride: 0, extent: 32, written: false },
+                            TileStream { place: Place::Arena(slot(300, 20)), stride: 10, extent: 10, written: false },
+                            TileStream { place: Place::Local(slot(0, 16)), stride: 0, extent: 16, written: true },
+                        ],
+                    },
+                    Stage::Rings {
+                        map: Linear::RingForward { L: 4, M: 3 },
+                        adjoint: false,
+                        first: 0,
+                        rows: 1,
+                        from: Place::Local(slot(0, 16)),
+                        to: Place::Arena(slot(910, 40)),
+                    },
+                ],
+            },
         ],
     }
 }
@@ -116,6 +151,11 @@ fn every_fault_of_a_text_names_its_line() {
         ("step loop 0 trip=1 outer=1 grain=1 sums=0+0 tables=[] (read 0+1/0)", "expected `/`"),
         ("step loop zero trip=1", "expected a number, found `zero`"),
         ("step gram table=0 row_len=1 pairs=[] places=[] (0+1)", "expected `->`"),
+        ("step loop 0 trip=1 outer=1 grain=1 sums=0+0 tables=[] (read local 0+1/0/1)", "outside a tile"),
+        ("step tile L=4 outer=1 scratch=8 sums=0+0 [spin 3]", "`spin` is no stage of a tile"),
+        ("step tile L=4 outer=1 scratch=8 sums=0+0 [rings ring_inverse {L=4, M=4} first=0 rows=1 (local 0+1 1+1)]", "expected `->`"),
+        ("step tile L=4 outer=1 scratch=8 sums=0+0 [loop 0 trip=2 sums=2 tables=[] ()]", "expected a list of whole numbers"),
+        ("step tile L=4 outer=1 scratch=8 sums=0+0 rings", "expected `[`"),
         ("step concat rows=1 (0+1 -> 1+1, 2+1)", "`concat` has one output"),
         ("step fill value=x -> 0+1", "expected a number"),
         ("step fill value=1 0+1", "expected `->`"),
@@ -400,4 +440,54 @@ fn mutated_texts_never_panic() {
         }
     }
     assert!(accepted > 100, "only {accepted} mutated texts are plans; the mutations are too coarse");
+}
+
+/// Changes the tile of the example and one of its stages.
+fn tile(change: impl Fn(&mut usize, &mut usize, &mut Slot, &mut Vec<Stage>)) -> impl FnOnce(&mut Plan) {
+    move |p: &mut Plan| {
+        if let Step::Tile { outer, scratch, sums, stages, .. } = &mut p.steps[7] {
+            change(outer, scratch, sums, stages);
+        }
+    }
+}
+
+fn rings(stage: &mut Stage, change: impl Fn(&mut Linear, &mut usize, &mut Place, &mut Place)) {
+    if let Stage::Rings { map, rows, from, to, .. } = stage {
+        change(map, rows, from, to);
+    }
+}
+
+fn loops(stage: &mut Stage, change: impl Fn(&mut usize, &mut Vec<usize>, &mut Vec<usize>, &mut Vec<TileStream>)) {
+    if let Stage::Loop { kernel, sums, tables, streams, .. } = stage {
+        change(kernel, sums, tables, streams);
+    }
+}
+
+#[test]
+fn tiles_obey_the_rules_stage_by_stage() {
+    assert_breaks("P1", tile(|_, _, _, stages| rings(&mut stages[0], |_, _, from, _| *from = Place::Arena(slot(999, 40)))));
+    assert_breaks("P1", tile(|_, _, sums, _| *sums = slot(998, 4)));
+    assert_breaks("P2", tile(|_, _, _, stages| loops(&mut stages[1], |kernel, _, _, _| *kernel = 1)));
+    assert_breaks("P2", tile(|_, _, _, stages| loops(&mut stages[1], |_, _, tables, _| tables[0] = 2)));
+    assert_breaks("P2", tile(|_, _, _, stages| loops(&mut stages[1], |_, sums, _, _| *sums = vec![0, 2])));
+    assert_breaks("P2", tile(|_, _, _, stages| loops(&mut stages[1], |_, sums, _, _| *sums = vec![1, 1])));
+    // Results over operands of the step, over sums, and over rows that a loop reads elsewhere.
+    assert_breaks("P3", tile(|_, _, _, stages| rings(&mut stages[2], |_, _, _, to| *to = Place::Arena(slot(310, 40)))));
+    assert_breaks("P3", tile(|_, _, sums, _| *sums = slot(949, 4)));
+    assert_breaks("P3", tile(|_, _, _, stages| loops(&mut stages[1], |_, _, _, streams| streams[2].place = Place::Local(slot(8, 16)))));
+    assert_breaks("P3", tile(|_, _, _, stages| rings(&mut stages[2], |_, _, _, to| *to = Place::Local(slot(8, 16)))));
+    assert_breaks("P4", tile(|outer, _, _, _| *outer = 0));
+    assert_breaks("P4", tile(|outer, _, _, _| *outer = 3));
+    assert_breaks("P4", tile(|_, scratch, _, _| *scratch = 31));
+    assert_breaks("P4", tile(|_, _, sums, _| sums.len = 3));
+    assert_breaks("P4", tile(|_, _, _, stages| stages.clear()));
+    assert_breaks("P4", tile(|_, _, _, stages| rings(&mut stages[0], |map, _, _, _| *map = Linear::RingInverse { L: 5, M: 3 })));
+    assert_breaks("P4", tile(|_, _, _, stages| rings(&mut stages[0], |map, _, _, _| *map = Linear::Mean { L: 4 })));
+    assert_breaks("P4", tile(|_, _, _, stages| rings(&mut stages[0], |_, rows, _, _| *rows = 0)));
+    // What an earlier stage left is known by its range; the loop has overwritten the rest.
+    assert_breaks("P4", tile(|_, _, _, stages| rings(&mut stages[2], |_, _, from, _| *from = Place::Local(slot(0, 32)))));
+    assert_breaks("P4", tile(|_, _, _, stages| drop(stages.remove(0))));
+    assert_breaks("P4", tile(|_, _, _, stages| loops(&mut stages[1], |_, _, _, streams| streams[0].stride = 1)));
+    assert_breaks("P4", tile(|_, _, _, stages| loops(&mut stages[1], |_, _, _, streams| streams[1].extent = 11)));
+    assert_breaks("P4", tile(|_, _, _, stages| loops(&mut stages[1], |_, _, _, streams| streams[2].extent = 17)));
 }

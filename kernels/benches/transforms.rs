@@ -1,11 +1,12 @@
 //! Single-thread speed of the Legendre stages and of the ring FFT: milliseconds (best of several runs) and GFLOP/s.
 //!
-//! Legendre flops are those executed in the inner loops (`HarmonicTransform::flops`): per stream, degree and ring 4 for the
-//! recursion, once per chunk of five fields, and 4 per field. FFT flops are those of its butterflies (`RingFft::flops`).
-//! Arguments select bandlimits, for example `cargo bench -p scatterc-kernels --bench transforms -- 256`.
+//! Legendre flops are those executed in the inner loops (`HarmonicTransform::flops`), with their fraction of the peak measured in
+//! the same run: sixteen independent chains of fused multiply-adds in registers. FFT flops are those of its butterflies (`RingFft::flops`).
+//! Arguments select bandlimits, and `fft` the rings alone, for example `cargo bench -p scatterc-kernels --bench transforms -- 256 fft`.
 #![allow(non_snake_case)]
 
 use std::hint::black_box;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use scatterc_kernels::fourier::RingFft;
@@ -14,31 +15,38 @@ use scatterc_kernels::layout::{RingLayout, coefficients_len};
 use scatterc_kernels::wavelets::j_max;
 use scatterc_kernels::{Serial, contract, simd};
 
-/// Processor time of this thread in seconds where the system tells it (Linux), so that other load does not count.
-fn thread_time() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanoseconds: f64 = text.split_whitespace().next()?.parse().ok()?;
-    Some(nanoseconds * 1e-9)
+/// Processor time of this thread in seconds, so that other load counts as little as possible; wall time where there is no such clock.
+fn now() -> f64 {
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    {
+        unsafe extern "C" {
+            fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
+        }
+        const THREAD_CPUTIME: i32 = 3;
+        let mut time = [0; 2];
+        // SAFETY: the C library fills two 64-bit words on 64-bit Linux.
+        if unsafe { clock_gettime(THREAD_CPUTIME, &mut time) } == 0 {
+            return time[0] as f64 + time[1] as f64 * 1e-9;
+        }
+    }
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
 
-/// Time of one call in milliseconds: the best of at least five batches of about 5 ms.
+/// Time of one call in milliseconds: the best of at least nine batches of about 2 ms.
 fn best(mut call: impl FnMut()) -> f64 {
-    let start = Instant::now();
+    let start = now();
     call();
-    let batch = (0.005 / start.elapsed().as_secs_f64().max(1e-7)).ceil() as usize;
-    let begin = Instant::now();
+    let batch = (0.002 / (now() - start).max(1e-7)).ceil() as usize;
+    let begin = now();
     let mut best = f64::INFINITY;
     let mut batches = 0;
-    while batches < 9 || begin.elapsed().as_secs_f64() < 0.15 {
-        let (start, start_thread) = (Instant::now(), thread_time());
+    while batches < 9 || now() - begin < 0.15 {
+        let start = now();
         for _ in 0..batch {
             call();
         }
-        let seconds = match (start_thread, thread_time()) {
-            (Some(from), Some(to)) if to - from > 0.05 => to - from,
-            _ => start.elapsed().as_secs_f64(),
-        };
-        best = best.min(seconds / batch as f64);
+        best = best.min((now() - start) / batch as f64);
         batches += 1;
     }
     best * 1e3
@@ -71,14 +79,108 @@ fn muts(rows: &mut [Row]) -> Vec<&mut [f64]> {
 }
 
 fn line(what: &str, L: usize, n_fields: usize, ms: f64, flops: f64) {
-    println!("{what:24} L={L:4} fields={n_fields:2} {ms:9.3} ms {:7.1} GFLOP/s", flops / ms * 1e-6);
+    static PEAK: OnceLock<f64> = OnceLock::new();
+    let (speed, peak) = (flops / ms * 1e-6, PEAK.get_or_init(peak));
+    println!("{what:24} L={L:4} fields={n_fields:2} {ms:9.3} ms {speed:7.1} GFLOP/s {:4.0} % of {peak:.1}", speed / peak * 100.0);
+}
+
+/// GFLOP/s of fused multiply-adds on registers at the widest level.
+fn peak() -> f64 {
+    const ROUNDS: usize = 200_000;
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::*;
+        #[target_feature(enable = "avx512f")]
+        fn wide(x: f64) -> f64 {
+            let (a, b) = (_mm512_set1_pd(x), _mm512_set1_pd(1e-9));
+            let mut sums = [_mm512_setzero_pd(); 16];
+            for _ in 0..ROUNDS {
+                for sum in &mut sums {
+                    *sum = _mm512_fmadd_pd(*sum, a, b);
+                }
+            }
+            sums.iter().map(|sum| _mm512_reduce_add_pd(*sum)).sum()
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn narrow(x: f64) -> f64 {
+            let (a, b) = (_mm256_set1_pd(x), _mm256_set1_pd(1e-9));
+            let mut sums = [_mm256_setzero_pd(); 12];
+            for _ in 0..ROUNDS {
+                for sum in &mut sums {
+                    *sum = _mm256_fmadd_pd(*sum, a, b);
+                }
+            }
+            sums.iter().map(|sum| _mm256_cvtsd_f64(*sum)).sum()
+        }
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the feature was detected.
+            let ms = best(|| _ = black_box(unsafe { wide(black_box(0.5)) }));
+            return (ROUNDS * 16 * 16) as f64 / ms * 1e-6;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the features were detected.
+            let ms = best(|| _ = black_box(unsafe { narrow(black_box(0.5)) }));
+            return (ROUNDS * 12 * 8) as f64 / ms * 1e-6;
+        }
+    }
+    let ms = best(|| {
+        let mut sums = [0.0f64; 16];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = *sum * 0.5 + 1e-9;
+            }
+        }
+        black_box(sums);
+    });
+    (ROUNDS * 16 * 2) as f64 / ms * 1e-6
+}
+
+/// The ring FFT of whole fields, and of one pair of blocks that stays in cache, as in a tile.
+fn rings(L: usize) {
+    let fft = RingFft::new(L).expect("valid");
+    for n_fields in [1, 5] {
+        let mut rings = rows(n_fields, fft.rings_len(L));
+        let mut maps = rows(n_fields, fft.map_len());
+        let per_ring = |ms: f64| ms * 1e3 / (L * n_fields) as f64;
+        let flops = fft.flops() * n_fields as f64;
+        let ms = best(|| fft.inverse(&Serial, &refs(&rings), L, &mut muts(&mut maps)));
+        line("FFT inverse", L, n_fields, ms, flops);
+        println!("    {fft:?} {:.3} us per ring", per_ring(ms));
+        let ms = best(|| fft.forward(&Serial, &refs(&maps), L, &mut muts(&mut rings)));
+        line("FFT forward", L, n_fields, ms, flops);
+    }
+    let (mut pair_rings, mut pair_map) = (rows(1, fft.rings_len(L) / fft.n_pairs()), rows(1, fft.map_len() / fft.n_pairs()));
+    let flops = fft.flops() / fft.n_pairs() as f64;
+    let mut pair = |what: &str, M: usize, inverse: bool| {
+        let (rings, map) = (muts(&mut pair_rings).remove(0).as_mut_ptr(), muts(&mut pair_map).remove(0).as_mut_ptr());
+        let ms = simd::with_scratch(fft.scratch_len(), |scratch| {
+            // SAFETY: the buffers hold one pair of blocks each, and M <= L.
+            best(|| unsafe {
+                if inverse {
+                    fft.inverse_blocks(rings, M, map, scratch, (1.0, 1.0), true)
+                } else {
+                    fft.forward_blocks(map, M, rings, scratch, (1.0, 1.0), true)
+                }
+            })
+        });
+        line(what, L, 1, ms, flops);
+    };
+    pair("FFT inverse, one pair", L, true);
+    pair("FFT inverse, pair, L/2", L / 2, true);
+    pair("FFT forward, one pair", L, false);
+    pair("FFT forward, pair, L/2", L / 2, false);
 }
 
 fn main() {
     let chosen: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let sizes = if chosen.is_empty() { vec![64, 128, 256, 512] } else { chosen };
+    let rings_only = std::env::args().any(|a| a == "fft");
     println!("simd level: {}", simd::simd_level());
     for L in sizes {
+        rings(L);
+        if rings_only {
+            continue;
+        }
         let start = Instant::now();
         let forward = HarmonicTransform::for_analysis(L, L).expect("valid");
         println!("plan analysis            L={L:4} {:9.3} ms", start.elapsed().as_secs_f64() * 1e3);
@@ -88,14 +190,14 @@ fn main() {
         println!("plan all scales, N = 3   L={L:4} {:9.3} ms {:.1} MB", start.elapsed().as_secs_f64() * 1e3, bytes as f64 * 1e-6);
         let plain = HarmonicTransform::plain(L, L).expect("valid");
         let wavelet = scales.last().expect("at least one scale");
-        for n_fields in [1, 5, 25] {
+        for n_fields in [1, 2, 5, 10, 25] {
             let mut fields = rows(n_fields, coefficients_len(L));
             let mut rings = rows(n_fields, plain.rings_len(L));
             let ms = best(|| plain.synthesis(&Serial, &refs(&fields), &mut muts(&mut rings)));
             line("synthesis n=0", L, n_fields, ms, plain.flops(n_fields));
             let ms = best(|| forward.analysis(&Serial, &refs(&rings), L, &mut muts(&mut fields)));
             line("analysis n=0", L, n_fields, ms, forward.flops(n_fields));
-            if L > 256 && n_fields > 5 {
+            if L > 256 && n_fields > 10 {
                 continue;
             }
             let mut rings = rows(n_fields, wavelet.rings_len(L));
@@ -105,19 +207,7 @@ fn main() {
             let ms = best(|| wavelet.synthesis_adjoint(&Serial, &refs(&rings), L, &mut muts(&mut fields)));
             line("adjoint N=3, top scale", L, n_fields, ms, wavelet.flops(n_fields));
         }
-        let fft = RingFft::new(L).expect("valid");
         let layout = RingLayout::new(L).expect("valid");
-        for n_fields in [1, 5] {
-            let mut rings = rows(n_fields, fft.rings_len(L));
-            let mut maps = rows(n_fields, fft.map_len());
-            let per_ring = |ms: f64| ms * 1e3 / (L * n_fields) as f64;
-            let flops = fft.flops() * n_fields as f64;
-            let ms = best(|| fft.inverse(&Serial, &refs(&rings), L, &mut muts(&mut maps)));
-            line("FFT inverse", L, n_fields, ms, flops);
-            println!("    {fft:?} {:.3} us per ring", per_ring(ms));
-            let ms = best(|| fft.forward(&Serial, &refs(&maps), L, &mut muts(&mut rings)));
-            line("FFT forward", L, n_fields, ms, flops);
-        }
         let maps = rows(25, layout.map_len());
         let weights = layout.map_weights();
         let pairs: Vec<(u32, u32)> = (0..25).flat_map(|a| (0..=a).map(move |b| (a, b))).collect();

@@ -2,7 +2,7 @@
 //!
 //! sin(theta)^m multiplies the rounding error of sin(theta) by m, so starting values need more than 53 bits.
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Double {
     pub hi: f64,
     pub lo: f64,

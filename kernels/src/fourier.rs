@@ -2,8 +2,11 @@
 //!
 //! A block of eight northern rings and the block of their mirrors form one complex sequence z = north + i south, so the
 //! transform of two real rings is one complex transform of odd length n = 2L - 1. It runs for eight lanes at once with
-//! one program: self-sorting mixed radix (decimation in frequency), odd radices r by the (r - 1) / 2 cosine and sine
-//! products of symmetric and antisymmetric parts. The inverse is the forward program with real and imaginary parts exchanged.
+//! one program: n = a b is split into transforms of length a, twiddle factors and transforms of length b, each of which fits
+//! the cache closest to the core, so that a pair of blocks is swept twice whatever its factors. Packing half spectra into z
+//! happens inside the first sweep of an inverse, taking them apart inside the last one of a forward transform. The short transforms are
+//! self-sorting mixed radix (decimation in frequency), odd radices r by the (r - 1) / 2 cosine and sine products of
+//! symmetric and antisymmetric parts. The inverse is the forward program with real and imaginary parts exchanged.
 //! Lengths with a prime factor above [`LARGEST_PRIME`] go row by row through `rustfft`.
 
 use std::sync::Arc;
@@ -34,12 +37,7 @@ pub struct RingFft {
 enum Method {
     /// L = 1: one sample per ring.
     Copy,
-    /// The pass that touches the map should have the smallest radix, because it walks that many places of cold memory at
-    /// a time: the last of an inverse, the first of a forward transform.
-    Passes {
-        inverse: Arc<Vec<Pass>>,
-        forward: Arc<Vec<Pass>>,
-    },
+    Split(Arc<Split>),
     Rows(Arc<dyn rustfft::Fft<f64>>),
 }
 
@@ -47,10 +45,71 @@ impl std::fmt::Debug for RingFft {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let method = match &self.method {
             Method::Copy => "copy".to_string(),
-            Method::Passes { forward, .. } => format!("{:?}", forward.iter().map(|p| p.radix).collect::<Vec<_>>()),
+            Method::Split(split) => {
+                let radices = |passes: &[Pass]| passes.iter().map(|p| p.radix).collect::<Vec<_>>();
+                format!("{:?} {:?}", radices(&split.columns), radices(&split.rows))
+            }
             Method::Rows(_) => "rustfft".to_string(),
         };
         f.debug_struct("RingFft").field("L", &self.L).field("method", &method).finish()
+    }
+}
+
+/// n = a b: b transforms of length a, twiddle factors, a transforms of length b.
+struct Split {
+    a: usize,
+    b: usize,
+    /// Passes of the transforms of length a; none where a = 1.
+    columns: Vec<Pass>,
+    /// e^{-2 pi i u i / n} for i < b, u < a: `[b][a][2]`; empty where a = 1.
+    twiddles: Vec<f64>,
+    /// Passes of the transforms of length b.
+    rows: Vec<Pass>,
+}
+
+/// Longest transform that runs as one: its buffers then take half of the cache closest to the core.
+const LONGEST_WHOLE: usize = 63;
+
+impl Split {
+    /// n from its odd prime factors; a <= b with the least b, so that both fit the cache closest to the core.
+    fn new(n: usize, factors: &[usize]) -> Self {
+        let mut chosen = 0u32;
+        if n > LONGEST_WHOLE {
+            let product = |subset: u32| factors.iter().enumerate().filter(|(k, _)| subset >> k & 1 == 1).map(|(_, p)| p).product::<usize>();
+            let fits = |subset: &u32| product(*subset).pow(2) <= n;
+            chosen = (0..1 << factors.len()).filter(fits).max_by_key(|subset| product(*subset)).unwrap_or(0);
+        }
+        let part = |of_columns: bool| -> Vec<usize> {
+            factors.iter().enumerate().filter(|(k, _)| (chosen >> k & 1 == 1) == of_columns).map(|(_, p)| *p).collect()
+        };
+        let passes = |radices: Vec<usize>| -> Vec<Pass> {
+            let length = radices.iter().product();
+            let mut before = 1;
+            radices
+                .into_iter()
+                .map(|radix| {
+                    let pass = Pass::new(length, radix, before);
+                    before *= radix;
+                    pass
+                })
+                .collect()
+        };
+        let a: usize = part(true).iter().product();
+        let b = n / a;
+        let mut twiddles = Vec::new();
+        if a > 1 {
+            for i in 0..b {
+                for u in 0..a {
+                    let (c, s) = unit(u * i, n);
+                    twiddles.extend([c, -s]);
+                }
+            }
+        }
+        Self { a, b, columns: passes(part(true)), twiddles, rows: passes(part(false)) }
+    }
+
+    fn passes(&self) -> impl Iterator<Item = &Pass> {
+        self.columns.iter().chain(&self.rows)
     }
 }
 
@@ -142,16 +201,7 @@ impl RingFft {
         let method = if n == 1 {
             Method::Copy
         } else if factors.iter().all(|p| *p <= LARGEST_PRIME) {
-            let passes = |radices: &mut dyn Iterator<Item = &usize>| {
-                let mut before = 1;
-                let mut passes = Vec::new();
-                for radix in radices {
-                    passes.push(Pass::new(n, *radix, before));
-                    before *= radix;
-                }
-                Arc::new(passes)
-            };
-            Method::Passes { inverse: passes(&mut factors.iter().rev()), forward: passes(&mut factors.iter()) }
+            Method::Split(Arc::new(Split::new(n, &factors)))
         } else {
             Method::Rows(rustfft::FftPlanner::new().plan_fft_forward(n))
         };
@@ -180,18 +230,22 @@ impl RingFft {
 
     /// Number of f64 of scratch memory each thread keeps.
     pub fn scratch_len(&self) -> usize {
-        let radix = match &self.method {
-            Method::Passes { forward, .. } => forward.iter().map(|p| p.radix).max().unwrap_or(1),
-            _ => 1,
-        };
-        2 * self.n * 2 * LANES + radix * 2 * LANES + 4 * WIDEST * LANES
+        match &self.method {
+            Method::Copy => 0,
+            // Two sequences, two short ones, and the workspace of the widest radix.
+            Method::Split(split) => {
+                let radix = split.passes().map(|p| p.radix).max().unwrap_or(1);
+                (2 * self.n + 2 * split.b) * 2 * LANES + radix * 2 * LANES + 4 * WIDEST * LANES
+            }
+            Method::Rows(_) => 2 * self.n * 2 * LANES,
+        }
     }
 
     /// Size of the plan-time tables in bytes (without those of `rustfft`).
     pub fn table_bytes(&self) -> usize {
         match &self.method {
-            Method::Passes { inverse, forward } => inverse.iter().chain(forward.iter()).map(|p| 8 * (p.twiddles.len() + p.trigonometric.len())).sum(),
-            _ => 0,
+            Method::Split(split) => 8 * (split.twiddles.len() + split.passes().map(|p| p.twiddles.len() + p.trigonometric.len()).sum::<usize>()),
+            Method::Copy | Method::Rows(_) => 0,
         }
     }
 
@@ -199,15 +253,18 @@ impl RingFft {
     pub fn flops(&self) -> f64 {
         let per_sequence: f64 = match &self.method {
             Method::Copy => 0.0,
-            Method::Passes { forward, .. } => forward
-                .iter()
-                .map(|p| {
-                    let h = (p.radix - 1) / 2;
-                    let butterfly = 8 * h * h.next_multiple_of(p.width) + 10 * h;
-                    let twiddle = if p.inner > 1 { 6 * (p.radix - 1) } else { 0 };
-                    (self.n / p.radix * (butterfly + twiddle)) as f64
-                })
-                .sum(),
+            Method::Split(split) => {
+                let passes: f64 = split
+                    .passes()
+                    .map(|p| {
+                        let h = (p.radix - 1) / 2;
+                        let butterfly = 8 * h * h.next_multiple_of(p.width) + 10 * h;
+                        let twiddle = if p.inner > 1 { 6 * (p.radix - 1) } else { 0 };
+                        (self.n / p.radix * (butterfly + twiddle)) as f64
+                    })
+                    .sum();
+                passes + 3.0 * split.twiddles.len() as f64
+            }
             Method::Rows(_) => 5.0 * self.n as f64 * (self.n as f64).log2() * 4.0,
         };
         per_sequence * (LANES * self.n_pairs) as f64
@@ -235,7 +292,7 @@ impl RingFft {
                 unsafe {
                     let rings = rings[f].as_ptr().add(2 * pair * M * 2 * LANES);
                     let map = maps[f].get().add(2 * pair * self.n * LANES);
-                    inverse_pair(self, rings, M, map, scratch, scale_0, scale);
+                    inverse_pair(self, rings, M, map, scratch, (scale_0, scale), false);
                 }
             });
         });
@@ -261,7 +318,7 @@ impl RingFft {
                 unsafe {
                     let map = maps[f].as_ptr().add(2 * pair * self.n * LANES);
                     let rings = rings[f].get().add(2 * pair * M * 2 * LANES);
-                    forward_pair(self, map, M, rings, scratch, scale_0, scale);
+                    forward_pair(self, map, M, rings, scratch, (scale_0, scale), false);
                 }
             });
         });
@@ -275,6 +332,35 @@ impl RingFft {
     /// Exact adjoint of [`Self::forward`]: ring cotangents to map cotangents.
     pub fn forward_adjoint(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, maps: &mut [&mut [f64]]) {
         self.inverse_scaled(par, rings, M, maps, 1.0, 0.5);
+    }
+
+    /// Pairs of blocks of one map.
+    pub fn n_pairs(&self) -> usize {
+        self.n_pairs
+    }
+
+    /// [`Self::inverse_scaled`] of one pair of blocks of one field, for callers that keep a pair in cache: `rings` `[2][M][16]`, `map` `[2][n][8]`,
+    /// `scales` of order 0 and of the others. `cached`: whether the map is in cache, which decides in which order it is walked.
+    ///
+    /// # Safety
+    ///
+    /// `rings` is readable for `rings_len(M) / n_pairs` f64, `map` writable for `map_len() / n_pairs` and `scratch`, which starts on a cache line, for
+    /// `scratch_len()`; they do not overlap, and 1 <= M <= L.
+    pub unsafe fn inverse_blocks(&self, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool) {
+        debug_assert!(M >= 1 && M <= self.L);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { inverse_pair(self, rings, M, map, scratch, scales, cached) }
+    }
+
+    /// [`Self::forward_scaled`] of one pair of blocks of one field: `map` `[2][n][8]`, `rings` `[2][M][16]`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::inverse_blocks`], with `map` readable and `rings` writable.
+    pub unsafe fn forward_blocks(&self, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool) {
+        debug_assert!(M >= 1 && M <= self.L);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { forward_pair(self, map, M, rings, scratch, scales, cached) }
     }
 
     fn check(&self, n_rings: usize, n_maps: usize, M: usize) {
@@ -297,9 +383,18 @@ struct View {
 }
 
 impl View {
+    /// n elements, parts of one element side by side.
     #[inline(always)]
-    fn swapped(self) -> Self {
-        Self { re: self.im, im: self.re, stride: self.stride }
+    unsafe fn side_by_side(at: *mut f64) -> Self {
+        // SAFETY: the caller promises n elements.
+        Self { re: at, im: unsafe { at.add(LANES) }, stride: 2 * LANES }
+    }
+
+    /// Elements `first`, `first + step`, ..
+    #[inline(always)]
+    unsafe fn every(self, first: usize, step: usize) -> Self {
+        // SAFETY: the caller promises that element `first` exists.
+        unsafe { Self { re: self.re.add(self.stride * first), im: self.im.add(self.stride * first), stride: self.stride * step } }
     }
 
     #[inline(always)]
@@ -321,117 +416,258 @@ impl View {
 dispatch! {
     /// One pair of blocks: `rings` and `map` point at its northern block, the southern one follows.
     fn inverse_pair = inverse_pair_lanes(
-        fft: &RingFft, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64
+        fft: &RingFft, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool
     )
 }
 
+/// The half spectra of a pair of blocks as one complex sequence.
+#[derive(Clone, Copy)]
+struct HalfSpectra<V> {
+    north: *mut f64,
+    south: *mut f64,
+    M: usize,
+    n: usize,
+    scale_0: V,
+    scale: V,
+}
+
+impl<V: Lanes> HalfSpectra<V> {
+    #[inline(always)]
+    unsafe fn new(rings: *mut f64, M: usize, n: usize, scale_0: f64, scale: f64) -> Self {
+        // SAFETY: the caller promises the rings of a northern and a southern block with M orders.
+        Self { north: rings, south: unsafe { rings.add(M * 2 * LANES) }, M, n, scale_0: V::splat(scale_0), scale: V::splat(scale) }
+    }
+
+    /// Element i of the spectrum of z = north + i south.
+    #[inline(always)]
+    unsafe fn load(&self, i: usize) -> [V; 2] {
+        // SAFETY: orders below M exist.
+        unsafe {
+            if i == 0 {
+                return [V::load(self.north).mul(self.scale_0), V::load(self.south).mul(self.scale_0)];
+            }
+            let (m, mirrored) = if i < self.M { (i, false) } else { (self.n - i, true) };
+            if m >= self.M {
+                return [V::zero(), V::zero()];
+            }
+            let (north, south) = (self.north.add(m * 2 * LANES), self.south.add(m * 2 * LANES));
+            let (n_re, n_im) = (V::load(north).mul(self.scale), V::load(north.add(LANES)).mul(self.scale));
+            let (s_re, s_im) = (V::load(south).mul(self.scale), V::load(south.add(LANES)).mul(self.scale));
+            if mirrored { [n_re.add(s_im), s_re.sub(n_im)] } else { [n_re.sub(s_im), n_im.add(s_re)] }
+        }
+    }
+
+    /// Order 0 of both rings from element 0 of the spectrum.
+    #[inline(always)]
+    unsafe fn store_mean(&self, z: [V; 2]) {
+        // SAFETY: order 0 exists.
+        unsafe {
+            z[0].mul(self.scale_0).store(self.north);
+            V::zero().store(self.north.add(LANES));
+            z[1].mul(self.scale_0).store(self.south);
+            V::zero().store(self.south.add(LANES));
+        }
+    }
+
+    /// Order m > 0 of both rings from elements m and n - m of the spectrum; orders from M on are dropped.
+    #[inline(always)]
+    unsafe fn store(&self, m: usize, a: View, a_at: usize, b: View, b_at: usize) {
+        if m >= self.M {
+            return;
+        }
+        // SAFETY: order m exists, and the caller promises both elements.
+        unsafe {
+            let ([a_re, a_im], [b_re, b_im]) = (a.load::<V>(a_at), b.load::<V>(b_at));
+            let (north, south) = (self.north.add(m * 2 * LANES), self.south.add(m * 2 * LANES));
+            a_re.add(b_re).mul(self.scale).store(north);
+            a_im.sub(b_im).mul(self.scale).store(north.add(LANES));
+            a_im.add(b_im).mul(self.scale).store(south);
+            b_re.sub(a_re).mul(self.scale).store(south.add(LANES));
+        }
+    }
+}
+
+/// Scratch memory of the split transform.
+#[derive(Clone, Copy)]
+struct Workspace {
+    /// n elements between the two sweeps.
+    between: View,
+    /// n elements for what lies in memory far from the core: sweeps walk it in steps, which only the cache serves quickly, so it is read or written in order.
+    staged: View,
+    /// Short sequences for intermediate results of passes.
+    temporary: [View; 2],
+    /// Of the widest radix.
+    wide: *mut f64,
+}
+
+impl Workspace {
+    #[inline(always)]
+    unsafe fn new(scratch: *mut f64, n: usize, b: usize) -> Self {
+        // SAFETY: the caller gives `scratch_len` f64.
+        unsafe {
+            let short = |k: usize| View::side_by_side(scratch.add((2 * n + k * b) * 2 * LANES));
+            Self {
+                between: View::side_by_side(scratch),
+                staged: View::side_by_side(scratch.add(n * 2 * LANES)),
+                temporary: [short(0), short(1)],
+                wide: scratch.add((2 * n + 2 * b) * 2 * LANES),
+            }
+        }
+    }
+}
+
 #[inline(always)]
-unsafe fn inverse_pair_lanes<V: Lanes>(fft: &RingFft, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64) {
+unsafe fn inverse_pair_lanes<V: Lanes>(
+    fft: &RingFft,
+    rings: *const f64,
+    M: usize,
+    map: *mut f64,
+    scratch: *mut f64,
+    scales: (f64, f64),
+    cached: bool,
+) {
     let n = fft.n;
-    // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch.
+    // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch; rings are only read.
     unsafe {
-        let buffer = View { re: scratch, im: scratch.add(LANES), stride: 2 * LANES };
-        let south = rings.add(M * 2 * LANES);
-        let s0 = V::splat(scale_0);
-        buffer.store(0, V::load(rings).mul(s0), V::load(south).mul(s0));
-        let s = V::splat(scale);
-        for m in 1..M {
-            let (north, south) = (rings.add(m * 2 * LANES), south.add(m * 2 * LANES));
-            let (n_re, n_im) = (V::load(north).mul(s), V::load(north.add(LANES)).mul(s));
-            let (s_re, s_im) = (V::load(south).mul(s), V::load(south.add(LANES)).mul(s));
-            buffer.store(m, n_re.sub(s_im), n_im.add(s_re));
-            buffer.store(n - m, n_re.add(s_im), s_re.sub(n_im));
+        let spectrum = HalfSpectra::<V>::new(rings.cast_mut(), M, n, scales.0, scales.1);
+        // Real and imaginary parts are exchanged on both sides.
+        let target = View { re: map.add(n * LANES), im: map, stride: LANES };
+        match &fft.method {
+            Method::Copy => {
+                let [re, im] = spectrum.load(0);
+                target.store(0, im, re);
+            }
+            Method::Split(split) => {
+                let (a, b) = (split.a, split.b);
+                let work = Workspace::new(scratch, n, b);
+                // Orders lie in memory far from the core, so they are read in order.
+                let (packed, last) = (work.between, if cached { target } else { work.staged });
+                for i in 0..n {
+                    let [re, im] = spectrum.load(i);
+                    packed.store(i, im, re);
+                }
+                for i in 0..if a > 1 { b } else { 0 } {
+                    column::<V>(split, i, packed.every(i, b), &work);
+                }
+                for k in 0..a {
+                    short_transform::<V>(&split.rows, packed.every(b * k, 1), last.every(k, a), std::ptr::null(), &work);
+                }
+                if !cached {
+                    for i in 0..n {
+                        let [re, im] = last.load::<V>(i);
+                        target.store(i, re, im);
+                    }
+                }
+            }
+            Method::Rows(row) => {
+                let (packed, out) = (View::side_by_side(scratch), View::side_by_side(scratch.add(n * 2 * LANES)));
+                for i in 0..n {
+                    let [re, im] = spectrum.load(i);
+                    packed.store(i, im, re);
+                }
+                rows::<V>(row.as_ref(), n, packed, target, out);
+            }
         }
-        for i in M..=(n - M) {
-            buffer.store(i, V::zero(), V::zero());
-        }
-        let target = View { re: map, im: map.add(n * LANES), stride: LANES };
-        transform::<V>(fft, true, buffer.swapped(), target.swapped(), scratch);
     }
 }
 
 dispatch! {
     /// One pair of blocks: `map` and `rings` point at its northern block, the southern one follows.
     fn forward_pair = forward_pair_lanes(
-        fft: &RingFft, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64
+        fft: &RingFft, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool
     )
 }
 
 #[inline(always)]
-unsafe fn forward_pair_lanes<V: Lanes>(fft: &RingFft, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scale_0: f64, scale: f64) {
+unsafe fn forward_pair_lanes<V: Lanes>(
+    fft: &RingFft,
+    map: *const f64,
+    M: usize,
+    rings: *mut f64,
+    scratch: *mut f64,
+    scales: (f64, f64),
+    cached: bool,
+) {
     let n = fft.n;
     // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch; `source` is only read.
     unsafe {
         let source = View { re: map.cast_mut(), im: map.cast_mut().add(n * LANES), stride: LANES };
-        let buffer = View { re: scratch, im: scratch.add(LANES), stride: 2 * LANES };
-        transform::<V>(fft, false, source, buffer, scratch);
-        let south = rings.add(M * 2 * LANES);
-        let [z_re, z_im] = buffer.load::<V>(0);
-        let s0 = V::splat(scale_0);
-        z_re.mul(s0).store(rings);
-        V::zero().store(rings.add(LANES));
-        z_im.mul(s0).store(south);
-        V::zero().store(south.add(LANES));
-        let s = V::splat(0.5 * scale);
-        for m in 1..M {
-            let [a_re, a_im] = buffer.load::<V>(m);
-            let [b_re, b_im] = buffer.load::<V>(n - m);
-            let (north, south) = (rings.add(m * 2 * LANES), south.add(m * 2 * LANES));
-            a_re.add(b_re).mul(s).store(north);
-            a_im.sub(b_im).mul(s).store(north.add(LANES));
-            a_im.add(b_im).mul(s).store(south);
-            b_re.sub(a_re).mul(s).store(south.add(LANES));
+        let spectrum = HalfSpectra::<V>::new(rings, M, n, scales.0, 0.5 * scales.1);
+        match &fft.method {
+            Method::Copy => spectrum.store_mean(source.load(0)),
+            Method::Split(split) => {
+                let (a, b) = (split.a, split.b);
+                let work = Workspace::new(scratch, n, b);
+                let mut from = source;
+                if !cached {
+                    from = work.between;
+                    for i in 0..n {
+                        let [re, im] = source.load::<V>(i);
+                        from.store(i, re, im);
+                    }
+                }
+                for i in 0..if a > 1 { b } else { 0 } {
+                    column::<V>(split, i, from.every(i, b), &work);
+                }
+                if a > 1 {
+                    from = work.between;
+                }
+                for k in 0..a {
+                    short_transform::<V>(&split.rows, from.every(b * k, 1), work.staged.every(k, a), std::ptr::null(), &work);
+                }
+                let z = work.staged;
+                spectrum.store_mean(z.load(0));
+                for m in 1..M {
+                    spectrum.store(m, z, m, z, n - m);
+                }
+            }
+            Method::Rows(row) => {
+                let (z, out) = (View::side_by_side(scratch), View::side_by_side(scratch.add(n * 2 * LANES)));
+                rows::<V>(row.as_ref(), n, source, z, out);
+                spectrum.store_mean(z.load(0));
+                for m in 1..M {
+                    spectrum.store(m, z, m, z, n - m);
+                }
+            }
         }
     }
 }
 
-/// Forward complex transform of eight lanes from `source` to `target`, one of which is the first buffer in `scratch`.
+/// The transform of length a of column i, times its twiddle factors, to every b-th element between the sweeps, where the source may lie, too: all
+/// elements of a butterfly are loaded before any is stored, and with several passes the first one writes elsewhere.
 #[inline(always)]
-unsafe fn transform<V: Lanes>(fft: &RingFft, is_inverse: bool, source: View, target: View, scratch: *mut f64) {
-    let n = fft.n;
-    // SAFETY: views hold n elements, `scratch` two buffers of n elements and the workspace of the widest radix.
+unsafe fn column<V: Lanes>(split: &Split, i: usize, source: View, work: &Workspace) {
+    // SAFETY: i < b; views hold the elements that the split names.
     unsafe {
-        let first = View { re: scratch, im: scratch.add(LANES), stride: 2 * LANES };
-        let other_at = scratch.add(n * 2 * LANES);
-        let second = View { re: other_at, im: other_at.add(LANES), stride: 2 * LANES };
-        let work = scratch.add(2 * n * 2 * LANES);
-        match &fft.method {
-            Method::Copy => {
-                let [re, im] = source.load::<V>(0);
-                target.store(0, re, im);
-            }
-            Method::Passes { inverse, forward } => {
-                let passes = if is_inverse { inverse } else { forward };
-                let last = passes.len() - 1;
-                // Intermediate results alternate between the buffers; the last pass must not write where it reads.
-                let target_is_scratch = std::ptr::eq(target.re, first.re) || std::ptr::eq(target.im, first.re);
-                let source_is_scratch = std::ptr::eq(source.re, first.re) || std::ptr::eq(source.im, first.re);
-                let mut from = source;
-                for (i, pass) in passes.iter().enumerate() {
-                    let to = if i == last {
-                        target
-                    } else if (target_is_scratch && (last - i) % 2 == 1) || (source_is_scratch && i % 2 == 0) {
-                        second
-                    } else {
-                        first
-                    };
-                    match (pass.radix - 1) / 2 {
-                        1 => small_pass::<V, 1>(pass, from, to),
-                        2 => small_pass::<V, 2>(pass, from, to),
-                        3 => small_pass::<V, 3>(pass, from, to),
-                        _ => match pass.width {
-                            4 => wide_pass::<V, 4>(pass, from, to, work),
-                            5 => wide_pass::<V, 5>(pass, from, to, work),
-                            _ => wide_pass::<V, 6>(pass, from, to, work),
-                        },
-                    }
-                    from = to;
-                }
-            }
-            Method::Rows(row) => {
-                rows::<V>(row.as_ref(), n, source, target, second);
+        let twiddles = split.twiddles.as_ptr().add(2 * split.a * i);
+        short_transform::<V>(&split.columns, source, work.between.every(i, split.b), twiddles, work);
+    }
+}
+
+/// All passes of a short transform; the source may be the first temporary sequence, the target neither of them. Element u of the result is multiplied by
+/// `factors[u]` (complex), unless `factors` is null.
+#[inline(always)]
+unsafe fn short_transform<V: Lanes>(passes: &[Pass], source: View, target: View, factors: *const f64, work: &Workspace) {
+    let mut from = source;
+    for (i, pass) in passes.iter().enumerate() {
+        // The source is read by the first pass only, so both temporaries are free from then on.
+        let (to, factors) = if i + 1 == passes.len() { (target, factors) } else { (work.temporary[(i + 1) % 2], std::ptr::null()) };
+        // SAFETY: views hold as many elements as the passes transform.
+        unsafe {
+            match (pass.radix - 1) / 2 {
+                1 => small_pass::<V, 1>(pass, from, to, factors),
+                2 => small_pass::<V, 2>(pass, from, to, factors),
+                3 => small_pass::<V, 3>(pass, from, to, factors),
+                5 => small_pass::<V, 5>(pass, from, to, factors),
+                6 => small_pass::<V, 6>(pass, from, to, factors),
+                _ => match pass.width {
+                    4 => wide_pass::<V, 4>(pass, from, to, work.wide, factors),
+                    5 => wide_pass::<V, 5>(pass, from, to, work.wide, factors),
+                    _ => wide_pass::<V, 6>(pass, from, to, work.wide, factors),
+                },
             }
         }
+        from = to;
     }
 }
 
@@ -463,7 +699,7 @@ unsafe fn rows<V: Lanes>(row: &dyn rustfft::Fft<f64>, n: usize, source: View, ta
 
 /// Radix 2H + 1 with everything in registers.
 #[inline(always)]
-unsafe fn small_pass<V: Lanes, const H: usize>(pass: &Pass, source: View, target: View) {
+unsafe fn small_pass<V: Lanes, const H: usize>(pass: &Pass, source: View, target: View, factors: *const f64) {
     let radix = 2 * H + 1;
     let (before, inner) = (pass.before, pass.inner);
     let trigonometric = pass.trigonometric.as_ptr();
@@ -486,8 +722,9 @@ unsafe fn small_pass<V: Lanes, const H: usize>(pass: &Pass, source: View, target
                     }
                 }
                 let to = i + inner * k;
+                let twiddles = Factors { own: if inner > 1 { pass.twiddles.as_ptr().add(i * (radix - 1) * 2) } else { std::ptr::null() }, factors };
+                let total = if factors.is_null() { total } else { times(total, factors.add(2 * to)) };
                 target.store(to, total[0], total[1]);
-                let twiddle = pass.twiddles.as_ptr().add(i * (radix - 1) * 2);
                 for u in 0..H {
                     let mut even = x;
                     let mut odd = [V::zero(); 2];
@@ -499,39 +736,47 @@ unsafe fn small_pass<V: Lanes, const H: usize>(pass: &Pass, source: View, target
                             odd[part] = if j == 0 { s.mul(minus[j][part]) } else { s.fma(minus[j][part], odd[part]) };
                         }
                     }
-                    finish::<V>(target, to, inner * before, u + 1, radix, inner > 1, twiddle, even, odd);
+                    finish::<V>(target, to, inner * before, u + 1, radix, twiddles, even, odd);
                 }
             }
         }
     }
 }
 
+/// What the outputs of a butterfly are multiplied by.
+#[derive(Clone, Copy)]
+struct Factors {
+    /// Twiddles of the pass by output of the butterfly, from 1 on; null in the last pass.
+    own: *const f64,
+    /// Factors by element of the result; null where there are none. Only the last pass has them.
+    factors: *const f64,
+}
+
+/// z times the complex number at `factor`.
+#[inline(always)]
+unsafe fn times<V: Lanes>(z: [V; 2], factor: *const f64) -> [V; 2] {
+    // SAFETY: the caller promises a readable pair.
+    let (c, s) = unsafe { (V::broadcast(factor), V::broadcast(factor.add(1))) };
+    [z[0].mul(c).sub_product(z[1], s), z[1].mul(c).add_product(z[0], s)]
+}
+
 /// Outputs u and radix - u: (even -+ i odd) times their twiddles.
 #[inline(always)]
-unsafe fn finish<V: Lanes>(
-    target: View,
-    to: usize,
-    stride: usize,
-    u: usize,
-    radix: usize,
-    twiddled: bool,
-    twiddle: *const f64,
-    even: [V; 2],
-    odd: [V; 2],
-) {
-    // SAFETY: the caller promises elements to + stride u and to + stride (radix - u), and radix - 1 twiddles.
+unsafe fn finish<V: Lanes>(target: View, to: usize, stride: usize, u: usize, radix: usize, twiddles: Factors, even: [V; 2], odd: [V; 2]) {
+    // SAFETY: the caller promises elements to + stride u and to + stride (radix - u), and their twiddles.
     unsafe {
         let mut a = [even[0].add(odd[1]), even[1].sub(odd[0])];
         let mut b = [even[0].sub(odd[1]), even[1].add(odd[0])];
-        if twiddled {
-            let (c, s) = (V::broadcast(twiddle.add(2 * u - 2)), V::broadcast(twiddle.add(2 * u - 1)));
-            a = [a[0].mul(c).sub_product(a[1], s), a[1].mul(c).add_product(a[0], s)];
-            let v = radix - u;
-            let (c, s) = (V::broadcast(twiddle.add(2 * v - 2)), V::broadcast(twiddle.add(2 * v - 1)));
-            b = [b[0].mul(c).sub_product(b[1], s), b[1].mul(c).add_product(b[0], s)];
+        let (at, mirror) = (to + stride * u, to + stride * (radix - u));
+        if !twiddles.own.is_null() {
+            a = times(a, twiddles.own.add(2 * u - 2));
+            b = times(b, twiddles.own.add(2 * (radix - u) - 2));
+        } else if !twiddles.factors.is_null() {
+            a = times(a, twiddles.factors.add(2 * at));
+            b = times(b, twiddles.factors.add(2 * mirror));
         }
-        target.store(to + stride * u, a[0], a[1]);
-        target.store(to + stride * (radix - u), b[0], b[1]);
+        target.store(at, a[0], a[1]);
+        target.store(mirror, b[0], b[1]);
     }
 }
 
@@ -549,7 +794,7 @@ impl<V: Lanes> Products for V {}
 
 /// Any odd radix: symmetric and antisymmetric parts in `work`, then W outputs per sweep over them.
 #[inline(always)]
-unsafe fn wide_pass<V: Lanes, const W: usize>(pass: &Pass, source: View, target: View, work: *mut f64) {
+unsafe fn wide_pass<V: Lanes, const W: usize>(pass: &Pass, source: View, target: View, work: *mut f64, factors: *const f64) {
     let radix = pass.radix;
     let h = (radix - 1) / 2;
     let (before, inner) = (pass.before, pass.inner);
@@ -572,8 +817,9 @@ unsafe fn wide_pass<V: Lanes, const W: usize>(pass: &Pass, source: View, target:
                     a[1].sub(b[1]).store(w.add(3 * LANES));
                 }
                 let to = i + inner * k;
+                let twiddles = Factors { own: if inner > 1 { pass.twiddles.as_ptr().add(i * (radix - 1) * 2) } else { std::ptr::null() }, factors };
+                let total = if factors.is_null() { total } else { times(total, factors.add(2 * to)) };
                 target.store(to, total[0], total[1]);
-                let twiddle = pass.twiddles.as_ptr().add(i * (radix - 1) * 2);
                 let mut table = pass.trigonometric.as_ptr();
                 let mut first = 1;
                 while first <= h {
@@ -592,20 +838,27 @@ unsafe fn wide_pass<V: Lanes, const W: usize>(pass: &Pass, source: View, target:
                         }
                         table = table.add(2 * W);
                     }
-                    // The sums leave their registers before the branches below: if those indexed them, the compiler
-                    // would keep them in memory throughout the loop above, at a third of the speed.
-                    let sums = work.add(h * 4 * LANES);
-                    for u in 0..W {
-                        for part in 0..2 {
-                            even[u][part].store(sums.add((4 * u + part) * LANES));
-                            odd[u][part].store(sums.add((4 * u + 2 + part) * LANES));
+                    if first + W <= h + 1 {
+                        // A loop of constant length and without conditions, which the compiler unrolls.
+                        for u in 0..W {
+                            finish::<V>(target, to, inner * before, first + u, radix, twiddles, even[u], odd[u]);
                         }
-                    }
-                    for u in 0..W.min(h + 1 - first) {
-                        let at = sums.add(4 * u * LANES);
-                        let even = [V::load(at), V::load(at.add(LANES))];
-                        let odd = [V::load(at.add(2 * LANES)), V::load(at.add(3 * LANES))];
-                        finish::<V>(target, to, inner * before, first + u, radix, inner > 1, twiddle, even, odd);
+                    } else {
+                        // The sums leave their registers before the loop of variable length below: if that indexed them, the compiler
+                        // would keep them in memory throughout the loop above, at a third of the speed.
+                        let sums = work.add(h * 4 * LANES);
+                        for u in 0..W {
+                            for part in 0..2 {
+                                even[u][part].store(sums.add((4 * u + part) * LANES));
+                                odd[u][part].store(sums.add((4 * u + 2 + part) * LANES));
+                            }
+                        }
+                        for u in 0..h + 1 - first {
+                            let at = sums.add(4 * u * LANES);
+                            let even = [V::load(at), V::load(at.add(LANES))];
+                            let odd = [V::load(at.add(2 * LANES)), V::load(at.add(3 * LANES))];
+                            finish::<V>(target, to, inner * before, first + u, radix, twiddles, even, odd);
+                        }
                     }
                     first += W;
                 }

@@ -10,6 +10,7 @@
 //! fourier    rings <-> maps           FFT along each ring, eight rings at a time, and adjoints
 //! planar     images <-> spectra         FFTs of images and series, real and complex, and adjoints
 //! contract   rows x rows -> numbers   weighted bilinear sums, linear mixtures
+//! frame      coefficients x coefficients -> numbers   covariances of wavelet transforms without the transforms
 //! naive      the same definitions, slow and obvious, in natural layouts      (reference)
 //! ```
 //!
@@ -39,6 +40,7 @@ pub mod contract;
 mod double;
 mod error;
 pub mod fourier;
+pub mod frame;
 pub mod harmonic;
 pub mod healpix;
 pub mod layout;

@@ -20,6 +20,8 @@ pub enum Level {
     Avx2 = 2,
     /// One 512-bit vector, fused multiply-add.
     Avx512 = 3,
+    /// Four 128-bit vectors of 64-bit ARM, fused multiply-add.
+    Neon = 4,
 }
 
 static LEVEL: AtomicU8 = AtomicU8::new(0);
@@ -39,21 +41,23 @@ fn hardware() -> Level {
             return Level::Avx2;
         }
     }
-    Level::Portable
+    if cfg!(target_arch = "aarch64") { Level::Neon } else { Level::Portable }
 }
 
 /// The level in use: the highest the processor has, bounded by the environment variable `SCATTERC_SIMD`
-/// (`avx512`, `avx2` or `portable`) as read at the first call. Other values of the variable set no bound.
+/// (`neon`, `avx512`, `avx2` or `portable`) as read at the first call. Other values of the variable set no bound.
 pub fn level() -> Level {
     match LEVEL.load(Ordering::Relaxed) {
         1 => Level::Portable,
         2 => Level::Avx2,
         3 => Level::Avx512,
+        4 => Level::Neon,
         _ => {
             let bound = match std::env::var("SCATTERC_SIMD").as_deref() {
                 Ok("portable") => Level::Portable,
                 Ok("avx2") => Level::Avx2,
-                _ => Level::Avx512,
+                Ok("avx512") => Level::Avx512,
+                _ => Level::Neon,
             };
             limit_level(bound)
         }
@@ -63,17 +67,22 @@ pub fn level() -> Level {
 /// Sets the level to the highest the processor has that is not above `bound`, and returns it. For tests: kernels already
 /// running keep their level.
 pub fn limit_level(bound: Level) -> Level {
-    let level = bound.min(hardware());
+    // A bound of the other family leaves the portable instance.
+    let level = match hardware() {
+        Level::Neon if bound < Level::Neon => Level::Portable,
+        level => bound.min(level),
+    };
     LEVEL.store(level as u8, Ordering::Relaxed);
     level
 }
 
-/// The level in use as a word for reports: `avx512`, `avx2` or `portable`.
+/// The level in use as a word for reports: `neon`, `avx512`, `avx2` or `portable`.
 pub fn simd_level() -> &'static str {
     match level() {
         Level::Portable => "portable",
         Level::Avx2 => "avx2",
         Level::Avx512 => "avx512",
+        Level::Neon => "neon",
     }
 }
 
@@ -102,6 +111,23 @@ pub(crate) trait Lanes: Copy {
     /// `to[0..2]` += w `from[0..2]`.
     unsafe fn add_scaled_two(w: f64, from: *const f64, to: *mut f64);
 
+    /// Whether the magnitude of some lane exceeds that lane of `limit`.
+    fn any_above(self, limit: Self) -> bool;
+    /// Four lanes from either address.
+    unsafe fn load_halves(low: *const f64, high: *const f64) -> Self;
+    /// Four lanes to either address.
+    unsafe fn store_halves(self, low: *mut f64, high: *mut f64);
+    /// -i times each (re, im) pair of lanes: (x, y) to (y, -x).
+    fn minus_i(self) -> Self;
+    /// Lane j of the i-th result is lane i of `v[j]`.
+    fn transpose8(v: [Self; 8]) -> [Self; 8];
+    /// f64s that fit the registers as sums of a kernel, in units of eight, with room for its operands.
+    const SUMS: usize;
+
+    /// Asks for a cache line to be read.
+    #[inline(always)]
+    fn prefetch_read(_line: *const f64) {}
+
     #[inline(always)]
     fn zero() -> Self {
         Self::splat(0.0)
@@ -119,6 +145,46 @@ pub(crate) trait Lanes: Copy {
 pub(crate) struct Portable([f64; 8]);
 
 impl Lanes for Portable {
+    const SUMS: usize = 4;
+    #[inline(always)]
+    fn any_above(self, limit: Self) -> bool {
+        let mut any = false;
+        for i in 0..8 {
+            any |= self.0[i].abs() > limit.0[i];
+        }
+        any
+    }
+    #[inline(always)]
+    unsafe fn load_halves(low: *const f64, high: *const f64) -> Self {
+        let mut out = [0.0; 8];
+        for i in 0..4 {
+            // SAFETY: the caller promises four readable f64 at either address.
+            unsafe {
+                out[i] = *low.add(i);
+                out[4 + i] = *high.add(i);
+            }
+        }
+        Self(out)
+    }
+    #[inline(always)]
+    unsafe fn store_halves(self, low: *mut f64, high: *mut f64) {
+        for i in 0..4 {
+            // SAFETY: the caller promises four writable f64 at either address.
+            unsafe {
+                *low.add(i) = self.0[i];
+                *high.add(i) = self.0[4 + i];
+            }
+        }
+    }
+    #[inline(always)]
+    fn minus_i(self) -> Self {
+        let v = self.0;
+        Self([v[1], -v[0], v[3], -v[2], v[5], -v[4], v[7], -v[6]])
+    }
+    #[inline(always)]
+    fn transpose8(v: [Self; 8]) -> [Self; 8] {
+        std::array::from_fn(|i| Self(std::array::from_fn(|j| v[j].0[i])))
+    }
     #[inline(always)]
     unsafe fn load(from: *const f64) -> Self {
         // SAFETY: the caller promises eight readable f64.
@@ -213,6 +279,63 @@ mod x86 {
     pub(crate) struct Avx2(__m256d, __m256d);
 
     impl Lanes for Avx2 {
+        const SUMS: usize = 6;
+        #[inline(always)]
+        fn prefetch_read(line: *const f64) {
+            // SAFETY: prefetches never fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        }
+        #[inline(always)]
+        fn any_above(self, limit: Self) -> bool {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let sign = _mm256_set1_pd(-0.0);
+                let low = _mm256_cmp_pd::<_CMP_GT_OQ>(_mm256_andnot_pd(sign, self.0), limit.0);
+                let high = _mm256_cmp_pd::<_CMP_GT_OQ>(_mm256_andnot_pd(sign, self.1), limit.1);
+                _mm256_movemask_pd(_mm256_or_pd(low, high)) != 0
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_halves(low: *const f64, high: *const f64) -> Self {
+            // SAFETY: the caller promises four readable f64 at either address.
+            unsafe { Self(_mm256_loadu_pd(low), _mm256_loadu_pd(high)) }
+        }
+        #[inline(always)]
+        unsafe fn store_halves(self, low: *mut f64, high: *mut f64) {
+            // SAFETY: the caller promises four writable f64 at either address.
+            unsafe {
+                _mm256_storeu_pd(low, self.0);
+                _mm256_storeu_pd(high, self.1);
+            }
+        }
+        #[inline(always)]
+        fn minus_i(self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let sign = _mm256_set_pd(-0.0, 0.0, -0.0, 0.0);
+                Self(_mm256_xor_pd(_mm256_permute_pd::<0b0101>(self.0), sign), _mm256_xor_pd(_mm256_permute_pd::<0b0101>(self.1), sign))
+            }
+        }
+        #[inline(always)]
+        fn transpose8(v: [Self; 8]) -> [Self; 8] {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let a = transpose4([v[0].0, v[1].0, v[2].0, v[3].0]);
+                let b = transpose4([v[4].0, v[5].0, v[6].0, v[7].0]);
+                let c = transpose4([v[0].1, v[1].1, v[2].1, v[3].1]);
+                let d = transpose4([v[4].1, v[5].1, v[6].1, v[7].1]);
+                [
+                    Self(a[0], b[0]),
+                    Self(a[1], b[1]),
+                    Self(a[2], b[2]),
+                    Self(a[3], b[3]),
+                    Self(c[0], d[0]),
+                    Self(c[1], d[1]),
+                    Self(c[2], d[2]),
+                    Self(c[3], d[3]),
+                ]
+            }
+        }
         #[inline(always)]
         unsafe fn scale_two(w: f64, from: *const f64, to: *mut f64) {
             // SAFETY: the caller promises two f64 on either side.
@@ -303,6 +426,21 @@ mod x86 {
     }
 
     #[inline(always)]
+    unsafe fn transpose4(v: [__m256d; 4]) -> [__m256d; 4] {
+        // SAFETY: the caller is an AVX2 instance.
+        unsafe {
+            let (a, b) = (_mm256_unpacklo_pd(v[0], v[1]), _mm256_unpackhi_pd(v[0], v[1]));
+            let (c, d) = (_mm256_unpacklo_pd(v[2], v[3]), _mm256_unpackhi_pd(v[2], v[3]));
+            [
+                _mm256_permute2f128_pd::<0x20>(a, c),
+                _mm256_permute2f128_pd::<0x20>(b, d),
+                _mm256_permute2f128_pd::<0x31>(a, c),
+                _mm256_permute2f128_pd::<0x31>(b, d),
+            ]
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sum4(v: [__m256d; 4]) -> __m256d {
         // SAFETY: the caller is an AVX2 instance.
         unsafe {
@@ -316,6 +454,60 @@ mod x86 {
     pub(crate) struct Avx512(__m512d);
 
     impl Lanes for Avx512 {
+        const SUMS: usize = 24;
+        #[inline(always)]
+        fn prefetch_read(line: *const f64) {
+            // SAFETY: prefetches never fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        }
+        #[inline(always)]
+        fn any_above(self, limit: Self) -> bool {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { _mm512_cmp_pd_mask::<_CMP_GT_OQ>(_mm512_abs_pd(self.0), limit.0) != 0 }
+        }
+        #[inline(always)]
+        unsafe fn load_halves(low: *const f64, high: *const f64) -> Self {
+            // SAFETY: the caller promises four readable f64 at either address.
+            unsafe { Self(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(_mm256_loadu_pd(low)), _mm256_loadu_pd(high))) }
+        }
+        #[inline(always)]
+        unsafe fn store_halves(self, low: *mut f64, high: *mut f64) {
+            // SAFETY: the caller promises four writable f64 at either address.
+            unsafe {
+                _mm256_storeu_pd(low, _mm512_castpd512_pd256(self.0));
+                _mm256_storeu_pd(high, _mm512_extractf64x4_pd::<1>(self.0));
+            }
+        }
+        #[inline(always)]
+        fn minus_i(self) -> Self {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe {
+                let sign = _mm512_set_pd(-0.0, 0.0, -0.0, 0.0, -0.0, 0.0, -0.0, 0.0);
+                Self(_mm512_xor_pd(_mm512_permute_pd::<0b0101_0101>(self.0), sign))
+            }
+        }
+        #[inline(always)]
+        fn transpose8(v: [Self; 8]) -> [Self; 8] {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe {
+                let two = |i: usize| (_mm512_unpacklo_pd(v[i].0, v[i + 1].0), _mm512_unpackhi_pd(v[i].0, v[i + 1].0));
+                let ((a0, a1), (b0, b1), (c0, c1), (d0, d1)) = (two(0), two(2), two(4), two(6));
+                // Quarter q of a0 holds lanes 2q of v[0], v[1]; of a1 lanes 2q + 1.
+                let four = |a: __m512d, b: __m512d, c: __m512d, d: __m512d| {
+                    let (ab, ab_high) = (_mm512_shuffle_f64x2::<0b10_00_10_00>(a, b), _mm512_shuffle_f64x2::<0b11_01_11_01>(a, b));
+                    let (cd, cd_high) = (_mm512_shuffle_f64x2::<0b10_00_10_00>(c, d), _mm512_shuffle_f64x2::<0b11_01_11_01>(c, d));
+                    [
+                        _mm512_shuffle_f64x2::<0b10_00_10_00>(ab, cd),
+                        _mm512_shuffle_f64x2::<0b10_00_10_00>(ab_high, cd_high),
+                        _mm512_shuffle_f64x2::<0b11_01_11_01>(ab, cd),
+                        _mm512_shuffle_f64x2::<0b11_01_11_01>(ab_high, cd_high),
+                    ]
+                };
+                let even = four(a0, b0, c0, d0);
+                let odd = four(a1, b1, c1, d1);
+                [Self(even[0]), Self(odd[0]), Self(even[1]), Self(odd[1]), Self(even[2]), Self(odd[2]), Self(even[3]), Self(odd[3])]
+            }
+        }
         #[inline(always)]
         unsafe fn scale_two(w: f64, from: *const f64, to: *mut f64) {
             // SAFETY: the caller promises two f64 on either side.
@@ -411,6 +603,142 @@ mod x86 {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
+
+/// Four 128-bit vectors. NEON with fused multiply-add is part of every 64-bit ARM processor, so nothing is detected.
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::Lanes;
+    use std::arch::aarch64::*;
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon([float64x2_t; 4]);
+
+    /// Applies one operation to the four vectors.
+    macro_rules! each {
+        ($i:ident => $value:expr) => {{
+            // SAFETY: NEON is part of the architecture.
+            let at = |$i: usize| unsafe { $value };
+            Neon([at(0), at(1), at(2), at(3)])
+        }};
+    }
+
+    impl Lanes for Neon {
+        const SUMS: usize = 6;
+        #[inline(always)]
+        fn any_above(self, limit: Self) -> bool {
+            let mut any = false;
+            for i in 0..4 {
+                // SAFETY: NEON is part of the architecture.
+                any |= unsafe { vmaxvq_u32(vreinterpretq_u32_u64(vcagtq_f64(self.0[i], limit.0[i]))) } != 0;
+            }
+            any
+        }
+        #[inline(always)]
+        unsafe fn load_halves(low: *const f64, high: *const f64) -> Self {
+            // SAFETY: the caller promises four readable f64 at either address.
+            unsafe { Self([vld1q_f64(low), vld1q_f64(low.add(2)), vld1q_f64(high), vld1q_f64(high.add(2))]) }
+        }
+        #[inline(always)]
+        unsafe fn store_halves(self, low: *mut f64, high: *mut f64) {
+            // SAFETY: the caller promises four writable f64 at either address.
+            unsafe {
+                vst1q_f64(low, self.0[0]);
+                vst1q_f64(low.add(2), self.0[1]);
+                vst1q_f64(high, self.0[2]);
+                vst1q_f64(high.add(2), self.0[3]);
+            }
+        }
+        #[inline(always)]
+        fn minus_i(self) -> Self {
+            const SIGN: [f64; 2] = [1.0, -1.0];
+            each!(i => vmulq_f64(vextq_f64::<1>(self.0[i], self.0[i]), vld1q_f64(SIGN.as_ptr())))
+        }
+        #[inline(always)]
+        fn transpose8(v: [Self; 8]) -> [Self; 8] {
+            let mut out = v;
+            for i in 0..4 {
+                for j in 0..4 {
+                    let (a, b) = (v[2 * j].0[i], v[2 * j + 1].0[i]);
+                    // SAFETY: NEON is part of the architecture.
+                    unsafe {
+                        out[2 * i].0[j] = vtrn1q_f64(a, b);
+                        out[2 * i + 1].0[j] = vtrn2q_f64(a, b);
+                    }
+                }
+            }
+            out
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f64) -> Self {
+            // The caller promises eight readable f64.
+            each!(i => vld1q_f64(from.add(2 * i)))
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f64) {
+            for i in 0..4 {
+                // SAFETY: the caller promises eight writable f64.
+                unsafe { vst1q_f64(to.add(2 * i), self.0[i]) }
+            }
+        }
+        #[inline(always)]
+        fn splat(value: f64) -> Self {
+            // SAFETY: NEON is part of the architecture.
+            Self([unsafe { vdupq_n_f64(value) }; 4])
+        }
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            each!(i => vaddq_f64(self.0[i], other.0[i]))
+        }
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            each!(i => vsubq_f64(self.0[i], other.0[i]))
+        }
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            each!(i => vmulq_f64(self.0[i], other.0[i]))
+        }
+        #[inline(always)]
+        fn fma(self, b: Self, c: Self) -> Self {
+            each!(i => vfmaq_f64(c.0[i], self.0[i], b.0[i]))
+        }
+        #[inline(always)]
+        fn fms(self, b: Self, c: Self) -> Self {
+            each!(i => vfmaq_f64(vnegq_f64(c.0[i]), self.0[i], b.0[i]))
+        }
+        #[inline(always)]
+        fn fnma(self, b: Self, c: Self) -> Self {
+            each!(i => vfmsq_f64(c.0[i], self.0[i], b.0[i]))
+        }
+        #[inline(always)]
+        fn sum(self) -> f64 {
+            // SAFETY: NEON is part of the architecture.
+            unsafe { vaddvq_f64(vaddq_f64(vaddq_f64(self.0[0], self.0[2]), vaddq_f64(self.0[1], self.0[3]))) }
+        }
+        #[inline(always)]
+        fn sum8(v: [Self; 8]) -> Self {
+            let mut pairs = [Self::zero().0[0]; 8];
+            for i in 0..8 {
+                let x = v[i].0;
+                // SAFETY: NEON is part of the architecture.
+                pairs[i] = unsafe { vaddq_f64(vaddq_f64(x[0], x[1]), vaddq_f64(x[2], x[3])) };
+            }
+            each!(i => vpaddq_f64(pairs[2 * i], pairs[2 * i + 1]))
+        }
+        #[inline(always)]
+        unsafe fn scale_two(w: f64, from: *const f64, to: *mut f64) {
+            // SAFETY: the caller promises two f64 on either side.
+            unsafe { vst1q_f64(to, vmulq_n_f64(vld1q_f64(from), w)) }
+        }
+        #[inline(always)]
+        unsafe fn add_scaled_two(w: f64, from: *const f64, to: *mut f64) {
+            // SAFETY: the caller promises two f64 on either side.
+            unsafe { vst1q_f64(to, vfmaq_n_f64(vld1q_f64(to), vld1q_f64(from), w)) }
+        }
+    }
+}
+
 /// Defines `unsafe fn $name(args)` that runs the instance of `$generic::<V: Lanes>` for the level in use.
 macro_rules! dispatch {
     ($(#[$meta:meta])* fn $name:ident = $generic:ident($($arg:ident: $type:ty),* $(,)?)) => {
@@ -433,8 +761,13 @@ macro_rules! dispatch {
                     $crate::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::simd::Level::Portable => {}
+                    _ => {}
                 }
+            }
+            #[cfg(target_arch = "aarch64")]
+            if $crate::simd::level() == $crate::simd::Level::Neon {
+                // SAFETY: the caller's promise, passed on; NEON is part of the architecture.
+                return unsafe { $generic::<$crate::simd::Neon>($($arg),*) };
             }
             // SAFETY: the caller's promise, passed on.
             unsafe { $generic::<$crate::simd::Portable>($($arg),*) }
@@ -467,6 +800,9 @@ impl Aligned {
     pub(crate) fn push(&mut self, line: [f64; 8]) {
         self.0.push(Line(line));
     }
+    pub(crate) fn set(&mut self, index: usize, line: [f64; 8]) {
+        self.0[index] = Line(line);
+    }
     pub(crate) fn lines(&self) -> &[Line] {
         &self.0
     }
@@ -482,8 +818,8 @@ thread_local! {
     static SCRATCH: Cell<Aligned> = const { Cell::new(Aligned(Vec::new())) };
 }
 
-/// Runs `body` with `len` f64 of this thread's scratch memory. The contents are arbitrary. A nested call gets fresh memory.
-pub(crate) fn with_scratch<R>(len: usize, body: impl FnOnce(*mut f64) -> R) -> R {
+/// Runs `body` with `len` f64 of this thread's scratch memory, which start on a cache line. The contents are arbitrary. A nested call gets fresh memory.
+pub fn with_scratch<R>(len: usize, body: impl FnOnce(*mut f64) -> R) -> R {
     let mut scratch = SCRATCH.take();
     scratch.reserve_to(len);
     let result = body(scratch.as_mut_ptr());

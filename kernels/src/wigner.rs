@@ -42,7 +42,7 @@ impl Scaled {
 }
 
 /// Sine and cosine of half an angle.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct HalfAngle {
     pub s: Double,
     pub c: Double,

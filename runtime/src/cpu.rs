@@ -12,11 +12,13 @@
 //! - Padding lanes of cotangents are not read: where a kernel needs zeros there and finds others, a copy is cleaned first.
 
 use crate::arena::Arena;
+use crate::frame::FrameStep;
 use crate::jit::{Code, Entry};
 use crate::maps::{Small, blocked, device_len, from_device_with, to_device_with, weights};
 use crate::planar::{Planar, PlanarError, PlanarTables};
 use crate::tables::{Cache, Transform};
 use crate::threads::Threads;
+use crate::tile::{self, Tile};
 use crate::{LoadError, RunError};
 use scatterc_ir::plan::{Port, Slot, Step, Stream, Table};
 use scatterc_ir::types::scale_bandlimit;
@@ -24,6 +26,7 @@ use scatterc_ir::{Linear, Plan, Space};
 use scatterc_kernels::KernelError;
 use scatterc_kernels::contract::{GramPlan, MixPlan};
 use scatterc_kernels::fourier::RingFft;
+use scatterc_kernels::frame::FrameOperator;
 use scatterc_kernels::harmonic::HarmonicTransform;
 use scatterc_kernels::layout::RingLayout;
 use scatterc_kernels::simd::LANES;
@@ -128,8 +131,10 @@ enum Prepared {
     Planar { map: Planar, adjoint: bool, pairs: Vec<(Slot, Slot)>, work: f64 },
     Small { map: Small, adjoint: bool, pairs: Vec<(Slot, Slot)> },
     Loop(Loop),
+    Tile(Tile),
     Gram { plan: GramPlan, table: usize, rows: Vec<Slot>, places: Vec<usize>, outputs: Vec<Slot>, values: Vec<f64>, work: f64 },
     Mix { plan: MixPlan, table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<f64>, outputs: Vec<Slot>, work: f64 },
+    Frame(FrameStep),
     Concat { rows: usize, inputs: Vec<Slot>, output: Slot },
     Fill { value: f64, output: Slot },
 }
@@ -202,6 +207,7 @@ impl Executable {
             code: &code,
             rings: BTreeMap::new(),
             planar,
+            frames: BTreeMap::new(),
             counted: BTreeSet::new(),
             memory,
             thread_scratch: 0,
@@ -408,7 +414,8 @@ fn weights_len(map: &Linear) -> Option<usize> {
         | Linear::FullPower { .. }
         | Linear::CoefficientPower { .. }
         | Linear::Average { .. }
-        | Linear::SpectralSum { .. } => map.signature().ok().map(|s| device_len(s.domain.1)),
+        | Linear::SpectralSum { .. }
+        | Linear::CoefficientSum { .. } => map.signature().ok().map(|s| device_len(s.domain.1)),
         _ => None,
     }
 }
@@ -481,6 +488,18 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
                 }
             }
         }
+        Step::Tile { L, outer, scratch, stages, .. } => {
+            if *L > LARGEST_BANDLIMIT {
+                return fault("L", format!("at most {LARGEST_BANDLIMIT}"), L.to_string());
+            }
+            let table_len = |t: usize| {
+                let Table::Weights(map) = &plan.tables[t];
+                weights_len(map).unwrap_or(0)
+            };
+            if let Some((what, expected, found)) = tile::fault(plan.arena, &table_len, *L, *outer, *scratch, stages) {
+                return fault(&what, expected, found);
+            }
+        }
         Step::Gram { table, row_len, rows, outputs, .. } | Step::Mix { table, row_len, rows, outputs, .. } => {
             let Table::Weights(map) = &plan.tables[*table];
             let len = weights_len(map).unwrap_or(0);
@@ -490,6 +509,22 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
             let outputs: &[Slot] = if matches!(step, Step::Mix { .. }) { outputs } else { &[] };
             if let Some(slot) = rows.iter().chain(outputs).find(|slot| slot.len % row_len != 0) {
                 return fault("rows", format!("whole rows of {row_len} numbers"), slot.len.to_string());
+            }
+        }
+        Step::FrameGram { L, N, scales, bandlimits, .. } | Step::FrameMix { L, N, scales, bandlimits, .. } => {
+            let out = if let Step::FrameMix { bandlimits_out, .. } = step { &bandlimits_out[..] } else { &[] };
+            let (largest, N) = (bandlimits.iter().chain(out).copied().max().unwrap_or(1), *N);
+            for j in scales {
+                // The wavelets of a bandlimit far beyond that of the fields would be tables nobody can use.
+                if *L > 2 * largest || *j > scatterc_ir::types::finest_scale(*L) {
+                    return fault("scales", format!("a scale of L={L}, at most twice the fields' bandlimit {largest}"), j.to_string());
+                }
+                if let Err((expected, found)) = check_map(&Linear::FrameOperator { L_in: *L, L_out: *L, L: *L, N, j: *j }) {
+                    return fault("frame operator", expected, found);
+                }
+            }
+            if largest > LARGEST_BANDLIMIT {
+                return fault("bandlimits", format!("at most {LARGEST_BANDLIMIT}"), largest.to_string());
             }
         }
         Step::Concat { .. } | Step::Fill { .. } => {}
@@ -505,6 +540,7 @@ struct Context<'a> {
     code: &'a Code,
     rings: BTreeMap<usize, Arc<RingFft>>,
     planar: PlanarTables,
+    frames: BTreeMap<(usize, usize, usize), Arc<FrameOperator>>,
     memory: Memory,
     /// Addresses of the transforms whose tables were counted.
     counted: BTreeSet<usize>,
@@ -521,6 +557,15 @@ impl Context<'_> {
                 let small = Small::Reduce { weights };
                 self.memory.tables += small.bytes();
                 Prepared::Small { pairs: small_pairs(map, *adjoint, pairs), map: small, adjoint: *adjoint }
+            }
+            Step::Linear { map: Linear::FrameOperator { L_in, L_out, L, N, j }, adjoint, pairs, .. } => {
+                let operator = self.frame(*L, *N, *j)?;
+                let (from, to) =
+                    (scatterc_kernels::layout::coefficients_len(*L_in), (2 * N - 1) * scatterc_kernels::layout::coefficients_len(*L_out));
+                let (from, to) = if *adjoint { (to, from) } else { (from, to) };
+                let part = |slot: &Slot, f: usize, len: usize| Slot { offset: slot.offset + f * len, len };
+                let pairs = pairs.iter().flat_map(|(a, b)| (0..a.len / from).map(move |f| (part(a, f, from), part(b, f, to)))).collect();
+                Prepared::Frame(FrameStep::Apply { operator, adjoint: *adjoint, bandlimits: [*L_in, *L_out], pairs })
             }
             Step::Linear { map, adjoint, pairs, bandlimits } => match Small::new(map)? {
                 Some(small) => {
@@ -568,6 +613,15 @@ impl Context<'_> {
                     work: 4.0 * (*trip * *outer) as f64 * (streams.len() + tables.len()).max(1) as f64,
                 })
             }
+            Step::Tile { L, outer, scratch, sums, stages } => {
+                let fft = self.ring_fft(*L)?;
+                let entry = |k: usize| self.code.entry(k);
+                let parts = tile::Parts { arena: self.arena, tables: self.tables, entry: &entry, fft };
+                let tile = Tile::new(parts, *outer, *scratch, *sums, stages);
+                self.memory.scratch += tile.bytes();
+                self.thread_scratch = self.thread_scratch.max(tile.scratch_len());
+                Prepared::Tile(tile)
+            }
             Step::Gram { table, row_len, rows, pairs, places, outputs } => {
                 let rows = split(rows, *row_len);
                 let pairs: Vec<(u32, u32)> = pairs.chunks_exact(2).map(|p| (p[0] as u32, p[1] as u32)).collect();
@@ -592,9 +646,53 @@ impl Context<'_> {
                 let work = (plan.flops() * row_len) as f64;
                 Prepared::Mix { plan, table: *table, rows, coefficients: coefficients.clone(), gathered, outputs: split(outputs, *row_len), work }
             }
+            Step::FrameGram { .. } | Step::FrameMix { .. } => match FrameStep::new(step, |L, N, j| self.frame(L, N, j))? {
+                Some(prepared) => {
+                    let (held, scratch) = prepared.memory();
+                    self.memory.scratch += held;
+                    self.thread_scratch = self.thread_scratch.max(scratch);
+                    Prepared::Frame(prepared)
+                }
+                None => unreachable!("the arm names the steps that `FrameStep` prepares"),
+            },
             Step::Concat { rows, inputs, output } => Prepared::Concat { rows: *rows, inputs: inputs.clone(), output: *output },
             Step::Fill { value, output } => Prepared::Fill { value: *value, output: *output },
         })
+    }
+
+    /// Counts what a transform holds: steps of one transform and of its adjoint share its tables, transforms of one grid share more.
+    fn count(&mut self, transform: &Arc<HarmonicTransform>) {
+        let (grid, grid_bytes) = transform.grid_bytes();
+        for (address, bytes) in [(Arc::as_ptr(transform) as usize, transform.table_bytes()), (grid, grid_bytes)] {
+            if self.counted.insert(address) {
+                self.memory.tables += bytes;
+            }
+        }
+        self.thread_scratch = self.thread_scratch.max(transform.scratch_len());
+    }
+
+    /// The frame operator of a scale; its wavelet transform is the one that first layers use.
+    fn frame(&mut self, L: usize, N: usize, j: usize) -> Result<Arc<FrameOperator>, KernelError> {
+        if let Some(operator) = self.frames.get(&(L, N, j)) {
+            return Ok(operator.clone());
+        }
+        let wavelets = self.cache.transform(Transform::Wavelet { L_in: L, L, N, j })?;
+        self.count(&wavelets);
+        let operator = Arc::new(FrameOperator::new(L, N, j, wavelets)?);
+        self.memory.tables += operator.table_bytes();
+        self.frames.insert((L, N, j), operator.clone());
+        Ok(operator)
+    }
+
+    /// The ring transform of a grid, made once.
+    fn ring_fft(&mut self, L: usize) -> Result<Arc<RingFft>, KernelError> {
+        if let Some(fft) = self.rings.get(&L) {
+            return Ok(fft.clone());
+        }
+        let fft = Arc::new(RingFft::new(L)?);
+        self.memory.tables += fft.table_bytes();
+        self.rings.insert(L, fft.clone());
+        Ok(fft)
     }
 
     /// A transform applied to consecutive fields; nothing where the range is empty.
@@ -633,6 +731,8 @@ impl Context<'_> {
             | Linear::HalfPower { .. }
             | Linear::FullPower { .. }
             | Linear::CoefficientPower { .. }
+            | Linear::CoefficientSum { .. }
+            | Linear::FrameOperator { .. }
             | Linear::Steer { .. }
             | Linear::Mean { .. }
             | Linear::RingMean { .. }
@@ -660,25 +760,13 @@ impl Context<'_> {
         let (transform, work, padding) = match wanted {
             Ok(wanted) => {
                 let transform = self.cache.transform(wanted)?;
-                // Steps of one transform and of its adjoint share its tables.
-                if self.counted.insert(Arc::as_ptr(&transform) as usize) {
-                    self.memory.tables += transform.table_bytes();
-                }
-                self.thread_scratch = self.thread_scratch.max(transform.scratch_len());
+                self.count(&transform);
                 let padding = if stage == Stage::SynthesisAdjoint { padding(&RingLayout::new(transform.L())?) } else { vec![] };
                 let work = transform.flops(fields.len());
                 (Kind::Harmonic(transform), work, padding)
             }
             Err(L) => {
-                let fft = match self.rings.get(&L) {
-                    Some(fft) => fft.clone(),
-                    None => {
-                        let fft = Arc::new(RingFft::new(L)?);
-                        self.memory.tables += fft.table_bytes();
-                        self.rings.insert(L, fft.clone());
-                        fft
-                    }
-                };
+                let fft = self.ring_fft(L)?;
                 self.thread_scratch = self.thread_scratch.max(fft.scratch_len());
                 let work = fft.flops() * fields.len() as f64;
                 (Kind::Ring(fft), work, vec![])
@@ -774,6 +862,11 @@ impl Prepared {
                     }
                 }
             }
+            Prepared::Tile(tile) => {
+                let par = threads.of(tile.work());
+                // SAFETY: the caller's promise, passed on.
+                unsafe { tile.run(arena, par) };
+            }
             Prepared::Gram { plan, table, rows, places, outputs, values, work } => {
                 let rows: Vec<&[f64]> = rows.iter().map(read).collect();
                 plan.run(threads.of(*work), &rows, &tables[*table], values);
@@ -793,6 +886,8 @@ impl Prepared {
                 let mut outputs: Vec<&mut [f64]> = outputs.iter().map(write).collect();
                 plan.run(threads.of(*work), &rows, Some(&tables[*table]), gathered, &mut outputs);
             }
+            // SAFETY: the caller's promise, passed on.
+            Prepared::Frame(step) => unsafe { step.run(arena, threads) },
             Prepared::Concat { rows, inputs, output } => {
                 let joined = write(output);
                 let stride = joined.len() / *rows;

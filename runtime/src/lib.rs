@@ -16,12 +16,14 @@
 mod arena;
 pub mod cpu;
 mod error;
+mod frame;
 pub mod jit;
 pub mod maps;
 mod planar;
 pub mod reference;
 pub mod tables;
 mod threads;
+mod tile;
 
 pub use cpu::{Executable, Memory, Options};
 pub use error::{LoadError, RunError};

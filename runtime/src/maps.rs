@@ -153,7 +153,9 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
                 out[..2].fill(0.0);
             }
         }
-        Linear::HermitianPack { .. }
+        Linear::CoefficientSum { L } => out.resize(L * (L + 1), 1.0),
+        Linear::FrameOperator { .. }
+        | Linear::HermitianPack { .. }
         | Linear::FullReal { .. }
         | Linear::FullImaginary { .. }
         | Linear::GridToMap { .. }
@@ -240,9 +242,12 @@ impl Small {
                 entries.extend((0..*length).map(|k| (k as u32, (start + k) as u32, 1.0)));
                 Small::Sparse { entries }
             }
-            Linear::Mean { .. } | Linear::RingMean { .. } | Linear::HalfPower { .. } | Linear::FullPower { .. } | Linear::CoefficientPower { .. } => {
-                Small::Reduce { weights: weights(map)?.unwrap_or_default() }
-            }
+            Linear::Mean { .. }
+            | Linear::RingMean { .. }
+            | Linear::HalfPower { .. }
+            | Linear::FullPower { .. }
+            | Linear::CoefficientPower { .. }
+            | Linear::CoefficientSum { .. } => Small::Reduce { weights: weights(map)?.unwrap_or_default() },
             Linear::GridToMap { L } => Small::Grid { layout: RingLayout::new(*L)? },
             Linear::Spread { L } => Small::Spread { layout: RingLayout::new(*L)? },
             Linear::Reindex { from, to, map } => Small::Reindex { from: from.iter().product(), table: reindex_table(from, to, map) },
@@ -253,6 +258,7 @@ impl Small {
             | Linear::HarmonicInverse { .. }
             | Linear::ScalingInverse { .. }
             | Linear::HarmonicForward { .. }
+            | Linear::FrameOperator { .. }
             | Linear::RingInverse { .. }
             | Linear::RingForward { .. }
             | Linear::Fourier { .. }

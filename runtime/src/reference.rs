@@ -297,6 +297,8 @@ fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f6
                 }
             }
         }
+        Linear::CoefficientSum { L } => (0..L * (L + 1)).for_each(|i| entry(0, i, 1.0)),
+        Linear::FrameOperator { L_in, L_out, L, N, j } => frame_operator(tables, adjoint, [*L_in, *L_out], [*L, *N, *j], x, y),
         Linear::Steer { N } => {
             let matrix = wavelets::steering_matrix(*N);
             for g in 0..2 * N - 1 {
@@ -349,6 +351,29 @@ fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f6
         }
     }
     Ok(())
+}
+
+/// W_g^H W_g, spelled out: synthesis, steering, the weights of an average over rings, and the adjoints of the first two.
+fn frame_operator(tables: &mut Tables, adjoint: bool, [L_in, L_out]: [usize; 2], [L, N, j]: [usize; 3], x: &[f64], y: &mut [f64]) {
+    let (from, to) = if adjoint { (L_out, L_in) } else { (L_in, L_out) };
+    let L_j = scale_bandlimit(L, j);
+    let (width, G) = (2 * L_j * L_j, 2 * N - 1);
+    let steering = wavelets::steering_matrix(N);
+    let grid = tables.grid(L_j);
+    for g in 0..G {
+        let x = if adjoint { &x[g * from * (from + 1)..][..from * (from + 1)] } else { x };
+        let mut channels = vec![0.0; N * width];
+        wigner_inverse(tables, from, L, N, j, &mut |o, i, value| channels[o] += value * x[i]);
+        let mut cotangents = vec![0.0; N * width];
+        for i in 0..width {
+            let (t, m, part) = (i / (2 * L_j), i / 2 % L_j, i % 2);
+            let weight = if m == 0 { 0.5 * (1 - part) as f64 } else { 1.0 } * grid.1[t];
+            let sample: f64 = (0..N).map(|c| steering[g * N + c] * channels[c * width + i]).sum();
+            (0..N).for_each(|c| cotangents[c * width + i] = weight * steering[g * N + c] * sample);
+        }
+        let y = if adjoint { &mut *y } else { &mut y[g * to * (to + 1)..][..to * (to + 1)] };
+        wigner_inverse(tables, to, L, N, j, &mut |o, i, value| y[i] += value * cotangents[o]);
+    }
 }
 
 /// How often order m >= 0 occurs among all orders of a real field.

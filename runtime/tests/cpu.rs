@@ -1,6 +1,6 @@
 //! Hand-written plans on the CPU device, compared with the reference device.
 
-use scatterc_ir::plan::{self, Kernel, Plan, Port, Slot, Step, Table};
+use scatterc_ir::plan::{self, Kernel, Place, Plan, Port, Slot, Stage, Step, Table};
 use scatterc_ir::{Builder, Linear, Space, Type};
 use scatterc_runtime::maps::{device_len, weights};
 use scatterc_runtime::{Cache, Executable, LoadError, Options, RunError, reference};
@@ -206,6 +206,122 @@ fn loops_compute_streams_and_sums_for_every_grain_and_thread_count() {
             assert_eq!(*bits.get_or_insert_with(|| all.clone()), all, "{threads} threads");
         }
     }
+}
+
+/// The loop of [`loop_plan`] between an inverse and a forward transform of three fields: y stays in scratch memory, z is stored.
+fn tile_plan(L: usize, M: usize) -> Plan {
+    let mut layout = Layout::default();
+    let (map, outer) = (Space::Map { L }, 3);
+    let trip = device_len(map);
+    // One pair of blocks has sixteen rings.
+    let share = trip / L.div_ceil(2).div_ceil(8);
+    let a = layout.port("a", &Type::new([outer], Space::Rings { L, M: L }));
+    let b = layout.port("b", &Type::new([outer], Space::Rings { L, M }));
+    let z = layout.port("z", &Type::new([outer], map));
+    let sums = layout.port("sums", &Type::new([outer, 2], Space::Point));
+    let local = |k: usize| Place::Local(Slot { offset: k * share, len: share });
+    let stream = |place: Place, stride: usize, extent: usize, written: bool| plan::TileStream { place, stride, extent, written };
+    let rings = |map: Linear, from: Place, to: Place| Stage::Rings { map, adjoint: false, first: 0, rows: 1, from, to };
+    Plan {
+        name: "tile".into(),
+        arena: layout.0,
+        tables: vec![Table::Weights(Linear::Mean { L })],
+        kernels: vec![Kernel { name: "k0".into(), summary: "three values of x".into(), clif: EXAMPLE.into() }],
+        steps: vec![Step::Tile {
+            L,
+            outer,
+            scratch: 2 * share,
+            sums: sums.slot,
+            stages: vec![
+                rings(Linear::RingInverse { L, M: L }, Place::Arena(a.slot), local(0)),
+                Stage::Loop {
+                    kernel: 0,
+                    trip,
+                    sums: vec![1, 0],
+                    tables: vec![0],
+                    streams: vec![
+                        stream(local(0), 0, share, false),
+                        stream(local(1), 0, share, true),
+                        stream(Place::Arena(z.slot), trip, trip, true),
+                    ],
+                },
+                rings(Linear::RingForward { L, M }, local(1), Place::Arena(b.slot)),
+            ],
+        }],
+        inputs: vec![a],
+        outputs: vec![b, z, sums],
+        ..Plan::default()
+    }
+}
+
+#[test]
+fn tiles_agree_with_the_reference_for_every_size_and_thread_count() {
+    for (L, M) in [(1, 1), (2, 1), (7, 4), (16, 16), (33, 20), (64, 64), (100, 3)] {
+        let plan = tile_plan(L, M);
+        assert_eq!(plan::parse(&plan.to_string()).expect("plans round-trip"), plan);
+        let (rings, map) = (Type::new([3], Space::Rings { L, M: L }), Type::new([3], Space::Map { L }));
+        let mut a = random(L as u64, rings.len());
+        // The imaginary part of order 0 is no part of a field.
+        a.chunks_exact_mut(2 * L).for_each(|ring| ring[1] = 0.0);
+        let x = reference::apply(&Linear::RingInverse { L, M: L }, false, &rings, &a).expect("valid");
+        let y: Vec<f64> = x.iter().map(|x| 1.5 * x.abs()).collect();
+        let z: Vec<f64> = x.iter().map(|x| x.signum() * x.exp() + x.abs().sqrt()).collect();
+        let b = reference::apply(&Linear::RingForward { L, M }, false, &map, &y).expect("valid");
+        let means = reference::apply(&Linear::Mean { L }, false, &map, &x).expect("valid");
+        let mut first: Option<Vec<(String, Vec<f64>)>> = None;
+        for threads in [1, 2, 3] {
+            let found = Executable::load(&plan, &options(threads)).expect("valid").run(&[("a", &a)]).expect("names and lengths fit");
+            assert_close(&found[0].1, &b, 1e-12, "b");
+            assert_close(&found[1].1, &z, 1e-12, "z");
+            assert_close(&found[2].1.iter().copied().skip(1).step_by(2).collect::<Vec<_>>(), &means, 1e-12, "sums");
+            assert_eq!(*first.get_or_insert_with(|| found.clone()), found, "{threads} threads");
+        }
+    }
+}
+
+#[test]
+fn tiles_that_do_not_fit_are_refused() {
+    type Edit<'a> = &'a dyn Fn(&mut Plan, &mut usize, &mut usize, &mut Vec<Stage>);
+    let refused = |change: Edit, part: &str| {
+        let mut plan = tile_plan(16, 16);
+        let Step::Tile { L, outer, mut scratch, sums, mut stages } = plan.steps.remove(0) else { panic!("the plan is one tile") };
+        let mut grid = L;
+        change(&mut plan, &mut grid, &mut scratch, &mut stages);
+        plan.steps.push(Step::Tile { L: grid, outer, scratch, sums, stages });
+        match Executable::load(&plan, &options(1)) {
+            Ok(_) => panic!("accepted, expected `{part}`\n{plan}"),
+            Err(error) => assert!(error.to_string().contains(part), "{error} does not contain {part}"),
+        }
+    };
+    let grid = |stages: &mut [Stage], L: usize| {
+        for stage in stages {
+            if let Stage::Rings { map, .. } = stage {
+                *map = Linear::RingInverse { L, M: L };
+            }
+        }
+    };
+    refused(&|_, L, _, _| *L = 17, "P4");
+    refused(&|_, L, _, stages| (*L = 1 << 19, grid(stages, 1 << 19)).0, "fit the arena");
+    refused(&|_, L, _, stages| (*L = 1 << 21, grid(stages, 1 << 21)).0, "at most 1048576");
+    refused(&|_, _, scratch, _| *scratch = 1 << 30, "64 times");
+    let first = |change: fn(&mut usize, &mut Place)| {
+        move |stages: &mut Vec<Stage>| {
+            if let Stage::Rings { first, from, .. } = &mut stages[0] {
+                change(first, from);
+            }
+        }
+    };
+    refused(&|_, _, _, stages| first(|first, _| *first = 1)(stages), "rows 1+1");
+    refused(&|_, _, _, stages| first(|_, from| *from = Place::Arena(Slot { offset: 0, len: 100 }))(stages), "rows 0+1");
+    refused(
+        &|_, _, _, stages| {
+            if let Stage::Loop { trip, .. } = &mut stages[1] {
+                *trip += 1;
+            }
+        },
+        "trip",
+    );
+    refused(&|plan, _, _, _| plan.tables[0] = Table::Weights(Linear::Mean { L: 4 }), "at least trip");
 }
 
 #[test]

@@ -390,8 +390,11 @@ pub fn step_counts(plan: &Plan) -> BTreeMap<String, usize> {
         let kind = match step {
             Step::Linear { map, adjoint, .. } => format!("{}{}", map.spelling(), if *adjoint { "^H" } else { "" }),
             Step::Loop { .. } => "loop".into(),
+            Step::Tile { .. } => "tile".into(),
             Step::Gram { .. } => "gram".into(),
             Step::Mix { .. } => "mix".into(),
+            Step::FrameGram { .. } => "frame_gram".into(),
+            Step::FrameMix { .. } => "frame_mix".into(),
             Step::Concat { .. } => "concat".into(),
             Step::Fill { .. } => "fill".into(),
         };

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Scalar spherical harmonic transforms, ours against ducc0 (pip install ducc0), one thread each, processor time of the thread, alternating.
+
+  cargo bench --bench transforms --no-run      # prints the path of the binary
+  python benches/compare_ducc0.py BINARY [L ..]
+
+Prints per bandlimit and number of fields: milliseconds of each, best of the rounds, and the ratio ducc0 / ours. Same grid (Gauss-Legendre, L rings of 2L - 1 samples), same
+triangle of coefficients, FFTs included; ducc0 takes several fields one after the other, because its scalar transforms have no batch.
+"""
+import json
+import subprocess
+import sys
+import time
+
+import ducc0
+import numpy as np
+
+ROUNDS = 4
+
+
+def peer(L, fields):
+    """Milliseconds of `fields` inverse and forward transforms."""
+    rng = np.random.default_rng(0)
+    n = L * (L + 1) // 2
+    alm = rng.standard_normal((1, n)) + 1j * rng.standard_normal((1, n))
+    alm[:, :L] = alm[:, :L].real
+    options = dict(spin=0, lmax=L - 1, geometry="GL", nthreads=1)
+    map_ = np.empty((1, L, 2 * L - 1))
+    times = [time.thread_time()]
+    for _ in range(fields):
+        ducc0.sht.synthesis_2d(alm=alm, ntheta=L, nphi=2 * L - 1, map=map_, **options)
+    times.append(time.thread_time())
+    for _ in range(fields):
+        ducc0.sht.analysis_2d(map=map_, alm=alm, **options)
+    times.append(time.thread_time())
+    return np.diff(times) * 1e3
+
+
+def ours(binary, L, fields):
+    text = subprocess.run([binary, "--bench", "--fields", str(fields), "--rounds", "3", str(L)], check=True, capture_output=True, text=True).stdout
+    row = json.loads(text)
+    return np.array([row["inverse_ms"], row["forward_ms"]])
+
+
+binary = sys.argv[1]
+for L in [int(a) for a in sys.argv[2:]] or [256, 512, 1024]:
+    for fields in (1, 5):
+        best = {"ours": np.full(2, np.inf), "ducc0": np.full(2, np.inf)}
+        peer(L, 1)
+        for _ in range(ROUNDS):
+            best["ours"] = np.minimum(best["ours"], ours(binary, L, fields))
+            best["ducc0"] = np.minimum(best["ducc0"], peer(L, fields))
+        for k, direction in enumerate(("inverse", "forward")):
+            a, b = best["ours"][k], best["ducc0"][k]
+            print(f"L={L} fields={fields} {direction}: ours {a:.3f} ms, ducc0 {ducc0.__version__} {b:.3f} ms, ratio {b / a:.2f}")
