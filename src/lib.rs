@@ -24,6 +24,7 @@
 //!
 //! - [`statistics`]: built-in texts and how texts are found.
 //! - [`compile`]: the pipeline behind one builder.
+//! - [`texture`]: images and series with the statistics of a target.
 //! - [`optimise`]: L-BFGS and Adam, which know nothing of graphs.
 //!
 //! The stages themselves live in the crates [`ir`], [`compiler`], [`kernels`] and [`runtime`].
@@ -43,11 +44,13 @@ pub mod random;
 pub mod sensitivity;
 pub mod statistics;
 pub mod synthesis;
+pub mod texture;
 
 pub use compile::{Array, Compiled, Compiler, Encoder, Goal, Statistics};
 pub use scatterc_compiler::bind::Index;
 pub use scatterc_compiler::domain::{Domain, InputKind};
 pub use scatterc_compiler::fuse::Fusion;
+pub use scatterc_compiler::plane::{Boundary, Plane, with_numbers};
 pub use scatterc_compiler::sphere::Sphere;
 pub use statistics::Source;
 
@@ -66,6 +69,14 @@ pub enum Error {
     /// No such loss.
     #[error("there is no loss `{found}`; known: {known}")]
     UnknownLoss {
+        /// What was asked.
+        found: String,
+        /// What exists.
+        known: String,
+    },
+    /// No such filter bank.
+    #[error("there is no filter bank `{found}`; known: {known} (or declare it in the .scat file)")]
+    UnknownFilter {
         /// What was asked.
         found: String,
         /// What exists.

@@ -14,6 +14,8 @@ const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// The last word of the counter: what the numbers are for. Other uses take other values.
 const HARMONIC: u32 = 1;
+/// Samples of images and series.
+const SAMPLES: u32 = 2;
 
 /// Ten rounds of Philox4x32: 128 random bits of a counter under a key.
 fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
@@ -27,10 +29,15 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 }
 
 /// Two independent standard normal numbers of (seed, member, ell, m).
+fn normal_pair(seed: u64, member: u32, ell: u32, m: u32) -> (f64, f64) {
+    pair(seed, [ell, m, member, HARMONIC])
+}
+
+/// Two independent standard normal numbers of a seed and a counter.
 ///
 /// Resolution 2^-53, so no number exceeds 8.6 in modulus.
-fn normal_pair(seed: u64, member: u32, ell: u32, m: u32) -> (f64, f64) {
-    let words = philox([ell, m, member, HARMONIC], [seed as u32, (seed >> 32) as u32]);
+fn pair(seed: u64, counter: [u32; 4]) -> (f64, f64) {
+    let words = philox(counter, [seed as u32, (seed >> 32) as u32]);
     let integer = |high: u32, low: u32| ((u64::from(high) << 32 | u64::from(low)) >> 11) as f64;
     let step = 1.0 / (1u64 << 53) as f64;
     // In (0, 1], so that the logarithm exists.
@@ -39,6 +46,19 @@ fn normal_pair(seed: u64, member: u32, ell: u32, m: u32) -> (f64, f64) {
     let radius = (-2.0 * libm::log(u)).sqrt();
     let (sine, cosine) = libm::sincos(angle);
     (radius * cosine, radius * sine)
+}
+
+/// White Gaussian noise of unit variance: samples of an image or a series, two per counter.
+///
+/// ```
+/// let noise = scatterc::random::samples(5, 7, 0);
+/// assert_eq!(noise[..3], scatterc::random::samples(3, 7, 0)[..]);
+/// ```
+pub fn samples(n: usize, seed: u64, member: usize) -> Vec<f64> {
+    let pairs = (0..n.div_ceil(2)).map(|k| pair(seed, [k as u32, (k >> 32) as u32, member as u32, SAMPLES]));
+    let mut noise: Vec<f64> = pairs.flat_map(|(a, b)| [a, b]).collect();
+    noise.truncate(n);
+    noise
 }
 
 /// White Gaussian noise: coefficients of a real field with C_ell = 1.

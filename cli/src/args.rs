@@ -187,22 +187,70 @@ pub struct DomainOptions {
     /// Coarsest wavelet scale kept.
     #[arg(long, value_name = "J", default_value_t = 0)]
     pub min_scale: usize,
+    /// Plane and line.
+    #[command(flatten)]
+    pub planar: PlanarOptions,
 }
 
 impl Default for DomainOptions {
     fn default() -> Self {
-        DomainOptions { domain: DomainKind::Sphere, bandlimit: None, directions: 3, min_scale: 0 }
+        DomainOptions { domain: DomainKind::Sphere, bandlimit: None, directions: 3, min_scale: 0, planar: PlanarOptions::default() }
     }
 }
 
+/// Sizes of the plane and the line.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct PlanarOptions {
+    /// Octaves of the wavelets. Default: as many as fit, leaving a few samples of the coarsest.
+    #[arg(long, value_name = "J")]
+    pub scales: Option<usize>,
+    /// Orientations of the plane, or voices per octave of the line. Default: 4, or 1.
+    #[arg(long, value_name = "L", alias = "voices")]
+    pub orientations: Option<usize>,
+    /// Filter bank: a built-in one, or one that the .scat file declares. Default: the statistic's own.
+    #[arg(long, value_name = "NAME")]
+    pub filters: Option<String>,
+    /// A number that the filter bank defines, such as Q1=8.
+    #[arg(long = "filter-parameter", value_name = "NAME=VALUE")]
+    pub filter_parameters: Vec<String>,
+    /// Continuation beyond the edges. Default: the statistic's own.
+    #[arg(long, value_enum)]
+    pub boundary: Option<BoundaryKind>,
+    /// Leave out of averages what the edges of the image reach.
+    #[arg(long)]
+    pub cut_edges: bool,
+    /// Largest spacing of the samples of averaged series, a power of two. Default: the largest up to T.
+    #[arg(long, value_name = "N")]
+    pub stride: Option<usize>,
+    /// Size without a file: HxW of an image, or T of a series.
+    #[arg(long, value_name = "HxW|T")]
+    pub size: Option<String>,
+}
+
+/// How fields are continued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BoundaryKind {
+    /// Not at all.
+    Periodic,
+    /// By reflection, edges once.
+    Reflect,
+    /// By reflection, edges twice.
+    Symmetric,
+}
+
 impl DomainOptions {
+    /// True for images and series, which have readers and drivers of their own.
+    pub fn is_planar(&self) -> bool {
+        matches!(self.domain, DomainKind::Plane | DomainKind::Line)
+    }
+
     /// Refuses domains of later versions.
     pub fn check(&self) -> Result<(), CliError> {
         match self.domain {
-            DomainKind::Sphere => Ok(()),
-            other => {
+            DomainKind::Sphere | DomainKind::Plane | DomainKind::Line => Ok(()),
+            other @ DomainKind::Healpix => {
                 let name = other.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
-                Err(CliError::Unavailable(format!("`--domain {name}` is not available yet; this version has: sphere")))
+                Err(CliError::Unavailable(format!("`--domain {name}` is not available yet; this version has: sphere, plane, line")))
             }
         }
     }
@@ -569,9 +617,14 @@ fn field_of(
 // --------------------------------------------------------------------------------------------------------------- programs
 
 /// A compiler with all options applied. With `--normalise-by` the array parameter `P` is given at run time.
-pub fn compiler<'a>(source: &'a Source, sphere: &'a Sphere, statistic: &StatisticOptions, device: &DeviceOptions) -> Result<Compiler<'a>, CliError> {
+pub fn compiler<'a>(
+    source: &'a Source,
+    domain: &'a dyn Domain,
+    statistic: &StatisticOptions,
+    device: &DeviceOptions,
+) -> Result<Compiler<'a>, CliError> {
     device.check()?;
-    let mut compiler = Compiler::new(source, sphere)
+    let mut compiler = Compiler::new(source, domain)
         .variant(statistic.variant())
         .fusion(device.fuse.into())
         .disable(&device.disable)
@@ -687,7 +740,7 @@ pub fn norms(
             Some((values, index)) => (by, vec![values], index),
             None => {
                 let sphere = &fields.sphere;
-                let domain = DomainOptions { domain: DomainKind::Sphere, bandlimit: Some(sphere.L), directions: sphere.N, min_scale: sphere.J_min };
+                let domain = DomainOptions { bandlimit: Some(sphere.L), directions: sphere.N, min_scale: sphere.J_min, ..DomainOptions::default() };
                 let reference = load_field(path, &domain, &FieldOptions { column: None, array: None, ..options.clone() }, device, global)?;
                 if reference.fields.len() != 1 {
                     return Err(CliError::Field {
@@ -888,7 +941,7 @@ pub fn write_statistics(
 /// What every result says about itself: statistic, domain, options, input, version.
 pub fn metadata(
     source: &Source,
-    sphere: &Sphere,
+    domain: &dyn Domain,
     statistic: &StatisticOptions,
     device: &DeviceOptions,
     norms: Option<&Norms>,
@@ -904,7 +957,7 @@ pub fn metadata(
         "statistic": checked.statistic.to_string(),
         "name": checked.statistic.name.name,
         "variant": statistic.variant(),
-        "domain": sphere.describe(),
+        "domain": domain.describe(),
         "parameters": parameters,
         "normalised": norms.map(|n| n.by.clone()),
         "floor": norms.and(statistic.floor),

@@ -115,12 +115,24 @@ pub fn space_shape(space: Space, complex: bool) -> Vec<usize> {
         Space::Grid { L } | Space::Map { L } => vec![L, 2 * L - 1],
         Space::Coefficients { L } => [&[L * (L + 1) / 2], pair].concat(),
         Space::Rings { L, M } => [&[L, M], pair].concat(),
+        Space::Image { H: 1, W } => vec![W],
+        Space::Image { H, W } => vec![H, W],
+        Space::Spectrum { H, W } => [&[H, W], pair].concat(),
+        Space::RealSpectrum { H, W } => [&[H, W / 2 + 1], pair].concat(),
     }
 }
 
 /// True where elements of the space are complex.
 pub fn is_complex(space: Space) -> bool {
-    matches!(space, Space::Half { .. } | Space::Full { .. } | Space::Coefficients { .. } | Space::Rings { .. })
+    matches!(
+        space,
+        Space::Half { .. }
+            | Space::Full { .. }
+            | Space::Coefficients { .. }
+            | Space::Rings { .. }
+            | Space::Spectrum { .. }
+            | Space::RealSpectrum { .. }
+    )
 }
 
 fn program(name: &str, input: Space, maps: &[Linear], threads: usize) -> Result<Executable, CliError> {

@@ -58,7 +58,7 @@ pub struct BindOptions {
     pub variant: Option<String>,
     /// Values of scalar parameters.
     pub numbers: BTreeMap<String, f64>,
-    /// Array parameters given at run time although they have a default.
+    /// Parameters given at run time although they have a default; numbers among them are arrays of one entry.
     pub arrays: Vec<String>,
     /// Number of maps processed together; a leading axis of every input and output.
     pub batch: Option<usize>,
@@ -310,6 +310,17 @@ impl IndexSpace {
 
 type Scales = BTreeMap<String, usize>;
 
+/// Functions that build fields from a field and, some of them, a scale.
+const BUILDERS: &[&str] = &["lowpass", "band", "cut", "decimate", "pad", "unpad"];
+
+/// True for functions whose value is a field whatever their arguments are, and whose second argument, if any, is a scale.
+fn builds_field(name: &str) -> bool {
+    name == "wavelet" || name == "shift" || BUILDERS.contains(&name)
+}
+
+/// Functions that make numbers from fields.
+const AVERAGES: &[&str] = &["mean", "cov", "var", "power", "integral", "size"];
+
 /// An evaluated field expression: samples or coefficients with labelled axes, or plain numbers with labelled axes.
 #[derive(Clone, Debug)]
 enum Evaluated {
@@ -348,8 +359,8 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
         }
     }
     for name in &options.arrays {
-        if !statistic.parameters.iter().any(|p| p.name.name == *name && !p.indices.is_empty()) {
-            let known: Vec<&str> = statistic.parameters.iter().filter(|p| !p.indices.is_empty()).map(|p| p.name.name.as_str()).collect();
+        if !statistic.parameters.iter().any(|p| p.name.name == *name) {
+            let known: Vec<&str> = statistic.parameters.iter().map(|p| p.name.name.as_str()).collect();
             return Err(BindError::Parameter(format!(
                 "statistic `{}` has no array parameter `{name}`; it has [{}]",
                 statistic.name.name,
@@ -492,7 +503,10 @@ impl Binder<'_> {
             let mut sum = index.constant as f64;
             for term in &index.terms {
                 let name = &term.name.name;
-                let value = scales.get(name).map(|j| *j as f64).or_else(|| self.parameter_number(name));
+                let value = match &term.function {
+                    None => scales.get(name).map(|j| *j as f64).or_else(|| self.parameter_number(name)),
+                    Some(function) => scales.get(name).and_then(|j| self.domain.index_function(&function.name, *j)).map(|x| x as f64),
+                };
                 let value = value
                     .ok_or_else(|| at(term.name.span, format!("`{name}` has no value here: conditions compare scales and number parameters")))?;
                 sum += term.coefficient as f64 * value;
@@ -549,7 +563,7 @@ impl Binder<'_> {
                 wanted.is_some()
             }
             ExprKind::Call { function, arguments } => match function.name.as_str() {
-                "wavelet" | "lowpass" => {
+                name if builds_field(name) => {
                     let in_range = match arguments.get(1).and_then(Expr::as_index) {
                         Some(index) => scale_value(&index, scales).is_some_and(|j| self.domain.scales().contains(&j)),
                         None => arguments.len() < 2,
@@ -720,8 +734,8 @@ impl Binder<'_> {
                         .is_some_and(|d| self.checked.value_kinds[d] == ValueKind::Field)
             }
             ExprKind::Call { function, arguments } => match function.name.as_str() {
-                "wavelet" | "lowpass" => true,
-                "mean" | "cov" | "var" | "power" | "integral" => false,
+                name if builds_field(name) => true,
+                name if AVERAGES.contains(&name) => false,
                 _ => arguments.iter().any(|a| self.is_field(a, k)),
             },
             ExprKind::Reduce { argument, .. } => self.is_field(argument, k),
@@ -786,19 +800,40 @@ impl Binder<'_> {
                     let scale = arguments[1].as_index().and_then(|i| scale_value(&i, scales)).filter(|j| self.domain.scales().contains(j));
                     let scale = scale.ok_or_else(|| at(arguments[1].span, "no such scale"))?;
                     let direction = arguments[2].as_index().ok_or_else(|| at(arguments[2].span, "expected a direction index"))?;
+                    if let [term] = direction.terms.as_slice()
+                        && (term.coefficient, direction.constant) == (1, 0)
+                        && let Some(axis) = inner.labels.iter().position(|label| *label == term.name.name)
+                        && let Some(filtered) = self.domain.wavelet_along(&mut self.b, &inner, scale, axis)?
+                    {
+                        return Ok(Evaluated::Field(filtered));
+                    }
                     let filtered = self.domain.wavelet(&mut self.b, &inner, scale, "$")?;
                     let mut indices: Vec<IndexExpr> = inner.labels.iter().map(|l| plain_index(l)).collect();
                     indices.push(direction);
                     Ok(Evaluated::Field(self.indexed(&filtered, &indices, order)?))
                 }
-                "lowpass" => {
+                "shift" => {
                     let inner = self.as_field(&arguments[0], scales, order, k)?;
-                    let scale = match arguments.get(1) {
-                        Some(scale) => scale.as_index().and_then(|i| scale_value(&i, scales)).filter(|j| self.domain.scales().contains(j)),
-                        None => Some(*self.domain.scales().start()),
+                    let scale = self.scale_argument(&arguments[1], scales)?;
+                    let directions = arguments[2].as_index().zip(arguments[3].as_index());
+                    let (new, own) = directions.ok_or_else(|| at(arguments[2].span, "expected direction indices"))?;
+                    let axis = match own.terms.as_slice() {
+                        [term] if (term.coefficient, own.constant) == (1, 0) => inner.labels.iter().position(|label| *label == term.name.name),
+                        _ => None,
                     };
-                    let scale = scale.ok_or_else(|| at(arguments[1].span, "no such scale"))?;
-                    Ok(Evaluated::Field(self.domain.lowpass(&mut self.b, &inner, scale)?))
+                    let axis = axis.ok_or_else(|| at(arguments[3].span, "expected a direction index of the field itself"))?;
+                    let moved = self.domain.shift(&mut self.b, &inner, scale, axis, "$")?;
+                    let mut indices: Vec<IndexExpr> = moved.labels[..inner.labels.len()].iter().map(|l| plain_index(l)).collect();
+                    indices.push(new);
+                    Ok(Evaluated::Field(self.indexed(&moved, &indices, order)?))
+                }
+                name if BUILDERS.contains(&name) => {
+                    let inner = self.as_field(&arguments[0], scales, order, k)?;
+                    let scale = arguments.get(1).map(|scale| self.scale_argument(scale, scales)).transpose()?;
+                    Ok(Evaluated::Field(match name {
+                        "lowpass" => self.domain.lowpass(&mut self.b, &inner, scale.unwrap_or(self.domain.coarsest()))?,
+                        _ => self.domain.build(&mut self.b, name, &inner, scale)?,
+                    }))
                 }
                 name => {
                     let values = arguments.iter().map(|a| self.field(a, scales, order, k)).collect::<Result<Vec<_>, _>>()?;
@@ -861,6 +896,12 @@ impl Binder<'_> {
                 Ok(Evaluated::Field(Field { re, im, labels: kept, raw: None }))
             }
         }
+    }
+
+    /// The scale that an argument names.
+    fn scale_argument(&self, argument: &Expr, scales: &Scales) -> Result<usize, BindError> {
+        let scale = argument.as_index().and_then(|i| scale_value(&i, scales)).filter(|j| self.domain.scales().contains(j));
+        scale.ok_or_else(|| at(argument.span, "no such scale"))
     }
 
     fn as_field(&mut self, expr: &Expr, scales: &Scales, order: &[String], k: usize) -> Result<Field, BindError> {
@@ -960,6 +1001,11 @@ impl Binder<'_> {
                     let values: Vec<f64> = index.rows.iter().map(|row| row[position] as f64).collect();
                     return Ok(Cell { re: self.literal_array(&values)?, im: None });
                 }
+                // A number that was asked for at run time is an array of one entry.
+                if self.options.arrays.contains(name) {
+                    let (cell, _) = self.array_parameter(&Ident { name: name.clone(), span: expr.span })?;
+                    return self.gather_cell(cell, 1, &vec![0; space.len()]);
+                }
                 if let Some(x) = self.parameter_number(name) {
                     return Ok(Cell::literal(x));
                 }
@@ -993,7 +1039,7 @@ impl Binder<'_> {
             }
             ExprKind::Reduce { function, indices, argument } => self.reduce(function, indices, argument, space, k),
             ExprKind::Call { function, arguments } => match function.name.as_str() {
-                "mean" | "cov" | "var" | "power" | "integral" => self.average(&function.name, arguments, expr.span, space, k),
+                name if AVERAGES.contains(&name) => self.average(&function.name, arguments, expr.span, space, k),
                 name => {
                     let cells = arguments.iter().map(|a| self.number(a, space, k)).collect::<Result<Vec<_>, _>>()?;
                     call(&mut self.b, name, &cells).map_err(|m| at(expr.span, m))
@@ -1125,9 +1171,20 @@ impl Binder<'_> {
                 let first = arithmetic(&mut self.b, BinaryOperator::Multiply, mx, conjugate).map_err(fail)?;
                 Ok((arithmetic(&mut self.b, BinaryOperator::Subtract, second, first).map_err(fail)?, labels))
             }
+            "size" => {
+                let field = self.as_field(&arguments[0], scales, order, k)?;
+                Ok((Cell::literal(self.domain.size(&self.b, &field) as f64), field.labels))
+            }
             _ => {
                 let field = self.as_field(&arguments[0], scales, order, k)?;
-                Ok((cell(self.domain.mean(&mut self.b, &field)?), field.labels))
+                let mean = match arguments.get(1) {
+                    None => self.domain.mean(&mut self.b, &field)?,
+                    Some(scale) => {
+                        let scale = self.scale_argument(scale, scales)?;
+                        self.domain.windowed_mean(&mut self.b, &field, scale)?
+                    }
+                };
+                Ok((cell(mean), field.labels))
             }
         }
     }
@@ -1197,7 +1254,7 @@ impl Binder<'_> {
 
 fn plain_index(name: &str) -> IndexExpr {
     let name = Ident { name: name.into(), span: Span::default() };
-    IndexExpr { terms: vec![scatterc_ir::notation::IndexTerm { coefficient: 1, name }], constant: 0, span: Span::default() }
+    IndexExpr { terms: vec![scatterc_ir::notation::IndexTerm { coefficient: 1, function: None, name }], constant: 0, span: Span::default() }
 }
 
 /// Row of `target` for every entry of `space`; `None` when one does not exist.

@@ -82,6 +82,36 @@ pub trait Domain: std::fmt::Debug {
     fn mean(&self, builder: &mut Builder, field: &Field) -> Result<Numbers, DomainError>;
     /// Average of |f|^2, or of |f - mean f|^2 when `centred`.
     fn power(&self, builder: &mut Builder, field: &Field, centred: bool) -> Result<Value, DomainError>;
+    /// Samples of a field with a direction axis, position `axis` among its labels, each filtered by the wavelet of its own direction; `None` where the domain has no short way.
+    fn wavelet_along(&self, _builder: &mut Builder, _field: &Field, _scale: usize, _axis: usize) -> Result<Option<Field>, DomainError> {
+        Ok(None)
+    }
+    /// A field built by one of the functions `band`, `cut`, `decimate`, `pad`, `unpad`.
+    fn build(&self, _builder: &mut Builder, function: &str, _field: &Field, _scale: Option<usize>) -> Result<Field, DomainError> {
+        Err(DomainError::Unsupported(format!("`{function}` is not available on {}", self.describe())))
+    }
+    /// Samples of a field read 2^scale samples further (where they are for scale 0), along the angle of its own direction, position `axis` among its labels, less that of a
+    /// new direction axis, named `label`.
+    fn shift(&self, _builder: &mut Builder, _field: &Field, _scale: usize, _axis: usize, _label: &str) -> Result<Field, DomainError> {
+        Err(DomainError::Unsupported(format!("`shift` is not available on {}", self.describe())))
+    }
+    /// Average over what the edges of the domain leave of a field at a scale; all of it where there are no edges.
+    fn windowed_mean(&self, builder: &mut Builder, field: &Field, _scale: usize) -> Result<Numbers, DomainError> {
+        self.mean(builder, field)
+    }
+    /// Number of samples of a field.
+    fn size(&self, builder: &Builder, field: &Field) -> usize {
+        builder.ty(field.re).space.len()
+    }
+    /// Value of a function of a scale index in conditions; `None` for scales that do not exist.
+    fn index_function(&self, function: &str, scale: usize) -> Option<i64> {
+        let value = if function == "octave" { scale as i64 } else { 1 };
+        self.scales().contains(&scale).then_some(value)
+    }
+    /// The scale that `lowpass(f)` smooths at.
+    fn coarsest(&self) -> usize {
+        *self.scales().start()
+    }
     /// A number per axis element, as samples of the same space as `like`.
     fn spread(&self, builder: &mut Builder, number: Value, like: Space) -> Result<Value, DomainError>;
 }

@@ -105,8 +105,15 @@ pub fn is_reduction(map: &Linear) -> bool {
             | Linear::HalfPower { .. }
             | Linear::FullPower { .. }
             | Linear::CoefficientPower { .. }
+            | Linear::Average { .. }
+            | Linear::SpectralSum { .. }
             | Linear::CoefficientSum { .. }
     )
+}
+
+/// True for reductions whose products of rows are contractions, and their adjoints mixtures.
+fn is_average(map: &Linear) -> bool {
+    matches!(map, Linear::Mean { .. } | Linear::RingMean { .. } | Linear::CoefficientSum { .. } | Linear::Average { .. } | Linear::SpectralSum { .. })
 }
 
 /// True when the expression has primitives that cost tens of operations.
@@ -284,7 +291,7 @@ fn shaped_as_mixtures(graph: &Graph) -> Vec<bool> {
 /// The weights of an adjoint reduction to a point.
 fn reduction_weights(graph: &Graph, value: Value) -> Option<Linear> {
     match graph.linear(value) {
-        Some((map @ (Linear::Mean { .. } | Linear::RingMean { .. } | Linear::CoefficientSum { .. }), true)) => Some(map.clone()),
+        Some((map, true)) if is_average(map) => Some(map.clone()),
         _ => None,
     }
 }
@@ -389,7 +396,8 @@ fn find_contractions(graph: &Graph, roles: &mut [Role]) {
             }
             continue;
         }
-        if let Op::Linear { map: map @ (Linear::Mean { .. } | Linear::RingMean { .. }), adjoint: false } = &node.op
+        if let Op::Linear { map, adjoint: false } = &node.op
+            && is_average(map)
             && let Some((x, y)) = crate::simplify::factors(graph, node.operands[0])
         {
             let ((a, moved_a), (b, moved_b)) = (rows_of(graph, x), rows_of(graph, y));

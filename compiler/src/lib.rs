@@ -14,6 +14,8 @@ pub mod harmonic;
 pub mod loops;
 pub mod loss;
 pub mod pass;
+pub mod planar;
+pub mod plane;
 pub mod schedule;
 pub mod simplify;
 pub mod sphere;

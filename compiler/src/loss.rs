@@ -4,7 +4,7 @@
 //! so changing a target recompiles nothing.
 
 use crate::bind::{Bound, Cell, Part, arithmetic, call};
-use crate::gradient::imported;
+use crate::gradient::{imported, inputs};
 use scatterc_ir::graph::{Builder, TypeError};
 use scatterc_ir::notation::{BinaryOperator, CheckedLoss, Expr, ExprKind};
 use scatterc_ir::scalar::{self, Binary, Scalar};
@@ -37,6 +37,8 @@ struct Scope<'a> {
     names: Vec<(&'a str, Cell)>,
     like: Value,
     entries: usize,
+    /// Rows and columns of an output whose entries are images, and their axes without the batch.
+    images: Option<(usize, usize, Vec<usize>)>,
 }
 
 /// A loss expression has entries (an array as long as the output) or is a number per map.
@@ -51,6 +53,7 @@ pub fn with_loss(bound: &Bound, loss: &CheckedLoss) -> Result<Graph, LossError> 
     let (mut b, map) = imported(&bound.graph)?;
     let fail = |message: String| LossError::Expression { loss: loss.loss.name.name.clone(), message };
     let mut total: Option<Value> = None;
+    let batch = inputs(&bound.graph).first().and_then(|(v, _)| bound.graph.ty(*v).axes.first().copied());
     for info in &bound.outputs {
         let find = |name: &str| bound.graph.outputs.iter().find(|o| o.name == name).map(|o| map[o.value.index()]);
         let parts: Vec<(String, Value)> = if info.complex {
@@ -62,10 +65,14 @@ pub fn with_loss(bound: &Bound, loss: &CheckedLoss) -> Result<Graph, LossError> 
             return Err(fail(format!("output `{}` is not in the graph", info.name)));
         };
         let ty = b.ty(first).clone();
-        if ty.space != Space::Point || ty.axes.is_empty() {
-            return Err(fail(format!("output `{}` has type {ty}; a loss needs arrays of numbers", info.name)));
-        }
-        let entries = ty.axes[ty.axes.len() - 1];
+        let own: Vec<usize> = ty.axes.iter().skip(usize::from(batch.is_some())).copied().collect();
+        let images = match ty.space {
+            Space::Image { H, W } => Some((H, W, own.clone())),
+            Space::Point if !ty.axes.is_empty() => None,
+            _ => return Err(fail(format!("output `{}` has type {ty}; a loss needs arrays of numbers or images", info.name))),
+        };
+        // Images count one by one: their samples are averaged or summed first.
+        let entries = if images.is_some() { own.iter().product() } else { ty.axes[ty.axes.len() - 1] };
         let mut names: Vec<(&str, Cell)> = Vec::new();
         for (k, argument) in loss.loss.parameters.iter().enumerate() {
             let mut cells = Vec::new();
@@ -76,16 +83,19 @@ pub fn with_loss(bound: &Bound, loss: &CheckedLoss) -> Result<Graph, LossError> 
                     *value
                 } else {
                     let name = if k < 2 { name.as_str() } else { info.name.as_str() };
-                    let given = b.parameter(&parameter_name(&argument.name, name), Type::new([entries], Space::Point))?;
-                    match ty.axes.as_slice() {
-                        [batch, n] => b.linear(Linear::Reindex { from: vec![*n], to: vec![*batch, *n], map: vec![vec![0, 1, 0]] }, given)?,
-                        _ => given,
+                    let given = b.parameter(&parameter_name(&argument.name, name), Type::new(own.clone(), ty.space))?;
+                    if own == ty.axes {
+                        given
+                    } else {
+                        let n = own.len();
+                        let map = (0..n).map(|k| (0..n + 2).map(|o| i64::from(o == k + 1)).collect()).collect();
+                        b.linear(Linear::Reindex { from: own.clone(), to: ty.axes.clone(), map }, given)?
                     }
                 });
             }
             names.push((&argument.name, Cell { re: Part::Value(cells[0]), im: cells.get(1).map(|v| Part::Value(*v)) }));
         }
-        let scope = Scope { names, like: first, entries };
+        let scope = Scope { names, like: first, entries, images };
         let value = match evaluate(&mut b, &loss.loss.value, &scope).map_err(fail)? {
             Shaped::Number(Cell { re: Part::Value(v), im: None }) => v,
             Shaped::Number(Cell { re: Part::Literal(x), im: None }) => return Err(fail(format!("the loss is the constant {x}"))),
@@ -132,9 +142,18 @@ fn evaluate(b: &mut Builder, expr: &Expr, scope: &Scope) -> Result<Shaped, Strin
                         Part::Value(v) => v,
                         Part::Literal(x) => b.pointwise(Scalar::Constant(x), &[scope.like]).map_err(|e| e.to_string())?,
                     };
-                    let sum = b.adjoint(spread.clone(), v).map_err(|e| e.to_string())?;
-                    let scaled = if name == "mean" { b.linear(Linear::Scale { by: 1.0 / n as f64 }, sum).map_err(|e| e.to_string())? } else { sum };
-                    Ok(Part::Value(scaled))
+                    let fail = |e: TypeError| e.to_string();
+                    let (v, samples) = match &scope.images {
+                        None => (v, 1),
+                        Some((H, W, own)) => {
+                            let average = Linear::Average { H: *H, W: *W, top: 0, bottom: 0, left: 0, right: 0 };
+                            let v = b.linear(average, v).map_err(fail)?;
+                            (b.linear(Linear::Reshape { from: own.clone(), to: vec![n] }, v).map_err(fail)?, H * W)
+                        }
+                    };
+                    let sum = b.adjoint(spread.clone(), v).map_err(fail)?;
+                    let by = if name == "mean" { 1.0 / n as f64 } else { samples as f64 };
+                    Ok(Part::Value(if by == 1.0 { sum } else { b.linear(Linear::Scale { by }, sum).map_err(fail)? }))
                 };
                 Ok(Shaped::Number(Cell { re: part(cell.re)?, im: cell.im.map(&mut part).transpose()? }))
             }
@@ -175,10 +194,21 @@ fn pair(
 }
 
 fn broadcast(b: &mut Builder, scope: &Scope, cell: Cell) -> Result<Cell, String> {
-    let spread = Linear::Reindex { from: vec![], to: vec![scope.entries], map: vec![] };
+    let fail = |e: TypeError| e.to_string();
+    let own = scope.images.as_ref().map_or_else(|| vec![scope.entries], |images| images.2.clone());
+    let spread = Linear::Reindex { from: vec![], to: own, map: vec![] };
     let mut part = |p: Part| match p {
         Part::Literal(x) => Ok::<Part, String>(Part::Literal(x)),
-        Part::Value(v) => Ok(Part::Value(b.linear(spread.clone(), v).map_err(|e| e.to_string())?)),
+        Part::Value(v) => {
+            let v = b.linear(spread.clone(), v).map_err(fail)?;
+            Ok(Part::Value(match &scope.images {
+                None => v,
+                Some((H, W, _)) => {
+                    let v = b.adjoint(Linear::Average { H: *H, W: *W, top: 0, bottom: 0, left: 0, right: 0 }, v).map_err(fail)?;
+                    b.linear(Linear::Scale { by: (H * W) as f64 }, v).map_err(fail)?
+                }
+            }))
+        }
     };
     Ok(Cell { re: part(cell.re)?, im: cell.im.map(&mut part).transpose()? })
 }

@@ -1,6 +1,6 @@
 //! Passes: a name, a sentence and a pure function from graph to graph; the pipeline is one literal list.
 
-use crate::{harmonic, simplify};
+use crate::{harmonic, planar, simplify};
 use scatterc_ir::Graph;
 use scatterc_ir::graph::TypeError;
 use scatterc_ir::verify::{VerifyError, verify};
@@ -19,6 +19,12 @@ pub struct Pass {
 /// Simplification, in order. Every pass keeps all values; any of them can be left out.
 pub const PASSES: &[Pass] = &[
     Pass { name: "share", sentence: "Computes equal nodes once.", run: simplify::share },
+    Pass { name: "filters", sentence: "Joins filters of one scale and drops transforms there and back.", run: planar::filters },
+    Pass {
+        name: "plancherel",
+        sentence: "Averages products of filtered images from half of their spectra, without the inverse transforms.",
+        run: planar::plancherel,
+    },
     Pass { name: "fold", sentence: "Composes pointwise functions and removes maps that do nothing.", run: simplify::fold },
     Pass {
         name: "parseval",

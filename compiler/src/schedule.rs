@@ -1222,6 +1222,12 @@ fn linear_flops(map: &Linear, count: usize) -> f64 {
             count as f64 * *L as f64 * 2.5 * n * n.log2().max(1.0)
         }
         Linear::Steer { N } => 2.0 * (count * N) as f64,
+        // A real transform costs half of a complex one; an inverse one has two images.
+        Linear::Fourier { H, W } | Linear::FourierReal { H, W } | Linear::FourierInverse { H, W } => {
+            let n = (H * W) as f64;
+            2.5 * count as f64 * n * n.log2().max(1.0)
+        }
+        Linear::Filter { H, W, .. } | Linear::FilterEach { H, W, .. } => 2.0 * (count * H * W) as f64,
         Linear::FrameOperator { L, N, j, .. } => {
             let mut work = FrameWork::default();
             work.add(*L, *N, *j, count / (2 * N - 1).max(1), count);

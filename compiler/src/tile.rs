@@ -47,7 +47,15 @@ pub struct Tile {
 fn grid(space: Space) -> Option<usize> {
     match space {
         Space::Map { L } | Space::Rings { L, .. } => Some(L),
-        Space::Point | Space::Half { .. } | Space::Full { .. } | Space::Grid { .. } | Space::Coefficients { .. } | Space::Any => None,
+        Space::Point
+        | Space::Half { .. }
+        | Space::Full { .. }
+        | Space::Grid { .. }
+        | Space::Coefficients { .. }
+        | Space::Image { .. }
+        | Space::Spectrum { .. }
+        | Space::RealSpectrum { .. }
+        | Space::Any => None,
     }
 }
 

@@ -7,8 +7,10 @@
 //! - [`notation`]: index notation, its parser and checker.
 //! - [`ops`]: the op table, single source of printer, parser, builder, verifier and laws.
 //! - [`types`], [`scalar`], [`graph`], [`text`], [`verify`]: the graph and its rules.
+//! - [`filter`]: filter banks as formulas over a grid.
 //! - [`plan`]: what the compiler hands to the runtime.
 
+pub mod filter;
 pub mod graph;
 pub mod notation;
 pub mod ops;
@@ -18,6 +20,7 @@ pub mod text;
 pub mod types;
 pub mod verify;
 
+pub use filter::Bank;
 pub use graph::{Builder, Graph, Node, Op, Output, Value};
 pub use ops::Linear;
 pub use plan::Plan;

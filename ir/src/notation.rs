@@ -25,13 +25,15 @@
 //!
 //! ```text
 //! program    = item*
-//! item       = statistic | loss
+//! item       = statistic | loss | filter
 //! statistic  = "statistic" NAME "(" NAME ("," NAME)* [";" parameter ("," parameter)*] ")" "{" (definition | return)* "}"
 //! parameter  = NAME ["[" NAME ("," NAME)* "]"] ["=" expr]
 //! definition = NAME ["[" NAME ("," NAME)* "]"] "=" expr ["where" condition ("," condition)*] ";"
-//! condition  = index ("<" | "<=" | ">" | ">=" | "==" | "!=") index
+//! condition  = side ("<" | "<=" | ">" | ">=" | "==" | "!=") side
+//! side       = an index in which NAME "(" NAME ")" may stand for a name
 //! return     = "return" [NAME ":"] output ("," output)* ";"
 //! output     = NAME ["=" NAME]
+//! filter     = "filter" NAME "{" (NAME "=" expr ";")* "}"
 //! loss       = "loss" NAME "(" NAME "," NAME ("," NAME)* ")" "=" expr ";"
 //! expr       = number | "inf" | "pi" | NAME | NAME "[" index ("," index)* "]" | "(" expr ")"
 //!            | NAME "(" expr ("," expr)* ")" | NAME "{" NAME ("," NAME)* "}" "(" expr ")"
@@ -51,7 +53,7 @@ mod vocabulary;
 pub use check::{Checked, CheckedLoss, CheckedStatistic, IndexKind, ValueKind, check, check_source};
 pub use error::{NotationError, NotationErrorKind, NotationErrors};
 pub use parse::{ParsedTokens, parse, parse_checked, parse_tokens};
-pub use vocabulary::{Argument, Function, POINTWISE, REDUCTIONS, Reduction, Signature, Vocabulary};
+pub use vocabulary::{Argument, Function, INDEX_FUNCTIONS, POINTWISE, REDUCTIONS, Reduction, Signature, Vocabulary};
 
 /// The longest text [`parse`] accepts, in bytes.
 pub const MAXIMUM_SOURCE_BYTES: usize = 1 << 20;
@@ -122,14 +124,22 @@ impl Program {
     pub fn statistics(&self) -> impl Iterator<Item = &Statistic> {
         self.items.iter().filter_map(|item| match item {
             Item::Statistic(statistic) => Some(statistic),
-            Item::Loss(_) => None,
+            Item::Loss(_) | Item::Filter(_) => None,
+        })
+    }
+
+    /// The filters, in order.
+    pub fn filters(&self) -> impl Iterator<Item = &Filter> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Filter(filter) => Some(filter),
+            Item::Statistic(_) | Item::Loss(_) => None,
         })
     }
 
     /// The losses, in order.
     pub fn losses(&self) -> impl Iterator<Item = &Loss> {
         self.items.iter().filter_map(|item| match item {
-            Item::Statistic(_) => None,
+            Item::Statistic(_) | Item::Filter(_) => None,
             Item::Loss(loss) => Some(loss),
         })
     }
@@ -142,6 +152,27 @@ pub enum Item {
     Statistic(Statistic),
     /// A loss of an output and its target.
     Loss(Loss),
+    /// Wavelets and low-pass filters as formulas over a grid.
+    Filter(Filter),
+}
+
+/// A bank of filters: definitions without indices, of which `wavelet`, `lowpass`, `octave`, `layer` and `count` are asked for. See [`crate::filter`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filter {
+    /// Its name.
+    pub name: Ident,
+    /// The comment in front of it, as for [`Statistic::docs`].
+    pub docs: String,
+    /// Definitions; each uses only earlier ones.
+    pub definitions: Vec<Definition>,
+}
+
+impl Filter {
+    /// The text on one line and without its comment, as an attribute of a linear map.
+    pub fn one_line(&self) -> String {
+        let definitions: Vec<String> = self.definitions.iter().map(Definition::to_string).collect();
+        format!("filter {} {{ {} }}", self.name, definitions.join(" "))
+    }
 }
 
 /// A statistic: definitions in order, and what it returns.
@@ -322,11 +353,13 @@ pub struct IndexExpr {
     pub span: Span,
 }
 
-/// `coefficient * name`
+/// `coefficient * name`, in conditions also `coefficient * function(name)`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexTerm {
     /// The coefficient.
     pub coefficient: i64,
+    /// One of [`INDEX_FUNCTIONS`], in conditions only.
+    pub function: Option<Ident>,
     /// The name.
     pub name: Ident,
 }
@@ -356,12 +389,19 @@ impl Expr {
     /// `None` when it is no combination of names with whole coefficients, or when a number exceeds [`MAXIMUM_INDEX_NUMBER`].
     pub fn as_index(&self) -> Option<IndexExpr> {
         let mut index = IndexExpr { span: self.span, ..IndexExpr::default() };
-        self.add_to_index(1, &mut index)?;
+        self.add_to_index(1, false, &mut index)?;
         Some(index)
     }
 
-    /// Adds `factor * self` to `index`.
-    fn add_to_index(&self, factor: i64, index: &mut IndexExpr) -> Option<()> {
+    /// The expression read as one side of a condition: an index in which functions of names may stand, like `octave(n) + 1`.
+    pub fn as_condition_side(&self) -> Option<IndexExpr> {
+        let mut index = IndexExpr { span: self.span, ..IndexExpr::default() };
+        self.add_to_index(1, true, &mut index)?;
+        Some(index)
+    }
+
+    /// Adds `factor * self` to `index`; `functions` says whether functions of names are allowed.
+    fn add_to_index(&self, factor: i64, functions: bool, index: &mut IndexExpr) -> Option<()> {
         match &self.kind {
             ExprKind::Number(_) => {
                 let value = bounded(factor.checked_mul(self.whole_number()?)?)?;
@@ -370,21 +410,29 @@ impl Expr {
             }
             ExprKind::Name(name) => {
                 let name = Ident { name: name.clone(), span: self.span };
-                index.terms.push(IndexTerm { coefficient: factor, name });
+                index.terms.push(IndexTerm { coefficient: factor, function: None, name });
                 Some(())
             }
-            ExprKind::Negate(operand) => operand.add_to_index(-factor, index),
+            ExprKind::Call { function, arguments } if functions => match arguments.as_slice() {
+                [Expr { kind: ExprKind::Name(name), span }] => {
+                    let name = Ident { name: name.clone(), span: *span };
+                    index.terms.push(IndexTerm { coefficient: factor, function: Some(function.clone()), name });
+                    Some(())
+                }
+                _ => None,
+            },
+            ExprKind::Negate(operand) => operand.add_to_index(-factor, functions, index),
             ExprKind::Binary { operator: BinaryOperator::Add, left, right } => {
-                left.add_to_index(factor, index)?;
-                right.add_to_index(factor, index)
+                left.add_to_index(factor, functions, index)?;
+                right.add_to_index(factor, functions, index)
             }
             ExprKind::Binary { operator: BinaryOperator::Subtract, left, right } => {
-                left.add_to_index(factor, index)?;
-                right.add_to_index(-factor, index)
+                left.add_to_index(factor, functions, index)?;
+                right.add_to_index(-factor, functions, index)
             }
             ExprKind::Binary { operator: BinaryOperator::Multiply, left, right } => {
                 let (number, rest) = if let Some(number) = left.whole_number() { (number, right) } else { (right.whole_number()?, left) };
-                rest.add_to_index(bounded(factor.checked_mul(number)?)?, index)
+                rest.add_to_index(bounded(factor.checked_mul(number)?)?, functions, index)
             }
             ExprKind::Binary { operator: BinaryOperator::Divide | BinaryOperator::Power, .. }
             | ExprKind::Access { .. }

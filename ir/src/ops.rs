@@ -3,6 +3,7 @@
 //! A linear row gives spelling, attributes (each with a small sample value), and in [`Linear::signature`] its domain and range. A pointwise row gives spelling,
 //! arity and its scalar expression. Numerics live elsewhere.
 
+use crate::filter::Bank;
 use crate::scalar::{self, Scalar};
 use crate::types::{Space, scale_bandlimit};
 use std::fmt;
@@ -15,7 +16,9 @@ pub enum Attribute {
     Integer(i64),
     /// A real number.
     Number(f64),
-    /// A list of whole numbers, printed with runs: `0..5` counts up, `3*5` repeats.
+    /// A text in double quotes.
+    Text(String),
+    /// A list of whole numbers, printed with runs: `0..5` counts up, `9..1/-2` counts in steps, `3*5` repeats.
     List(Vec<i64>),
     /// A list of lists.
     Lists(Vec<Vec<i64>>),
@@ -26,6 +29,7 @@ impl fmt::Display for Attribute {
         match self {
             Attribute::Integer(k) => write!(f, "{k}"),
             Attribute::Number(x) => write!(f, "{x:?}"),
+            Attribute::Text(text) => write!(f, "{text:?}"),
             Attribute::List(list) => write!(f, "[{}]", runs(list)),
             Attribute::Lists(lists) => {
                 let inner: Vec<String> = lists.iter().map(|l| format!("[{}]", runs(l))).collect();
@@ -35,19 +39,21 @@ impl fmt::Display for Attribute {
     }
 }
 
-/// Compact text of a list: ascending runs of four or more as `a..b` (b excluded), repetitions of four or more as `a*n`.
+/// Compact text of a list: runs of four or more as `a..b` (b excluded) or `a..b/step`, repetitions of four or more as `a*n`.
 fn runs(list: &[i64]) -> String {
     let mut parts = Vec::new();
     let mut k = 0;
     while k < list.len() {
         let same = list[k..].iter().take_while(|x| **x == list[k]).count();
-        let up = list[k..].iter().enumerate().take_while(|(i, x)| **x == list[k].wrapping_add(*i as i64)).count();
+        let step = list.get(k + 1).map_or(1, |next| next.wrapping_sub(list[k]));
+        let run = list[k..].iter().enumerate().take_while(|(i, x)| **x == list[k].wrapping_add(step.wrapping_mul(*i as i64))).count();
         if same >= 4 {
             parts.push(format!("{}*{same}", list[k]));
             k += same;
-        } else if up >= 4 {
-            parts.push(format!("{}..{}", list[k], list[k] + up as i64));
-            k += up;
+        } else if run >= 4 {
+            let end = list[k].wrapping_add(step.wrapping_mul(run as i64));
+            parts.push(if step == 1 { format!("{}..{end}", list[k]) } else { format!("{}..{end}/{step}", list[k]) });
+            k += run;
         } else {
             parts.push(list[k].to_string());
             k += 1;
@@ -91,6 +97,20 @@ impl AttributeValue for f64 {
             Attribute::Number(x) => Ok(*x),
             Attribute::Integer(k) => Ok(*k as f64),
             _ => Err("a number"),
+        }
+    }
+}
+
+impl AttributeValue for Bank {
+    fn to_attribute(&self) -> Attribute {
+        Attribute::Text(self.to_string())
+    }
+    fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str> {
+        match attribute {
+            Attribute::Text(text) => {
+                text.parse().map_err(|_| "the text of a filter bank, `bank(H=.., W=.., J=.., L=.., folded=.., real=..) filter ..`")
+            }
+            _ => Err("the text of a filter bank"),
         }
     }
 }
@@ -236,6 +256,36 @@ linear_ops! {
     "spread" => Spread { L: usize = 4 };
     /// any -> the same: multiplication by the number `by`.
     "scale" => Scale { by: f64 = -2.5 };
+    /// image(H,W) -> real_spectrum(H,W): F_kl = sum_pq f_pq e^{-2 pi i (k p / H + l q / W)}, l <= W/2; imaginary parts that vanish by symmetry are zero.
+    "fourier" => Fourier { H: usize = 5, W: usize = 6 };
+    /// real_spectrum(H,W) -> image(H,W): f_pq = (1/HW) sum_kl F_kl e^{2 pi i (k p / H + l q / W)} over all W columns, F_{-k,-l} = conj F_kl; in column 0 (and W/2, W even) the Hermitian part is taken.
+    "fourier_real" => FourierReal { H: usize = 4, W: usize = 5 };
+    /// spectrum(H,W) -> [2] image(H,W): real and imaginary part of (1/HW) sum_kl F_kl e^{2 pi i (k p / H + l q / W)}.
+    "fourier_inverse" => FourierInverse { H: usize = 3, W: usize = 4 };
+    /// real_spectrum(H,W) or (`real`=0) spectrum(H,W) -> [L] spectrum(H,W): multiplication by the L filters of scale j of the bank, each to the given power.
+    "filter" => Filter { H: usize = 4, W: usize = 6, j: usize = 1, power: usize = 1, real: usize = 1, bank: Bank = Bank::sample() };
+    /// [L] spectrum(H,W) -> [L] spectrum(H,W): entry l is multiplied by filter l of scale j.
+    "filter_each" => FilterEach { H: usize = 4, W: usize = 6, j: usize = 1, bank: Bank = Bank::sample() };
+    /// real_spectrum(H,W) -> real_spectrum(H,W): multiplication by the even part of the low-pass filter of scale j of the bank, which is what the real part of the smoothed image needs.
+    "smooth" => Smooth { H: usize = 4, W: usize = 6, j: usize = 1, bank: Bank = Bank::sample() };
+    /// real_spectrum(H,W) or (`real`=0) spectrum(H,W) -> spectrum(h,w): the h x w lowest frequencies, times hw/HW, so that samples keep their values. C1: h <= H, w <= W, a smaller size odd only where the larger is.
+    "truncate" => Truncate { H: usize = 7, W: usize = 9, h: usize = 5, w: usize = 7, real: usize = 1 };
+    /// real_spectrum(H,W) -> real_spectrum(h,w): the lowest frequencies, times hw/HW. C1: h is H or odd and below H, w likewise, so that the result is that of a real image.
+    "clip" => Clip { H: usize = 6, W: usize = 8, h: usize = 3, w: usize = 5 };
+    /// (real_)spectrum(H,W) -> (real_)spectrum(h,w): the mean over aliases, so that the image is sampled at every H/h-th row and W/w-th column. C1: h divides H, w divides W.
+    "fold" => Fold { H: usize = 6, W: usize = 8, h: usize = 3, w: usize = 4, real: usize = 1 };
+    /// image(H,W) -> image(rows,columns): y_rc = x_{rows[r], columns[c]}: pads, crops, samples and shifts. C1: every entry lies in the image.
+    "pick" => Pick { H: usize = 3, W: usize = 4, rows: Vec<usize> = vec![2, 0, 1, 1], columns: Vec<usize> = vec![3, 2, 1, 0, 1] };
+    /// [K] image(H,W) -> [K,count] image(H,W): y_ka[r, c] = x_k[r + rows[k count + a], c + columns[k count + a]], cyclically; K = len(rows) / count. C1: as many columns as rows, whole groups, entries below H and W.
+    "roll" => Roll { H: usize = 3, W: usize = 4, rows: Vec<usize> = vec![0, 1, 2, 0], columns: Vec<usize> = vec![3, 0, 1, 0], count: usize = 2 };
+    /// image(H,W) -> point: mean over the rows from `top` to H - `bottom` and the columns from `left` to W - `right`. C1: the window is not empty.
+    "average" => Average { H: usize = 5, W: usize = 6, top: usize = 1, bottom: usize = 1, left: usize = 0, right: usize = 2 };
+    /// real_spectrum(H,W) -> [L,2] real_spectrum(H,W): B times the L filters of scale j to a power, folded onto the stored half, so that `spectral_sum` of the product with A is the mean of a conj(b * psi^power)
+    /// over the image, only its h x w lowest frequencies counted: part 0 gives the real part, part 1 (turned by i) the imaginary part. C1: the filters are real, and the bank keeps lowest
+    /// frequencies. C2: h <= H + 1, w <= W + 1.
+    "spectral_filter" => SpectralFilter { H: usize = 5, W: usize = 7, h: usize = 4, w: usize = 6, j: usize = 1, power: usize = 2, bank: Bank = Bank::sample() };
+    /// real_spectrum(H,W) -> point: (1/HW)^2 times the sum of all stored numbers, meant for products of two spectra of which one is filtered by `spectral_filter`.
+    "spectral_sum" => SpectralSum { H: usize = 3, W: usize = 4 };
 }
 
 impl Linear {
@@ -319,6 +369,101 @@ impl Linear {
             }
             Linear::Spread { L } => simple(Point, Map { L: positive(*L)? }),
             Linear::Scale { .. } => simple(Any, Any),
+            Linear::Fourier { H, W } => {
+                sizes(self, &[*H, *W])?;
+                simple(Image { H: *H, W: *W }, RealSpectrum { H: *H, W: *W })
+            }
+            Linear::FourierReal { H, W } => {
+                sizes(self, &[*H, *W])?;
+                simple(RealSpectrum { H: *H, W: *W }, Image { H: *H, W: *W })
+            }
+            Linear::FourierInverse { H, W } => {
+                sizes(self, &[*H, *W])?;
+                Ok(Signature { domain: (vec![], Spectrum { H: *H, W: *W }), range: (vec![2], Image { H: *H, W: *W }) })
+            }
+            Linear::Filter { H, W, power, real, bank, .. } => {
+                sizes(self, &[*H, *W, *power])?;
+                bank.fits(*H, *W)?;
+                Ok(Signature { domain: (vec![], spectrum(*real, *H, *W)), range: (vec![bank.L], Spectrum { H: *H, W: *W }) })
+            }
+            Linear::FilterEach { H, W, bank, .. } => {
+                sizes(self, &[*H, *W])?;
+                bank.fits(*H, *W)?;
+                let side = (vec![bank.L], Spectrum { H: *H, W: *W });
+                Ok(Signature { domain: side.clone(), range: side })
+            }
+            Linear::Smooth { H, W, bank, .. } => {
+                sizes(self, &[*H, *W])?;
+                bank.fits(*H, *W)?;
+                simple(RealSpectrum { H: *H, W: *W }, RealSpectrum { H: *H, W: *W })
+            }
+            Linear::Truncate { H, W, h, w, real } => {
+                sizes(self, &[*H, *W, *h, *w])?;
+                for (large, small) in [(H, h), (W, w)] {
+                    if small > large || (small != large && small % 2 == 1 && large % 2 == 0) {
+                        // truncate C1
+                        return Err(format!("truncate C1: {small} frequencies cannot be taken symmetrically from {large}"));
+                    }
+                }
+                simple(spectrum(*real, *H, *W), Spectrum { H: *h, W: *w })
+            }
+            Linear::Clip { H, W, h, w } => {
+                sizes(self, &[*H, *W, *h, *w])?;
+                for (large, small) in [(H, h), (W, w)] {
+                    if small > large || (small != large && small % 2 == 0) {
+                        // clip C1
+                        return Err(format!("clip C1: {small} must be {large}, or odd and below it"));
+                    }
+                }
+                simple(RealSpectrum { H: *H, W: *W }, RealSpectrum { H: *h, W: *w })
+            }
+            Linear::Fold { H, W, h, w, real } => {
+                sizes(self, &[*H, *W, *h, *w])?;
+                if H % h != 0 || W % w != 0 {
+                    // fold C1
+                    return Err(format!("fold C1: {h} x {w} does not divide {H} x {W}"));
+                }
+                simple(spectrum(*real, *H, *W), spectrum(*real, *h, *w))
+            }
+            Linear::Pick { H, W, rows, columns } => {
+                sizes(self, &[*H, *W, rows.len(), columns.len()])?;
+                if rows.iter().any(|r| r >= H) || columns.iter().any(|c| c >= W) {
+                    // pick C1
+                    return Err(format!("pick C1: every entry must lie in the image of {H} x {W}"));
+                }
+                simple(Image { H: *H, W: *W }, Image { H: rows.len(), W: columns.len() })
+            }
+            Linear::Roll { H, W, rows, columns, count } => {
+                sizes(self, &[*H, *W, *count, rows.len()])?;
+                if rows.len() != columns.len() || rows.len() % count != 0 || rows.iter().any(|r| r >= H) || columns.iter().any(|c| c >= W) {
+                    // roll C1
+                    return Err(format!("roll C1: needs as many columns as rows, in groups of {count}, below {H} and {W}"));
+                }
+                let K = rows.len() / count;
+                Ok(Signature { domain: (vec![K], Image { H: *H, W: *W }), range: (vec![K, *count], Image { H: *H, W: *W }) })
+            }
+            Linear::Average { H, W, top, bottom, left, right } => {
+                sizes(self, &[*H, *W])?;
+                if top + bottom >= *H || left + right >= *W {
+                    // average C1
+                    return Err(format!("average C1: nothing is left of {H} x {W} without {top}+{bottom} rows and {left}+{right} columns"));
+                }
+                simple(Image { H: *H, W: *W }, Point)
+            }
+            Linear::SpectralFilter { H, W, h, w, power, bank, .. } => {
+                sizes(self, &[*H, *W, *h, *w, *power])?;
+                bank.fits(*h, *w)?;
+                if bank.folded || !bank.real || *h > H + 1 || *w > W + 1 {
+                    // spectral_filter C1, C2
+                    return Err(format!("spectral_filter C1, C2: {h} x {w} frequencies of a real, truncated bank must be stored in {H} x {W}"));
+                }
+                let space = RealSpectrum { H: *H, W: *W };
+                Ok(Signature { domain: (vec![], space), range: (vec![bank.L, 2], space) })
+            }
+            Linear::SpectralSum { H, W } => {
+                sizes(self, &[*H, *W])?;
+                simple(RealSpectrum { H: *H, W: *W }, Point)
+            }
         }
     }
 
@@ -326,6 +471,19 @@ impl Linear {
     pub fn acts_on_axes(&self) -> bool {
         matches!(self, Linear::Steer { .. } | Linear::Reindex { .. } | Linear::Reshape { .. } | Linear::Scale { .. })
     }
+}
+
+/// Refuses empty sizes and sizes above 2^20.
+fn sizes(map: &Linear, all: &[usize]) -> Result<(), String> {
+    match all.iter().find(|n| **n == 0 || **n > 1 << 20) {
+        Some(n) => Err(format!("{}: a size must be from 1 to 2^20, found {n}", map.spelling())),
+        None => Ok(()),
+    }
+}
+
+/// The space of spectra of real or of complex images.
+fn spectrum(real: usize, H: usize, W: usize) -> Space {
+    if real == 1 { Space::RealSpectrum { H, W } } else { Space::Spectrum { H, W } }
 }
 
 /// For every output index of a `reindex`, the input index it reads, both flattened.

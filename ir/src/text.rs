@@ -161,10 +161,16 @@ impl<'a> Cursor<'a> {
             let first: i64 = self.number()?;
             if self.accept("..") {
                 let end: i64 = self.number()?;
-                if end < first || (end as i128 - first as i128) as usize > LONGEST_LIST {
-                    return self.error(format!("run {first}..{end} is empty or too long"));
+                let step: i64 = if self.accept("/") { self.number()? } else { 1 };
+                let distance = i128::from(end) - i128::from(first);
+                if step == 0
+                    || distance * i128::from(step.signum()) < 0
+                    || distance.unsigned_abs() / u128::from(step.unsigned_abs()) > LONGEST_LIST as u128
+                {
+                    return self.error(format!("run {first}..{end} in steps of {step} is empty or too long"));
                 }
-                out.extend(first..end);
+                let count = distance.unsigned_abs().div_ceil(u128::from(step.unsigned_abs())) as i64;
+                out.extend((0..count).map(|k| first + k * step));
             } else if self.accept("*") {
                 let count: usize = self.number()?;
                 if count > LONGEST_LIST {
@@ -238,6 +244,9 @@ impl<'a> Cursor<'a> {
             return Ok(Attribute::Lists(lists));
         }
         self.skip();
+        if self.rest.starts_with('"') {
+            return Ok(Attribute::Text(self.quoted()?));
+        }
         let end = self.rest.find([',', '}', ' ', ')', ';']).unwrap_or(self.rest.len());
         if let Ok(k) = self.rest[..end].parse::<i64>() {
             self.rest = &self.rest[end..];
@@ -264,7 +273,7 @@ impl<'a> Cursor<'a> {
             vec![]
         };
         if sizes.iter().any(|n| *n < 1 || *n > 1 << 20) {
-            return self.error("a bandlimit must be from 1 to 2^20");
+            return self.error("a bandlimit or size must be from 1 to 2^20");
         }
         let space = match (name, sizes.as_slice()) {
             ("point", []) => Space::Point,
@@ -274,6 +283,9 @@ impl<'a> Cursor<'a> {
             ("coefficients", [L]) => Space::Coefficients { L: *L },
             ("rings", [L, M]) => Space::Rings { L: *L, M: *M },
             ("map", [L]) => Space::Map { L: *L },
+            ("image", [H, W]) => Space::Image { H: *H, W: *W },
+            ("spectrum", [H, W]) => Space::Spectrum { H: *H, W: *W },
+            ("real_spectrum", [H, W]) => Space::RealSpectrum { H: *H, W: *W },
             _ => return self.error(format!("expected a space such as `map(8)`, found `{name}` with {} sizes", sizes.len())),
         };
         let mut total: usize = space.len();

@@ -42,6 +42,27 @@ pub enum Space {
         /// Bandlimit of the grid.
         L: usize,
     },
+    /// Samples of an image, `[H][W]`; a series is an image of one row.
+    Image {
+        /// Rows.
+        H: usize,
+        /// Columns.
+        W: usize,
+    },
+    /// Discrete Fourier transform of a complex image: `[H][W]` complex, frequency 0 first.
+    Spectrum {
+        /// Rows.
+        H: usize,
+        /// Columns.
+        W: usize,
+    },
+    /// Discrete Fourier transform of a real image: `[H][W/2+1]` complex, the columns of non-negative frequency.
+    RealSpectrum {
+        /// Rows.
+        H: usize,
+        /// Columns of the image.
+        W: usize,
+    },
     /// The space of the operand, whichever it is (only in op signatures).
     Any,
 }
@@ -56,6 +77,9 @@ impl Space {
             Space::Grid { L } | Space::Map { L } => L * (2 * L - 1),
             Space::Coefficients { L } => L * (L + 1),
             Space::Rings { L, M } => 2 * L * M,
+            Space::Image { H, W } => H * W,
+            Space::Spectrum { H, W } => 2 * H * W,
+            Space::RealSpectrum { H, W } => 2 * H * (W / 2 + 1),
             Space::Any => 0,
         }
     }
@@ -76,6 +100,9 @@ impl fmt::Display for Space {
             Space::Coefficients { L } => write!(f, "coefficients({L})"),
             Space::Rings { L, M } => write!(f, "rings({L},{M})"),
             Space::Map { L } => write!(f, "map({L})"),
+            Space::Image { H, W } => write!(f, "image({H},{W})"),
+            Space::Spectrum { H, W } => write!(f, "spectrum({H},{W})"),
+            Space::RealSpectrum { H, W } => write!(f, "real_spectrum({H},{W})"),
             Space::Any => write!(f, "any"),
         }
     }

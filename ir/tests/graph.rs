@@ -114,8 +114,8 @@ fn every_fault_of_a_text_names_its_line_and_what_was_expected() {
     fault("%1 = abs(%0) : [3] map(2,3)", "found `map` with 2 sizes");
     fault("%1 = abs(%0) : [0] point", "an axis must be from 1 to 2^31");
     fault("%1 = abs(%0) : [-3] point", "an axis must be from 1 to 2^31");
-    fault("%1 = abs(%0) : [3] map(0)", "a bandlimit must be from 1 to 2^20");
-    fault("%1 = abs(%0) : [3] map(99999999)", "a bandlimit must be from 1 to 2^20");
+    fault("%1 = abs(%0) : [3] map(0)", "a bandlimit or size must be from 1 to 2^20");
+    fault("%1 = abs(%0) : [3] map(99999999)", "a bandlimit or size must be from 1 to 2^20");
     fault("%1 = abs(%0) : [2000000000,2000000000] point", "is too large");
     fault("%1 = abs(%0) : [3] point junk", "unexpected `junk`");
     fault("%1 = abs^H(%0) : [3] point", "`abs` is not linear and has no adjoint");

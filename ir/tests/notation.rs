@@ -243,6 +243,7 @@ fn comments_in_front_of_an_item_are_its_documentation() {
         .map(|item| match item {
             Item::Statistic(statistic) => statistic.docs.as_str(),
             Item::Loss(loss) => loss.docs.as_str(),
+            Item::Filter(filter) => filter.docs.as_str(),
         })
         .collect();
     assert_eq!(docs, [" Two\n\nlines.", "Of l.", "", "But this,\nand\nthis."]);
@@ -471,10 +472,10 @@ faults! {
         (Name, "wavlet", "3:14: `wavlet` is not a function; did you mean `wavelet`?"),
     ];
     item: "statistics s(x) { }" => [
-        (Syntax, "statistics", "1:1: expected `statistic` or `loss`, found `statistics`"),
+        (Syntax, "statistics", "1:1: expected `statistic`, `loss` or `filter`, found `statistics`"),
     ];
     item_number: "3" => [
-        (Syntax, "3", "1:1: expected `statistic` or `loss`, found `3`"),
+        (Syntax, "3", "1:1: expected `statistic`, `loss` or `filter`, found `3`"),
     ];
     statistic_name: "statistic (x) { }" => [
         (Syntax, "(", "1:11: expected the name of the statistic, found `(`"),
@@ -540,7 +541,7 @@ faults! {
         (Syntax, "4", "3:43: expected `,`, `;` or an operator, found `4`"),
     ];
     condition_not_linear: body("A[j] = mean(abs(W[j, 0])) where j^2 < 3;") => [
-        (Syntax, "j^2", "3:37: an index combines indices and whole numbers up to 2147483648; like `j`, `j + 1`, `g + d`, `2*g` or `0`"),
+        (Syntax, "j^2", "3:37: an index combines indices and whole numbers up to 2147483648; like `j`, `j + 1`, `octave(n)`, `2*g` or `0`"),
     ];
     return_name: "statistic s(x) { return 1; }" => [
         (Syntax, "1", "1:25: expected the name of an output, found `1`"),
@@ -666,7 +667,7 @@ faults! {
         (Name, "something", "3:14: `something` is not defined; in scope: x, d, P, W"),
     ];
     unknown_function: body("A = frobnicate(x);") => [
-        (Name, "frobnicate", "3:9: `frobnicate` is not a function; functions: wavelet, lowpass, mean, cov, var, power, integral, abs, re, im, conj, arg, log, sqrt, exp, sign, sin, cos, min, max, square, relu, harmonic"),
+        (Name, "frobnicate", "3:9: `frobnicate` is not a function; functions: wavelet, lowpass, band, cut, decimate, pad, shift, unpad, mean, cov, var, power, size, integral, abs, re, im, conj, arg, log, sqrt, exp, sign, sin, cos, min, max, square, relu, harmonic"),
     ];
     later_definition: body("A = B; B = mean(x);") => [
         (Name, "B", "3:9: `B` is defined only later (line 3, column 12); a definition uses earlier definitions only"),
@@ -762,14 +763,14 @@ faults! {
     kind_of_reduction_unknown: plain("A = sum{k}(2^k);") => [
         (Index, "k", "3:13: nothing tells whether index `k` of `A` is a scale or a direction; the places of `wavelet(field, scale, direction)` tell, directly or through other definitions"),
     ];
-    scale_not_simple: plain("A[i, j] = mean(W[i + j, 0]);") => [
-        (Index, "i + j", "3:22: `i + j` is not a scale: a scale is one index plus a whole number; like `j`, `j + 1` or `0`"),
+    scale_not_simple: plain("A[i, j] = mean(W[i + 2*j, 0]);") => [
+        (Index, "i + 2*j", "3:22: `i + 2*j` is not a scale: a scale is a sum or difference of indices and a whole number; like `j`, `j + 1`, `j - i` or `0`"),
     ];
     scale_coefficient: plain("A[i] = mean(W[2*i, 0]);") => [
-        (Index, "2*i", "3:19: `2*i` is not a scale: a scale is one index plus a whole number; like `j`, `j + 1` or `0`"),
+        (Index, "2*i", "3:19: `2*i` is not a scale: a scale is a sum or difference of indices and a whole number; like `j`, `j + 1`, `j - i` or `0`"),
     ];
     scale_coefficient_in_wavelet: plain("A[i] = wavelet(x, -i, 0);") => [
-        (Index, "-i", "3:23: `-i` is not a scale: a scale is one index plus a whole number; like `j`, `j + 1` or `0`"),
+        (Index, "-i", "3:23: `-i` is not a scale: a scale is a sum or difference of indices and a whole number; like `j`, `j + 1`, `j - i` or `0`"),
     ];
     scale_expression: body("A[j] = wavelet(x, j / 2, 0);") => [
         (Index, "j / 2", "3:23: the scale of `wavelet` is an index, found an expression; like `j`, `j + 1` or `0`"),
@@ -814,7 +815,7 @@ faults! {
         (Arity, "lowpass", "3:9: `lowpass` takes 1 to 2 arguments, found 3"),
     ];
     field_expected: body("A = mean(mean(x));") => [
-        (Value, "mean(x)", "3:14: `mean` takes a field, found a number; mean(f): average of f over the domain"),
+        (Value, "mean(x)", "3:14: `mean` takes a field, found a number; mean(f), mean(f, j): average of f over the domain, or over what the edges leave of it at scale j"),
     ];
     field_expected_of_parameter: body("A = wavelet(d, 0, 0);") => [
         (Value, "d", "3:17: `wavelet` takes a field, found a number; wavelet(f, j, g): f filtered by the wavelet of scale j and direction g"),

@@ -27,6 +27,11 @@ pub enum KernelError {
 }
 
 impl KernelError {
+    /// A parameter outside its domain, for callers that check what this crate cannot.
+    pub fn from_expectation(name: &'static str, expected: &str, found: &str) -> Self {
+        Self::parameter(name, expected, found)
+    }
+
     pub(crate) fn parameter(name: &'static str, expected: impl ToString, found: impl ToString) -> Self {
         Self::Parameter { name, expected: expected.to_string(), found: found.to_string() }
     }

@@ -8,6 +8,7 @@
 //! layout                          where coefficients, rings and maps lie     (shared by all below)
 //! harmonic   coefficients <-> rings   Legendre stage of spin-0 and directional transforms, and adjoints
 //! fourier    rings <-> maps           FFT along each ring, eight rings at a time, and adjoints
+//! planar     images <-> spectra         FFTs of images and series, real and complex, and adjoints
 //! contract   rows x rows -> numbers   weighted bilinear sums, linear mixtures
 //! frame      coefficients x coefficients -> numbers   covariances of wavelet transforms without the transforms
 //! naive      the same definitions, slow and obvious, in natural layouts      (reference)
@@ -46,6 +47,7 @@ pub mod layout;
 pub mod naive;
 mod parallel;
 pub mod peak;
+pub mod planar;
 pub mod sampling;
 pub mod simd;
 pub mod wavelets;

@@ -15,6 +15,7 @@ use crate::arena::Arena;
 use crate::frame::FrameStep;
 use crate::jit::{Code, Entry};
 use crate::maps::{Small, blocked, device_len, from_device_with, to_device_with, weights};
+use crate::planar::{Planar, PlanarError, PlanarTables};
 use crate::tables::{Cache, Transform};
 use crate::threads::Threads;
 use crate::tile::{self, Tile};
@@ -127,6 +128,7 @@ unsafe impl Sync for Loop {}
 
 enum Prepared {
     Transforms(Vec<Fields>),
+    Planar { map: Planar, adjoint: bool, pairs: Vec<(Slot, Slot)>, work: f64 },
     Small { map: Small, adjoint: bool, pairs: Vec<(Slot, Slot)> },
     Loop(Loop),
     Tile(Tile),
@@ -187,10 +189,14 @@ impl Executable {
         let code = Code::compile(&plan.kernels)?;
         let arena = Arena::new(plan.arena)?;
         let mut memory = Memory { arena: 8 * plan.arena, ..Memory::default() };
+        let mut planar = PlanarTables::default();
         let mut tables = Vec::with_capacity(plan.tables.len());
         for (k, table) in plan.tables.iter().enumerate() {
             let Table::Weights(map) = table;
-            let made = weights(map).map_err(|source| LoadError::Weights { table: k, source })?.unwrap_or_default();
+            let made = match planar.weights(map).map_err(|source| refused(k, source, |table, source| LoadError::Weights { table, source }))? {
+                Some(made) => made,
+                None => weights(map).map_err(|source| LoadError::Weights { table: k, source })?.unwrap_or_default(),
+            };
             memory.tables += 8 * made.len();
             tables.push(made);
         }
@@ -200,6 +206,7 @@ impl Executable {
             tables: &tables,
             code: &code,
             rings: BTreeMap::new(),
+            planar,
             frames: BTreeMap::new(),
             counted: BTreeSet::new(),
             memory,
@@ -207,8 +214,10 @@ impl Executable {
         };
         let mut steps = Vec::with_capacity(plan.steps.len());
         for (k, step) in plan.steps.iter().enumerate() {
-            steps.push(context.prepare(step).map_err(|source| LoadError::Transform { step: k, source })?);
+            let prepared = context.prepare(step);
+            steps.push(prepared.map_err(|source| refused(k, source, |step, source| LoadError::Transform { step, source }))?);
         }
+        context.memory.tables += context.planar.take_bytes();
         let mut memory = context.memory;
         memory.scratch += 8 * context.thread_scratch * scatterc_kernels::Parallel::threads(&threads);
         let mut layouts = BTreeMap::new();
@@ -340,6 +349,14 @@ impl Executable {
     }
 }
 
+/// The error of a table or step that cannot be made.
+fn refused(k: usize, source: PlanarError, kernel: impl FnOnce(usize, KernelError) -> LoadError) -> LoadError {
+    match source {
+        PlanarError::Kernel(source) => kernel(k, source),
+        PlanarError::Filter(source) => LoadError::Filter { source },
+    }
+}
+
 fn names(ports: &[Port]) -> String {
     ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ")
 }
@@ -348,6 +365,7 @@ fn bandlimit(space: Space) -> usize {
     match space {
         Space::Half { L } | Space::Full { L } | Space::Grid { L } | Space::Coefficients { L } | Space::Map { L } => L,
         Space::Rings { L, .. } => L,
+        Space::Image { H, W } | Space::Spectrum { H, W } | Space::RealSpectrum { H, W } => H.max(W),
         Space::Point => 1,
         Space::Any => usize::MAX,
     }
@@ -358,7 +376,7 @@ fn check_port(port: &Port) -> Result<(), LoadError> {
     let L = bandlimit(port.ty.space);
     let orders = if let Space::Rings { M, .. } = port.ty.space { M } else { 1 };
     if L == 0 || L > LARGEST_BANDLIMIT || orders > L {
-        return Err(fault(format!("a bandlimit from 1 to {LARGEST_BANDLIMIT}"), port.ty.to_string()));
+        return Err(fault(format!("a bandlimit or sizes from 1 to {LARGEST_BANDLIMIT}"), port.ty.to_string()));
     }
     let len = port.ty.axes.iter().try_fold(device_len(port.ty.space), |len, n| len.checked_mul(*n));
     // The caller's array has the logical length, which is at most that of the slot.
@@ -395,6 +413,8 @@ fn weights_len(map: &Linear) -> Option<usize> {
         | Linear::HalfPower { .. }
         | Linear::FullPower { .. }
         | Linear::CoefficientPower { .. }
+        | Linear::Average { .. }
+        | Linear::SpectralSum { .. }
         | Linear::CoefficientSum { .. } => map.signature().ok().map(|s| device_len(s.domain.1)),
         _ => None,
     }
@@ -519,6 +539,7 @@ struct Context<'a> {
     tables: &'a [Vec<f64>],
     code: &'a Code,
     rings: BTreeMap<usize, Arc<RingFft>>,
+    planar: PlanarTables,
     frames: BTreeMap<(usize, usize, usize), Arc<FrameOperator>>,
     memory: Memory,
     /// Addresses of the transforms whose tables were counted.
@@ -527,10 +548,16 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn prepare(&mut self, step: &Step) -> Result<Prepared, KernelError> {
+    fn prepare(&mut self, step: &Step) -> Result<Prepared, PlanarError> {
         Ok(match step {
             // Without fields nothing is made, as no slot then bounds the attributes.
             Step::Linear { pairs, .. } if pairs.iter().all(|(input, output)| input.len == 0 && output.len == 0) => Prepared::Transforms(vec![]),
+            Step::Linear { map: map @ (Linear::Average { .. } | Linear::SpectralSum { .. }), adjoint, pairs, .. } => {
+                let weights = self.planar.weights(map)?.unwrap_or_default();
+                let small = Small::Reduce { weights };
+                self.memory.tables += small.bytes();
+                Prepared::Small { pairs: small_pairs(map, *adjoint, pairs), map: small, adjoint: *adjoint }
+            }
             Step::Linear { map: Linear::FrameOperator { L_in, L_out, L, N, j }, adjoint, pairs, .. } => {
                 let operator = self.frame(*L, *N, *j)?;
                 let (from, to) =
@@ -544,6 +571,11 @@ impl Context<'_> {
                 Some(small) => {
                     self.memory.tables += small.bytes();
                     Prepared::Small { pairs: small_pairs(map, *adjoint, pairs), map: small, adjoint: *adjoint }
+                }
+                None if let Some(planar) = Planar::new(map, &mut self.planar)? => {
+                    self.thread_scratch = self.thread_scratch.max(planar.scratch_len());
+                    let work = pairs.iter().map(|(a, b)| planar.work(a.len.max(b.len))).sum();
+                    Prepared::Planar { map: planar, adjoint: *adjoint, pairs: pairs.clone(), work }
                 }
                 None => {
                     // Pairs of one input bandlimit share one recursion.
@@ -709,6 +741,20 @@ impl Context<'_> {
             | Linear::Gather { .. }
             | Linear::Slice { .. }
             | Linear::Spread { .. }
+            | Linear::Fourier { .. }
+            | Linear::FourierReal { .. }
+            | Linear::FourierInverse { .. }
+            | Linear::Filter { .. }
+            | Linear::FilterEach { .. }
+            | Linear::Smooth { .. }
+            | Linear::Truncate { .. }
+            | Linear::Clip { .. }
+            | Linear::Fold { .. }
+            | Linear::Pick { .. }
+            | Linear::Roll { .. }
+            | Linear::SpectralFilter { .. }
+            | Linear::Average { .. }
+            | Linear::SpectralSum { .. }
             | Linear::Scale { .. } => return Ok(None),
         };
         let (transform, work, padding) = match wanted {
@@ -782,6 +828,11 @@ impl Prepared {
                             unreachable!("`Context::transform` pairs every stage with its transform")
                         }
                     }
+                }
+            }
+            Prepared::Planar { map, adjoint, pairs, work } => {
+                for (input, output) in pairs.iter() {
+                    map.apply(threads.of(*work), *adjoint, read(input), write(output));
                 }
             }
             Prepared::Small { map, adjoint, pairs } => {

@@ -1,5 +1,6 @@
 //! What loading and running can refuse.
 
+use scatterc_ir::filter::FilterError;
 use scatterc_kernels::KernelError;
 
 /// Why a plan cannot be loaded.
@@ -67,6 +68,13 @@ pub enum LoadError {
         step: usize,
         /// Why.
         source: KernelError,
+    },
+    /// A filter bank that cannot be evaluated.
+    #[error(transparent)]
+    Filter {
+        /// Why.
+        #[from]
+        source: FilterError,
     },
     /// Weights cannot be made.
     #[error("table {table}: {source}")]

@@ -8,6 +8,7 @@
 //! - [`reference`](mod@reference): one loop per op, f64, slow on purpose.
 //! - [`cpu`]: loads and runs plans.
 //! - [`maps`]: the device's layouts, weights and small linear maps.
+//! - `planar`: maps of images and spectra, filters from formulas.
 //! - [`jit`]: what kernel text may contain.
 //! - [`tables`]: tables in memory and on disk.
 #![allow(non_snake_case)]
@@ -18,6 +19,7 @@ mod error;
 mod frame;
 pub mod jit;
 pub mod maps;
+mod planar;
 pub mod reference;
 pub mod tables;
 mod threads;

@@ -3,6 +3,7 @@
 //! Rings and maps are lane-blocked (`scatterc_kernels::layout`); every other space is as `scatterc_ir::types` documents it. Padding lanes of a value repeat a
 //! valid ring, padding lanes of a cotangent are never read.
 
+use crate::planar::PlanarTables;
 use scatterc_ir::ops::reindex_table;
 use scatterc_ir::{Linear, Space};
 use scatterc_kernels::KernelError;
@@ -16,7 +17,15 @@ pub fn device_len(space: Space) -> usize {
     match space {
         Space::Rings { L, M } => layout::rings_len(L, M),
         Space::Map { L } => layout::map_len(L),
-        Space::Point | Space::Half { .. } | Space::Full { .. } | Space::Grid { .. } | Space::Coefficients { .. } | Space::Any => space.len(),
+        Space::Point
+        | Space::Half { .. }
+        | Space::Full { .. }
+        | Space::Grid { .. }
+        | Space::Coefficients { .. }
+        | Space::Image { .. }
+        | Space::Spectrum { .. }
+        | Space::RealSpectrum { .. }
+        | Space::Any => space.len(),
     }
 }
 
@@ -40,7 +49,15 @@ pub fn from_device(space: Space, device: &[f64], logical: &mut [f64]) -> Result<
 pub(crate) fn blocked(space: Space) -> Result<Option<RingLayout>, KernelError> {
     match space {
         Space::Rings { L, .. } | Space::Map { L } => RingLayout::new(L).map(Some),
-        Space::Point | Space::Half { .. } | Space::Full { .. } | Space::Grid { .. } | Space::Coefficients { .. } | Space::Any => Ok(None),
+        Space::Point
+        | Space::Half { .. }
+        | Space::Full { .. }
+        | Space::Grid { .. }
+        | Space::Coefficients { .. }
+        | Space::Image { .. }
+        | Space::Spectrum { .. }
+        | Space::RealSpectrum { .. }
+        | Space::Any => Ok(None),
     }
 }
 
@@ -155,7 +172,20 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::Gather { .. }
         | Linear::Slice { .. }
         | Linear::Spread { .. }
+        | Linear::Fourier { .. }
+        | Linear::FourierReal { .. }
+        | Linear::FourierInverse { .. }
+        | Linear::Filter { .. }
+        | Linear::FilterEach { .. }
+        | Linear::Smooth { .. }
+        | Linear::Truncate { .. }
+        | Linear::Clip { .. }
+        | Linear::Fold { .. }
+        | Linear::Pick { .. }
+        | Linear::Roll { .. }
+        | Linear::SpectralFilter { .. }
         | Linear::Scale { .. } => return Ok(None),
+        Linear::Average { .. } | Linear::SpectralSum { .. } => return PlanarTables::default().weights(map).map_err(KernelError::from),
     }
     Ok(Some(out))
 }
@@ -230,7 +260,21 @@ impl Small {
             | Linear::HarmonicForward { .. }
             | Linear::FrameOperator { .. }
             | Linear::RingInverse { .. }
-            | Linear::RingForward { .. } => return Ok(None),
+            | Linear::RingForward { .. }
+            | Linear::Fourier { .. }
+            | Linear::FourierReal { .. }
+            | Linear::FourierInverse { .. }
+            | Linear::Filter { .. }
+            | Linear::FilterEach { .. }
+            | Linear::Smooth { .. }
+            | Linear::Truncate { .. }
+            | Linear::Clip { .. }
+            | Linear::Fold { .. }
+            | Linear::Pick { .. }
+            | Linear::Roll { .. }
+            | Linear::SpectralFilter { .. }
+            | Linear::Average { .. }
+            | Linear::SpectralSum { .. } => return Ok(None),
         }))
     }
 

@@ -4,6 +4,8 @@
 //! The adjoint of every map is its exact transpose under the sum of products of all stored numbers. Maps whose transpose is not plain to see are written once, as
 //! a list of matrix entries, and read in both directions.
 
+mod planar;
+
 use crate::RunError;
 use scatterc_ir::graph::{Op, infer};
 use scatterc_ir::ops::reindex_table;
@@ -161,7 +163,7 @@ fn apply_with(tables: &mut Tables, map: &Linear, adjoint: bool, operand_type: &T
     let mut out = vec![0.0; result.len()];
     if from > 0 && to > 0 {
         for (x, y) in x.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
-            field(tables, map, adjoint, operand_type.space.len(), x, y);
+            field(tables, map, adjoint, operand_type.space.len(), x, y)?;
         }
     }
     Ok(out)
@@ -173,7 +175,7 @@ fn packed(L: usize, ell: usize, m: usize) -> usize {
 }
 
 /// The map on one field; `y` is zero on entry. `width` is the space's length, for maps that act on axes.
-fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f64], y: &mut [f64]) {
+fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f64], y: &mut [f64]) -> Result<(), RunError> {
     // `entry(output, input, value)` of the forward matrix, read in either direction.
     let mut entry = |output: usize, input: usize, value: f64| {
         if adjoint {
@@ -331,7 +333,24 @@ fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f6
         Linear::Slice { start, length, .. } => (0..*length).for_each(|k| entry(k, start + k, 1.0)),
         Linear::Spread { L } => (0..L * (2 * L - 1)).for_each(|i| entry(i, 0, 1.0)),
         Linear::Scale { by } => (0..width).for_each(|i| entry(i, i, *by)),
+        Linear::Fourier { .. }
+        | Linear::FourierReal { .. }
+        | Linear::FourierInverse { .. }
+        | Linear::Filter { .. }
+        | Linear::FilterEach { .. }
+        | Linear::Smooth { .. }
+        | Linear::Truncate { .. }
+        | Linear::Clip { .. }
+        | Linear::Fold { .. }
+        | Linear::Pick { .. }
+        | Linear::Roll { .. }
+        | Linear::Average { .. }
+        | Linear::SpectralSum { .. }
+        | Linear::SpectralFilter { .. } => {
+            planar::entries(map, &mut entry)?;
+        }
     }
+    Ok(())
 }
 
 /// W_g^H W_g, spelled out: synthesis, steering, the weights of an average over rings, and the adjoints of the first two.

@@ -63,8 +63,12 @@ pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
         return Err(CliError::option("--reps", 0, "at least 1"));
     }
     let source = args.statistic.source()?;
-    let sphere = args.domain.sphere(args.domain.bandlimit.unwrap_or(64), InputKind::Half)?;
-    let compiler = args::compiler(&source, &sphere, &args.statistic, &args.device)?.batch(args.batch);
+    let bound: Box<dyn scatterc::Domain> = if args.domain.is_planar() {
+        Box::new(super::planar::sized(&args.domain, &source, &args.statistic.statistic)?)
+    } else {
+        Box::new(args.domain.sphere(args.domain.bandlimit.unwrap_or(64), InputKind::Half)?)
+    };
+    let compiler = args::compiler(&source, &*bound, &args.statistic, &args.device)?.batch(args.batch);
     let measure = |goal: Goal| -> Result<Measured, CliError> {
         let compiled = compiler.clone().goal(goal).compile()?;
         let start = Instant::now();
@@ -98,7 +102,7 @@ pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
     let forward = measure(Goal::Statistics)?;
     let gradient = measure(Goal::Gradient(args.loss.clone()))?;
     let threads = args.device.thread_count();
-    let domain = scatterc::Domain::describe(&sphere);
+    let domain = bound.describe();
     if args.json {
         let object = json!({
             "statistic": args.statistic.statistic,

@@ -33,6 +33,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     args.domain.check()?;
     args.device.check()?;
     args.statistic.numbers()?;
+    if args.domain.is_planar() {
+        return super::planar::encode(args, global);
+    }
     let source = args.statistic.source()?;
     let names: Vec<String> = source.statistic(args.statistic.name())?.statistic.fields.iter().map(|f| f.name.clone()).collect();
     if names.len() != args.inputs.len() {

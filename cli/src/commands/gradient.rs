@@ -41,6 +41,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     args.domain.check()?;
     args.device.check()?;
     args.statistic.numbers()?;
+    if args.domain.is_planar() {
+        return super::planar::gradient(args, global);
+    }
     let source = args.statistic.source()?;
     source.loss(&args.loss)?;
     let statistic = &source.statistic(args.statistic.name())?.statistic;
@@ -162,7 +165,7 @@ fn field_target(
     norms: Option<&[f64]>,
     global: &Global,
 ) -> Result<Statistics, CliError> {
-    let domain = DomainOptions { domain: args.domain.domain, bandlimit: Some(sphere.L), directions: sphere.N, min_scale: sphere.J_min };
+    let domain = DomainOptions { bandlimit: Some(sphere.L), directions: sphere.N, min_scale: sphere.J_min, ..DomainOptions::default() };
     let target: Fields = args::load_field(&args.target, &domain, &args.field, &args.device, global)?;
     let one = |found: String| CliError::Field {
         path: args.target.clone(),

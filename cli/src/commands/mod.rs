@@ -8,6 +8,7 @@ pub mod encode;
 pub mod explain;
 pub mod gradient;
 pub mod ops;
+pub mod planar;
 pub mod plot;
 pub mod run;
 pub mod synthesise;

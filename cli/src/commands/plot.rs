@@ -27,6 +27,9 @@ pub struct Args {
     /// Beside the colour bar.
     #[arg(long, default_value = "")]
     pub unit: String,
+    /// The file holds images or series instead: shown as they are, with their spectra.
+    #[arg(long, value_enum, default_value = "sphere")]
+    pub domain: args::DomainKind,
     /// Cut coefficients to this bandlimit.
     #[arg(long, value_name = "L")]
     pub bandlimit: Option<usize>,
@@ -41,6 +44,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     check_writable(&args.output)?;
+    if matches!(args.domain, args::DomainKind::Plane | args::DomainKind::Line) {
+        return super::planar::plot(args, global);
+    }
     let device = args::DeviceOptions { threads: args.threads, ..Default::default() };
     let domain = DomainOptions { bandlimit: args.bandlimit, directions: 1, ..Default::default() };
     let fields = args::load_field(&args.input, &domain, &args.field, &device, global)?;

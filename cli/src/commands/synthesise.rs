@@ -72,7 +72,7 @@ pub struct Args {
     /// Raises powers below this part of the largest to it, instead of refusing to normalise.
     #[arg(long, value_name = "F")]
     pub floor: Option<f64>,
-    /// Only a part of the sphere (not available yet).
+    /// Images and series: the samples to be replaced, not zero in this file; the others stay as the target has them.
     #[arg(long, value_name = "M")]
     pub mask: Option<PathBuf>,
     /// Lets the power move within the wavelets' octaves. Default: held at the target's for L-BFGS from `spectrum`.
@@ -120,10 +120,10 @@ pub enum OptimiserKind {
 }
 
 /// Set by Ctrl-C.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+pub(super) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Ctrl-C asks the run to end at its next step; a second one ends the process.
-fn listen() {
+pub(super) fn listen() {
     static ONCE: OnceLock<bool> = OnceLock::new();
     ONCE.get_or_init(|| {
         ctrlc::set_handler(|| {
@@ -150,6 +150,9 @@ pub(super) fn fault(path: &Path, error: SynthesisError) -> CliError {
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     args.domain.check()?;
     args.device.check()?;
+    if args.domain.is_planar() {
+        return super::planar::synthesise(args, global);
+    }
     if let Some(mask) = &args.mask {
         return Err(CliError::Unavailable(format!("masks are not available on the sphere yet: cannot use `--mask {}`", mask.display())));
     }
@@ -260,7 +263,7 @@ fn source_text(source: &scatterc::Source, statistic: &StatisticOptions) -> Resul
     Ok(source.statistic(statistic.name())?.statistic.to_string())
 }
 
-fn reason(stopped: Stopped) -> &'static str {
+pub(super) fn reason(stopped: Stopped) -> &'static str {
     match stopped {
         Stopped::Gradient => "the gradient vanished",
         Stopped::ValueChange => "the loss no longer fell",
@@ -327,7 +330,7 @@ fn one_field(path: &Path, domain: &DomainOptions, args: &Args, global: &Global) 
 
 /// Fields to start from: one, or one per member.
 fn starts(path: &Path, sphere: &Sphere, args: &Args, global: &Global) -> Result<Vec<f64>, CliError> {
-    let domain = DomainOptions { domain: args.domain.domain, bandlimit: Some(sphere.L), directions: sphere.N, min_scale: sphere.J_min };
+    let domain = DomainOptions { bandlimit: Some(sphere.L), directions: sphere.N, min_scale: sphere.J_min, ..DomainOptions::default() };
     let fields = args::load_field(path, &domain, &args.field, &args.device, global)?;
     if fields.fields.len() != 1 && fields.fields.len() != args.count {
         let expected = if args.count == 1 { "one field to start from".to_string() } else { format!("1 or {} fields to start from", args.count) };

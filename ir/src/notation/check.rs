@@ -3,10 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::{Display, Formatter};
 
+use crate::filter::{FUNCTIONS, VARIABLES};
+
 use super::error::NotationErrorKind::{self, Arity, Index, Limit, Name, Return, Value};
 use super::{
-    Argument, Definition, Expr, ExprKind, Ident, IndexExpr, Item, Loss, MAXIMUM_INDICES, NotationError, NotationErrors, Program, REDUCTIONS,
-    Signature, Span, Statistic, Vocabulary, parse,
+    Argument, Definition, Expr, ExprKind, Filter, INDEX_FUNCTIONS, Ident, IndexExpr, Item, Loss, MAXIMUM_INDICES, NotationError, NotationErrors,
+    Program, REDUCTIONS, Signature, Span, Statistic, Vocabulary, parse,
 };
 
 /// Faults beyond this number are not looked for: their reader starts with the first, and their search would take time.
@@ -77,6 +79,8 @@ pub struct Checked {
     pub statistics: Vec<CheckedStatistic>,
     /// Its losses, in order.
     pub losses: Vec<CheckedLoss>,
+    /// Its filters, in order.
+    pub filters: Vec<Filter>,
 }
 
 /// Parses and checks a text; `origin` (its path or name) goes into every error.
@@ -99,10 +103,12 @@ pub fn check(program: &Program, vocabulary: &Vocabulary) -> Result<Checked, Vec<
     let mut faults = Faults::default();
     let mut statistics: HashMap<&str, Span> = HashMap::new();
     let mut losses: HashMap<&str, Span> = HashMap::new();
+    let mut filters: HashMap<&str, Span> = HashMap::new();
     for item in &program.items {
         let (name, what, names) = match item {
             Item::Statistic(statistic) => (&statistic.name, "statistic", &mut statistics),
             Item::Loss(loss) => (&loss.name, "loss", &mut losses),
+            Item::Filter(filter) => (&filter.name, "filter", &mut filters),
         };
         match names.get(name.name.as_str()) {
             Some(first) => {
@@ -121,6 +127,10 @@ pub fn check(program: &Program, vocabulary: &Vocabulary) -> Result<Checked, Vec<
             Item::Loss(loss) => {
                 LossCheck { loss, vocabulary, faults: &mut faults }.run();
                 checked.losses.push(CheckedLoss { loss: loss.clone() });
+            }
+            Item::Filter(filter) => {
+                check_filter(filter, &mut faults);
+                checked.filters.push(filter.clone());
             }
         }
         if faults.full() {
@@ -456,6 +466,22 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
             }
             let mut first = None;
             for term in condition.left.terms.iter().chain(&condition.right.terms) {
+                if let Some(function) = &term.function {
+                    if !INDEX_FUNCTIONS.iter().any(|row| row.0 == function.name) {
+                        let help = suggestion(&function.name, "functions of indices", INDEX_FUNCTIONS.iter().map(|row| row.0));
+                        let message = format!("`{function}` is not a function of an index");
+                        self.faults.push(NotationError::new(Name, function.span, message).help(help));
+                    }
+                    match self.local(&term.name.name) {
+                        Some(variable) => self.kinds.fix(variable, IndexKind::Scale, &term.name, self.faults),
+                        None => {
+                            let message = format!("`{}` is not an index of `{}`", term.name, definition.name);
+                            let help = format!("`{function}` takes a scale index");
+                            self.faults.push(NotationError::new(Index, term.name.span, message).help(help));
+                        }
+                    }
+                    continue;
+                }
                 if let Some(variable) = self.local(&term.name.name) {
                     match first {
                         None => first = Some(variable),
@@ -663,7 +689,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         }
         match row.signature {
             Signature::FieldBuilder => Some(ValueKind::Field),
-            Signature::DomainAverage => Some(ValueKind::Number),
+            Signature::DomainAverage | Signature::WindowedAverage => Some(ValueKind::Number),
             Signature::Pointwise => joined(values),
         }
     }
@@ -791,17 +817,14 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         }
     }
 
-    /// Scales are not cyclic, so only shifts of one index make sense.
+    /// Scales are not cyclic: sums and differences of indices make sense, and exist where they are scales; multiples do not.
     fn scale_expressions(&mut self) {
         for (index, variable) in std::mem::take(&mut self.index_expressions) {
-            let simple = match index.terms.as_slice() {
-                [] => true,
-                [term] => term.coefficient == 1,
-                _ => false,
-            };
+            let plain = index.terms.iter().all(|term| term.coefficient.abs() == 1);
+            let simple = plain && (index.terms.is_empty() || index.terms.iter().any(|term| term.coefficient == 1));
             if !simple && self.kinds.kind(variable).is_some_and(|(kind, _)| kind == IndexKind::Scale) {
-                let message = format!("`{index}` is not a scale: a scale is one index plus a whole number");
-                self.faults.push(NotationError::new(Index, index.span, message).help("like `j`, `j + 1` or `0`"));
+                let message = format!("`{index}` is not a scale: a scale is a sum or difference of indices and a whole number");
+                self.faults.push(NotationError::new(Index, index.span, message).help("like `j`, `j + 1`, `j - i` or `0`"));
             }
         }
     }
@@ -852,6 +875,60 @@ fn joined(values: impl IntoIterator<Item = Option<ValueKind>>) -> Option<ValueKi
         }
     }
     all
+}
+
+/// Resolves the names and calls of a filter; it has no indices.
+fn check_filter(filter: &Filter, faults: &mut Faults) {
+    let mut known: Vec<&str> = VARIABLES.iter().map(|row| row.0).collect();
+    for definition in &filter.definitions {
+        if faults.full() {
+            return;
+        }
+        let name = &definition.name;
+        if known.contains(&name.name.as_str()) {
+            faults.add(Name, name.span, format!("`{name}` is already a name of the filter"));
+        }
+        check_filter_expression(&definition.value, &known, faults);
+        known.push(&name.name);
+    }
+    if !filter.definitions.iter().any(|definition| definition.name.name == "wavelet") {
+        let message = format!("the filter `{}` has no `wavelet`", filter.name);
+        faults.push(NotationError::new(Name, filter.name.span, message).help("define `wavelet = ..;`"));
+    }
+}
+
+fn check_filter_expression(expression: &Expr, known: &[&str], faults: &mut Faults) {
+    if faults.full() {
+        return;
+    }
+    match &expression.kind {
+        ExprKind::Number(_) => {}
+        ExprKind::Name(name) if known.contains(&name.as_str()) => {}
+        ExprKind::Name(name) => {
+            let help = suggestion(name, "in scope", known.iter().copied());
+            faults.push(NotationError::new(Name, expression.span, format!("`{name}` is not defined")).help(help));
+        }
+        ExprKind::Access { name, .. } => faults.add(Index, name.span, format!("`{name}` has indices, which a filter does not have")),
+        ExprKind::Reduce { function, .. } => {
+            faults.add(Index, function.span, "a filter has no indices to reduce over".to_owned());
+        }
+        ExprKind::Negate(operand) => check_filter_expression(operand, known, faults),
+        ExprKind::Binary { left, right, .. } => {
+            check_filter_expression(left, known, faults);
+            check_filter_expression(right, known, faults);
+        }
+        ExprKind::Call { function, arguments } => {
+            match FUNCTIONS.iter().find(|row| row.0 == function.name) {
+                Some(row) => check_arity(function, arguments.len(), row.1, row.1, faults),
+                None => {
+                    let help = suggestion(&function.name, "functions", FUNCTIONS.iter().map(|row| row.0));
+                    let message = format!("`{function}` is not a function of filters");
+                    faults.push(NotationError::new(Name, function.span, message).help(help));
+                }
+            }
+            arguments.iter().for_each(|argument| check_filter_expression(argument, known, faults));
+        }
+    }
 }
 
 /// What an expression of a loss is.

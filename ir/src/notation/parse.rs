@@ -6,7 +6,7 @@ use syn::buffer::{Cursor, TokenBuffer};
 use super::error::NotationErrorKind::{Limit, Syntax};
 use super::print::NEGATE_PRECEDENCE;
 use super::{
-    BinaryOperator, Comparison, Condition, Definition, Expr, ExprKind, Ident, IndexExpr, Item, Loss, MAXIMUM_DEPTH, MAXIMUM_INDEX_NUMBER,
+    BinaryOperator, Comparison, Condition, Definition, Expr, ExprKind, Filter, Ident, IndexExpr, Item, Loss, MAXIMUM_DEPTH, MAXIMUM_INDEX_NUMBER,
     MAXIMUM_INDICES, MAXIMUM_NAME_LENGTH, MAXIMUM_SOURCE_BYTES, NotationError, Output, Parameter, Program, Return, Span, Statistic,
 };
 
@@ -81,6 +81,7 @@ fn parse_here(source: &str) -> Result<Program> {
         let docs = match item {
             Item::Statistic(statistic) => &mut statistic.docs,
             Item::Loss(loss) => &mut loss.docs,
+            Item::Filter(filter) => &mut filter.docs,
         };
         if docs.is_empty() {
             *docs = comment_above(&lines, *start);
@@ -301,8 +302,11 @@ impl Parser {
             } else if let Some(start) = self.word(s, "loss") {
                 self.starts.push(start);
                 program.items.push(Item::Loss(self.loss(s, docs)?));
+            } else if let Some(start) = self.word(s, "filter") {
+                self.starts.push(start);
+                program.items.push(Item::Filter(self.filter(s, docs)?));
             } else {
-                return Err(self.expected(s, "`statistic` or `loss`"));
+                return Err(self.expected(s, "`statistic`, `loss` or `filter`"));
             }
         }
     }
@@ -361,6 +365,23 @@ impl Parser {
             } else {
                 definitions.push(self.definition(&mut body)?);
             }
+        }
+    }
+
+    fn filter(&mut self, s: &mut Stream, docs: String) -> Result<Filter> {
+        let name = self.name(s, "the name of the filter")?;
+        let (mut body, _) = self.group(s, Delimiter::Brace, "`{` and the definitions")?;
+        let mut definitions = Vec::new();
+        loop {
+            self.attributes(&mut body)?;
+            if body.cursor.eof() {
+                return Ok(Filter { name, docs, definitions });
+            }
+            let name = self.name(&mut body, "a definition or `}`")?;
+            self.punct(&mut body, '=', "`=`")?;
+            let value = self.whole_expression(&mut body)?;
+            self.punct(&mut body, ';', "`;` or an operator")?;
+            definitions.push(Definition { name, indices: Vec::new(), value, conditions: Vec::new() });
         }
     }
 
@@ -423,11 +444,11 @@ impl Parser {
     }
 
     fn condition(&mut self, s: &mut Stream) -> Result<Condition> {
-        let left = self.index(s)?;
+        let left = self.side(s)?;
         let Some(comparison) = self.comparison(s) else {
             return Err(self.expected(s, "a comparison like `<`"));
         };
-        let right = self.index(s)?;
+        let right = self.side(s)?;
         Ok(Condition { left, comparison, right })
     }
 
@@ -495,6 +516,14 @@ impl Parser {
         expression.as_index().ok_or_else(|| {
             let message = format!("an index combines indices and whole numbers up to {MAXIMUM_INDEX_NUMBER}");
             NotationError::new(Syntax, expression.span, message).help("like `j`, `j + 1`, `g + d`, `2*g` or `0`")
+        })
+    }
+
+    fn side(&mut self, s: &mut Stream) -> Result<IndexExpr> {
+        let expression = self.whole_expression(s)?;
+        expression.as_condition_side().ok_or_else(|| {
+            let message = format!("an index combines indices and whole numbers up to {MAXIMUM_INDEX_NUMBER}");
+            NotationError::new(Syntax, expression.span, message).help("like `j`, `j + 1`, `octave(n)`, `2*g` or `0`")
         })
     }
 

@@ -3,7 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    BinaryOperator, Comparison, Condition, Definition, Expr, ExprKind, Ident, IndexExpr, Item, Loss, Output, Parameter, Program, Return, Statistic,
+    BinaryOperator, Comparison, Condition, Definition, Expr, ExprKind, Filter, Ident, IndexExpr, Item, Loss, Output, Parameter, Program, Return,
+    Statistic,
 };
 
 /// How tightly the unary minus binds, on the scale of [`BinaryOperator::precedence`].
@@ -104,7 +105,19 @@ impl Display for Item {
         match self {
             Item::Statistic(statistic) => statistic.fmt(f),
             Item::Loss(loss) => loss.fmt(f),
+            Item::Filter(filter) => filter.fmt(f),
         }
+    }
+}
+
+impl Display for Filter {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        comment(f, &self.docs)?;
+        writeln!(f, "filter {} {{", self.name)?;
+        for definition in &self.definitions {
+            writeln!(f, "    {definition}")?;
+        }
+        f.write_str("}\n")
     }
 }
 
@@ -199,8 +212,12 @@ impl Display for IndexExpr {
                 (_, true) => f.write_str(" - ")?,
             }
             match term.coefficient.unsigned_abs() {
-                1 => term.name.fmt(f)?,
-                magnitude => write!(f, "{magnitude}*{}", term.name)?,
+                1 => {}
+                magnitude => write!(f, "{magnitude}*")?,
+            }
+            match &term.function {
+                None => term.name.fmt(f)?,
+                Some(function) => write!(f, "{function}({})", term.name)?,
             }
         }
         if self.terms.is_empty() {

@@ -16,10 +16,12 @@ pub enum Argument {
 /// What a function takes and gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
-    /// A field, then a scale, then a direction; gives a field.
+    /// A field, then a scale, then directions; gives a field.
     FieldBuilder,
     /// Fields; gives a number.
     DomainAverage,
+    /// A field, and possibly the scale whose window weighs it; gives a number.
+    WindowedAverage,
     /// Fields or numbers, sample by sample; gives a field when any argument is one.
     Pointwise,
 }
@@ -28,9 +30,9 @@ impl Signature {
     /// What the argument at `place` (from 0) must be.
     pub fn argument(self, place: usize) -> Argument {
         match (self, place) {
-            (Signature::FieldBuilder, 1) => Argument::Scale,
-            (Signature::FieldBuilder, 2) => Argument::Direction,
-            (Signature::FieldBuilder | Signature::DomainAverage, _) => Argument::Field,
+            (Signature::FieldBuilder | Signature::WindowedAverage, 1) => Argument::Scale,
+            (Signature::FieldBuilder, 2 | 3) => Argument::Direction,
+            (Signature::FieldBuilder | Signature::DomainAverage | Signature::WindowedAverage, _) => Argument::Field,
             (Signature::Pointwise, _) => Argument::Value,
         }
     }
@@ -72,14 +74,29 @@ pub const REDUCTIONS: &[Reduction] = &[
 const FIELD_BUILDERS: &[(&str, usize, usize, &str)] = &[
     ("wavelet", 3, 3, "wavelet(f, j, g): f filtered by the wavelet of scale j and direction g"),
     ("lowpass", 1, 2, "lowpass(f), lowpass(f, j): f smoothed at the domain's coarsest scale, or at scale j"),
+    ("band", 2, 2, "band(f, j): f on the coarse grid of scale j, from its lowest frequencies"),
+    ("cut", 2, 2, "cut(f, j): what the edges leave of a field on the coarse grid of scale j"),
+    ("decimate", 1, 2, "decimate(f), decimate(f, j): samples of f at every 2^J-th point, or at the spacing of scale j"),
+    ("pad", 1, 1, "pad(f): f continued beyond its edges, as the domain's boundary says"),
+    (
+        "shift",
+        4,
+        4,
+        "shift(f, n, a, t): f with an axis of directions t, read 2^n samples further (where it is for n = 0) along the angle of t less that of a",
+    ),
+    ("unpad", 1, 1, "unpad(f): the part of a padded field that belongs to the input"),
 ];
+
+/// Averages over the domain, weighted by quadrature and mask, that may be restricted to the window of a scale.
+const WINDOWED_AVERAGES: &[(&str, &str)] =
+    &[("mean", "mean(f), mean(f, j): average of f over the domain, or over what the edges leave of it at scale j")];
 
 /// Averages over the domain, weighted by quadrature and mask.
 const DOMAIN_AVERAGES: &[(&str, usize, &str)] = &[
-    ("mean", 1, "mean(f): average of f over the domain"),
     ("cov", 2, "cov(a, b): mean(a conj(b)) - mean(a) conj(mean(b))"),
     ("var", 1, "var(f): mean(|f - mean(f)|^2)"),
     ("power", 1, "power(f): mean(|f|^2)"),
+    ("size", 1, "size(f): number of samples of f"),
     ("integral", 1, "integral(f): sum of f times the domain's quadrature weights, not divided by their sum"),
 ];
 
@@ -101,6 +118,12 @@ pub const POINTWISE: &[(&str, usize, &str)] = &[
     ("square", 1, "square(z): z^2"),
     ("relu", 1, "relu(a): max(a, 0)"),
     ("harmonic", 2, "harmonic(z, k): phase harmonic |z| exp(i k arg(z))"),
+];
+
+/// Functions of a scale index that conditions may compare, `octave(n) < octave(m)`: name, documentation.
+pub const INDEX_FUNCTIONS: &[(&str, &str)] = &[
+    ("octave", "octave(n): the octave of a wavelet; the scale itself where every scale is one octave"),
+    ("layer", "layer(n): the layer of a cascade for which a wavelet is made, from 1"),
 ];
 
 /// The callable functions, in the order of their documentation.
@@ -129,7 +152,14 @@ impl Vocabulary {
             signature,
             documentation,
         });
-        Vocabulary { functions: builders.chain(rest).collect() }
+        let windowed = WINDOWED_AVERAGES.iter().map(|&(name, documentation)| Function {
+            name,
+            minimum_arity: 1,
+            maximum_arity: 2,
+            signature: Signature::WindowedAverage,
+            documentation,
+        });
+        Vocabulary { functions: builders.chain(windowed).chain(rest).collect() }
     }
 
     /// The vocabulary with the pointwise functions of [`POINTWISE`].

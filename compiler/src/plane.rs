@@ -1,0 +1,581 @@
+//! The plane and the line: wavelets as filters of the discrete Fourier transform, on images and series.
+//!
+//! A series is an image of one row. Fields stay spectra as long as they can: `wavelet`, `lowpass`, `band` and `decimate` act on frequencies, samples are made where a
+//! pointwise function needs them. Filters are formulas of the notation ([`scatterc_ir::filter`]).
+
+use crate::domain::{Domain, DomainError, Field, Numbers};
+use scatterc_ir::filter::{Bank, Evaluation, LARGEST_GRID, Transform};
+use scatterc_ir::graph::Builder;
+use scatterc_ir::notation::Filter;
+use scatterc_ir::ops::pointwise;
+use scatterc_ir::{Linear, Op, Space, Type, Value};
+use scatterc_kernels::planar::PlanarFft;
+
+/// Largest number of rows or columns accepted.
+pub const LARGEST_SIZE: usize = 1 << 15;
+/// Longest series accepted.
+pub const LONGEST_SERIES: usize = 1 << 19;
+/// Most directions or voices.
+pub const MOST_DIRECTIONS: usize = 64;
+
+/// How `pad` continues a field beyond its edges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Boundary {
+    /// The field is periodic: nothing is added.
+    #[default]
+    Periodic,
+    /// Reflected without repeating the edge sample, to the sizes that decimation by 2^J needs.
+    Reflect,
+    /// Reflected with the edge sample repeated, to twice the length.
+    Symmetric,
+}
+
+/// An image or series domain bound to its sizes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plane {
+    /// Rows of the input; 1 for a series.
+    pub H: usize,
+    /// Columns of the input.
+    pub W: usize,
+    /// Number of octaves.
+    pub J: usize,
+    /// Number of directions, or of voices per octave.
+    pub L: usize,
+    /// True for a series.
+    pub line: bool,
+    /// Continuation beyond the edges.
+    pub boundary: Boundary,
+    /// True when averages leave out what the edges of the image reach.
+    pub cut_edges: bool,
+    /// log2 of the largest spacing that `decimate` gives.
+    pub coarsest: usize,
+    /// Filters on the padded grid.
+    pub bank: Bank,
+    /// Samples added above, below, left and right by `pad`.
+    pub padding: [usize; 4],
+    /// Octave and layer of every wavelet, where the filters say so.
+    wavelets: Option<Vec<(i64, i64)>>,
+}
+
+/// Transforms for the formulas of filters.
+struct Transforms;
+
+impl Transform for Transforms {
+    fn fourier(&self, H: usize, W: usize, inverse: bool, re: &mut [f64], im: &mut [f64]) {
+        // Sizes were checked when the domain was made.
+        if let Ok(fft) = PlanarFft::new(H, W) {
+            fft.in_place(inverse, re, im);
+        }
+    }
+}
+
+fn fault<T>(option: &'static str, found: impl ToString, expected: impl Into<String>) -> Result<T, DomainError> {
+    Err(DomainError::Option { option, found: found.to_string(), expected: expected.into() })
+}
+
+/// A filter with some of its definitions replaced by numbers.
+pub fn with_numbers(filter: &Filter, numbers: &[(String, f64)]) -> Result<Filter, DomainError> {
+    let mut filter = filter.clone();
+    for (name, value) in numbers {
+        let known: Vec<&str> = filter.definitions.iter().filter(|d| d.value.constant_value().is_some()).map(|d| d.name.name.as_str()).collect();
+        if !known.contains(&name.as_str()) {
+            let expected = if known.is_empty() { "no parameters: the filter has none".into() } else { format!("one of {}", known.join(", ")) };
+            return fault("filter-parameter", name, expected);
+        }
+        if let Some(definition) = filter.definitions.iter_mut().find(|d| d.name.name == *name) {
+            let magnitude = scatterc_ir::notation::Expr { kind: scatterc_ir::notation::ExprKind::Number(value.abs()), span: definition.value.span };
+            definition.value = if *value < 0.0 {
+                scatterc_ir::notation::Expr { kind: scatterc_ir::notation::ExprKind::Negate(Box::new(magnitude)), span: definition.value.span }
+            } else {
+                magnitude
+            };
+        }
+    }
+    Ok(filter)
+}
+
+impl Plane {
+    /// Images of `H` x `W` with `J` scales and `L` directions.
+    ///
+    /// Error: sizes too small for J (2^J must not exceed the shorter side; truncated grids need 16 samples), no scale, no direction, sizes beyond the limits.
+    pub fn new(H: usize, W: usize, J: usize, L: usize, filter: &Filter, boundary: Boundary, cut_edges: bool) -> Result<Self, DomainError> {
+        for (option, n) in [("height", H), ("width", W)] {
+            if !(16..=LARGEST_SIZE).contains(&n) {
+                return fault(option, n, format!("from 16 to {LARGEST_SIZE} pixels"));
+            }
+        }
+        check_scales(J, H.min(W))?;
+        check_directions(L)?;
+        if cut_edges && (H % 2 == 1 || W % 2 == 1) {
+            return fault("edges", format!("cut for an image of {H} x {W}"), "even sizes where edges are cut");
+        }
+        let padding = match boundary {
+            Boundary::Periodic => [0; 4],
+            Boundary::Reflect => {
+                let (top, bottom) = kymatio_padding(H, J);
+                let (left, right) = kymatio_padding(W, J);
+                if top.max(bottom) >= H || left.max(right) >= W {
+                    return fault("scales", J, format!("fewer: an image of {H} x {W} cannot be reflected by 2^{J} pixels"));
+                }
+                [top, bottom, left, right]
+            }
+            Boundary::Symmetric => [0, H, 0, W],
+        };
+        Plane::bound(H, W, J, L, false, filter, boundary, cut_edges, J, padding, false)
+    }
+
+    /// Series of `T` samples with `J` octaves of `L` voices.
+    ///
+    /// Error: as for [`Plane::new`].
+    pub fn line(T: usize, J: usize, L: usize, filter: &Filter, boundary: Boundary) -> Result<Self, DomainError> {
+        if !(16..=LONGEST_SERIES).contains(&T) {
+            return fault("length", T, format!("from 16 to {LONGEST_SERIES} samples"));
+        }
+        check_scales(J, T)?;
+        check_directions(L)?;
+        let padding = match boundary {
+            Boundary::Periodic => [0; 4],
+            Boundary::Symmetric => [0, 0, 0, T],
+            Boundary::Reflect => {
+                return fault("boundary", "reflect", "symmetric or periodic for filters with voices; reflect with `Plane::cascade`");
+            }
+        };
+        Plane::bound(1, T, J, L, true, filter, boundary, false, J, padding, false)
+    }
+
+    /// Series of `T` samples with a list of wavelets instead of octaves and voices: the filter says how many (`count`) and of which `octave` and `layer` each is.
+    /// Filters come to coarser grids by summing aliases; `stride` is the largest power of two that `decimate` leaves between samples.
+    ///
+    /// The padding is three times the length after which the tail of the low-pass filter, made on T samples, sums to at most 1e-3.
+    pub fn cascade(T: usize, J: usize, stride: usize, filter: &Filter) -> Result<Self, DomainError> {
+        if !(16..=LONGEST_SERIES / 4).contains(&T) {
+            return fault("length", T, format!("from 16 to {} samples", LONGEST_SERIES / 4));
+        }
+        check_scales(J, T)?;
+        if !stride.is_power_of_two() || stride > T {
+            return fault("stride", stride, format!("a power of two up to {T}"));
+        }
+        let bank = Bank { H: 1, W: T, J, L: 1, folded: true, real: true, text: filter.one_line().into() };
+        let low = Evaluation::new(filter, &bank, 0, 0, &Transforms).array("lowpass").map_err(unusable)?;
+        let (mut re, mut im) = (low.re, low.im.unwrap_or_else(|| vec![0.0; T]));
+        Transforms.fourier(1, T, true, &mut re, &mut im);
+        let mut tail = 0.0;
+        let mut needed = T / 2;
+        for k in (0..T / 2).rev() {
+            tail += re[k].hypot(im[k]);
+            if tail > 1e-3 {
+                break;
+            }
+            needed = k + 1;
+        }
+        let longest = (3 * T - 2).ilog2();
+        let padded = 1usize << (T + 6 * needed).next_power_of_two().ilog2().min(longest);
+        let left = (padded - T) / 2;
+        let right = padded - T - left;
+        Plane::bound(1, T, J, 1, true, filter, Boundary::Reflect, false, stride.ilog2() as usize, [0, 0, left, right], true)
+    }
+
+    fn bound(
+        H: usize,
+        W: usize,
+        J: usize,
+        L: usize,
+        line: bool,
+        filter: &Filter,
+        boundary: Boundary,
+        cut_edges: bool,
+        coarsest: usize,
+        padding: [usize; 4],
+        folded: bool,
+    ) -> Result<Self, DomainError> {
+        let [top, bottom, left, right] = padding;
+        let points = (H + top + bottom) * (W + left + right);
+        if points > LARGEST_GRID {
+            return fault("size", format!("{points} points with padding"), format!("at most {LARGEST_GRID}"));
+        }
+        let text = filter.one_line();
+        let mut bank = Bank { H: H + top + bottom, W: W + left + right, J, L, folded, real: true, text: text.into() };
+        // Whether wavelets are real is the same on every grid, so a small one tells.
+        let small = Bank { H: if line { 1 } else { 8 }, W: 32, ..bank.clone() };
+        let mut first = Evaluation::new(filter, &small, 0, 0, &Transforms);
+        bank.real = first.array("wavelet").map_err(unusable)?.im.is_none();
+        let mut wavelets = None;
+        if first.has("count") {
+            let count = Evaluation::new(filter, &bank, 0, 0, &Transforms).number("count").map_err(unusable)?;
+            if !(1.0..=4096.0).contains(&count) || count.fract() != 0.0 {
+                return fault("filters", format!("a bank of {count} wavelets"), "from 1 to 4096");
+            }
+            let mut list = Vec::with_capacity(count as usize);
+            for n in 0..count as usize {
+                let mut evaluation = Evaluation::new(filter, &bank, n, 0, &Transforms);
+                let octave = if evaluation.has("octave") { evaluation.number("octave").map_err(unusable)? } else { n as f64 };
+                let layer = if evaluation.has("layer") { evaluation.number("layer").map_err(unusable)? } else { 1.0 };
+                list.push((octave as i64, layer as i64));
+            }
+            wavelets = Some(list);
+        }
+        Ok(Plane { H, W, J, L, line, boundary, cut_edges, coarsest, bank, padding, wavelets })
+    }
+
+    /// Octave of a wavelet.
+    pub fn octave(&self, scale: usize) -> usize {
+        match &self.wavelets {
+            Some(list) => list.get(scale).map_or(0, |w| w.0.max(0) as usize),
+            None => scale,
+        }
+    }
+
+    /// Sizes of the truncated grid of scale j, for a grid of the same parity as `(H, W)`: max(8, min(ceil(n / 2^j), n / 2)) frequencies on either side.
+    fn truncated(&self, scale: usize, H: usize, W: usize) -> (usize, usize) {
+        let half = |n: usize| 8.max(n.div_ceil(1 << scale.min(40)).min(n / 2));
+        let rows = if self.line { 1 } else { 2 * half(self.H) + H % 2 };
+        (rows.min(H), (2 * half(self.W) + W % 2).min(W))
+    }
+
+    /// Applies `f` to the real part and, if there is one, to the imaginary part.
+    fn parts(&self, field: &Field, mut f: impl FnMut(Value) -> Result<Value, DomainError>) -> Result<Field, DomainError> {
+        Ok(Field { re: f(field.re)?, im: field.im.map(&mut f).transpose()?, labels: field.labels.clone(), raw: None })
+    }
+
+    /// The spectrum of a field as one value: of a real image where the field is real.
+    fn spectrum(&self, b: &mut Builder, field: &Field) -> Result<Value, DomainError> {
+        let samples = match (b.ty(field.re).space, field.im) {
+            (Space::RealSpectrum { .. } | Space::Spectrum { .. }, None) => return Ok(field.re),
+            (Space::Image { H, W }, None) => return Ok(b.linear(Linear::Fourier { H, W }, field.re)?),
+            _ => self.samples(b, field)?,
+        };
+        let (Space::Image { H, W }, Some(im)) = (b.ty(samples.re).space, samples.im) else {
+            return Err(DomainError::Unsupported(format!("a value on {} has no spectrum", b.ty(field.re).space)));
+        };
+        let re = b.adjoint(component(0), samples.re)?;
+        let im = b.adjoint(component(1), im)?;
+        let both = apply(b, "add", &[re, im])?;
+        let spectrum = b.adjoint(Linear::FourierInverse { H, W }, both)?;
+        Ok(b.linear(Linear::Scale { by: (H * W) as f64 }, spectrum)?)
+    }
+
+    fn average(&self, b: &mut Builder, field: &Field, window: [usize; 4]) -> Result<Numbers, DomainError> {
+        let field = self.samples(b, field)?;
+        let (H, W) = image(b, field.re)?;
+        let [top, bottom, left, right] = window;
+        let map = Linear::Average { H, W, top, bottom, left, right };
+        Ok(Numbers { re: b.linear(map.clone(), field.re)?, im: field.im.map(|v| b.linear(map, v)).transpose()? })
+    }
+}
+
+fn unusable(error: scatterc_ir::filter::FilterError) -> DomainError {
+    DomainError::Unsupported(error.to_string())
+}
+
+fn check_scales(J: usize, shorter: usize) -> Result<(), DomainError> {
+    if J == 0 || J > 40 || 1usize << J > shorter {
+        return fault("scales", J, format!("from 1 to {}, so that 2^J fits the shorter side of {shorter} samples", shorter.ilog2()));
+    }
+    Ok(())
+}
+
+fn check_directions(L: usize) -> Result<(), DomainError> {
+    if L == 0 || L > MOST_DIRECTIONS { fault("orientations", L, format!("from 1 to {MOST_DIRECTIONS}")) } else { Ok(()) }
+}
+
+/// Samples added before and after `n`, so that the length is a multiple of 2^J with at least one coarse sample on either side.
+fn kymatio_padding(n: usize, J: usize) -> (usize, usize) {
+    let q = 1usize << J;
+    let added = ((n + q) / q + 1) * q - n;
+    (added / 2, added.div_ceil(2))
+}
+
+/// One of the two images of an inverse transform.
+fn component(k: i64) -> Linear {
+    Linear::Reindex { from: vec![2], to: vec![], map: vec![vec![k]] }
+}
+
+fn image(b: &Builder, value: Value) -> Result<(usize, usize), DomainError> {
+    match b.ty(value).space {
+        Space::Image { H, W } => Ok((H, W)),
+        space => Err(DomainError::Unsupported(format!("a value on {space} has no samples"))),
+    }
+}
+
+fn apply(b: &mut Builder, name: &str, operands: &[Value]) -> Result<Value, DomainError> {
+    let row = pointwise(name).expect("the row exists in the op table");
+    Ok(b.pointwise(row.expression.clone(), operands)?)
+}
+
+/// Samples `-before .. n + after` of a sequence of n continued by reflection, with the edge repeated or not.
+fn reflected(n: usize, before: usize, after: usize, repeat: bool) -> Vec<usize> {
+    let (n, before, after) = (n as i64, before as i64, after as i64);
+    let period = if repeat { 2 * n } else { (2 * n - 2).max(1) };
+    let at = |k: i64| {
+        let k = k.rem_euclid(period);
+        if k < n {
+            k as usize
+        } else if repeat {
+            (2 * n - 1 - k) as usize
+        } else {
+            (2 * n - 2 - k) as usize
+        }
+    };
+    (-before..n + after).map(at).collect()
+}
+
+impl Domain for Plane {
+    fn describe(&self) -> String {
+        let boundary = match self.boundary {
+            Boundary::Periodic => "periodic",
+            Boundary::Reflect => "reflect",
+            Boundary::Symmetric => "symmetric",
+        };
+        let filter = self.bank.text.split_whitespace().nth(1).unwrap_or("filter");
+        let sizes = if self.line { format!("line T={}", self.W) } else { format!("plane H={} W={}", self.H, self.W) };
+        let edges = if self.cut_edges { " edges=cut" } else { "" };
+        let stride = if self.coarsest == self.J { String::new() } else { format!(" stride={}", 1usize << self.coarsest.min(60)) };
+        format!("{sizes} J={} L={} filters={filter} boundary={boundary}{edges}{stride}", self.J, self.L)
+    }
+
+    fn scales(&self) -> std::ops::RangeInclusive<usize> {
+        0..=self.wavelets.as_ref().map_or(self.J, Vec::len) - 1
+    }
+
+    fn directions(&self) -> usize {
+        self.L
+    }
+
+    fn measure(&self) -> f64 {
+        (self.H * self.W) as f64
+    }
+
+    fn input_type(&self) -> Type {
+        Type::new([], Space::Image { H: self.H, W: self.W })
+    }
+
+    fn field(&self, _b: &mut Builder, input: Value) -> Result<Field, DomainError> {
+        Ok(Field { re: input, im: None, labels: vec![], raw: Some(input) })
+    }
+
+    fn samples(&self, b: &mut Builder, field: &Field) -> Result<Field, DomainError> {
+        match (b.ty(field.re).space, field.im) {
+            (Space::Spectrum { H, W }, None) => {
+                let both = b.linear(Linear::FourierInverse { H, W }, field.re)?;
+                let (re, im) = (b.linear(component(0), both)?, b.linear(component(1), both)?);
+                Ok(Field { re, im: Some(im), labels: field.labels.clone(), raw: None })
+            }
+            (Space::RealSpectrum { H, W }, _) => self.parts(field, |v| Ok(b.linear(Linear::FourierReal { H, W }, v)?)),
+            _ => Ok(field.clone()),
+        }
+    }
+
+    fn wavelet(&self, b: &mut Builder, field: &Field, scale: usize, label: &str) -> Result<Field, DomainError> {
+        let spectrum = self.spectrum(b, field)?;
+        let (H, W, real) = match b.ty(spectrum).space {
+            Space::RealSpectrum { H, W } => (H, W, 1),
+            Space::Spectrum { H, W } => (H, W, 0),
+            space => return Err(DomainError::Unsupported(format!("a value on {space} cannot be filtered"))),
+        };
+        self.bank.fits(H, W).map_err(|message| DomainError::Unsupported(format!("{message}; `pad` the field first")))?;
+        let re = b.linear(Linear::Filter { H, W, j: scale, power: 1, real, bank: self.bank.clone() }, spectrum)?;
+        let labels = field.labels.iter().cloned().chain([label.to_string()]).collect();
+        Ok(Field { re, im: None, labels, raw: None })
+    }
+
+    fn wavelet_along(&self, b: &mut Builder, field: &Field, scale: usize, axis: usize) -> Result<Option<Field>, DomainError> {
+        let Space::Spectrum { H, W } = b.ty(field.re).space else { return Ok(None) };
+        if axis + 1 != field.labels.len() {
+            return Ok(None);
+        }
+        let re = b.linear(Linear::FilterEach { H, W, j: scale, bank: self.bank.clone() }, field.re)?;
+        Ok(Some(Field { re, raw: None, ..field.clone() }))
+    }
+
+    fn lowpass(&self, b: &mut Builder, field: &Field, scale: usize) -> Result<Field, DomainError> {
+        // The low-pass filter is real in space, so parts are smoothed one by one.
+        let field = if matches!(b.ty(field.re).space, Space::Spectrum { .. }) { self.samples(b, field)? } else { field.clone() };
+        self.parts(&field, |v| {
+            let spectrum = match b.ty(v).space {
+                Space::Image { H, W } => b.linear(Linear::Fourier { H, W }, v)?,
+                _ => v,
+            };
+            let Space::RealSpectrum { H, W } = b.ty(spectrum).space else {
+                return Err(DomainError::Unsupported(format!("a value on {} cannot be smoothed", b.ty(v).space)));
+            };
+            self.bank.fits(H, W).map_err(|message| DomainError::Unsupported(format!("{message}; `pad` the field first")))?;
+            Ok(b.linear(Linear::Smooth { H, W, j: scale, bank: self.bank.clone() }, spectrum)?)
+        })
+    }
+
+    fn mean(&self, b: &mut Builder, field: &Field) -> Result<Numbers, DomainError> {
+        self.average(b, field, [0; 4])
+    }
+
+    fn windowed_mean(&self, b: &mut Builder, field: &Field, scale: usize) -> Result<Numbers, DomainError> {
+        if !self.cut_edges {
+            return self.mean(b, field);
+        }
+        let field = self.samples(b, field)?;
+        let (H, W) = image(b, field.re)?;
+        // Rows e ..= H - e are kept, one less below than above.
+        let edge = |n: usize| (n / 4).min(1 << scale.min(40));
+        let (e, f) = (edge(H), edge(W));
+        self.average(b, &field, [e, e - 1, f, f - 1])
+    }
+
+    fn power(&self, b: &mut Builder, field: &Field, centred: bool) -> Result<Value, DomainError> {
+        let field = self.samples(b, field)?;
+        let mut total: Option<Value> = None;
+        for value in [Some(field.re), field.im].into_iter().flatten() {
+            let (H, W) = image(b, value)?;
+            let mean = Linear::Average { H, W, top: 0, bottom: 0, left: 0, right: 0 };
+            let value = if centred {
+                let mean = b.linear(mean.clone(), value)?;
+                let everywhere = self.spread(b, mean, Space::Image { H, W })?;
+                apply(b, "sub", &[value, everywhere])?
+            } else {
+                value
+            };
+            let squares = apply(b, "square", &[value])?;
+            let part = b.linear(mean, squares)?;
+            total = Some(match total {
+                Some(sum) => apply(b, "add", &[sum, part])?,
+                None => part,
+            });
+        }
+        total.ok_or_else(|| DomainError::Unsupported("a field without parts".into()))
+    }
+
+    fn spread(&self, b: &mut Builder, number: Value, like: Space) -> Result<Value, DomainError> {
+        let Space::Image { H, W } = like else {
+            return Err(DomainError::Unsupported(format!("numbers combine with samples, not with values on {like}")));
+        };
+        // Every weight of the average is 1/HW, so its adjoint spreads.
+        let average = Linear::Average { H, W, top: 0, bottom: 0, left: 0, right: 0 };
+        let spread = b.add(Op::Linear { map: average, adjoint: true }, &[number], None)?;
+        Ok(b.linear(Linear::Scale { by: (H * W) as f64 }, spread)?)
+    }
+
+    fn build(&self, b: &mut Builder, function: &str, field: &Field, scale: Option<usize>) -> Result<Field, DomainError> {
+        match function {
+            "band" => {
+                let (H, W) = size_of(b, field)?;
+                let (h, w) = self.truncated(scale.unwrap_or(0), H, W);
+                if (h, w) == (H, W) {
+                    return Ok(field.clone());
+                }
+                let spectrum = self.spectrum(b, field)?;
+                let real = usize::from(matches!(b.ty(spectrum).space, Space::RealSpectrum { .. }));
+                let re = b.linear(Linear::Truncate { H, W, h, w, real }, spectrum)?;
+                Ok(Field { re, im: None, labels: field.labels.clone(), raw: None })
+            }
+            "cut" if !self.cut_edges => Ok(field.clone()),
+            "cut" => {
+                let field = self.samples(b, field)?;
+                let (H, W) = image(b, field.re)?;
+                // 2^j times the size of the coarse grid over that of the image, at most 4.
+                let edge = |n: usize, base: usize| 4.min(((n << scale.unwrap_or(0).min(20)) as f64 / base as f64) as usize);
+                let (e, f) = (edge(H, self.H), edge(W, self.W));
+                if 2 * e >= H || 2 * f >= W {
+                    return fault("edges", format!("cut to nothing at scale {}", scale.unwrap_or(0)), "larger images or fewer scales");
+                }
+                self.parts(&field, |v| Ok(b.linear(Linear::Pick { H, W, rows: (e..H - e).collect(), columns: (f..W - f).collect() }, v)?))
+            }
+            "decimate" => {
+                let spacing = scale.map_or(self.coarsest, |j| self.octave(j).min(self.coarsest));
+                let (H, W) = size_of(b, field)?;
+                let (h, w) = (if self.line { 1 } else { (self.bank.H >> spacing).min(H) }, (self.bank.W >> spacing).min(W));
+                if (h, w) == (H, W) {
+                    return Ok(field.clone());
+                }
+                if h == 0 || w == 0 || H % h != 0 || W % w != 0 {
+                    return Err(DomainError::Unsupported(format!("{H} x {W} samples cannot be thinned to {h} x {w}; `pad` the field first")));
+                }
+                match b.ty(field.re).space {
+                    Space::Image { .. } => {
+                        let (rows, columns) = ((0..H).step_by(H / h).collect::<Vec<_>>(), (0..W).step_by(W / w).collect::<Vec<_>>());
+                        self.parts(field, |v| Ok(b.linear(Linear::Pick { H, W, rows: rows.clone(), columns: columns.clone() }, v)?))
+                    }
+                    space => {
+                        let real = usize::from(matches!(space, Space::RealSpectrum { .. }));
+                        self.parts(field, |v| Ok(b.linear(Linear::Fold { H, W, h, w, real }, v)?))
+                    }
+                }
+            }
+            "pad" => {
+                if self.boundary == Boundary::Periodic {
+                    return Ok(field.clone());
+                }
+                let field = self.samples(b, field)?;
+                let (H, W) = image(b, field.re)?;
+                if (H, W) != (self.H, self.W) {
+                    return Err(DomainError::Unsupported(format!("`pad` takes {} x {} samples, found {H} x {W}", self.H, self.W)));
+                }
+                let [top, bottom, left, right] = self.padding;
+                let repeat = self.boundary == Boundary::Symmetric;
+                let (rows, columns) = (reflected(H, top, bottom, repeat), reflected(W, left, right, repeat));
+                self.parts(&field, |v| Ok(b.linear(Linear::Pick { H, W, rows: rows.clone(), columns: columns.clone() }, v)?))
+            }
+            "unpad" => {
+                if self.boundary == Boundary::Periodic {
+                    return Ok(field.clone());
+                }
+                let field = self.samples(b, field)?;
+                let (H, W) = image(b, field.re)?;
+                let [top, _, left, _] = self.padding;
+                // On a coarse grid the samples that lie in the image; a plane leaves out a last one that does so in part.
+                let range = |n: usize, base: usize, before: usize, own: usize| {
+                    let k = (base / n).max(1);
+                    let first = before.div_ceil(k);
+                    let end = if self.line { (before + own).div_ceil(k) } else { first + own / k };
+                    (first..end.min(n)).collect::<Vec<_>>()
+                };
+                let rows = if self.line { vec![0] } else { range(H, self.bank.H, top, self.H) };
+                let columns = range(W, self.bank.W, left, self.W);
+                self.parts(&field, |v| Ok(b.linear(Linear::Pick { H, W, rows: rows.clone(), columns: columns.clone() }, v)?))
+            }
+            other => Err(DomainError::Unsupported(format!("`{other}` is not available on {}", self.describe()))),
+        }
+    }
+
+    fn shift(&self, b: &mut Builder, field: &Field, scale: usize, axis: usize, label: &str) -> Result<Field, DomainError> {
+        if self.line {
+            return Err(DomainError::Unsupported("`shift` needs directions, which a series does not have".into()));
+        }
+        let mut field = self.samples(b, field)?;
+        let (H, W) = image(b, field.re)?;
+        let n = field.labels.len();
+        if axis + 1 != n {
+            // The map moves the innermost axis, so the direction comes last.
+            let order: Vec<usize> = (0..n).filter(|k| *k != axis).chain([axis]).collect();
+            let map = (0..n).map(|k| (0..=n).map(|o| i64::from(order.get(o) == Some(&k))).collect()).collect();
+            let moved = Linear::Reindex { from: vec![self.L; n], to: vec![self.L; n], map };
+            field = Field {
+                labels: order.iter().map(|k| field.labels[*k].clone()).collect(),
+                ..self.parts(&field, |v| Ok(b.linear(moved.clone(), v)?))?
+            };
+        }
+        let distance = if scale == 0 { 0.0 } else { f64::powi(2.0, scale.min(30) as i32) };
+        let angle = |k: usize| std::f64::consts::PI / self.L as f64 * ((k / self.L) as f64 - (k % self.L) as f64);
+        let offset = |x: f64, n: usize| ((distance * x).round_ties_even() as i64).rem_euclid(n as i64) as usize;
+        let rows = (0..self.L * self.L).map(|k| offset(angle(k).sin(), H)).collect();
+        let columns = (0..self.L * self.L).map(|k| offset(angle(k).cos(), W)).collect();
+        let roll = Linear::Roll { H, W, rows, columns, count: self.L };
+        let moved = self.parts(&field, |v| Ok(b.linear(roll.clone(), v)?))?;
+        Ok(Field { labels: field.labels.iter().cloned().chain([label.to_string()]).collect(), ..moved })
+    }
+
+    fn index_function(&self, function: &str, scale: usize) -> Option<i64> {
+        let own = self.wavelets.as_ref().and_then(|list| list.get(scale)).copied();
+        let (octave, layer) = own.unwrap_or((scale as i64, 1));
+        self.scales().contains(&scale).then_some(if function == "octave" { octave } else { layer })
+    }
+
+    fn coarsest(&self) -> usize {
+        *self.scales().end()
+    }
+}
+
+/// Rows and columns of a field, whatever holds it.
+fn size_of(b: &Builder, field: &Field) -> Result<(usize, usize), DomainError> {
+    match b.ty(field.re).space {
+        Space::Image { H, W } | Space::Spectrum { H, W } | Space::RealSpectrum { H, W } => Ok((H, W)),
+        space => Err(DomainError::Unsupported(format!("a value on {space} has no samples"))),
+    }
+}

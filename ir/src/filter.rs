@@ -1,0 +1,635 @@
+//! Filter banks as formulas: what a `filter` item of the notation means on a grid.
+//!
+//! ```text
+//! filter item --Bank (text and sizes, an attribute of linear maps)--> Evaluation of one (j, l) --> array [H][W] of the base grid
+//! ```
+//!
+//! Definitions are evaluated when they are asked for: `wavelet` and `lowpass` are arrays, `octave`, `layer` and `count` numbers. Fourier transforms are supplied by the
+//! caller through [`Transform`], so this module owns no numerics but those of its primitives.
+
+use crate::notation::{BinaryOperator, Expr, ExprKind, Filter, Item, Vocabulary, check, parse};
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Functions that a filter may call: name, number of arguments, documentation.
+pub const FUNCTIONS: &[(&str, usize, &str)] = &[
+    ("abs", 1, "abs(z): modulus"),
+    ("re", 1, "re(z): real part"),
+    ("im", 1, "im(z): imaginary part"),
+    ("conj", 1, "conj(z): complex conjugate"),
+    ("cis", 1, "cis(a): cos(a) + i sin(a)"),
+    ("exp", 1, "exp(a): exponential"),
+    ("log", 1, "log(a): natural logarithm"),
+    ("sqrt", 1, "sqrt(a): square root"),
+    ("sin", 1, "sin(a): sine"),
+    ("cos", 1, "cos(a): cosine"),
+    ("sign", 1, "sign(a): -1, 0 or 1"),
+    ("floor", 1, "floor(a): largest whole number that is not above a"),
+    ("ceil", 1, "ceil(a): smallest whole number that is not below a"),
+    ("factorial", 1, "factorial(n): n! of a whole number"),
+    ("min", 2, "min(a, b): smaller of two"),
+    ("max", 2, "max(a, b): larger of two"),
+    ("modulo", 2, "modulo(a, b): remainder of a by b, from 0 to b"),
+    ("atan2", 2, "atan2(y, x): angle of (x, y)"),
+    ("greater", 2, "greater(a, b): 1 where a > b, else 0"),
+    ("select", 3, "select(c, a, b): a where c is not 0, else b"),
+    ("over_rows", 3, "over_rows(f, a, b): sum of f with `row` replaced by row + k H, k = a .. b"),
+    ("over_columns", 3, "over_columns(f, a, b): sum of f with `column` replaced by column + k W, k = a .. b"),
+    ("fourier", 1, "fourier(f): discrete Fourier transform over the grid, without a factor"),
+    ("inverse", 1, "inverse(f): its inverse, with 1/(HW)"),
+    ("total", 1, "total(f): sum over the grid"),
+    ("at", 3, "at(f, r, c): entry in row r and column c"),
+    ("until_minimum", 1, "until_minimum(f): f with zeros after its first strict local minimum along every row"),
+];
+
+/// Names that stand for numbers or coordinates in every filter.
+pub const VARIABLES: &[(&str, &str)] = &[
+    ("row", "row of the grid, from 0"),
+    ("column", "column of the grid, from 0"),
+    ("H", "rows of the grid"),
+    ("W", "columns of the grid"),
+    ("J", "number of scales"),
+    ("L", "number of directions"),
+    ("j", "scale"),
+    ("l", "direction"),
+];
+
+/// What a domain and its maps ask a filter for.
+pub const RESULTS: &[&str] = &["wavelet", "lowpass", "octave", "layer", "count"];
+
+/// A filter that cannot be evaluated.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("filter `{filter}`: {message}")]
+pub struct FilterError {
+    /// Its name.
+    pub filter: String,
+    /// What was expected and found.
+    pub message: String,
+}
+
+/// Most points of a grid on which filters are evaluated; one array of it takes 512 MiB.
+pub const LARGEST_GRID: usize = 1 << 26;
+
+/// Most terms of one sum over periods.
+const MOST_PERIODS: i64 = 128;
+
+/// A filter bank bound to its sizes: an attribute of linear maps, printed as `bank(H=8, W=8, J=2, L=4, folded=0, real=1) filter morlet { .. }`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Bank {
+    /// Rows of the base grid.
+    pub H: usize,
+    /// Columns of the base grid.
+    pub W: usize,
+    /// Number of scales.
+    pub J: usize,
+    /// Number of directions of every scale.
+    pub L: usize,
+    /// How a filter comes to a smaller grid: the sum over aliases, or else the lowest frequencies.
+    pub folded: bool,
+    /// True when the wavelets have real values at every frequency.
+    pub real: bool,
+    /// Canonical text of the filter item on one line.
+    pub text: Arc<str>,
+}
+
+impl fmt::Display for Bank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (folded, real) = (u8::from(self.folded), u8::from(self.real));
+        write!(f, "bank(H={}, W={}, J={}, L={}, folded={folded}, real={real}) {}", self.H, self.W, self.J, self.L, self.text)
+    }
+}
+
+impl FromStr for Bank {
+    type Err = FilterError;
+
+    fn from_str(text: &str) -> Result<Self, FilterError> {
+        let fail = |message: &str| FilterError { filter: String::new(), message: message.into() };
+        let (head, body) = text.strip_prefix("bank(").and_then(|rest| rest.split_once(") ")).ok_or_else(|| fail("expected `bank(..) filter ..`"))?;
+        let mut sizes = [0usize; 6];
+        let names = ["H", "W", "J", "L", "folded", "real"];
+        let parts: Vec<&str> = head.split(", ").collect();
+        if parts.len() != names.len() {
+            return Err(fail("expected H, W, J, L, folded and real"));
+        }
+        for ((part, name), size) in parts.iter().zip(names).zip(&mut sizes) {
+            let value = part.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).and_then(|x| x.parse::<usize>().ok());
+            *size = value.filter(|n| *n <= 1 << 20).ok_or_else(|| fail("expected sizes such as H=8, at most 2^20"))?;
+        }
+        let [H, W, J, L, folded, real] = sizes;
+        if H == 0 || W == 0 || J == 0 || L == 0 || L > 256 || folded > 1 || real > 1 {
+            return Err(fail("H, W, J and L must be at least 1, L at most 256, folded and real 0 or 1"));
+        }
+        if H * W > LARGEST_GRID {
+            return Err(fail("a grid has at most 2^26 points"));
+        }
+        Ok(Bank { H, W, J, L, folded: folded == 1, real: real == 1, text: body.into() })
+    }
+}
+
+impl Bank {
+    /// A small bank for the law tests.
+    pub fn sample() -> Bank {
+        let text = "filter sample { r = row - H * greater(row, H / 2 - 1); c = column - W * greater(column, W / 2 - 1); \
+                    wavelet = exp(-(r - j - l)^2 / 5 - (c - 1 + l)^2 / 7); lowpass = exp(-(r^2 + 2 * c^2) / 9); }";
+        Bank { H: 8, W: 12, J: 2, L: 2, folded: false, real: true, text: text.into() }
+    }
+
+    /// Whether filters of this bank exist on a grid of that size.
+    pub fn fits(&self, H: usize, W: usize) -> Result<(), String> {
+        let fits = if self.folded { self.H.is_multiple_of(H) && self.W.is_multiple_of(W) } else { H <= self.H && W <= self.W };
+        if fits { Ok(()) } else { Err(format!("filters made on {} x {} do not come to a grid of {H} x {W}", self.H, self.W)) }
+    }
+
+    /// The parsed filter.
+    pub fn filter(&self) -> Result<Filter, FilterError> {
+        let fail = |message: String| FilterError { filter: String::new(), message };
+        let program = parse(&self.text, "filter").map_err(|e| fail(e.to_string()))?;
+        // A plan may come from elsewhere: only a checked filter uses earlier definitions alone, so that its evaluation ends.
+        check(&program, &Vocabulary::standard()).map_err(|errors| fail(errors.first().map_or_else(String::new, ToString::to_string)))?;
+        match program.items.into_iter().next() {
+            Some(Item::Filter(filter)) => Ok(filter),
+            _ => Err(fail("the text holds no filter".into())),
+        }
+    }
+
+    /// Index on the base grid of the frequency that sits at `k` on a grid of `n`, for banks that keep the lowest frequencies.
+    pub fn kept(base: usize, n: usize, k: usize) -> usize {
+        if k < n.div_ceil(2) { k } else { base - n + k }
+    }
+}
+
+/// Discrete Fourier transforms over a grid, in place.
+pub trait Transform {
+    /// sum_p f_p e^{-2 pi i k p / n} over rows and columns, or with the opposite sign and 1/(HW) when `inverse`.
+    fn fourier(&self, H: usize, W: usize, inverse: bool, re: &mut [f64], im: &mut [f64]);
+}
+
+/// A number or one number per grid point.
+#[derive(Clone, Debug)]
+enum Part {
+    Number(f64),
+    Array(Rc<Vec<f64>>),
+}
+
+/// A complex value.
+#[derive(Clone, Debug)]
+struct Complex {
+    re: Part,
+    im: Option<Part>,
+}
+
+/// A filter on the grid: real, or complex with a second array.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampled {
+    /// Real parts, `[H][W]`.
+    pub re: Vec<f64>,
+    /// Imaginary parts; absent for a real filter.
+    pub im: Option<Vec<f64>>,
+}
+
+impl Part {
+    fn map(&self, f: impl Fn(f64) -> f64) -> Part {
+        match self {
+            Part::Number(x) => Part::Number(f(*x)),
+            Part::Array(a) => Part::Array(Rc::new(a.iter().map(|x| f(*x)).collect())),
+        }
+    }
+
+    fn zip(&self, other: &Part, f: impl Fn(f64, f64) -> f64) -> Part {
+        match (self, other) {
+            (Part::Number(x), Part::Number(y)) => Part::Number(f(*x, *y)),
+            (Part::Array(a), Part::Number(y)) => Part::Array(Rc::new(a.iter().map(|x| f(*x, *y)).collect())),
+            (Part::Number(x), Part::Array(b)) => Part::Array(Rc::new(b.iter().map(|y| f(*x, *y)).collect())),
+            (Part::Array(a), Part::Array(b)) => Part::Array(Rc::new(a.iter().zip(b.iter()).map(|(x, y)| f(*x, *y)).collect())),
+        }
+    }
+
+    fn at(&self, k: usize) -> f64 {
+        match self {
+            Part::Number(x) => *x,
+            Part::Array(a) => a.get(k).copied().unwrap_or(f64::NAN),
+        }
+    }
+
+    fn total(&self, n: usize) -> f64 {
+        match self {
+            Part::Number(x) => *x * n as f64,
+            Part::Array(a) => a.iter().sum(),
+        }
+    }
+
+    fn samples(&self, n: usize) -> Vec<f64> {
+        match self {
+            Part::Number(x) => vec![*x; n],
+            Part::Array(a) => a.to_vec(),
+        }
+    }
+}
+
+impl Complex {
+    /// True when the value is the same at every grid point.
+    fn is_number(&self) -> bool {
+        let constant = |part: &Part| matches!(part, Part::Number(_));
+        constant(&self.re) && self.im.as_ref().is_none_or(constant)
+    }
+}
+
+/// Tells the result of a function over the whole grid from its argument: expressions lie at even addresses.
+const RESULT: usize = 1;
+
+fn address(expr: &Expr) -> usize {
+    std::ptr::from_ref(expr) as usize
+}
+
+/// True for expressions that are computed once over the whole grid rather than again for every block that needs them.
+fn is_dear(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Number(_) | ExprKind::Name(_) | ExprKind::Access { .. } | ExprKind::Reduce { .. } => false,
+        ExprKind::Negate(operand) => is_dear(operand),
+        ExprKind::Binary { left, right, .. } => is_dear(left) || is_dear(right),
+        ExprKind::Call { function, arguments } => {
+            ["over_rows", "over_columns", "fourier", "inverse", "until_minimum"].contains(&function.name.as_str()) || arguments.iter().any(is_dear)
+        }
+    }
+}
+
+fn real(re: Part) -> Complex {
+    Complex { re, im: None }
+}
+
+fn add(x: &Complex, y: &Complex, sign: f64) -> Complex {
+    let im = match (&x.im, &y.im) {
+        (None, None) => None,
+        (Some(a), None) => Some(a.clone()),
+        (None, Some(b)) => Some(b.map(|b| sign * b)),
+        (Some(a), Some(b)) => Some(a.zip(b, |a, b| a + sign * b)),
+    };
+    Complex { re: x.re.zip(&y.re, |a, b| a + sign * b), im }
+}
+
+fn multiply(x: &Complex, y: &Complex) -> Complex {
+    // Zero times anything is zero, whether the other factor was computed or not.
+    let product = |a: &Part, b: &Part| a.zip(b, |a, b| if a == 0.0 { 0.0 } else { a * b });
+    match (&x.im, &y.im) {
+        (None, None) => real(product(&x.re, &y.re)),
+        (Some(a), None) => Complex { re: product(&x.re, &y.re), im: Some(product(a, &y.re)) },
+        (None, Some(b)) => Complex { re: product(&x.re, &y.re), im: Some(product(&x.re, b)) },
+        (Some(a), Some(b)) => {
+            Complex { re: product(&x.re, &y.re).zip(&product(a, b), |p, q| p - q), im: Some(product(&x.re, b).zip(&product(a, &y.re), |p, q| p + q)) }
+        }
+    }
+}
+
+fn divide(x: &Complex, y: &Complex) -> Complex {
+    match &y.im {
+        None => Complex { re: x.re.zip(&y.re, |a, b| a / b), im: x.im.as_ref().map(|a| a.zip(&y.re, |a, b| a / b)) },
+        Some(b) => {
+            let norm = y.re.zip(b, |a, b| a * a + b * b);
+            let inverse = Complex { re: y.re.zip(&norm, |a, n| a / n), im: Some(b.zip(&norm, |b, n| -b / n)) };
+            multiply(x, &inverse)
+        }
+    }
+}
+
+/// Grid points evaluated together, so that intermediate arrays stay in the first-level cache.
+const BLOCK: usize = 1024;
+
+/// Evaluates one filter at one scale and direction, block by block of the grid; what needs the whole grid (transforms, totals, sums over periods) is computed once and kept.
+pub struct Evaluation<'a> {
+    filter: &'a Filter,
+    bank: &'a Bank,
+    j: usize,
+    l: usize,
+    transform: &'a dyn Transform,
+    /// Numbers do not depend on the coordinates, so they stay while these are shifted.
+    numbers: HashMap<String, Complex>,
+    /// Arrays over the current block at the current shift.
+    arrays: HashMap<String, Complex>,
+    /// Values over the whole grid without a shift, by the address of their expression, which the borrowed filter keeps in place.
+    wholes: HashMap<usize, Complex>,
+    /// What is added to `row` and `column`.
+    shift: (f64, f64),
+    /// The current block.
+    block: Range<usize>,
+}
+
+impl<'a> Evaluation<'a> {
+    /// An evaluation of `filter` at scale `j` and direction `l` of `bank`.
+    pub fn new(filter: &'a Filter, bank: &'a Bank, j: usize, l: usize, transform: &'a dyn Transform) -> Self {
+        let (numbers, arrays, wholes) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Evaluation { filter, bank, j, l, transform, numbers, arrays, wholes, shift: (0.0, 0.0), block: 0..0 }
+    }
+
+    /// True when the filter defines that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.filter.definitions.iter().any(|d| d.name.name == name)
+    }
+
+    /// A definition as an array over the base grid.
+    pub fn array(&mut self, name: &str) -> Result<Sampled, FilterError> {
+        let n = self.bank.H * self.bank.W;
+        let filter = self.filter;
+        let definition = filter.definitions.iter().find(|d| d.name.name == name).ok_or_else(|| self.fail(format!("`{name}` is not defined")))?;
+        let value = self.whole(&definition.value)?;
+        let sampled = Sampled { re: value.re.samples(n), im: value.im.map(|im| im.samples(n)) };
+        match sampled.re.iter().chain(sampled.im.iter().flatten()).position(|x| !x.is_finite()) {
+            Some(k) => Err(self.fail(format!("`{name}` of scale {} and direction {} is not finite at grid point {}", self.j, self.l, k % n))),
+            None => Ok(sampled),
+        }
+    }
+
+    /// A definition as a real number.
+    pub fn number(&mut self, name: &str) -> Result<f64, FilterError> {
+        match self.named(name)? {
+            Complex { re: Part::Number(x), im: None } if x.is_finite() => Ok(x),
+            _ => Err(self.fail(format!("`{name}` is no finite real number"))),
+        }
+    }
+
+    fn fail(&self, message: String) -> FilterError {
+        FilterError { filter: self.filter.name.name.clone(), message }
+    }
+
+    /// An expression over the whole grid; kept where nothing is shifted.
+    fn whole(&mut self, expr: &Expr) -> Result<Complex, FilterError> {
+        // A name stands for its definition, so that both share what is kept.
+        let filter = self.filter;
+        let expr = match &expr.kind {
+            ExprKind::Name(name) => filter.definitions.iter().find(|d| d.name.name == *name).map_or(expr, |d| &d.value),
+            _ => expr,
+        };
+        let plain = self.shift == (0.0, 0.0);
+        if plain && let Some(value) = self.wholes.get(&address(expr)) {
+            return Ok(value.clone());
+        }
+        let (block, arrays) = (self.block.clone(), std::mem::take(&mut self.arrays));
+        let n = self.bank.H * self.bank.W;
+        let (mut re, mut im): (Vec<f64>, Option<Vec<f64>>) = (Vec::with_capacity(n), None);
+        let mut number = None;
+        for first in (0..n).step_by(BLOCK) {
+            self.block = first..n.min(first + BLOCK);
+            self.arrays.clear();
+            let value = self.evaluate(expr)?;
+            if value.is_number() {
+                number = Some(value);
+                break;
+            }
+            let len = self.block.len();
+            if let Some(part) = &value.im {
+                im.get_or_insert_with(|| vec![0.0; first]).extend(part.samples(len));
+            }
+            re.extend(value.re.samples(len));
+            if let Some(im) = &mut im {
+                im.resize(re.len(), 0.0);
+            }
+        }
+        (self.block, self.arrays) = (block, arrays);
+        let value = number.unwrap_or_else(|| Complex { re: Part::Array(Rc::new(re)), im: im.map(|im| Part::Array(Rc::new(im))) });
+        if plain {
+            self.wholes.insert(address(expr), value.clone());
+        }
+        Ok(value)
+    }
+
+    /// The current block of an expression that is computed over the whole grid.
+    fn part_of_whole(&mut self, expr: &Expr) -> Result<Complex, FilterError> {
+        let value = self.whole(expr)?;
+        Ok(self.block_of(&value))
+    }
+
+    /// The current block of a value over the whole grid.
+    fn block_of(&self, value: &Complex) -> Complex {
+        let part = |part: &Part| match part {
+            Part::Number(x) => Part::Number(*x),
+            Part::Array(a) => Part::Array(Rc::new(a.get(self.block.clone()).map_or_else(Vec::new, <[f64]>::to_vec))),
+        };
+        Complex { re: part(&value.re), im: value.im.as_ref().map(part) }
+    }
+
+    fn named(&mut self, name: &str) -> Result<Complex, FilterError> {
+        if let Some(value) = self.numbers.get(name).or_else(|| self.arrays.get(name)) {
+            return Ok(value.clone());
+        }
+        let filter = self.filter;
+        if let Some(definition) = filter.definitions.iter().find(|d| d.name.name == name) {
+            if self.shift == (0.0, 0.0) && (self.wholes.contains_key(&address(&definition.value)) || is_dear(&definition.value)) {
+                return self.part_of_whole(&definition.value);
+            }
+            let value = self.evaluate(&definition.value)?;
+            let memo = if value.is_number() { &mut self.numbers } else { &mut self.arrays };
+            memo.insert(name.into(), value.clone());
+            return Ok(value);
+        }
+        let (H, W) = (self.bank.H, self.bank.W);
+        let number = |x: usize| Ok(real(Part::Number(x as f64)));
+        let value = match name {
+            "H" => return number(H),
+            "W" => return number(W),
+            "J" => return number(self.bank.J),
+            "L" => return number(self.bank.L),
+            "j" => return number(self.j),
+            "l" => return number(self.l),
+            "row" => {
+                let shift = self.shift.0;
+                real(Part::Array(Rc::new(self.block.clone().map(|k| (k / W) as f64 + shift).collect())))
+            }
+            "column" => {
+                let shift = self.shift.1;
+                real(Part::Array(Rc::new(self.block.clone().map(|k| (k % W) as f64 + shift).collect())))
+            }
+            _ => return Err(self.fail(format!("`{name}` is not defined"))),
+        };
+        self.arrays.insert(name.into(), value.clone());
+        Ok(value)
+    }
+
+    fn evaluate(&mut self, expr: &Expr) -> Result<Complex, FilterError> {
+        Ok(match &expr.kind {
+            ExprKind::Number(x) => real(Part::Number(*x)),
+            ExprKind::Name(name) => self.named(name)?,
+            ExprKind::Negate(operand) => {
+                let x = self.evaluate(operand)?;
+                Complex { re: x.re.map(|a| -a), im: x.im.map(|im| im.map(|a| -a)) }
+            }
+            ExprKind::Binary { operator: BinaryOperator::Multiply, left, right } => {
+                let x = self.evaluate(left)?;
+                // Far from the centre of a Gaussian all is zero, and what it multiplies need not be known.
+                let zero = matches!(&x, Complex { re: Part::Array(a), im: None } if a.iter().all(|a| *a == 0.0));
+                if zero { x } else { multiply(&x, &self.evaluate(right)?) }
+            }
+            ExprKind::Binary { operator, left, right } => {
+                let (x, y) = (self.evaluate(left)?, self.evaluate(right)?);
+                match operator {
+                    BinaryOperator::Add => add(&x, &y, 1.0),
+                    BinaryOperator::Subtract => add(&x, &y, -1.0),
+                    BinaryOperator::Multiply => multiply(&x, &y),
+                    BinaryOperator::Divide => divide(&x, &y),
+                    BinaryOperator::Power => match (&x, &y.re, &y.im) {
+                        (_, Part::Number(2.0), None) => multiply(&x, &x),
+                        (Complex { im: None, .. }, _, None) => real(x.re.zip(&y.re, f64::powf)),
+                        _ => return Err(self.fail("a complex number can be squared, other powers need real numbers".into())),
+                    },
+                }
+            }
+            ExprKind::Call { function, arguments } => self.call(&function.name, arguments)?,
+            ExprKind::Access { name, .. } | ExprKind::Reduce { function: name, .. } => {
+                return Err(self.fail(format!("`{}` has indices, which a filter does not have", name.name)));
+            }
+        })
+    }
+
+    fn real(&mut self, expr: &Expr, function: &str) -> Result<Part, FilterError> {
+        match self.evaluate(expr)? {
+            Complex { re, im: None } => Ok(re),
+            _ => Err(self.fail(format!("`{function}` needs real arguments; take re, im or abs first"))),
+        }
+    }
+
+    fn integer(&mut self, expr: &Expr, function: &str) -> Result<i64, FilterError> {
+        match self.real(expr, function)? {
+            Part::Number(x) if x.fract() == 0.0 && x.abs() <= 4096.0 => Ok(x as i64),
+            Part::Number(x) => Err(self.fail(format!("`{function}` needs whole numbers up to 4096, found {x}"))),
+            Part::Array(_) => Err(self.fail(format!("`{function}` needs a number, found an array"))),
+        }
+    }
+
+    fn call(&mut self, name: &str, arguments: &[Expr]) -> Result<Complex, FilterError> {
+        let row = FUNCTIONS.iter().find(|row| row.0 == name).ok_or_else(|| self.fail(format!("`{name}` is not a function of filters")))?;
+        if arguments.len() != row.1 {
+            return Err(self.fail(format!("`{name}` takes {} arguments, found {}", row.1, arguments.len())));
+        }
+        let (H, W) = (self.bank.H, self.bank.W);
+        let unary: Option<fn(f64) -> f64> = match name {
+            "exp" => Some(f64::exp),
+            "log" => Some(f64::ln),
+            "sqrt" => Some(f64::sqrt),
+            "sin" => Some(f64::sin),
+            "cos" => Some(f64::cos),
+            "floor" => Some(f64::floor),
+            "ceil" => Some(f64::ceil),
+            "sign" => Some(|a| {
+                if a > 0.0 {
+                    1.0
+                } else if a < 0.0 {
+                    -1.0
+                } else {
+                    0.0
+                }
+            }),
+            "factorial" => Some(|a| (1..=a.clamp(0.0, 200.0) as u32).map(f64::from).product()),
+            _ => None,
+        };
+        if let Some(f) = unary {
+            return Ok(real(self.real(&arguments[0], name)?.map(f)));
+        }
+        let binary: Option<fn(f64, f64) -> f64> = match name {
+            "min" => Some(f64::min),
+            "max" => Some(f64::max),
+            "modulo" => Some(f64::rem_euclid),
+            "atan2" => Some(f64::atan2),
+            "greater" => Some(|a, b| if a > b { 1.0 } else { 0.0 }),
+            _ => None,
+        };
+        if let Some(f) = binary {
+            let (x, y) = (self.real(&arguments[0], name)?, self.real(&arguments[1], name)?);
+            return Ok(real(x.zip(&y, f)));
+        }
+        match name {
+            "cis" => {
+                let x = self.real(&arguments[0], name)?;
+                Ok(Complex { re: x.map(f64::cos), im: Some(x.map(f64::sin)) })
+            }
+            "select" => {
+                let c = self.real(&arguments[0], name)?;
+                if let Part::Number(c) = c {
+                    return self.evaluate(&arguments[if c != 0.0 { 1 } else { 2 }]);
+                }
+                let (x, y) = (self.evaluate(&arguments[1])?, self.evaluate(&arguments[2])?);
+                let n = self.block.len();
+                let choose = |x: &Part, y: &Part| Part::Array(Rc::new((0..n).map(|k| if c.at(k) != 0.0 { x.at(k) } else { y.at(k) }).collect()));
+                let zero = Part::Number(0.0);
+                let im = (x.im.is_some() || y.im.is_some()).then(|| choose(x.im.as_ref().unwrap_or(&zero), y.im.as_ref().unwrap_or(&zero)));
+                Ok(Complex { re: choose(&x.re, &y.re), im })
+            }
+            "over_rows" | "over_columns" => {
+                let (first, last) = (self.integer(&arguments[1], name)?, self.integer(&arguments[2], name)?);
+                if last - first >= MOST_PERIODS {
+                    return Err(self.fail(format!("`{name}` sums at most {MOST_PERIODS} terms, found {}", last - first + 1)));
+                }
+                let mut sum: Option<Complex> = None;
+                let (shift, arrays) = (self.shift, std::mem::take(&mut self.arrays));
+                for k in first..=last {
+                    self.shift =
+                        if name == "over_rows" { (shift.0 + k as f64 * H as f64, shift.1) } else { (shift.0, shift.1 + k as f64 * W as f64) };
+                    self.arrays.clear();
+                    let term = self.evaluate(&arguments[0])?;
+                    sum = Some(match sum {
+                        None => term,
+                        Some(sum) => add(&sum, &term, 1.0),
+                    });
+                }
+                (self.shift, self.arrays) = (shift, arrays);
+                Ok(sum.unwrap_or_else(|| real(Part::Number(0.0))))
+            }
+            "re" | "im" | "conj" | "abs" => {
+                let x = self.evaluate(&arguments[0])?;
+                Ok(match name {
+                    "re" => real(x.re),
+                    "im" => real(x.im.unwrap_or(Part::Number(0.0))),
+                    "conj" => Complex { re: x.re, im: x.im.map(|im| im.map(|a| -a)) },
+                    _ => real(match x.im {
+                        None => x.re.map(f64::abs),
+                        Some(im) => x.re.zip(&im, f64::hypot),
+                    }),
+                })
+            }
+            _ => {
+                // Results over the whole grid are kept by the address of the argument, beside the argument itself.
+                let plain = self.shift == (0.0, 0.0);
+                let key = address(&arguments[0]) ^ RESULT;
+                if plain
+                    && name != "at"
+                    && let Some(value) = self.wholes.get(&key).cloned()
+                {
+                    return Ok(self.block_of(&value));
+                }
+                let x = self.whole(&arguments[0])?;
+                let n = self.bank.H * self.bank.W;
+                let value = match name {
+                    "total" => Complex { re: Part::Number(x.re.total(n)), im: x.im.map(|im| Part::Number(im.total(n))) },
+                    "at" => {
+                        let (r, c) = (self.integer(&arguments[1], name)?, self.integer(&arguments[2], name)?);
+                        if r < 0 || c < 0 || r as usize >= H || c as usize >= W {
+                            return Err(self.fail(format!("`at` needs an entry of {H} x {W}, found ({r}, {c})")));
+                        }
+                        let k = r as usize * W + c as usize;
+                        Complex { re: Part::Number(x.re.at(k)), im: x.im.map(|im| Part::Number(im.at(k))) }
+                    }
+                    "until_minimum" => {
+                        let mut samples = x.re.samples(n);
+                        for row in samples.chunks_exact_mut(W) {
+                            if let Some(k) = (1..W.saturating_sub(1)).find(|k| row[*k] < row[k - 1] && row[*k] < row[k + 1]) {
+                                row[k + 1..].fill(0.0);
+                            }
+                        }
+                        real(Part::Array(Rc::new(samples)))
+                    }
+                    _ => {
+                        let mut re = x.re.samples(n);
+                        let mut im = x.im.map_or_else(|| vec![0.0; n], |im| im.samples(n));
+                        self.transform.fourier(H, W, name == "inverse", &mut re, &mut im);
+                        Complex { re: Part::Array(Rc::new(re)), im: Some(Part::Array(Rc::new(im))) }
+                    }
+                };
+                if plain && name != "at" {
+                    self.wholes.insert(key, value.clone());
+                }
+                Ok(self.block_of(&value))
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What holds for every statistic on the plane and the line: both devices agree, passes, fusion, threads and batches change nothing, derivatives are derivatives, users' filters work.
+
+mod support;
+
+use scatterc::compiler::gradient;
+use scatterc::{Boundary, Compiler, Error, Fusion, Goal, Plane, Source, with_numbers};
+use support::*;
+
+/// Statistic, its variant and numbers, and a small domain for it.
+struct Subject {
+    name: &'static str,
+    variant: Option<&'static str>,
+    plane: Plane,
+}
+
+fn subjects() -> Result<Vec<Subject>, Error> {
+    let filter = |statistic: &str, name: &str| Source::find(statistic)?.filter(name);
+    let plane =
+        |H, W, J, L, name: &str, boundary, cut| -> Result<Plane, Error> { Ok(Plane::new(H, W, J, L, &filter("cheng", name)?, boundary, cut)?) };
+    let voices = with_numbers(&filter("kymatio1d", "kymatio1d")?, &[("Q1".into(), 2.0)])?;
+    let of = |name, variant, plane| Subject { name, variant, plane };
+    Ok(vec![
+        of("cheng", None, plane(16, 18, 2, 2, "morlet", Boundary::Periodic, false)?),
+        of("cheng", Some("isotropic_P11"), plane(17, 16, 2, 3, "bump", Boundary::Periodic, false)?),
+        of("cheng", None, plane(18, 16, 2, 2, "gaussian_harmonic", Boundary::Periodic, true)?),
+        of("cheng_coefficients", None, plane(16, 17, 2, 2, "gaussian", Boundary::Periodic, false)?),
+        of("wph", Some("auto"), plane(16, 16, 2, 2, "phase_harmonics", Boundary::Periodic, false)?),
+        of("spectra", None, Plane::line(24, 2, 1, &filter("spectra", "battle_lemarie")?, Boundary::Symmetric)?),
+        of("spectra", None, Plane::line(25, 2, 2, &filter("spectra", "spectra_bump")?, Boundary::Periodic)?),
+        of("kymatio1d", Some("global"), Plane::cascade(40, 3, 8, &voices)?),
+        of("kymatio1d", None, Plane::cascade(33, 3, 4, &voices)?),
+        of("kymatio2d", None, plane(16, 19, 2, 2, "kymatio2d", Boundary::Reflect, false)?),
+    ])
+}
+
+fn compiler<'a>(source: &'a Source, subject: &'a Subject) -> Compiler<'a> {
+    let compiler = Compiler::new(source, &subject.plane).variant(subject.variant).threads(1);
+    if subject.name == "wph" { compiler.number("J", 2.0).number("dn", 1.0) } else { compiler }
+}
+
+/// Results of a goal for random inputs and parameters.
+fn run(compiler: &Compiler, goal: Goal, threads: usize) -> Result<Arrays, Error> {
+    let compiled = compiler.clone().goal(goal).compile()?;
+    let inputs = given(&compiled.graph);
+    Ok(on_cpu(compiled.plan(), threads, &inputs))
+}
+
+#[test]
+fn passes_fusion_threads_and_devices_change_nothing() -> Result<(), Error> {
+    for subject in subjects()? {
+        let source = Source::find(subject.name)?;
+        let compiler = compiler(&source, &subject);
+        let what = format!("{} {:?}", subject.name, subject.variant);
+        let plain = compiler.clone().compile()?;
+        let inputs = given(&plain.graph);
+        let expected = on_reference(&plain.bound.graph, &inputs);
+        assert_equal(&on_cpu(plain.plan(), 1, &inputs), &expected, 1e-12, &what);
+        let text = plain.plan().to_string();
+        assert_eq!(scatterc::ir::plan::parse(&text).as_ref(), Ok(plain.plan()), "{what}: the text of the plan");
+        let text = plain.graph.to_string();
+        assert_eq!(scatterc::ir::text::parse(&text).as_ref(), Ok(&plain.graph), "{what}: the text of the graph");
+        let gradient = run(&compiler, Goal::VectorJacobian, 1)?;
+        assert_equal(&run(&compiler, Goal::VectorJacobian, 3)?, &gradient, 0.0, &format!("{what}, threads"));
+        for pass in scatterc::compiler::pass::PASSES {
+            let without = compiler.clone().disable(&[pass.name.to_string()]);
+            assert_equal(&run(&without, Goal::VectorJacobian, 1)?, &gradient, 1e-12, &format!("{what} without {}", pass.name));
+        }
+        for fusion in [Fusion::None, Fusion::Loops] {
+            assert_equal(&run(&compiler.clone().fusion(fusion), Goal::VectorJacobian, 1)?, &gradient, 1e-12, &format!("{what} {fusion:?}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn derivatives_are_derivatives() -> Result<(), Error> {
+    for subject in subjects()? {
+        let source = Source::find(subject.name)?;
+        let compiler = compiler(&source, &subject);
+        let n = subject.plane.H * subject.plane.W;
+        let (x, t) = (random(3, n), random(4, n));
+        let (_, mut forward) = compiler.clone().executable()?;
+        let (compiled, mut tangent) = compiler.clone().goal(Goal::JacobianVector).executable()?;
+        let name = gradient::inputs(&compiled.bound.graph)[0].1.clone();
+        let at = |executable: &mut scatterc::runtime::Executable, h: f64| -> Result<Arrays, Error> {
+            let moved: Vec<f64> = x.iter().zip(&t).map(|(x, t)| x + h * t).collect();
+            Ok(executable.run(&[(name.as_str(), moved.as_slice())])?)
+        };
+        let h = 1e-4;
+        let shifted = [at(&mut forward, h)?, at(&mut forward, -h)?, at(&mut forward, 2.0 * h)?, at(&mut forward, -2.0 * h)?];
+        let exact = tangent.run(&[(name.as_str(), x.as_slice()), (&format!("tangent.{name}"), t.as_slice())])?;
+        for (k, (output, _)) in shifted[0].iter().enumerate() {
+            let (_, found) = exact.iter().find(|(other, _)| *other == format!("tangent.{output}")).expect("a tangent per output");
+            // Fourth order in h; moduli near zero limit the order, and cancellation the small entries.
+            let numeric: Vec<f64> = (0..found.len())
+                .map(|i| (8.0 * (shifted[0][k].1[i] - shifted[1][k].1[i]) - (shifted[2][k].1[i] - shifted[3][k].1[i])) / (12.0 * h))
+                .collect();
+            // Real and imaginary parts share their scale: one of them may vanish.
+            let stem = output.trim_end_matches(".re").trim_end_matches(".im");
+            let same = |name: &str| name.trim_start_matches("tangent.").trim_end_matches(".re").trim_end_matches(".im") == stem;
+            let related = exact.iter().chain(&shifted[0]).filter(|(name, _)| same(name)).flat_map(|(_, values)| values);
+            let scale = related.fold(0.0f64, |m, x| m.max(x.abs()));
+            let worst = found.iter().zip(&numeric).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale;
+            assert!(worst <= 1e-4, "{} {:?} {output}: {worst:e}", subject.name, subject.variant);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn losses_of_images_have_gradients() -> Result<(), Error> {
+    for subject in subjects()? {
+        let source = Source::find(subject.name)?;
+        let compiler = compiler(&source, &subject);
+        let n = subject.plane.H * subject.plane.W;
+        let (x, y, t) = (random(7, n), random(8, n), random(9, n));
+        let target = compiler.encoder()?.encode(&y)?;
+        let targets = scatterc::sensitivity::parameter_arrays("T", &target);
+        let (_, mut executable) = compiler.clone().goal(Goal::Gradient("l2".into())).executable()?;
+        let mut at = |h: f64| -> Result<(f64, Vec<f64>), Error> {
+            let moved: Vec<f64> = x.iter().zip(&t).map(|(x, t)| x + h * t).collect();
+            let mut given: Vec<(&str, &[f64])> = vec![("x", &moved)];
+            given.extend(targets.iter().map(|(name, values)| (name.as_str(), *values)));
+            let mut results = executable.run(&given)?;
+            let gradient = results.pop().map(|r| r.1).unwrap_or_default();
+            Ok((results[0].1[0], gradient))
+        };
+        let h = 1e-5;
+        let numeric = (at(h)?.0 - at(-h)?.0) / (2.0 * h);
+        let exact: f64 = at(0.0)?.1.iter().zip(&t).map(|(g, t)| g * t).sum();
+        assert!(
+            (numeric - exact).abs() <= 1e-5 * exact.abs().max(1e-3),
+            "{} {:?}: {exact}, differences give {numeric}",
+            subject.name,
+            subject.variant
+        );
+        // A batch sums over its members; the target has no batch axis.
+        let (_, mut both) = compiler.clone().batch(Some(2)).goal(Goal::Gradient("l2".into())).executable()?;
+        let pair = [x.clone(), y.clone()].concat();
+        let mut given: Vec<(&str, &[f64])> = vec![("x", &pair)];
+        given.extend(targets.iter().map(|(name, values)| (name.as_str(), *values)));
+        let values = both.run(&given)?[0].1.clone();
+        let alone = at(0.0)?.0;
+        assert!(
+            (values[0] - alone).abs() <= 1e-12 * alone && values[1].abs() <= 1e-20 * alone.max(1.0),
+            "{}: {values:?}, alone {alone}",
+            subject.name
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_member_of_a_batch_equals_a_single_run() -> Result<(), Error> {
+    for subject in subjects()? {
+        let source = Source::find(subject.name)?;
+        let n = subject.plane.H * subject.plane.W;
+        let (x, y) = (random(5, n), random(6, n));
+        let both = compiler(&source, &subject).batch(Some(2)).encoder()?.encode(&[x, y.clone()].concat())?;
+        let one = compiler(&source, &subject).encoder()?.encode(&y)?;
+        for (all, own) in both.arrays.iter().zip(&one.arrays) {
+            let expected = vec![("a".to_string(), own.re.clone())];
+            assert_equal(&vec![("a".to_string(), all.re[own.re.len()..].to_vec())], &expected, 1e-13, &format!("{} {}", subject.name, own.name));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn filters_of_a_text_are_used_and_their_faults_are_shown() -> Result<(), Error> {
+    let text = "filter rings { k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); width = 0.5;
+        psi = over_rows(over_columns(exp(-(k * 2^j - 2)^2 / width) * max(cos(atan2(column, row) - l * pi / L), 0)^2, -1, 0), -1, 0);
+        wavelet = select(row + column, psi, 0); }
+        statistic first(x) { W[j, l] = wavelet(x, j, l); P[j, l] = power(W[j, l]); return P; }";
+    let source = Source::from_text(text, "rings.scat")?;
+    let found = |filter: &scatterc::ir::notation::Filter| -> Result<Vec<f64>, Error> {
+        let plane = Plane::new(16, 16, 2, 2, filter, Boundary::Periodic, false)?;
+        Ok(Compiler::new(&source, &plane).encoder()?.encode(&random(1, 256))?.arrays[0].re.clone())
+    };
+    let filter = source.filter("rings")?;
+    let plain = found(&filter)?;
+    assert!(plain.iter().all(|p| *p > 0.0));
+    assert_ne!(plain, found(&with_numbers(&filter, &[("width".into(), 0.25)])?)?);
+    let refused = |text: &str| match Source::from_text(text, "f.scat") {
+        Ok(_) => "accepted".to_string(),
+        Err(error) => error.to_string(),
+    };
+    for (text, words) in [
+        ("filter f { wavelet = rows; }", "`rows` is not defined; did you mean `row`?"),
+        ("filter f { wavelet = fourrier(row); }", "`fourrier` is not a function of filters; did you mean `fourier`?"),
+        ("filter f { wavelet = greater(row); }", "`greater` takes 2 arguments, found 1"),
+        ("filter f { psi = row; }", "the filter `f` has no `wavelet`"),
+        ("filter f { H = 2; wavelet = row; }", "`H` is already a name of the filter"),
+    ] {
+        let error = refused(text);
+        words.split("; ").for_each(|part| assert!(error.contains(part), "{text}: {error}"));
+    }
+    // Plans from elsewhere may hold any text: recursion and endless sums are refused.
+    for (text, words) in [
+        ("filter f { wavelet = wavelet + 1; }", "`wavelet` is not defined"),
+        ("filter f { wavelet = over_rows(row, -1000, 1000); }", "sums at most 128 terms"),
+        ("statistic s(x) { A = mean(x); return A; }", "holds no filter"),
+    ] {
+        let bank = scatterc::ir::Bank { text: text.into(), ..scatterc::ir::Bank::sample() };
+        let map = scatterc::ir::Linear::Smooth { H: 4, W: 6, j: 0, bank: bank.clone() };
+        let map = if text.contains("over_rows") { scatterc::ir::Linear::Filter { H: 4, W: 6, j: 0, power: 1, real: 1, bank } } else { map };
+        let space = scatterc::ir::Space::RealSpectrum { H: 4, W: 6 };
+        let ty = scatterc::ir::Type::new([], space);
+        let error = scatterc::runtime::reference::apply(&map, false, &ty, &random(1, ty.len())).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+    // A formula without value somewhere is refused when the plan is loaded.
+    let bad = Source::from_text(&text.replace("select(row + column, psi, 0)", "psi / row"), "bad.scat")?;
+    let plane = Plane::new(16, 16, 2, 2, &bad.filter("rings")?, Boundary::Periodic, false).map_err(Error::from);
+    let error = plane.err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(error.contains("filter `rings`") && error.contains("not finite"), "{error}");
+    Ok(())
+}
