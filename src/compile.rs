@@ -10,9 +10,9 @@ use scatterc_compiler::schedule::{ScheduleError, Scheduled, schedule, schedule_w
 use scatterc_compiler::{gradient, loss};
 use scatterc_ir::{Graph, Plan};
 use scatterc_runtime::cpu::{Executable, Options};
-use scatterc_runtime::tables::Cache;
+use scatterc_runtime::tables::{Cache, Key};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// What the compiled program computes.
@@ -72,6 +72,18 @@ pub struct Compiled {
     pub scheduled: Scheduled,
     /// Seconds spent compiling, without loading.
     pub compile_s: f64,
+}
+
+/// Seconds of compiling from which a plan is kept for the next start; smaller ones are made as quickly as they are read.
+const SLOW_COMPILE: f64 = 0.01;
+
+/// Which program runs: its length and time of writing, so that a rebuilt compiler never takes plans of the one before.
+fn program() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let facts = std::env::current_exe().and_then(std::fs::metadata).and_then(|m| Ok((m.len(), m.modified()?)));
+        facts.map_or_else(|_| String::new(), |facts| format!("{facts:?}"))
+    })
 }
 
 impl<'a> Compiler<'a> {
@@ -243,11 +255,36 @@ impl<'a> Compiler<'a> {
         Error::Bind { origin: self.source.origin.clone(), error }
     }
 
-    /// Compiles and loads.
+    /// Compiles and loads. A plan that was made before from the same text, domain and choices is taken from the cache and verified like any plan; the stages in between are
+    /// then not kept: `graph` is the bound one, and `trace` and `launches` are empty.
     pub fn executable(&self) -> Result<(Compiled, Executable), Error> {
+        let start = Instant::now();
+        let (cache, key) = (self.tables(), self.key());
+        let stored = cache.find(&key).and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok());
+        if let Some(plan) = stored {
+            let statistic = self.source.statistic(self.statistic.as_deref())?;
+            let bound = bind(statistic, self.domain, &self.options).map_err(|e| self.bind_error(e))?;
+            let scheduled = Scheduled { plan, launches: vec![] };
+            let compiled = Compiled { graph: bound.graph.clone(), bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64() };
+            // A stored plan that does not load is from code that disagrees with this one: it is made again.
+            if let Ok(executable) = compiled.load(self.threads, self.cache.clone()) {
+                return Ok((compiled, executable));
+            }
+        }
         let compiled = self.compile()?;
         let executable = compiled.load(self.threads, self.cache.clone())?;
+        if compiled.compile_s > SLOW_COMPILE {
+            cache.store(&key, compiled.plan().to_string().into_bytes());
+        }
         Ok((compiled, executable))
+    }
+
+    /// Names a plan by everything it depends on.
+    fn key(&self) -> Key {
+        let choices = format!("{:?} {:?} {:?} {:?} {:?}", self.statistic, self.options, self.goal, self.fusion, self.disabled);
+        // What fits a budget depends on the scratch memory of the threads.
+        let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {}", self.threads));
+        Key::of_texts("plan", &[program(), &self.source.text, &format!("{:?}", self.domain), &choices, &memory])
     }
 
     /// Compiles the statistics themselves into an [`Encoder`].

@@ -644,7 +644,7 @@ pub fn compiler<'a>(
 
 /// A compiled program on the device that was asked for.
 pub struct Runner {
-    /// Every stage of it.
+    /// The program; its stages are not kept where the plan came from the cache.
     pub compiled: Compiled,
     /// The loaded plan; absent on the reference device.
     pub executable: Option<Executable>,
@@ -654,9 +654,11 @@ impl Runner {
     /// Compiles and loads.
     pub fn new(compiler: &Compiler, device: &DeviceOptions) -> Result<Runner, CliError> {
         device.check()?;
-        let compiled = compiler.compile()?;
-        let executable = if device.device == DeviceKind::Reference { None } else { Some(compiled.load(device.threads, None)?) };
-        Ok(Runner { compiled, executable })
+        if device.device == DeviceKind::Reference {
+            return Ok(Runner { compiled: compiler.compile()?, executable: None });
+        }
+        let (compiled, executable) = compiler.clone().threads(device.threads).executable()?;
+        Ok(Runner { compiled, executable: Some(executable) })
     }
 
     /// Outputs by name, in order, in logical layouts.

@@ -59,6 +59,17 @@ impl Key {
         Key { kind: kind.into(), hash: *hasher.finalize().as_bytes() }
     }
 
+    /// The key of something that depends on texts alone, such as a plan.
+    pub fn of_texts(kind: &str, texts: &[&str]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&FORMAT.to_le_bytes());
+        for text in [env!("CARGO_PKG_VERSION"), kind].iter().chain(texts) {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        Key { kind: kind.into(), hash: *hasher.finalize().as_bytes() }
+    }
+
     /// The hash in hexadecimal, the stem of the file's name.
     pub fn hex(&self) -> String {
         blake3::Hash::from_bytes(self.hash).to_hex().to_string()
@@ -295,17 +306,25 @@ impl Cache {
 
     /// The bytes of that key, from memory, from disk, or built and stored.
     pub fn bytes(&self, key: &Key, build: impl FnOnce() -> Vec<u8>) -> Arc<Vec<u8>> {
+        self.find(key).unwrap_or_else(|| self.store(key, build()))
+    }
+
+    /// The bytes of that key, from memory or from disk.
+    pub fn find(&self, key: &Key) -> Option<Arc<Vec<u8>>> {
         if let Some(Held::Bytes(held)) = lock(&self.memory).get(key) {
-            return held;
+            return Some(held);
         }
-        let found = self.read(key).unwrap_or_else(|| {
-            let built = build();
-            self.write(key, &built);
-            built
-        });
-        let found = Arc::new(found);
+        let found = Arc::new(self.read(key)?);
         lock(&self.memory).put(key, Held::Bytes(found.clone()), found.len());
-        found
+        Some(found)
+    }
+
+    /// Keeps bytes under a key, in memory and on disk.
+    pub fn store(&self, key: &Key, bytes: Vec<u8>) -> Arc<Vec<u8>> {
+        self.write(key, &bytes);
+        let stored = Arc::new(bytes);
+        lock(&self.memory).put(key, Held::Bytes(stored.clone()), stored.len());
+        stored
     }
 
     /// Stored tables, most recently used first.
