@@ -924,8 +924,8 @@ struct GramForm {
     padded: usize,
     /// `[group of 8][tile of 4]`.
     wanted: Vec<bool>,
-    /// Per output: smaller and larger field, direction.
-    outputs: Vec<(u32, u32, u32)>,
+    /// Per output: smaller and larger field, direction, place among all outputs.
+    outputs: Vec<(u32, u32, u32, u32)>,
     /// Ranges of orders that are summed apart.
     chunks: Vec<(usize, usize)>,
 }
@@ -938,6 +938,38 @@ pub struct FrameGramPlan {
 
 /// The wanted forms of one scale: (field a, field b, direction g).
 pub type Pairs = Vec<(u32, u32, u32)>;
+
+/// Items split into sets that share no node, each in its order: maps of a batch never meet, and what is computed for all pairs of fields stays small.
+fn components<T: Copy>(items: &[T], nodes: impl Fn(&T) -> [u64; 2]) -> Vec<Vec<T>> {
+    let mut parent: std::collections::HashMap<u64, u64> = std::collections::HashMap::new();
+    fn root(parent: &mut std::collections::HashMap<u64, u64>, mut node: u64) -> u64 {
+        loop {
+            let above = *parent.entry(node).or_insert(node);
+            if above == node {
+                return node;
+            }
+            let next = parent.get(&above).copied().unwrap_or(above);
+            parent.insert(node, next);
+            node = next;
+        }
+    }
+    for item in items {
+        let [a, b] = nodes(item);
+        let (a, b) = (root(&mut parent, a), root(&mut parent, b));
+        parent.insert(a.max(b), a.min(b));
+    }
+    let mut sets: Vec<Vec<T>> = Vec::new();
+    let mut known: std::collections::HashMap<u64, usize> = std::collections::HashMap::new();
+    for item in items {
+        let root = root(&mut parent, nodes(item)[0]);
+        let set = *known.entry(root).or_insert_with(|| {
+            sets.push(Vec::new());
+            sets.len() - 1
+        });
+        sets[set].push(*item);
+    }
+    sets
+}
 
 /// Local numbers of the fields named, in order of first use.
 fn compact(names: impl Iterator<Item = u32>) -> (Vec<u32>, std::collections::HashMap<u32, u32>) {
@@ -975,27 +1007,31 @@ fn chunked(operator: &FrameOperator, padded: usize) -> Vec<(usize, usize)> {
 impl FrameGramPlan {
     /// Arranges the forms; outputs follow in the order of `forms` and their pairs. Panics if a direction does not exist.
     pub fn new(forms: Vec<(Arc<FrameOperator>, Pairs)>) -> Self {
-        let forms = forms
-            .into_iter()
-            .map(|(operator, pairs)| {
-                assert!(pairs.iter().all(|p| (p.2 as usize) < operator.n_directions()), "directions are below {}", operator.n_directions());
-                let (fields, local) = compact(pairs.iter().flat_map(|(a, b, _)| [*a, *b]));
+        let mut count = 0;
+        let mut arranged = Vec::new();
+        for (operator, pairs) in forms {
+            assert!(pairs.iter().all(|p| (p.2 as usize) < operator.n_directions()), "directions are below {}", operator.n_directions());
+            let placed: Vec<(u32, u32, u32, u32)> = pairs.iter().enumerate().map(|(k, (a, b, g))| (*a, *b, *g, (count + k) as u32)).collect();
+            count += pairs.len();
+            for pairs in components(&placed, |p| [u64::from(p.0), u64::from(p.1)]) {
+                let (fields, local) = compact(pairs.iter().flat_map(|p| [p.0, p.1]));
                 let padded = fields.len().next_multiple_of(LANES);
                 let tiles = padded / 4;
                 let mut wanted = vec![false; padded / LANES * tiles];
                 let outputs = pairs
                     .iter()
-                    .map(|(a, b, g)| {
+                    .map(|(a, b, g, place)| {
                         // x . Q y = y . Q x: the smaller field is the row.
                         let (a, b) = (local[a].min(local[b]), local[a].max(local[b]));
                         wanted[b as usize / LANES * tiles + a as usize / 4] = true;
-                        (a, b, *g)
+                        (a, b, *g, *place)
                     })
                     .collect();
                 let chunks = chunked(&operator, padded);
-                GramForm { operator, fields, padded, wanted, outputs, chunks }
-            })
-            .collect();
+                arranged.push(GramForm { operator: operator.clone(), fields, padded, wanted, outputs, chunks });
+            }
+        }
+        let forms = arranged;
         Self { forms }
     }
 
@@ -1020,7 +1056,7 @@ impl FrameGramPlan {
 
     /// Bytes of the lists of forms.
     pub fn list_bytes(&self) -> usize {
-        self.forms.iter().map(|f| 12 * f.outputs.len()).sum()
+        self.forms.iter().map(|f| 16 * f.outputs.len()).sum()
     }
 
     /// `out` := the wanted forms. `fields[f]` are the coefficients of bandlimit `bandlimits[f]`; degrees beyond count as zero. Panics if a length is wrong.
@@ -1055,7 +1091,6 @@ impl FrameGramPlan {
             }
         });
         let mut at = 0;
-        let mut out = out.iter_mut();
         for form in &self.forms {
             let (G, padded) = (form.operator.n_directions(), form.padded);
             let size = G * padded * padded;
@@ -1065,11 +1100,11 @@ impl FrameGramPlan {
                     total.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
                 }
             }
-            for ((a, b, g), out) in form.outputs.iter().zip(&mut out) {
+            for (a, b, g, place_out) in &form.outputs {
                 let place = *a as usize * padded + *b as usize;
                 let row = &form.operator.directions[*g as usize * G..][..G];
                 let harmonic: f64 = if form.chunks.is_empty() { 0.0 } else { (0..G).map(|c| row[c] * chunks[c * padded * padded + place]).sum() };
-                *out = harmonic + low[*g as usize * padded * padded + place];
+                out[*place_out as usize] = harmonic + low[*g as usize * padded * padded + place];
             }
             at += (form.chunks.len() + 1) * size;
         }
@@ -1232,18 +1267,19 @@ pub type MixTerms = Vec<(u32, u32, u32, u32)>;
 impl FrameMixPlan {
     /// Arranges the terms. Panics if a direction or target does not exist.
     pub fn new(n_targets: usize, forms: Vec<(Arc<FrameOperator>, MixTerms)>) -> Self {
-        let forms = forms
-            .into_iter()
-            .map(|(operator, terms)| {
-                assert!(terms.iter().all(|t| (t.2 as usize) < operator.n_directions()), "directions are below {}", operator.n_directions());
-                assert!(terms.iter().all(|t| (t.0 as usize) < n_targets), "targets are below {n_targets}");
+        let mut arranged = Vec::new();
+        for (operator, terms) in forms {
+            assert!(terms.iter().all(|t| (t.2 as usize) < operator.n_directions()), "directions are below {}", operator.n_directions());
+            assert!(terms.iter().all(|t| (t.0 as usize) < n_targets), "targets are below {n_targets}");
+            for terms in components(&terms, |t| [u64::from(t.0) << 1, u64::from(t.1) << 1 | 1]) {
                 let (sources, local) = compact(terms.iter().map(|t| t.1));
                 let (targets, local_targets) = compact(terms.iter().map(|t| t.0));
                 let terms = terms.iter().map(|(t, s, g, c)| (local_targets[t], local[s], *g, *c)).collect();
                 let (padded, padded_targets) = (sources.len().next_multiple_of(LANES), targets.len().next_multiple_of(LANES));
-                MixForm { operator, sources, targets, padded, padded_targets, terms }
-            })
-            .collect();
+                arranged.push(MixForm { operator: operator.clone(), sources, targets, padded, padded_targets, terms });
+            }
+        }
+        let forms = arranged;
         Self { forms, n_targets }
     }
 
