@@ -14,16 +14,6 @@ pub enum KernelError {
         /// The value received.
         found: String,
     },
-    /// Stored bytes are not a transform of this version, or are damaged.
-    #[error("stored transform: {what}: expected {expected}, found {found}")]
-    Bytes {
-        /// The part that does not fit.
-        what: &'static str,
-        /// What it should be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
 }
 
 impl KernelError {
@@ -34,9 +24,5 @@ impl KernelError {
 
     pub(crate) fn parameter(name: &'static str, expected: impl ToString, found: impl ToString) -> Self {
         Self::Parameter { name, expected: expected.to_string(), found: found.to_string() }
-    }
-
-    pub(crate) fn bytes(what: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Bytes { what, expected: expected.to_string(), found: found.to_string() }
     }
 }

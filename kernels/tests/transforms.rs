@@ -258,30 +258,6 @@ fn threads_do_not_change_results() {
     assert_eq!(run(&Serial), run(&Threads(3)));
 }
 
-#[test]
-fn stored_transforms() {
-    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    for transform in [
-        HarmonicTransform::wavelet(33, 40, 4, 5),
-        HarmonicTransform::plain(7, 20),
-        HarmonicTransform::scaling(20, 20, 3),
-        HarmonicTransform::for_analysis(33, 20),
-        HarmonicTransform::wavelet(1, 1, 3, 0),
-    ] {
-        let transform = transform.expect("valid");
-        let bytes = transform.to_bytes();
-        assert_eq!(HarmonicTransform::from_bytes(&bytes).expect("just written"), transform);
-        for cut in [0, 7, 8, 63, bytes.len() - 1] {
-            assert!(HarmonicTransform::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
-        }
-        for at in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0x41;
-            assert!(HarmonicTransform::from_bytes(&damaged).is_err(), "damaged at {at}");
-        }
-    }
-}
-
 /// Odd and composite bandlimits beyond the small ones, at the widest level.
 #[test]
 fn medium_bandlimits() {

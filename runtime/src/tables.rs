@@ -18,7 +18,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 const MAGIC: [u8; 8] = *b"SCATTABL";
 const FORMAT: u64 = 1;
@@ -29,10 +29,6 @@ const CHECKSUM: usize = 32;
 const DISK_LIMIT: u64 = 2 << 30;
 /// Bound of the tables kept in memory for the next plan; tables in use live on in their users.
 const MEMORY_LIMIT: usize = 1 << 30;
-/// Payloads below this are rebuilt rather than stored.
-const SMALLEST_FILE: usize = 64 << 10;
-/// Conservative speed of reading and checking a file, bytes per second; a table that builds faster than this is not stored.
-const READING_SPEED: f64 = 4e8;
 /// Age from which a temporary file is an orphan of a process that died.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
@@ -269,36 +265,13 @@ impl Cache {
         lock(&self.memory).bytes
     }
 
-    /// The transform, from memory, from disk, or built. Error: parameters the kernels refuse.
+    /// The transform, from memory or built, which is quicker than reading it would be. Error: parameters the kernels refuse.
     pub fn transform(&self, transform: Transform) -> Result<Arc<HarmonicTransform>, KernelError> {
         let key = transform.key();
         if let Some(Held::Transform(held)) = lock(&self.memory).get(&key) {
             return Ok(held);
         }
-        let stored = self.read(&key).and_then(|payload| match HarmonicTransform::from_bytes(&payload) {
-            Ok(stored) => Some(stored),
-            Err(_) => {
-                // The file is intact, but written by code that disagrees with this one.
-                self.forget(&key);
-                None
-            }
-        });
-        let found = match stored {
-            Some(stored) => stored,
-            None => {
-                let start = Instant::now();
-                let built = transform.build()?;
-                let seconds = start.elapsed().as_secs_f64();
-                if built.table_bytes() >= SMALLEST_FILE && seconds > built.table_bytes() as f64 / READING_SPEED {
-                    let payload = built.to_bytes();
-                    if payload.len() >= SMALLEST_FILE {
-                        self.write(&key, &payload);
-                    }
-                }
-                built
-            }
-        };
-        let found = Arc::new(found);
+        let found = Arc::new(transform.build()?);
         let bytes = found.table_bytes();
         lock(&self.memory).put(&key, Held::Transform(found.clone()), bytes);
         Ok(found)
@@ -667,21 +640,12 @@ mod tests {
     }
 
     #[test]
-    fn transforms_are_shared_and_survive_the_disk() {
-        let scratch = Scratch::new();
+    fn transforms_are_shared() {
         let wanted = Transform::Wavelet { L_in: 16, L: 16, N: 3, j: 2 };
-        let cache = Cache::at(&scratch.0, 1 << 20);
+        let cache = Cache::in_memory();
         let first = cache.transform(wanted).expect("valid");
         assert!(Arc::ptr_eq(&first, &cache.transform(wanted).expect("valid")));
         assert!(cache.memory_bytes() > 0);
         assert!(cache.transform(Transform::Plain { L_in: 4, L: 0 }).is_err());
-        let key = wanted.key();
-        cache.write(&key, &first.to_bytes());
-        let again = Cache::at(&scratch.0, 1 << 20);
-        assert_eq!(*again.transform(wanted).expect("valid"), *first);
-        assert_eq!(again.list()[0].kind, "wavelet");
-        // An intact file with another content is refused by the transform itself.
-        again.write(&key, b"nonsense");
-        assert_eq!(*Cache::at(&scratch.0, 1 << 20).transform(wanted).expect("valid"), *first);
     }
 }

@@ -44,14 +44,6 @@ const MAX_CHUNK: usize = 5;
 /// Scalar fields that share one pass.
 const MAX_SCALAR_CHUNK: usize = 16;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Wavelet { L_total: usize, j: usize },
-    Plain,
-    Scaling { L_total: usize, J_min: usize },
-    Analysis { L_out: usize },
-}
-
 /// Synthesis and adjoint, or analysis and adjoint, of one grid, filter and set of direction orders.
 ///
 /// N channels per field, contiguous. N odd: channel 0 is A = Re H_0, then B_n, C_n for n = 2, 4, ..; N even: B_n, C_n for
@@ -60,7 +52,7 @@ enum Kind {
 /// Transforms of one grid share its tables while any of them lives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HarmonicTransform {
-    kind: Kind,
+    analysis: bool,
     L_in: usize,
     L: usize,
     N: usize,
@@ -83,27 +75,27 @@ impl HarmonicTransform {
     /// Coefficients have bandlimit `L_in`; degrees l0_j <= ell < min(L_in, L_j) are read, missing ones count as zero.
     pub fn wavelet(L_in: usize, L_total: usize, N: usize, j: usize) -> Result<Self, KernelError> {
         let windows = Windows::wavelet(L_in, L_total, N, j)?;
-        Self::build(Kind::Wavelet { L_total, j }, L_in, &windows)
+        Self::build(false, L_in, &windows)
     }
 
     /// Scalar inverse transform f = sum f_lm Y_lm on the grid of bandlimit `L`; reads ell < min(L_in, L).
     pub fn plain(L_in: usize, L: usize) -> Result<Self, KernelError> {
-        Self::build(Kind::Plain, L_in, &Windows::plain(L_in, L)?)
+        Self::build(false, L_in, &Windows::plain(L_in, L)?)
     }
 
     /// Low-pass phi of `J_min` on the grid of bandlimit L_{J_min}; one channel.
     pub fn scaling(L_in: usize, L_total: usize, J_min: usize) -> Result<Self, KernelError> {
-        Self::build(Kind::Scaling { L_total, J_min }, L_in, &Windows::scaling(L_in, L_total, J_min)?)
+        Self::build(false, L_in, &Windows::scaling(L_in, L_total, J_min)?)
     }
 
     /// Scalar forward transform from the grid of bandlimit `L` to coefficients of bandlimit `L_out`; for [`Self::analysis`]
     /// and [`Self::analysis_adjoint`] only, as the other constructors' transforms are for `synthesis` and its adjoint.
     pub fn for_analysis(L: usize, L_out: usize) -> Result<Self, KernelError> {
         let windows = analysis_windows(L, L_out)?;
-        Self::build(Kind::Analysis { L_out }, L_out, &windows)
+        Self::build(true, L_out, &windows)
     }
 
-    fn build(kind: Kind, L_in: usize, windows: &Windows) -> Result<Self, KernelError> {
+    fn build(analysis: bool, L_in: usize, windows: &Windows) -> Result<Self, KernelError> {
         let (L, N) = (windows.L, windows.N);
         let used = |filter: &[f64]| filter.iter().rposition(|p| *p != 0.0).map_or(0, |ell| ell + 1);
         let first = |filter: &[f64]| filter.iter().position(|p| *p != 0.0).unwrap_or(filter.len());
@@ -130,7 +122,7 @@ impl HarmonicTransform {
             }
             channel += if window.n == 0 { 1 } else { 2 };
         }
-        Ok(Self { kind, L_in, L, N, L_degrees, grid, factors, late, polar_blocks, orders, table: None })
+        Ok(Self { analysis, L_in, L, N, L_degrees, grid, factors, late, polar_blocks, orders, table: None })
     }
 
     /// The same transform with the functions of the shared recursion stored, if they fit into `budget` bytes.
@@ -165,7 +157,7 @@ impl HarmonicTransform {
 
     /// Whether it was made by [`Self::for_analysis`].
     pub fn is_analysis(&self) -> bool {
-        matches!(self.kind, Kind::Analysis { .. })
+        self.analysis
     }
 
     /// Channels per field.
@@ -487,105 +479,7 @@ unsafe fn to_coefficients_lanes<V: Lanes>(task: &ToCoefficients<'_>, m0: usize, 
     }
 }
 
-// ------------------------------------------------------------------------------------------------ bytes
-
-const MAGIC: u64 = 0x7363_6174_7465_7263;
-const VERSION: u64 = 2;
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, what: &'static str, len: usize) -> Result<&'a [u8], KernelError> {
-        if self.bytes.len() < len {
-            return Err(KernelError::bytes(what, format!("{len} bytes"), self.bytes.len()));
-        }
-        let (head, tail) = self.bytes.split_at(len);
-        self.bytes = tail;
-        Ok(head)
-    }
-
-    fn word(&mut self, what: &'static str) -> Result<u64, KernelError> {
-        let bytes = self.take(what, 8)?;
-        let mut word = [0; 8];
-        word.copy_from_slice(bytes);
-        Ok(u64::from_le_bytes(word))
-    }
-
-    fn count(&mut self, what: &'static str) -> Result<usize, KernelError> {
-        let word = self.word(what)?;
-        usize::try_from(word).map_err(|_| KernelError::bytes(what, "a count", word))
-    }
-}
-
-fn checksum(bytes: &[u8]) -> u64 {
-    // FNV-1a over words: one multiplication per eight bytes.
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-    }
-    hash
-}
-
 impl HarmonicTransform {
-    /// The parameters, from which [`Self::from_bytes`] makes the same transform; its tables are quicker to make than to read.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let (kind, a, b) = match self.kind {
-            Kind::Wavelet { L_total, j } => (0, L_total, j),
-            Kind::Plain => (1, 0, 0),
-            Kind::Scaling { L_total, J_min } => (2, L_total, J_min),
-            Kind::Analysis { L_out } => (3, L_out, 0),
-        };
-        let mut out = Vec::new();
-        for word in [MAGIC, VERSION, kind, a as u64, b as u64, self.L_in as u64, self.L as u64, self.N as u64] {
-            out.extend(word.to_le_bytes());
-        }
-        let sum = checksum(&out);
-        out.extend(sum.to_le_bytes());
-        out
-    }
-
-    /// Reads what [`Self::to_bytes`] wrote. Every length and number is checked.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KernelError> {
-        let body_len = bytes.len().checked_sub(8).ok_or_else(|| KernelError::bytes("length", "a header", bytes.len()))?;
-        let (body, tail) = bytes.split_at(body_len);
-        let stored = Reader { bytes: tail }.word("checksum")?;
-        let found = checksum(body);
-        if stored != found {
-            return Err(KernelError::bytes("checksum", format!("{stored:x}"), format!("{found:x}")));
-        }
-        let mut reader = Reader { bytes: body };
-        for (what, expected) in [("magic number", MAGIC), ("version", VERSION)] {
-            let word = reader.word(what)?;
-            if word != expected {
-                return Err(KernelError::bytes(what, format!("{expected:x}"), format!("{word:x}")));
-            }
-        }
-        let kind = reader.word("kind")?;
-        let (a, b) = (reader.count("first parameter")?, reader.count("second parameter")?);
-        let (L_in, L, N) = (reader.count("L_in")?, reader.count("L")?, reader.count("N")?);
-        let (kind, windows) = match kind {
-            0 => (Kind::Wavelet { L_total: a, j: b }, Windows::wavelet(L_in, a, N, b)?),
-            1 => (Kind::Plain, Windows::plain(L_in, L)?),
-            2 => (Kind::Scaling { L_total: a, J_min: b }, Windows::scaling(L_in, a, b)?),
-            3 => (Kind::Analysis { L_out: a }, analysis_windows(L, a)?),
-            other => return Err(KernelError::bytes("kind", "0, 1, 2 or 3", other)),
-        };
-        if (windows.L, windows.N) != (L, N) {
-            return Err(KernelError::bytes("grid", format!("L = {}, N = {}", windows.L, windows.N), format!("{L}, {N}")));
-        }
-        if matches!(kind, Kind::Analysis { L_out } if L_out != L_in) {
-            return Err(KernelError::bytes("L_out", L_in, a));
-        }
-        if !reader.bytes.is_empty() {
-            return Err(KernelError::bytes("length", "no bytes after the parameters", reader.bytes.len()));
-        }
-        Self::build(kind, L_in, &windows)
-    }
-
     /// The direction mixture of this transform's channels; see [`wavelets::steering_matrix`].
     pub fn steering_matrix(&self) -> Vec<f64> {
         wavelets::steering_matrix(self.N)
