@@ -58,6 +58,8 @@ pub struct FrameOperator {
     last: usize,
     /// Orders below this go through the rings.
     low: usize,
+    /// Coefficients (l, m) with m >= low in the window of the scale.
+    cells: usize,
     wavelets: Arc<HarmonicTransform>,
     /// Average over the sphere of products of half spectra with `low` orders, `[2 n_pairs][low][16]`.
     ring_weights: Vec<f64>,
@@ -268,7 +270,8 @@ impl FrameOperator {
                 directions.extend([angle.cos(), -angle.sin()]);
             }
         }
-        Ok(Self { L, N, j, first, last, low, wavelets, ring_weights, directions, intake, outflow, diagonal, polynomial, kernels })
+        let cells = (low..last).map(|m| last - first.max(m)).sum();
+        Ok(Self { L, N, j, first, last, low, cells, wavelets, ring_weights, directions, intake, outflow, diagonal, polynomial, kernels })
     }
 }
 
@@ -296,7 +299,7 @@ impl FrameOperator {
 
     /// Coefficients (l, m) with m >= N - 1 in the window of the scale.
     pub fn cells(&self) -> usize {
-        (self.low..self.last).map(|m| self.last - self.first.max(m)).sum()
+        self.cells
     }
 
     /// Flops of one pass of the scans over one field.
