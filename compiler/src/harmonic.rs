@@ -1,7 +1,7 @@
 //! The harmonic route: averages of products of wavelet transforms as bilinear forms of their coefficients, and sums arranged so that mixtures of them fuse.
 
 use crate::fuse::{Row, axis_terms, sum_of_products};
-use crate::simplify::{copy, factors, prune};
+use crate::simplify::{copy, factors, prune, push};
 use scatterc_ir::graph::{Builder, TypeError};
 use scatterc_ir::ops::LARGEST_FRAME;
 use scatterc_ir::scalar::{self, Binary, Scalar};
@@ -250,14 +250,7 @@ pub fn regroup(graph: &Graph) -> Result<Graph, TypeError> {
 /// One node that adds up.
 fn total(b: &mut Builder, map: &[Value], addends: &[Addend]) -> Result<Value, TypeError> {
     let mut operands: Vec<Value> = Vec::new();
-    let mut argument = |v: Value| {
-        let v = map[v.index()];
-        let k = operands.iter().position(|o| *o == v).unwrap_or_else(|| {
-            operands.push(v);
-            operands.len() - 1
-        });
-        Scalar::Argument(k)
-    };
+    let mut argument = |v: Value| push(&mut operands, map[v.index()]);
     let parts: Vec<Scalar> = addends
         .iter()
         .map(|addend| match addend {

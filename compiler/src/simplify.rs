@@ -135,7 +135,8 @@ pub fn fold(graph: &Graph) -> Result<Graph, TypeError> {
     })
 }
 
-fn push(all: &mut Vec<Value>, value: Value) -> Scalar {
+/// The argument that stands for a value among `all`, which gets it if it is new.
+pub(crate) fn push(all: &mut Vec<Value>, value: Value) -> Scalar {
     let position = all.iter().position(|v| *v == value).unwrap_or_else(|| {
         all.push(value);
         all.len() - 1
