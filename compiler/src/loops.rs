@@ -60,13 +60,39 @@ pub struct Body {
 pub struct BodyBuilder {
     /// The body so far.
     pub body: Body,
-    seen: HashMap<String, Id>,
+    seen: HashMap<Key, Id>,
+}
+
+/// What an instruction is, as something that can be hashed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Load(usize, usize),
+    Uniform(usize, usize),
+    Weight(usize),
+    Constant(u64),
+    Unary(Unary, Id),
+    Binary(Binary, Id, Id),
+    MultiplyAdd(Id, Id, Id),
+}
+
+impl Key {
+    fn new(instruction: &Instruction) -> Key {
+        match *instruction {
+            Instruction::Load { stream, offset } => Key::Load(stream, offset),
+            Instruction::Uniform { stream, offset } => Key::Uniform(stream, offset),
+            Instruction::Weight { table } => Key::Weight(table),
+            Instruction::Constant(x) => Key::Constant(x.to_bits()),
+            Instruction::Unary(op, a) => Key::Unary(op, a),
+            Instruction::Binary(op, a, b) => Key::Binary(op, a, b),
+            Instruction::MultiplyAdd(a, b, c) => Key::MultiplyAdd(a, b, c),
+        }
+    }
 }
 
 impl BodyBuilder {
     /// Adds an instruction unless an equal one exists.
     pub fn add(&mut self, instruction: Instruction) -> Id {
-        let key = format!("{instruction:?}");
+        let key = Key::new(&instruction);
         if let Some(id) = self.seen.get(&key) {
             return *id;
         }

@@ -5,6 +5,7 @@ use crate::scalar::Scalar;
 use crate::types::{Space, Type};
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Id of a node and of the value it computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -193,7 +194,27 @@ impl Graph {
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     graph: Graph,
-    seen: HashMap<String, Value>,
+    /// Nodes by the hash of what they are.
+    seen: HashMap<u64, Vec<Value>>,
+}
+
+/// Hash of a node.
+fn digest(op: &Op, operands: &[Value], ty: &Type) -> u64 {
+    let mut state = DefaultHasher::new();
+    std::mem::discriminant(op).hash(&mut state);
+    match op {
+        Op::Input(name) | Op::Parameter(name) => name.hash(&mut state),
+        Op::Constant(x) => x.to_bits().hash(&mut state),
+        Op::Linear { map, adjoint } => {
+            adjoint.hash(&mut state);
+            map.digest(&mut state);
+        }
+        Op::Pointwise(f) => f.digest(&mut state),
+        Op::Concat => {}
+    }
+    operands.hash(&mut state);
+    ty.hash(&mut state);
+    state.finish()
 }
 
 impl Builder {
@@ -211,13 +232,18 @@ impl Builder {
                 infer(&op, &types)?
             }
         };
-        let key = format!("{op:?}{operands:?}{ty}");
-        if let Some(value) = self.seen.get(&key) {
+        let alike = self.seen.entry(digest(&op, operands, &ty)).or_default();
+        let nodes = &self.graph.nodes;
+        let equal = |value: &&Value| {
+            let node = &nodes[value.index()];
+            node.operands == operands && node.ty == ty && node.op == op
+        };
+        if let Some(value) = alike.iter().find(equal) {
             return Ok(*value);
         }
-        let value = Value(self.graph.nodes.len() as u32);
+        let value = Value(nodes.len() as u32);
+        alike.push(value);
         self.graph.nodes.push(Node { op, operands: operands.to_vec(), ty });
-        self.seen.insert(key, value);
         Ok(value)
     }
 

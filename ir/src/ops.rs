@@ -7,6 +7,7 @@ use crate::filter::Bank;
 use crate::scalar::{self, Scalar};
 use crate::types::{Space, scale_bandlimit};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 
 /// Value of an attribute in graph text.
@@ -68,6 +69,8 @@ pub trait AttributeValue: Sized {
     fn to_attribute(&self) -> Attribute;
     /// From text form; the error says what was expected.
     fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str>;
+    /// Feeds the value to a hash; equal bits give equal hashes.
+    fn digest(&self, state: &mut impl Hasher);
 }
 
 /// Largest azimuthal bandlimit of a `frame_operator`.
@@ -77,6 +80,9 @@ pub const LARGEST_FRAME: usize = 8;
 pub const LARGEST_ATTRIBUTE: i64 = 1 << 31;
 
 impl AttributeValue for usize {
+    fn digest(&self, state: &mut impl Hasher) {
+        self.hash(state);
+    }
     fn to_attribute(&self) -> Attribute {
         Attribute::Integer(*self as i64)
     }
@@ -89,6 +95,9 @@ impl AttributeValue for usize {
 }
 
 impl AttributeValue for f64 {
+    fn digest(&self, state: &mut impl Hasher) {
+        self.to_bits().hash(state);
+    }
     fn to_attribute(&self) -> Attribute {
         Attribute::Number(*self)
     }
@@ -102,6 +111,9 @@ impl AttributeValue for f64 {
 }
 
 impl AttributeValue for Bank {
+    fn digest(&self, state: &mut impl Hasher) {
+        self.hash(state);
+    }
     fn to_attribute(&self) -> Attribute {
         Attribute::Text(self.to_string())
     }
@@ -116,6 +128,9 @@ impl AttributeValue for Bank {
 }
 
 impl AttributeValue for Vec<usize> {
+    fn digest(&self, state: &mut impl Hasher) {
+        self.hash(state);
+    }
     fn to_attribute(&self) -> Attribute {
         Attribute::List(self.iter().map(|k| *k as i64).collect())
     }
@@ -128,6 +143,9 @@ impl AttributeValue for Vec<usize> {
 }
 
 impl AttributeValue for Vec<Vec<i64>> {
+    fn digest(&self, state: &mut impl Hasher) {
+        self.hash(state);
+    }
     fn to_attribute(&self) -> Attribute {
         Attribute::Lists(self.clone())
     }
@@ -167,6 +185,12 @@ macro_rules! linear_ops {
             /// Names and values of the attributes, in the order of the row.
             pub fn attributes(&self) -> Vec<(&'static str, Attribute)> {
                 match self { $(Linear::$variant { $($attribute),* } => vec![$((stringify!($attribute), $attribute.to_attribute())),*]),+ }
+            }
+
+            /// Feeds the row and its attributes to a hash; equal rows give equal hashes.
+            pub fn digest(&self, state: &mut impl Hasher) {
+                std::mem::discriminant(self).hash(state);
+                match self { $(Linear::$variant { $($attribute),* } => { $($attribute.digest(state);)* }),+ }
             }
 
             /// Builds a row from its spelling and attributes; the error names the attribute, what was expected and what was found.

@@ -3,6 +3,7 @@
 //! About fifteen primitives; every pointwise op is an expression of them, every backend knows only them. Evaluate, differentiate, simplify, print and parse live here.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// Primitive of one argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -207,6 +208,24 @@ pub fn binary(op: Binary, a: Scalar, b: Scalar) -> Scalar {
 }
 
 impl Scalar {
+    /// Feeds the expression to a hash; equal bits give equal hashes.
+    pub fn digest(&self, state: &mut impl Hasher) {
+        std::mem::discriminant(self).hash(state);
+        match self {
+            Argument(k) => k.hash(state),
+            Constant(x) => x.to_bits().hash(state),
+            Scalar::Unary(op, a) => {
+                op.hash(state);
+                a.digest(state);
+            }
+            Scalar::Binary(op, a, b) => {
+                op.hash(state);
+                a.digest(state);
+                b.digest(state);
+            }
+        }
+    }
+
     /// Value at the given arguments.
     pub fn evaluate(&self, arguments: &[f64]) -> f64 {
         match self {
