@@ -66,8 +66,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     }
     let sphere = &first.sphere;
     let compiler = args::compiler(&source, sphere, &args.statistic, &args.device)?;
-    // A text that does not fit the domain is refused before the norms are computed.
-    compiler.compile()?;
+    if args.statistic.normalise_by.is_some() {
+        // A text that does not fit the domain is refused before the norms are computed.
+        compiler.bind()?;
+    }
     let norms = args::norms(&args.statistic, first, &args.field, &args.device, global)?;
     let Encoded { runner, arrays } = encode(&compiler, &source, &inputs, &names, norms.as_ref(), args, global)?;
     let metadata = args::metadata(&source, sphere, &args.statistic, &args.device, norms.as_ref(), &args.inputs[0])?;
