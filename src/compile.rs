@@ -6,10 +6,11 @@ use scatterc_compiler::bind::{BindOptions, Bound, OutputInfo, bind};
 use scatterc_compiler::domain::Domain;
 use scatterc_compiler::fuse::Fusion;
 use scatterc_compiler::pass::{Stage, Trace, run_passes};
-use scatterc_compiler::schedule::{ScheduleError, Scheduled, schedule, schedule_within};
+use scatterc_compiler::schedule::{ScheduleError, Scheduled, schedule, schedule_cuda, schedule_within};
 use scatterc_compiler::{gradient, loss};
+use scatterc_ir::plan::Element;
 use scatterc_ir::{Graph, Plan};
-use scatterc_runtime::cpu::{Executable, Options};
+use scatterc_runtime::{Executable, MachineKind, Options};
 use scatterc_runtime::tables::{Cache, Key};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -33,6 +34,18 @@ pub enum Goal {
     HessianVector(String),
 }
 
+/// What a program is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Device {
+    /// The CPU; computes in f64.
+    #[default]
+    Cpu,
+    /// A CUDA device.
+    Cuda(Element),
+    /// The kernels of a CUDA device on the CPU, thread by thread: for tests. Needs a C++ compiler.
+    EmulatedCuda(Element),
+}
+
 /// Compiles a statistic for a domain.
 ///
 /// ```
@@ -54,6 +67,7 @@ pub struct Compiler<'a> {
     goal: Goal,
     fusion: Fusion,
     disabled: Vec<String>,
+    device: Device,
     threads: usize,
     cache: Option<Arc<Cache>>,
     memory: Option<usize>,
@@ -72,6 +86,17 @@ pub struct Compiled {
     pub scheduled: Scheduled,
     /// Seconds spent compiling, without loading.
     pub compile_s: f64,
+    /// Where a plan for CUDA runs.
+    pub machine: MachineKind,
+}
+
+impl Device {
+    fn machine(self) -> MachineKind {
+        match self {
+            Device::Cpu | Device::Cuda(_) => MachineKind::Gpu,
+            Device::EmulatedCuda(_) => MachineKind::Emulation,
+        }
+    }
 }
 
 /// Seconds of compiling from which a plan is kept for the next start; smaller ones are made as quickly as they are read.
@@ -97,6 +122,7 @@ impl<'a> Compiler<'a> {
             goal: Goal::default(),
             fusion: Fusion::All,
             disabled: vec![],
+            device: Device::Cpu,
             threads: 0,
             cache: None,
             memory: None,
@@ -153,6 +179,12 @@ impl<'a> Compiler<'a> {
         self
     }
 
+    /// Chooses what runs the program.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
     /// Number of threads; 0 means all cores.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
@@ -175,7 +207,7 @@ impl<'a> Compiler<'a> {
     pub fn compile(&self) -> Result<Compiled, Error> {
         let start = Instant::now();
         let statistic = self.source.statistic(self.statistic.as_deref())?;
-        let bound = bind(statistic, self.domain, &self.options).map_err(|e| self.bind_error(e))?;
+        let bound = self.bind()?;
         let mut trace = vec![Stage { name: "bind".into(), sentence: "The statistic on its domain.".into(), graph: bound.graph.clone() }];
         let stage = |trace: &mut Trace, name: &str, sentence: &str, graph: Graph| -> Result<Graph, Error> {
             trace.push(Stage { name: name.into(), sentence: sentence.into(), graph: graph.clone() });
@@ -209,12 +241,23 @@ impl<'a> Compiler<'a> {
                 stage(&mut trace, "hessian-vector", "Forward mode over reverse mode.", gradient::jacobian_vector(&graph)?)?
             }
         };
-        let mut scheduled = schedule(&graph, self.fusion)?;
+        let mut scheduled = match self.device {
+            Device::Cpu => schedule(&graph, self.fusion)?,
+            Device::Cuda(element) | Device::EmulatedCuda(element) => schedule_cuda(&graph, self.fusion, element)?,
+        };
         let mut graph = graph;
-        if let Some(budget) = self.memory {
+        if let Some(budget) = self.memory
+            && self.device != Device::Cpu
+        {
+            // On CUDA nothing is recomputed: the budget bounds the arena.
+            let needed = scheduled.plan.arena * scheduled.plan.element.bytes();
+            if needed > budget {
+                return Err(Error::Memory { needed, budget });
+            }
+        } else if let Some(budget) = self.memory {
             // Loading tells what tables and scratch take beside the arena; recomputing adds a little to them, so a second try may be needed.
             let held = |plan: &Plan| -> Result<usize, Error> {
-                let memory = Executable::load(plan, &Options { threads: self.threads, cache: Some(self.tables()) })?.memory();
+                let memory = Executable::load(plan, &self.options())?.memory();
                 Ok(memory.arena + memory.tables + memory.scratch)
             };
             let mut peak = held(&scheduled.plan)?;
@@ -244,15 +287,23 @@ impl<'a> Compiler<'a> {
             scheduled.plan.notes.push(("variant".into(), variant.clone()));
         }
         scheduled.plan.notes.push(("compiler".into(), env!("CARGO_PKG_VERSION").into()));
-        Ok(Compiled { bound, graph, trace, scheduled, compile_s: start.elapsed().as_secs_f64() })
+        Ok(Compiled { bound, graph, trace, scheduled, compile_s: start.elapsed().as_secs_f64(), machine: self.device.machine() })
+    }
+
+    fn options(&self) -> Options {
+        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine() }
     }
 
     fn tables(&self) -> Arc<Cache> {
         self.cache.clone().unwrap_or_else(Cache::global)
     }
 
-    fn bind_error(&self, error: scatterc_compiler::bind::BindError) -> Error {
-        Error::Bind { origin: self.source.origin.clone(), error }
+    /// Binds the statistic to the domain: what it computes, before anything is simplified.
+    ///
+    /// Error: a text that does not fit the domain.
+    pub fn bind(&self) -> Result<Bound, Error> {
+        let statistic = self.source.statistic(self.statistic.as_deref())?;
+        bind(statistic, self.domain, &self.options).map_err(|error| Error::Bind { origin: self.source.origin.clone(), error })
     }
 
     /// Compiles and loads. A plan that was made before from the same text, domain and choices is taken from the cache and verified like any plan; the stages in between are
@@ -262,17 +313,16 @@ impl<'a> Compiler<'a> {
         let (cache, key) = (self.tables(), self.key());
         let stored = cache.find(&key).and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok());
         if let Some(plan) = stored {
-            let statistic = self.source.statistic(self.statistic.as_deref())?;
-            let bound = bind(statistic, self.domain, &self.options).map_err(|e| self.bind_error(e))?;
+            let bound = self.bind()?;
             let scheduled = Scheduled { plan, launches: vec![] };
-            let compiled = Compiled { graph: bound.graph.clone(), bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64() };
+            let compiled = Compiled { graph: bound.graph.clone(), bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64(), machine: self.device.machine() };
             // A stored plan that does not load is from code that disagrees with this one: it is made again.
-            if let Ok(executable) = compiled.load(self.threads, self.cache.clone()) {
+            if let Ok(executable) = Executable::load(compiled.plan(), &self.options()) {
                 return Ok((compiled, executable));
             }
         }
         let compiled = self.compile()?;
-        let executable = compiled.load(self.threads, self.cache.clone())?;
+        let executable = Executable::load(compiled.plan(), &self.options())?;
         if compiled.compile_s > SLOW_COMPILE {
             cache.store(&key, compiled.plan().to_string().into_bytes());
         }
@@ -281,7 +331,7 @@ impl<'a> Compiler<'a> {
 
     /// Names a plan by everything it depends on.
     fn key(&self) -> Key {
-        let choices = format!("{:?} {:?} {:?} {:?} {:?}", self.statistic, self.options, self.goal, self.fusion, self.disabled);
+        let choices = format!("{:?} {:?} {:?} {:?} {:?} {:?}", self.statistic, self.options, self.goal, self.fusion, self.disabled, self.device);
         // What fits a budget depends on the scratch memory of the threads.
         let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {}", self.threads));
         Key::of_texts("plan", &[program(), &self.source.text, &format!("{:?}", self.domain), &choices, &memory])
@@ -300,10 +350,10 @@ impl Compiled {
         &self.scheduled.plan
     }
 
-    /// Loads the plan on the CPU; `threads` 0 means all cores.
+    /// Loads the plan; `threads` 0 means all cores.
     pub fn load(&self, threads: usize, cache: Option<Arc<Cache>>) -> Result<Executable, Error> {
         let cache = cache.unwrap_or_else(Cache::global);
-        Ok(Executable::load(self.plan(), &Options { threads, cache: Some(cache) })?)
+        Ok(Executable::load(self.plan(), &Options { threads, cache: Some(cache), machine: self.machine })?)
     }
 }
 

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use scatterc::compiler::domain::DomainError;
 use scatterc::kernels::healpix::{HealpixError, nested_to_ring};
 use scatterc::runtime::{Executable, RunError, reference};
-use scatterc::{Array, Compiled, Compiler, Domain, Fusion, Index, InputKind, Source, Sphere};
+use scatterc::{Device, Element, Array, Compiled, Compiler, Domain, Fusion, Index, InputKind, Source, Sphere};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -380,6 +380,8 @@ pub enum DeviceKind {
     Cpu,
     /// A graphics processor.
     Cuda,
+    /// The kernels of a graphics processor on the CPU, thread by thread; for tests.
+    Emulate,
     /// One loop per operation.
     Reference,
 }
@@ -426,11 +428,8 @@ impl Default for DeviceOptions {
 impl DeviceOptions {
     /// Refuses what this build does not have, before anything is read.
     pub fn check(&self) -> Result<(), CliError> {
-        if self.device == DeviceKind::Cuda {
-            return Err(CliError::Unavailable("`--device cuda`: no CUDA in this build: it has the devices cpu and reference".into()));
-        }
-        if self.precision == Precision::F32 {
-            return Err(CliError::Unavailable("`--precision f32`: f32 plans are not available yet; this version computes in f64".into()));
+        if self.precision == Precision::F32 && !matches!(self.device, DeviceKind::Cuda | DeviceKind::Emulate) {
+            return Err(CliError::Unavailable(format!("`--precision f32`: the device {} computes in f64; f32 needs `--device cuda`", self.name())));
         }
         scatterc::compiler::pass::known(&self.disable).map_err(|e| CliError::Library(e.into()))
     }
@@ -450,7 +449,21 @@ impl DeviceOptions {
         match self.device {
             DeviceKind::Cpu => "cpu",
             DeviceKind::Cuda => "cuda",
+            DeviceKind::Emulate => "emulate",
             DeviceKind::Reference => "reference",
+        }
+    }
+
+    /// The device, as the compiler takes it.
+    pub fn device(&self) -> Device {
+        let element = match self.precision {
+            Precision::F64 => Element::F64,
+            Precision::F32 => Element::F32,
+        };
+        match self.device {
+            DeviceKind::Cpu | DeviceKind::Reference => Device::Cpu,
+            DeviceKind::Cuda => Device::Cuda(element),
+            DeviceKind::Emulate => Device::EmulatedCuda(element),
         }
     }
 }
@@ -628,6 +641,7 @@ pub fn compiler<'a>(
         .variant(statistic.variant())
         .fusion(device.fuse.into())
         .disable(&device.disable)
+        .device(device.device())
         .threads(device.threads)
         .memory(device.budget());
     if let Some(name) = statistic.name() {
@@ -965,7 +979,7 @@ pub fn metadata(
         "floor": norms.and(statistic.floor),
         "input": file_name(input),
         "device": device.name(),
-        "precision": "f64",
+        "precision": if device.precision == Precision::F32 { "f32" } else { "f64" },
     }))
 }
 

@@ -254,7 +254,7 @@ pub fn loops(scheduled: &Scheduled) -> String {
                 if sums.len > 0 {
                     let _ = writeln!(out, "    sums -> arena[{} + {} o + ..{}]", sums.offset, sums.len / outer.max(&1), sums.len / outer.max(&1));
                 }
-                let _ = writeln!(out, "    // {} lines of CLIF\n  }}\n}}", kernel.clif.lines().count());
+                let _ = writeln!(out, "    // {} lines of CLIF\n  }}\n}}", kernel.text.lines().count());
             }
             Step::Tile { L, outer, scratch, sums, stages } => {
                 let _ = writeln!(out, "step {k}: tile {{  // {} bytes of scratch memory per thread", 8 * scratch);
@@ -267,7 +267,7 @@ pub fn loops(scheduled: &Scheduled) -> String {
                         }
                         Stage::Loop { kernel, streams, tables, .. } => {
                             let Some(kernel) = plan.kernels.get(*kernel) else { continue };
-                            let _ = writeln!(out, "    loop {}  // {}, {} lines of CLIF", kernel.name, kernel.summary, kernel.clif.lines().count());
+                            let _ = writeln!(out, "    loop {}  // {}, {} lines of CLIF", kernel.name, kernel.summary, kernel.text.lines().count());
                             for (n, stream) in streams.iter().enumerate() {
                                 let _ = writeln!(out, "      {} s{n} = {}", if stream.written { "write" } else { "read " }, stream.place);
                             }
@@ -286,6 +286,7 @@ pub fn loops(scheduled: &Scheduled) -> String {
             | Step::FrameMix { .. }
             | Step::Mix { .. }
             | Step::Concat { .. }
+            | Step::Launch { .. }
             | Step::Fill { .. } => {}
         }
     }
@@ -306,7 +307,7 @@ pub fn kernels(scheduled: &Scheduled) -> String {
         .plan
         .kernels
         .iter()
-        .map(|kernel| format!("; {}: {}\n{}\n", kernel.name, kernel.summary, kernel.clif.trim_end()))
+        .map(|kernel| format!("; {}: {}\n{}\n", kernel.name, kernel.summary, kernel.text.trim_end()))
         .collect::<Vec<_>>()
         .join("\n")
 }

@@ -1,11 +1,11 @@
 //! Schedule: stored values become launches in order, buffers share one arena, loops become kernels, and the whole becomes a plan.
 
-use crate::emit::clif;
+use crate::emit::{clif, cuda};
 use crate::fuse::{Built, Contraction, Demand, FrameTerm, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
 use crate::harmonic::{Form, Scale};
 use crate::loops::Body;
 use crate::tile::{self, MOST_ROOTS, Tile};
-use scatterc_ir::plan::{Kernel, Place, Plan, Port, Slot, Step, Stream, Table, TileStream};
+use scatterc_ir::plan::{Element, Kernel, Place, Plan, Port, Slot, Step, Stream, Table, Target, TileStream};
 use scatterc_ir::text::spelling;
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
@@ -42,7 +42,15 @@ pub enum ScheduleError {
     },
 }
 
-/// Device length of a space in f64: rings and maps are lane-blocked, everything else is as it is.
+/// Stored length of a space on the target: on the CPU rings and maps are lane-blocked, everything else is as it is.
+fn stored_len(space: Space, target: Target) -> usize {
+    match target {
+        Target::Cpu => device_len(space),
+        Target::Cuda => space.len(),
+    }
+}
+
+/// Length of a space on the CPU in f64: rings and maps are lane-blocked, everything else is as it is.
 pub fn device_len(space: Space) -> usize {
     match space {
         Space::Map { L } => layout::map_len(L),
@@ -51,10 +59,10 @@ pub fn device_len(space: Space) -> usize {
     }
 }
 
-/// Device length of a value.
-fn value_len(graph: &Graph, value: Value) -> usize {
+/// Stored length of a value.
+fn value_len(graph: &Graph, value: Value, target: Target) -> usize {
     let ty = graph.ty(value);
-    ty.count() * device_len(ty.space)
+    ty.count() * stored_len(ty.space, target)
 }
 
 /// What a launch does, and how much work it is.
@@ -169,8 +177,11 @@ fn levels(demand: &Demand, late: &BTreeSet<Value>, tiles: &[Tile]) -> HashMap<Va
     unit_of.into_iter().map(|(value, k)| (value, levels[k])).collect()
 }
 
-fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>) -> Vec<Task> {
-    let tiles = tile::tiles(graph, roles, demand, fusion, late);
+fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>, target: Target) -> Vec<Task> {
+    let tiles = match target {
+        Target::Cpu => tile::tiles(graph, roles, demand, fusion, late),
+        Target::Cuda => vec![],
+    };
     let levels = levels(demand, late, &tiles);
     let mut tasks: Vec<Task> = tiles
         .iter()
@@ -363,7 +374,13 @@ const GRAIN: usize = 8192;
 
 /// Builds the plan of a graph.
 pub fn schedule(graph: &Graph, fusion: Fusion) -> Result<Scheduled, ScheduleError> {
-    plan_of(graph, fusion, &BTreeSet::new())
+    Ok(plan_of(graph, fusion, &BTreeSet::new(), Target::Cpu)?.0)
+}
+
+/// Builds the plan of a graph for CUDA: logical layouts, no tiles, launches of one level of the graph joined, one translation unit for all kernels.
+pub fn schedule_cuda(graph: &Graph, fusion: Fusion, element: Element) -> Result<Scheduled, ScheduleError> {
+    let (scheduled, bodies) = plan_of(graph, fusion, &BTreeSet::new(), Target::Cuda)?;
+    cuda::lower(scheduled, &bodies, element)
 }
 
 /// Most rounds of recomputation tried.
@@ -378,7 +395,7 @@ pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize) -> Result<(G
     let mut late = BTreeSet::new();
     let mut best = usize::MAX;
     for _ in 0..ROUNDS {
-        let scheduled = plan_of(&graph, fusion, &late)?;
+        let scheduled = plan_of(&graph, fusion, &late, Target::Cpu)?.0;
         if scheduled.plan.arena <= limit {
             return Ok((graph, scheduled));
         }
@@ -395,7 +412,7 @@ pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize) -> Result<(G
 fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usize, limit: usize) -> Option<(Graph, BTreeSet<Value>)> {
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
-    let tasks = ordered(tasks(graph, &roles, &demand, fusion, late));
+    let tasks = ordered(tasks(graph, &roles, &demand, fusion, late, Target::Cpu));
     let mut made: HashMap<Value, usize> = HashMap::new();
     let mut uses: HashMap<Value, Vec<usize>> = HashMap::new();
     for (k, task) in tasks.iter().enumerate() {
@@ -409,7 +426,7 @@ fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usiz
     // What is alive at every launch.
     let mut change = vec![0isize; tasks.len() + 1];
     for (value, first) in &made {
-        let len = value_len(graph, *value) as isize;
+        let len = value_len(graph, *value, Target::Cpu) as isize;
         change[*first] += len;
         change[last(value).max(*first).min(tasks.len() - 1) + 1] -= len;
     }
@@ -429,13 +446,13 @@ fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usiz
         if *first >= at || last(value) <= at || used.contains(&at) || kept.contains(value) || matches!(roles[value.index()], Role::Literal(_)) {
             continue;
         }
-        let own = value_len(graph, *value);
+        let own = value_len(graph, *value, Target::Cpu);
         let (mut chain, mut extended, mut cost) = (vec![*value], 0, 0.0);
         let mut k = 0;
         while k < chain.len() && chain.len() < 12 {
             cost += match graph.linear(chain[k]) {
                 Some((map, _)) if is_transform(map) => linear_flops(map, graph.ty(chain[k]).count()),
-                _ => value_len(graph, chain[k]) as f64,
+                _ => value_len(graph, chain[k], Target::Cpu) as f64,
             };
             for read in &demand.reads[&chain[k]] {
                 // What a tile keeps to itself is gone after it.
@@ -443,7 +460,7 @@ fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usiz
                 if chain.contains(read) || kept {
                     continue;
                 }
-                if made.contains_key(read) && value_len(graph, *read) * 8 <= own { extended += value_len(graph, *read) } else { chain.push(*read) }
+                if made.contains_key(read) && value_len(graph, *read, Target::Cpu) * 8 <= own { extended += value_len(graph, *read, Target::Cpu) } else { chain.push(*read) }
             }
             k += 1;
         }
@@ -549,27 +566,48 @@ impl Copier<'_> {
     }
 }
 
-fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>) -> Result<Scheduled, ScheduleError> {
+/// How many launches must come before each: those of one depth do not depend on each other.
+fn depths(tasks: &[Task]) -> Vec<usize> {
+    let mut made: HashMap<Value, usize> = HashMap::new();
+    tasks
+        .iter()
+        .map(|task| {
+            let depth = task.reads.iter().filter_map(|v| made.get(v)).map(|d| d + 1).max().unwrap_or(0);
+            made.extend(task.writes.iter().map(|v| (*v, depth)));
+            depth
+        })
+        .collect()
+}
+
+/// The plan, and the bodies of its kernels. On the CPU kernels are CLIF; for CUDA their texts are left to [`cuda::lower`].
+fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target) -> Result<(Scheduled, Vec<Body>), ScheduleError> {
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
-    let tasks = ordered(tasks(graph, &roles, &demand, fusion, late));
+    let mut tasks = ordered(tasks(graph, &roles, &demand, fusion, late, target));
+    // When a launch runs, for the lives of buffers. Launches of one depth run together on CUDA, so they may not take each other's buffers.
+    let mut times: Vec<usize> = (0..tasks.len()).collect();
+    if target == Target::Cuda {
+        let mut by_depth: Vec<(usize, Task)> = depths(&tasks).into_iter().zip(tasks).collect();
+        by_depth.sort_by_key(|(depth, _)| *depth);
+        (times, tasks) = by_depth.into_iter().unzip();
+    }
 
     // Results stay to the end; given values too, so that a plan can be run again without filling them all.
     let mut last: HashMap<Value, usize> = HashMap::new();
-    for (k, task) in tasks.iter().enumerate() {
+    for (time, task) in times.iter().zip(&tasks) {
         for value in &task.reads {
-            last.insert(*value, k);
+            last.insert(*value, *time);
         }
     }
     for output in &graph.outputs {
         last.insert(storage(&roles, output.value).0, usize::MAX);
     }
     let mut slots: HashMap<Value, Slot> = HashMap::new();
-    let mut plan = Plan { name: graph.name.clone(), ..Plan::default() };
+    let mut plan = Plan { name: graph.name.clone(), target, ..Plan::default() };
     let mut start = 0;
     for value in graph.values() {
         if let Op::Input(name) | Op::Parameter(name) = &graph.node(value).op {
-            let len = value_len(graph, value);
+            let len = value_len(graph, value, target);
             let slot = Slot { offset: start, len };
             start += len.next_multiple_of(8);
             slots.insert(value, slot);
@@ -577,24 +615,25 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>) -> Result<Sche
         }
     }
     let mut items = Vec::new();
-    let mut owners: Vec<Option<Value>> = Vec::new();
-    for (k, task) in tasks.iter().enumerate() {
-        let end = |value: &Value| last.get(value).copied().unwrap_or(k);
+    // What each buffer holds: a value, or the sums of a launch.
+    let mut owners: Vec<Result<Value, usize>> = Vec::new();
+    for (k, (task, time)) in tasks.iter().zip(&times).enumerate() {
+        let end = |value: &Value| last.get(value).copied().unwrap_or(*time);
         let (reductions, outer) = reductions(&roles, &task.proto);
         let sums: usize = reductions.iter().map(|r| graph.ty(*r).count()).sum();
         // Sums of one launch lie together and live as long as the last of them; several outer iterations are copied apart at once.
         let shared = sums > 0 && outer == 1;
         if sums > 0 {
-            let until = if shared { reductions.iter().map(end).max().unwrap_or(k) } else { k };
-            items.push(Item { len: sums, first: k, last: until });
-            owners.push(None);
+            let until = if shared { reductions.iter().map(end).max().unwrap_or(*time) } else { *time };
+            items.push(Item { len: sums, first: *time, last: until });
+            owners.push(Err(k));
         }
         for value in &task.writes {
             if shared && roles[value.index()] == Role::Reduction {
                 continue;
             }
-            items.push(Item { len: value_len(graph, *value), first: k, last: end(value) });
-            owners.push(Some(*value));
+            items.push(Item { len: value_len(graph, *value, target), first: *time, last: end(value) });
+            owners.push(Ok(*value));
         }
     }
     let total = items.iter().fold(start, |sum, item| sum.saturating_add(item.len.saturating_add(8)));
@@ -609,35 +648,39 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>) -> Result<Sche
     for ((item, owner), offset) in items.iter().zip(&owners).zip(&offsets) {
         let slot = Slot { offset: *offset, len: item.len };
         let earlier = match owner {
-            Some(value) => slots.insert(*value, slot),
-            None => sums.insert(item.first, slot),
+            Ok(value) => slots.insert(*value, slot),
+            Err(task) => sums.insert(*task, slot),
         };
         debug_assert!(earlier.is_none(), "every buffer is placed once");
     }
     let mut launches = Vec::new();
     let mut kernels: HashMap<String, usize> = HashMap::new();
+    let mut bodies = Vec::new();
     for (k, task) in tasks.iter().enumerate() {
         let sums = sums.get(&k).copied().unwrap_or(Slot { offset: 0, len: 0 });
-        let mut emit = Emit { graph, roles: &roles, demand: &demand, slots: &mut slots, plan: &mut plan, kernels: &mut kernels };
+        let mut emit =
+            Emit { graph, target, roles: &roles, demand: &demand, slots: &mut slots, plan: &mut plan, kernels: &mut kernels, bodies: &mut bodies };
         launches.extend(emit.task(task, sums)?);
     }
     for output in &graph.outputs {
         let (value, offset) = storage(&roles, output.value);
         let slot = slots[&value];
-        let slot = Slot { offset: slot.offset + offset, len: value_len(graph, output.value) };
+        let slot = Slot { offset: slot.offset + offset, len: value_len(graph, output.value, target) };
         plan.outputs.push(Port { name: output.name.clone(), slot, ty: graph.ty(output.value).clone() });
     }
     plan.arena = end;
-    Ok(Scheduled { plan, launches })
+    Ok((Scheduled { plan, launches }, bodies))
 }
 
 struct Emit<'a> {
     graph: &'a Graph,
+    target: Target,
     roles: &'a [Role],
     demand: &'a Demand,
     slots: &'a mut HashMap<Value, Slot>,
     plan: &'a mut Plan,
     kernels: &'a mut HashMap<String, usize>,
+    bodies: &'a mut Vec<Body>,
 }
 
 impl Emit<'_> {
@@ -650,7 +693,7 @@ impl Emit<'_> {
     fn slot(&self, value: Value) -> Result<Slot, ScheduleError> {
         let (target, offset) = storage(self.roles, value);
         match self.slots.get(&target) {
-            Some(slot) => Ok(Slot { offset: slot.offset + offset, len: value_len(self.graph, value) }),
+            Some(slot) => Ok(Slot { offset: slot.offset + offset, len: value_len(self.graph, value, self.target) }),
             None => Err(ScheduleError::Node { node: value.to_string(), message: format!("{target} has no buffer") }),
         }
     }
@@ -863,7 +906,7 @@ impl Emit<'_> {
             places.push(place);
         }
         let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
-        let row_len = rows_len(self.graph, all.iter().flat_map(|c| c.pairs.iter()).map(|p| p.0.0).next());
+        let row_len = rows_len(self.graph, self.target, all.iter().flat_map(|c| c.pairs.iter()).map(|p| p.0.0).next());
         let table = self.table(weights);
         let count = pairs.len() / 2;
         let launch = Launch {
@@ -898,7 +941,7 @@ impl Emit<'_> {
                 terms.extend([first[&r.0] + r.1, first_coefficient[&c.0] + c.1]);
             }
         }
-        let row_len = rows_len(self.graph, results.first().copied());
+        let row_len = rows_len(self.graph, self.target, results.first().copied());
         let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
         let table = self.table(weights);
         let launch = Launch {
@@ -913,7 +956,7 @@ impl Emit<'_> {
 
     fn fused_loop(&mut self, group: &Group, sums_slot: Slot) -> Result<Vec<Launch>, ScheduleError> {
         let point = group.space == Space::Point;
-        let element = if point { 1 } else { device_len(group.space) };
+        let element = if point { 1 } else { stored_len(group.space, self.target) };
         let Built { body, streams, tables, sums } = build(self.graph, self.roles, self.demand, group, None, &|_| element);
         let trip = if point { self.graph.ty(group.roots[0]).count() } else { element };
         let mut plan_streams = Vec::new();
@@ -929,7 +972,7 @@ impl Emit<'_> {
         }
         let tables: Vec<usize> = tables.iter().map(|map| self.table(map)).collect();
         let summary = self.loop_summary(group);
-        let kernel = self.kernel(clif::emit(&body, trip), &summary);
+        let kernel = self.kernel(&body, trip, &summary);
         self.plan.steps.push(Step::Loop { kernel, trip, outer: group.outer, grain: GRAIN, streams: plan_streams, tables, sums: sums_slot });
         let flops = (body.flops() * trip * group.outer) as f64;
         let mut launches = vec![Launch { summary, flops, bytes, values: group.roots.len() }];
@@ -943,12 +986,17 @@ impl Emit<'_> {
     }
 
     /// Number of a kernel; equal texts are one kernel.
-    fn kernel(&mut self, text: String, summary: &str) -> usize {
+    fn kernel(&mut self, body: &Body, trip: usize, summary: &str) -> usize {
+        let text = match self.target {
+            Target::Cpu => clif::emit(body, trip),
+            Target::Cuda => body.to_string(),
+        };
         if let Some(k) = self.kernels.get(&text) {
             return *k;
         }
         let k = self.plan.kernels.len();
-        self.plan.kernels.push(Kernel { name: format!("k{k}"), summary: summary.to_string(), clif: text.clone() });
+        self.plan.kernels.push(Kernel { name: format!("k{k}"), summary: summary.to_string(), text: text.clone() });
+        self.bodies.push(body.clone());
         self.kernels.insert(text, k);
         k
     }
@@ -1046,7 +1094,7 @@ impl Emit<'_> {
                     let first_of = |root: &Value| sums.iter().find(|s| s.0 == *root).map_or(0, |s| s.1 + row.unwrap_or(0));
                     let places: Vec<usize> = roots.iter().flat_map(|(root, _, length)| (0..*length).map(move |k| first_of(root) + k)).collect();
                     let tables: Vec<usize> = tables.iter().map(|map| self.table(map)).collect();
-                    let kernel = self.kernel(clif::emit(&body, share), &summary);
+                    let kernel = self.kernel(&body, share, &summary);
                     stages.push(scatterc_ir::plan::Stage::Loop { kernel, trip, sums: places, tables, streams: plan_streams });
                 }
             }
@@ -1158,8 +1206,8 @@ fn stream_extent(body: &Body, stream: usize, trip: usize) -> usize {
     loads.chain(stores).max().unwrap_or(0)
 }
 
-fn rows_len(graph: &Graph, value: Option<Value>) -> usize {
-    value.map_or(0, |v| device_len(graph.ty(v).space))
+fn rows_len(graph: &Graph, target: Target, value: Option<Value>) -> usize {
+    value.map_or(0, |v| stored_len(graph.ty(v).space, target))
 }
 
 /// `abs, 2 mean` for [abs, mean, mean].

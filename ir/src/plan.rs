@@ -49,11 +49,101 @@ pub struct Port {
     pub ty: Type,
 }
 
-/// A constant array of the device length of some space, made when the plan is loaded.
+/// What the steps of a plan run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Target {
+    /// Library kernels and loops as CLIF; rings and maps are lane-blocked.
+    #[default]
+    Cpu,
+    /// Launches of kernels as CUDA C; every buffer is in its logical layout.
+    Cuda,
+}
+
+/// The numbers of an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Element {
+    /// 64-bit.
+    #[default]
+    F64,
+    /// 32-bit; geometry, recursions and their seeds stay 64-bit.
+    F32,
+}
+
+impl Element {
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Element::F64 => 8,
+            Element::F32 => 4,
+        }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Element::F64 => "f64",
+            Element::F32 => "f32",
+        })
+    }
+}
+
+/// A part of a sparse matrix, rows one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SparsePart {
+    /// First entry of every row and the end of the last, i32.
+    Rows,
+    /// Column of every entry, i32.
+    Columns,
+    /// Value of every entry, f64.
+    Values,
+}
+
+impl SparsePart {
+    const NAMES: [(&'static str, SparsePart); 3] = [("rows", SparsePart::Rows), ("columns", SparsePart::Columns), ("values", SparsePart::Values)];
+}
+
+impl fmt::Display for SparsePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SparsePart::Rows => "rows",
+            SparsePart::Columns => "columns",
+            SparsePart::Values => "values",
+        })
+    }
+}
+
+/// A constant array, made when the plan is loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Table {
-    /// Weights of a linear reduction to a point (`mean`, `ring_mean`, `half_power`, ..), one per stored f64.
+    /// Weights of a linear reduction to a point (`mean`, `ring_mean`, `half_power`, ..), one per stored number.
     Weights(Linear),
+    /// One field of a linear map, or of its adjoint, as a sparse matrix. Maps on axes have no width of their own: their entries are those of points.
+    Sparse {
+        /// The row.
+        map: Linear,
+        /// Its adjoint.
+        adjoint: bool,
+        /// Which array of the matrix.
+        part: SparsePart,
+    },
+    /// An array of a kernel family of the device, by its name there.
+    Library {
+        /// Its name.
+        name: String,
+        /// What it depends on.
+        attributes: Vec<(String, Attribute)>,
+    },
+}
+
+impl Table {
+    /// The reduction whose weights it holds.
+    pub fn weights(&self) -> Option<&Linear> {
+        match self {
+            Table::Weights(map) => Some(map),
+            Table::Sparse { .. } | Table::Library { .. } => None,
+        }
+    }
 }
 
 /// A fused loop as kernel text.
@@ -63,8 +153,9 @@ pub struct Kernel {
     pub name: String,
     /// One comment line: what it computes.
     pub summary: String,
-    /// CLIF of one function `(streams: i64, tables: i64, sums: i64, begin: i64, end: i64)`; streams, tables: arrays of pointers; elements begin..end of the trip; sums: overwritten with the partial sums.
-    pub clif: String,
+    /// On the CPU: CLIF of one function `(streams: i64, tables: i64, sums: i64, begin: i64, end: i64)`; streams, tables: arrays of pointers; elements begin..end of the trip; sums: overwritten with the
+    /// partial sums. For CUDA: device functions and one `extern "C" __global__ void name(real* arena, const void* const* tables)`.
+    pub text: String,
 }
 
 /// A stream of a loop: a buffer read or written at the trip index plus fixed channel offsets.
@@ -301,6 +392,21 @@ pub enum Step {
         /// The buffer.
         output: Slot,
     },
+    /// A launch of a CUDA kernel, whose text holds all sizes and offsets.
+    Launch {
+        /// Index into `Plan::kernels`.
+        kernel: usize,
+        /// Blocks.
+        grid: usize,
+        /// Threads of a block.
+        block: usize,
+        /// Bytes of dynamic shared memory.
+        shared: usize,
+        /// Buffers it reads.
+        reads: Vec<Slot>,
+        /// Buffers it writes.
+        writes: Vec<Slot>,
+    },
 }
 
 /// A compiled program as data.
@@ -310,7 +416,11 @@ pub struct Plan {
     pub name: String,
     /// Where it came from: domain, source, passes; keys are unique.
     pub notes: Vec<(String, String)>,
-    /// Length of the arena in f64.
+    /// What it runs on.
+    pub target: Target,
+    /// Numbers of the arena.
+    pub element: Element,
+    /// Length of the arena in numbers.
     pub arena: usize,
     /// Fields and parameters to be given, in order.
     pub inputs: Vec<Port>,
@@ -318,7 +428,9 @@ pub struct Plan {
     pub outputs: Vec<Port>,
     /// Constants.
     pub tables: Vec<Table>,
-    /// Fused loops.
+    /// Device text that all kernels share; empty on the CPU.
+    pub prelude: String,
+    /// Fused loops; for CUDA, all kernels.
     pub kernels: Vec<Kernel>,
     /// Launches in order.
     pub steps: Vec<Step>,
@@ -365,6 +477,7 @@ impl Plan {
             Step::FrameMix { rows, coefficients, outputs, .. } => ([rows.clone(), coefficients.clone()].concat(), outputs.clone()),
             Step::Concat { inputs, output, .. } => (inputs.clone(), vec![*output]),
             Step::Fill { output, .. } => (vec![], vec![*output]),
+            Step::Launch { reads, writes, .. } => (reads.clone(), writes.clone()),
         }
     }
 }
@@ -449,6 +562,9 @@ impl fmt::Display for Step {
             ),
             Step::Concat { rows, inputs, output } => write!(f, "concat rows={rows} ({} -> {output})", list(inputs)),
             Step::Fill { value, output } => write!(f, "fill value={value:?} -> {output}"),
+            Step::Launch { kernel, grid, block, shared, reads, writes } => {
+                write!(f, "launch {kernel} grid={grid} block={block} shared={shared} ({} -> {})", list(reads), list(writes))
+            }
         }
     }
 }
@@ -468,11 +584,32 @@ impl fmt::Display for Stage {
     }
 }
 
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Table::Weights(map) => write!(f, "weights {} {}", map.spelling(), braces(map)),
+            Table::Sparse { map, adjoint, part } => write!(f, "sparse {part} {}{} {}", map.spelling(), if *adjoint { "^H" } else { "" }, braces(map)),
+            Table::Library { name, attributes } => {
+                let inner: Vec<String> = attributes.iter().map(|(name, a)| format!("{name}={a}")).collect();
+                write!(f, "library {name} {{{}}}", inner.join(", "))
+            }
+        }
+    }
+}
+
+/// Kernel text, one marked line each.
+fn text_lines(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.lines().try_for_each(|line| writeln!(f, "    | {line}"))
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan {} {{", self.name)?;
         for (key, value) in &self.notes {
             writeln!(f, "  note {key} = {value:?}")?;
+        }
+        if self.target == Target::Cuda {
+            writeln!(f, "  target cuda {}", self.element)?;
         }
         writeln!(f, "  arena {}", self.arena)?;
         for port in &self.inputs {
@@ -482,14 +619,15 @@ impl fmt::Display for Plan {
             writeln!(f, "  output {} = {} : {}", port.name, port.slot, port.ty)?;
         }
         for table in &self.tables {
-            let Table::Weights(map) = table;
-            writeln!(f, "  table weights {} {}", map.spelling(), braces(map))?;
+            writeln!(f, "  table {table}")?;
+        }
+        if !self.prelude.is_empty() {
+            writeln!(f, "  prelude")?;
+            text_lines(f, &self.prelude)?;
         }
         for kernel in &self.kernels {
             writeln!(f, "  kernel {} {:?}", kernel.name, kernel.summary)?;
-            for line in kernel.clif.lines() {
-                writeln!(f, "    | {line}")?;
-            }
+            text_lines(f, &kernel.text)?;
         }
         for step in &self.steps {
             writeln!(f, "  step {step}")?;
@@ -700,7 +838,29 @@ fn step(c: &mut Cursor) -> Result<Step, TextError> {
             c.expect("->")?;
             Ok(Step::Fill { value, output: slot(c)? })
         }
+        "launch" => {
+            let kernel = c.number()?;
+            let (grid, block, shared) = (field(c, "grid")?, field(c, "block")?, field(c, "shared")?);
+            let (reads, writes) = flow(c)?;
+            Ok(Step::Launch { kernel, grid, block, shared, reads, writes })
+        }
         other => c.error(format!("`{other}` is no step")),
+    }
+}
+
+fn table(c: &mut Cursor) -> Result<Table, TextError> {
+    match c.word()? {
+        "weights" => Ok(Table::Weights(linear(c)?.0)),
+        "sparse" => {
+            let name = c.word()?;
+            let Some((_, part)) = SparsePart::NAMES.iter().find(|(known, _)| *known == name) else {
+                return c.error(format!("`{name}` is no part of a sparse matrix; expected rows, columns or values"));
+            };
+            let (map, adjoint) = linear(c)?;
+            Ok(Table::Sparse { map, adjoint, part: *part })
+        }
+        "library" => Ok(Table::Library { name: c.word()?.to_string(), attributes: c.attributes()? }),
+        other => c.error(format!("`{other}` is no table; expected weights, sparse or library")),
     }
 }
 
@@ -708,6 +868,7 @@ fn step(c: &mut Cursor) -> Result<Step, TextError> {
 pub fn parse(text: &str) -> Result<Plan, TextError> {
     let mut plan = Plan::default();
     let mut state = 0;
+    let mut in_prelude = false;
     for (k, line) in text.lines().enumerate() {
         let mut c = Cursor { rest: line, line: k + 1 };
         c.skip();
@@ -722,20 +883,32 @@ pub fn parse(text: &str) -> Result<Plan, TextError> {
                 state = 1;
             }
             1 if c.accept("}") => state = 2,
-            1 if c.accept("|") => match plan.kernels.last_mut() {
-                Some(kernel) => {
-                    kernel.clif.push_str(c.rest.strip_prefix(' ').unwrap_or(c.rest));
-                    kernel.clif.push('\n');
-                    continue;
-                }
-                None => return c.error("kernel text without a kernel"),
-            },
+            1 if c.accept("|") => {
+                let text = match plan.kernels.last_mut() {
+                    Some(kernel) => &mut kernel.text,
+                    None if in_prelude => &mut plan.prelude,
+                    None => return c.error("kernel text without a kernel"),
+                };
+                text.push_str(c.rest.strip_prefix(' ').unwrap_or(c.rest));
+                text.push('\n');
+                continue;
+            }
             1 => match c.word()? {
                 "note" => {
                     let key = c.word()?.to_string();
                     c.expect("=")?;
                     plan.notes.push((key, c.quoted()?));
                 }
+                "target" => {
+                    c.expect("cuda")?;
+                    plan.target = Target::Cuda;
+                    plan.element = match c.word()? {
+                        "f64" => Element::F64,
+                        "f32" => Element::F32,
+                        other => return c.error(format!("`{other}` is no element; expected f64 or f32")),
+                    };
+                }
+                "prelude" => in_prelude = true,
                 "arena" => plan.arena = c.number()?,
                 kind @ ("input" | "output") => {
                     let name = c.word()?.to_string();
@@ -746,19 +919,18 @@ pub fn parse(text: &str) -> Result<Plan, TextError> {
                     if kind == "input" { plan.inputs.push(port) } else { plan.outputs.push(port) }
                 }
                 "table" => {
-                    c.expect("weights")?;
-                    let (map, _) = linear(&mut c)?;
-                    plan.tables.push(Table::Weights(map));
+                    let table = table(&mut c)?;
+                    plan.tables.push(table);
                 }
                 "kernel" => {
                     let name = c.word()?.to_string();
-                    plan.kernels.push(Kernel { name, summary: c.quoted()?, clif: String::new() });
+                    plan.kernels.push(Kernel { name, summary: c.quoted()?, text: String::new() });
                 }
                 "step" => {
                     let step = step(&mut c)?;
                     plan.steps.push(step);
                 }
-                other => return c.error(format!("expected note, arena, input, output, table, kernel or step, found `{other}`")),
+                other => return c.error(format!("expected note, target, arena, input, output, table, prelude, kernel or step, found `{other}`")),
             },
             _ => return c.error("text after the closing brace"),
         }
@@ -866,6 +1038,7 @@ fn tile_faults(plan: &Plan, L: usize, outer: usize, scratch: usize, sums: Slot, 
 /// - P2: kernels, tables, rows, pairs, coefficients and places exist.
 /// - P3: outputs of a step overlap none of its inputs and each other.
 /// - P4: loop streams stay inside their slots, grain is positive; local ranges of a tile lie in its scratch memory, and what is read of it was written by an earlier stage.
+/// - P5: plans for CUDA consist of launches, plans for the CPU have none.
 pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
     let mut faults = Vec::new();
     if plan.arena > 1 << 40 {
@@ -970,7 +1143,18 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                     faults.push(format!("P2: step {k}: {} bandlimits for {} operands", bandlimits.len(), pairs.len()));
                 }
             }
+            Step::Launch { kernel, grid, block, .. } => {
+                if *kernel >= plan.kernels.len() {
+                    faults.push(format!("P2: step {k}: kernel {kernel} does not exist"));
+                }
+                if *grid == 0 || *grid >= 1 << 31 || *block == 0 || *block > 1024 {
+                    faults.push(format!("P4: step {k}: expected 1 to 2^31 - 1 blocks of 1 to 1024 threads, found {grid} of {block}"));
+                }
+            }
             Step::Fill { .. } => {}
+        }
+        if matches!(step, Step::Launch { .. }) != (plan.target == Target::Cuda) {
+            faults.push(format!("P5: step {k} does not run on the target of the plan"));
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(faults) }

@@ -22,7 +22,7 @@ fn example() -> Plan {
         kernels: vec![Kernel {
             name: "k0".into(),
             summary: "loop over map(4) for abs".into(),
-            clif: "function %k0(i64) {\nblock0(v0: i64):\n\n    return\n}\n".into(),
+            text: "function %k0(i64) {\nblock0(v0: i64):\n\n    return\n}\n".into(),
         }],
         steps: vec![
             Step::Linear {

@@ -1,4 +1,4 @@
-//! The CPU device: a plan becomes an [`Executable`], which owns the arena, tables, machine code and threads, and runs the steps in order.
+//! The CPU device: a plan becomes an engine, which owns the arena, tables, machine code and threads, and runs the steps in order.
 //!
 //! ```text
 //! Plan --verify, check lengths--> tables, transforms (cache), machine code (jit) --run--> numbers
@@ -19,8 +19,8 @@ use crate::planar::{Planar, PlanarError, PlanarTables};
 use crate::tables::{Cache, Transform};
 use crate::threads::Threads;
 use crate::tile::{self, Tile};
-use crate::{LoadError, RunError};
-use scatterc_ir::plan::{Port, Slot, Step, Stream, Table};
+use crate::{LoadError, Memory, Options};
+use scatterc_ir::plan::{Port, Slot, Step, Stream};
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Linear, Plan, Space};
 use scatterc_kernels::KernelError;
@@ -37,30 +37,8 @@ use std::time::Instant;
 /// Largest bandlimit the device takes; keeps every length below 2^48.
 const LARGEST_BANDLIMIT: usize = 1 << 20;
 
-/// How to run a plan.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Threads; 0 means all cores.
-    pub threads: usize,
-    /// Where tables are kept; [`Cache::global`] when absent.
-    pub cache: Option<Arc<Cache>>,
-}
-
-/// Bytes an executable holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Buffers of the plan.
-    pub arena: usize,
-    /// Weights and transforms' tables; transforms shared between executables count in each.
-    pub tables: usize,
-    /// Partial sums, and what each thread's kernels need.
-    pub scratch: usize,
-}
-
 /// A loaded plan.
-pub struct Executable {
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
+pub(crate) struct Engine {
     /// Grids of the ports, by bandlimit.
     layouts: BTreeMap<usize, RingLayout>,
     steps: Vec<Prepared>,
@@ -154,26 +132,18 @@ impl Shared {
     }
 }
 
-impl Executable {
+impl Engine {
     /// Checks a plan, makes its tables and compiles its kernels.
     ///
     /// Error: everything in the plan that does not fit, kernel text that is not accepted, and memory or threads the system refuses.
-    pub fn load(plan: &Plan, options: &Options) -> Result<Self, LoadError> {
-        scatterc_ir::plan::verify(plan).map_err(|faults| LoadError::Plan { faults })?;
+    pub(crate) fn load(plan: &Plan, options: &Options) -> Result<Self, LoadError> {
         for port in plan.inputs.iter().chain(&plan.outputs) {
             check_port(port)?;
         }
-        for ports in [&plan.inputs, &plan.outputs] {
-            for (k, port) in ports.iter().enumerate() {
-                if ports[..k].iter().any(|other| other.name == port.name) {
-                    return Err(LoadError::Port { port: port.name.clone(), expected: "a name used once".into(), found: "a second port".into() });
-                }
-            }
-        }
         // Every length is checked before anything large is made from an attribute.
         for (k, table) in plan.tables.iter().enumerate() {
-            let Table::Weights(map) = table;
             let fault = |expected: String, found: String| LoadError::Table { table: k, expected, found };
+            let map = table.weights().ok_or_else(|| fault("weights of a reduction".into(), table.to_string()))?;
             check_map(map).map_err(|(expected, found)| fault(expected, found))?;
             let len = weights_len(map).ok_or_else(|| fault("a reduction to a point".into(), map.spelling().into()))?;
             // Weights belong to a value in the arena, so a longer table is a mistake or an attack on memory.
@@ -192,7 +162,7 @@ impl Executable {
         let mut planar = PlanarTables::default();
         let mut tables = Vec::with_capacity(plan.tables.len());
         for (k, table) in plan.tables.iter().enumerate() {
-            let Table::Weights(map) = table;
+            let Some(map) = table.weights() else { continue };
             let made = match planar.weights(map).map_err(|source| refused(k, source, |table, source| LoadError::Weights { table, source }))? {
                 Some(made) => made,
                 None => weights(map).map_err(|source| LoadError::Weights { table: k, source })?.unwrap_or_default(),
@@ -226,10 +196,8 @@ impl Executable {
                 layouts.insert(layout.L(), layout);
             }
         }
-        Ok(Executable {
+        Ok(Engine {
             layouts,
-            inputs: plan.inputs.clone(),
-            outputs: plan.outputs.clone(),
             seconds: vec![0.0; steps.len()],
             steps,
             tables,
@@ -241,94 +209,32 @@ impl Executable {
         })
     }
 
-    /// Inputs and parameters of the plan, in order.
-    pub fn inputs(&self) -> &[Port] {
-        &self.inputs
-    }
-
-    /// Outputs of the plan, in order.
-    pub fn outputs(&self) -> &[Port] {
-        &self.outputs
-    }
-
-    /// Runs the plan on inputs by name; returns outputs by name, in order, in logical layouts.
-    ///
-    /// Error: an input that is missing, unknown or of the wrong length.
-    pub fn run(&mut self, inputs: &[(&str, &[f64])]) -> Result<Vec<(String, Vec<f64>)>, RunError> {
-        self.execute(inputs)?;
-        let mut out = Vec::with_capacity(self.outputs.len());
-        for port in &self.outputs {
-            let mut values = vec![0.0; port.ty.len()];
-            self.fetch(port, &mut values);
-            out.push((port.name.clone(), values));
-        }
-        Ok(out)
-    }
-
-    /// Runs the plan and copies the outputs asked for into the caller's arrays; allocates nothing large.
-    ///
-    /// Error: as [`Self::run`], and an output that is unknown, given twice or of the wrong length.
-    pub fn run_into(&mut self, inputs: &[(&str, &[f64])], outputs: &mut [(&str, &mut [f64])]) -> Result<(), RunError> {
-        for k in 0..outputs.len() {
-            let (name, array) = &outputs[k];
-            let port = self.outputs.iter().find(|port| port.name == *name && !outputs[..k].iter().any(|(other, _)| other == name));
-            let Some(port) = port else {
-                return Err(RunError::UnknownOutput { name: name.to_string(), expected: names(&self.outputs) });
-            };
-            if array.len() != port.ty.len() {
-                return Err(RunError::Length { name: name.to_string(), expected: port.ty.len(), found: array.len() });
-            }
-        }
-        self.execute(inputs)?;
-        for (name, array) in outputs {
-            if let Some(port) = self.outputs.iter().find(|port| port.name == *name) {
-                self.fetch(port, array);
-            }
-        }
-        Ok(())
-    }
-
     /// Starts or stops measuring every step.
-    pub fn set_timing(&mut self, on: bool) {
+    pub(crate) fn set_timing(&mut self, on: bool) {
         self.timing = on;
     }
 
     /// Seconds spent in every step of the plan since loading, while timing was on.
-    pub fn times(&self) -> &[f64] {
+    pub(crate) fn times(&self) -> &[f64] {
         &self.seconds
     }
 
     /// Bytes held.
-    pub fn memory(&self) -> Memory {
+    pub(crate) fn memory(&self) -> Memory {
         self.memory
     }
 
-    fn execute(&mut self, inputs: &[(&str, &[f64])]) -> Result<(), RunError> {
-        for (k, (name, _)) in inputs.iter().enumerate() {
-            if !self.inputs.iter().any(|port| port.name == *name) || inputs[..k].iter().any(|(other, _)| other == name) {
-                return Err(RunError::UnknownInput { name: name.to_string(), expected: names(&self.inputs) });
-            }
-        }
-        for port in &self.inputs {
-            let Some((_, given)) = inputs.iter().find(|(name, _)| *name == port.name) else {
-                return Err(RunError::MissingInput { name: port.name.clone(), expected: port.ty.len() });
-            };
-            if given.len() != port.ty.len() {
-                return Err(RunError::Length { name: port.name.clone(), expected: port.ty.len(), found: given.len() });
-            }
-        }
-        for port in &self.inputs {
-            if let Some((_, given)) = inputs.iter().find(|(name, _)| *name == port.name) {
-                // SAFETY: no step runs now, so nothing else looks at the arena.
-                let slot = unsafe { self.arena.write(port.slot) };
-                to_device_with(port.ty.space, self.layouts.get(&bandlimit(port.ty.space)), given, slot);
-            }
+    /// Copies the inputs in and runs all steps; lengths and names were checked.
+    pub(crate) fn execute(&mut self, inputs: &[(&Port, &[f64])]) {
+        for (port, given) in inputs {
+            // SAFETY: no step runs now, so nothing else looks at the arena.
+            let slot = unsafe { self.arena.write(port.slot) };
+            to_device_with(port.ty.space, self.layouts.get(&bandlimit(port.ty.space)), given, slot);
         }
         match self.threads.pool() {
             Some(pool) => pool.install(|| self.run_steps()),
             None => self.run_steps(),
         }
-        Ok(())
     }
 
     fn run_steps(&mut self) {
@@ -342,7 +248,8 @@ impl Executable {
         }
     }
 
-    fn fetch(&self, port: &Port, out: &mut [f64]) {
+    /// Copies an output out, in its logical layout.
+    pub(crate) fn fetch(&self, port: &Port, out: &mut [f64]) {
         // SAFETY: no step runs now, so nothing writes the arena.
         let slot = unsafe { self.arena.read(port.slot) };
         from_device_with(port.ty.space, self.layouts.get(&bandlimit(port.ty.space)), slot, out);
@@ -355,10 +262,6 @@ fn refused(k: usize, source: PlanarError, kernel: impl FnOnce(usize, KernelError
         PlanarError::Kernel(source) => kernel(k, source),
         PlanarError::Filter(source) => LoadError::Filter { source },
     }
-}
-
-fn names(ports: &[Port]) -> String {
-    ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn bandlimit(space: Space) -> usize {
@@ -481,8 +384,7 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
                 return fault("loop", "at most 2^32 partial sums and 2^40 elements".into(), format!("trip={trip} outer={outer} grain={grain}"));
             }
             for t in tables {
-                let Table::Weights(map) = &plan.tables[*t];
-                let len = weights_len(map).unwrap_or(0);
+                let len = plan.tables[*t].weights().and_then(weights_len).unwrap_or(0);
                 if len < *trip {
                     return fault(&format!("table {t}"), format!("at least trip={trip} numbers"), len.to_string());
                 }
@@ -492,17 +394,13 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
             if *L > LARGEST_BANDLIMIT {
                 return fault("L", format!("at most {LARGEST_BANDLIMIT}"), L.to_string());
             }
-            let table_len = |t: usize| {
-                let Table::Weights(map) = &plan.tables[t];
-                weights_len(map).unwrap_or(0)
-            };
+            let table_len = |t: usize| plan.tables[t].weights().and_then(weights_len).unwrap_or(0);
             if let Some((what, expected, found)) = tile::fault(plan.arena, &table_len, *L, *outer, *scratch, stages) {
                 return fault(&what, expected, found);
             }
         }
         Step::Gram { table, row_len, rows, outputs, .. } | Step::Mix { table, row_len, rows, outputs, .. } => {
-            let Table::Weights(map) = &plan.tables[*table];
-            let len = weights_len(map).unwrap_or(0);
+            let len = plan.tables[*table].weights().and_then(weights_len).unwrap_or(0);
             if *row_len != len || *row_len == 0 {
                 return fault("row_len", format!("{len}, the length of table {table}"), row_len.to_string());
             }
@@ -528,6 +426,7 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
             }
         }
         Step::Concat { .. } | Step::Fill { .. } => {}
+        Step::Launch { .. } => return fault("target", "a plan for the CPU".into(), "a launch of a CUDA kernel".into()),
     }
     Ok(())
 }
@@ -657,6 +556,8 @@ impl Context<'_> {
             },
             Step::Concat { rows, inputs, output } => Prepared::Concat { rows: *rows, inputs: inputs.clone(), output: *output },
             Step::Fill { value, output } => Prepared::Fill { value: *value, output: *output },
+            // `check_step` has refused it.
+            Step::Launch { .. } => Prepared::Transforms(vec![]),
         })
     }
 
@@ -926,16 +827,5 @@ fn clean_padding<'a>(inputs: &mut [&'a [f64]], padding: &[(usize, usize)], M: us
     let clean: &'a [f64] = clean;
     for (copy, f) in clean.chunks_exact(width).zip(dirty) {
         inputs[f] = copy;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn executables_can_move_between_threads() {
-        fn is_send<T: Send>() {}
-        is_send::<Executable>();
     }
 }

@@ -1,6 +1,7 @@
 //! What loading and running can refuse.
 
 use scatterc_ir::filter::FilterError;
+use crate::cuda::CudaError;
 use scatterc_kernels::KernelError;
 
 /// Why a plan cannot be loaded.
@@ -100,6 +101,12 @@ pub enum LoadError {
         /// How much.
         found: String,
     },
+    /// The CUDA device, its compiler or its emulation.
+    #[error("{source}")]
+    Cuda {
+        /// Why.
+        source: Box<CudaError>,
+    },
 }
 
 /// Why a run fails.
@@ -139,6 +146,12 @@ pub enum RunError {
         expected: usize,
         /// Numbers found.
         found: usize,
+    },
+    /// The CUDA device or its emulation failed.
+    #[error("{source}")]
+    Cuda {
+        /// Why.
+        source: Box<CudaError>,
     },
     /// A graph that breaks its rules.
     #[error("the graph is not valid: {}", faults.join("; "))]

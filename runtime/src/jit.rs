@@ -189,7 +189,7 @@ impl Code {
         let mut known: HashMap<&str, cranelift_module::FuncId> = HashMap::new();
         let mut ids = Vec::with_capacity(kernels.len());
         for kernel in kernels {
-            if let Some(id) = known.get(kernel.clif.as_str()) {
+            if let Some(id) = known.get(kernel.text.as_str()) {
                 ids.push(*id);
                 continue;
             }
@@ -204,7 +204,7 @@ impl Code {
                 Ok(id)
             }))
             .unwrap_or_else(|_| Err(fault(0, "the code generator failed on this text".into())))?;
-            known.insert(&kernel.clif, id);
+            known.insert(&kernel.text, id);
             ids.push(id);
         }
         module.finalize_definitions().map_err(|e| LoadError::Code { message: e.to_string() })?;
@@ -285,17 +285,17 @@ fn import_signature(arity: usize, call_conv: CallConv) -> Signature {
 /// Parses one kernel and refuses what a fused loop does not need.
 fn check(kernel: &Kernel, call_conv: CallConv) -> Result<Function, LoadError> {
     let fault = |line: usize, message: String| LoadError::Kernel { kernel: kernel.name.clone(), line, message };
-    if kernel.clif.len() > LONGEST_TEXT {
-        return Err(fault(0, format!("the text has {} characters, expected at most {LONGEST_TEXT}", kernel.clif.len())));
+    if kernel.text.len() > LONGEST_TEXT {
+        return Err(fault(0, format!("the text has {} characters, expected at most {LONGEST_TEXT}", kernel.text.len())));
     }
     // Only functions: the reader would also take test commands, targets and features.
-    let first = kernel.clif.lines().map(str::trim).enumerate().find(|(_, line)| !line.is_empty() && !line.starts_with(';'));
+    let first = kernel.text.lines().map(str::trim).enumerate().find(|(_, line)| !line.is_empty() && !line.starts_with(';'));
     match first {
         Some((_, line)) if line.starts_with("function") => {}
         Some((k, line)) => return Err(fault(k + 1, format!("expected `function`, found `{}`", line.chars().take(40).collect::<String>()))),
         None => return Err(fault(0, "the kernel has no text".into())),
     }
-    let mut functions = cranelift_reader::parse_functions(&kernel.clif).map_err(|e| fault(e.location.line_number, e.message))?;
+    let mut functions = cranelift_reader::parse_functions(&kernel.text).map_err(|e| fault(e.location.line_number, e.message))?;
     let (Some(mut function), true) = (functions.pop(), functions.is_empty()) else {
         return Err(fault(0, "expected exactly one function".into()));
     };
@@ -367,7 +367,7 @@ mod tests {
     pub(super) const EXAMPLE: &str = include_str!("../tests/kernels/example.clif");
 
     fn kernel(clif: &str) -> Kernel {
-        Kernel { name: "k".into(), summary: String::new(), clif: clif.into() }
+        Kernel { name: "k".into(), summary: String::new(), text: clif.into() }
     }
 
     fn refused(clif: &str, part: &str) {

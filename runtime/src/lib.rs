@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! graph --reference::run--> numbers                 the oracle, logical layouts
-//! plan  --cpu::Executable--> numbers                tables (tables), machine code (jit), small maps (maps), arena, threads
+//! plan  --Executable--> numbers                     cpu: tables, machine code (jit), small maps (maps), arena, threads; launches: kernels as CUDA C on a machine
 //! ```
 //!
 //! - [`reference`](mod@reference): one loop per op, f64, slow on purpose.
-//! - [`cpu`]: loads and runs plans.
+//! - [`Executable`]: loads and runs plans; `cpu` and `launches` are its engines.
 //! - [`maps`]: the device's layouts, weights and small linear maps.
 //! - `planar`: maps of images and spectra, filters from formulas.
 //! - [`jit`]: what kernel text may contain.
@@ -14,10 +14,12 @@
 #![allow(non_snake_case)]
 
 mod arena;
-pub mod cpu;
+mod cpu;
 mod error;
+mod executable;
 mod frame;
 pub mod jit;
+mod launches;
 pub mod maps;
 mod planar;
 pub mod reference;
@@ -25,6 +27,6 @@ pub mod tables;
 mod threads;
 mod tile;
 
-pub use cpu::{Executable, Memory, Options};
+pub use executable::{Executable, MachineKind, Memory, Options};
 pub use error::{LoadError, RunError};
 pub use tables::Cache;

@@ -176,14 +176,54 @@ fn packed(L: usize, ell: usize, m: usize) -> usize {
 
 /// The map on one field; `y` is zero on entry. `width` is the space's length, for maps that act on axes.
 fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f64], y: &mut [f64]) -> Result<(), RunError> {
-    // `entry(output, input, value)` of the forward matrix, read in either direction.
-    let mut entry = |output: usize, input: usize, value: f64| {
+    if let Linear::FrameOperator { L_in, L_out, L, N, j } = map {
+        frame_operator(tables, adjoint, [*L_in, *L_out], [*L, *N, *j], x, y);
+        return Ok(());
+    }
+    // The forward matrix, read in either direction.
+    entries(tables, map, width, &mut |output: usize, input: usize, value: f64| {
         if adjoint {
             y[input] += value * x[output];
         } else {
             y[output] += value * x[input];
         }
-    };
+    })
+}
+
+/// Rows, columns and values of one field of a map, or of its adjoint, as a sparse matrix whose rows follow one another; entries of equal place are added. `width` as for a graph's maps on axes.
+///
+/// Error: a filter that cannot be evaluated. Frame operators, which have no entries of their own, give none.
+pub(crate) fn matrix(map: &Linear, adjoint: bool, rows: usize, width: usize) -> Result<(Vec<i32>, Vec<i32>, Vec<f64>), RunError> {
+    let mut list: Vec<(u32, u32, f64)> = Vec::new();
+    entries(&mut Tables::default(), map, width, &mut |output: usize, input: usize, value: f64| {
+        if value != 0.0 {
+            list.push(if adjoint { (input as u32, output as u32, value) } else { (output as u32, input as u32, value) });
+        }
+    })?;
+    // A stable sort keeps the order in which the map adds.
+    list.sort_by_key(|(row, column, _)| (*row, *column));
+    let (mut starts, mut columns, mut values) = (vec![0; rows + 1], Vec::<i32>::with_capacity(list.len()), Vec::<f64>::with_capacity(list.len()));
+    let mut last = None;
+    for (row, column, value) in list {
+        if last == Some((row, column)) {
+            if let Some(sum) = values.last_mut() {
+                *sum += value;
+            }
+            continue;
+        }
+        last = Some((row, column));
+        starts[row as usize + 1] += 1;
+        columns.push(column as i32);
+        values.push(value);
+    }
+    for k in 0..rows {
+        starts[k + 1] += starts[k];
+    }
+    Ok((starts, columns, values))
+}
+
+/// Calls `entry(output, input, value)` for every entry of the matrix of one field.
+fn entries(tables: &mut Tables, map: &Linear, width: usize, mut entry: &mut impl FnMut(usize, usize, f64)) -> Result<(), RunError> {
     match map {
         Linear::HermitianPack { L } => {
             for m in 0..*L {
@@ -298,7 +338,8 @@ fn field(tables: &mut Tables, map: &Linear, adjoint: bool, width: usize, x: &[f6
             }
         }
         Linear::CoefficientSum { L } => (0..L * (L + 1)).for_each(|i| entry(0, i, 1.0)),
-        Linear::FrameOperator { L_in, L_out, L, N, j } => frame_operator(tables, adjoint, [*L_in, *L_out], [*L, *N, *j], x, y),
+        // Its own factors are maps with entries; see `frame_operator`.
+        Linear::FrameOperator { .. } => {}
         Linear::Steer { N } => {
             let matrix = wavelets::steering_matrix(*N);
             for g in 0..2 * N - 1 {

@@ -169,7 +169,7 @@ fn loop_plan(L: usize, grain: usize) -> Plan {
         notes: vec![("source".into(), "by hand".into())],
         arena: layout.0,
         tables: vec![Table::Weights(Linear::Mean { L })],
-        kernels: vec![Kernel { name: "k0".into(), summary: "three values of x".into(), clif: EXAMPLE.into() }],
+        kernels: vec![Kernel { name: "k0".into(), summary: "three values of x".into(), text: EXAMPLE.into() }],
         steps: vec![Step::Loop {
             kernel: 0,
             trip,
@@ -226,7 +226,7 @@ fn tile_plan(L: usize, M: usize) -> Plan {
         name: "tile".into(),
         arena: layout.0,
         tables: vec![Table::Weights(Linear::Mean { L })],
-        kernels: vec![Kernel { name: "k0".into(), summary: "three values of x".into(), clif: EXAMPLE.into() }],
+        kernels: vec![Kernel { name: "k0".into(), summary: "three values of x".into(), text: EXAMPLE.into() }],
         steps: vec![Step::Tile {
             L,
             outer,
@@ -434,7 +434,7 @@ fn a_whole_statistic_agrees_with_its_graph() {
         name: "s1".into(),
         arena: layout.0,
         tables: vec![Table::Weights(Linear::Mean { L: L_j })],
-        kernels: vec![Kernel { name: "k0".into(), summary: String::new(), clif: EXAMPLE.into() }],
+        kernels: vec![Kernel { name: "k0".into(), summary: String::new(), text: EXAMPLE.into() }],
         steps: vec![
             step(Linear::HermitianPack { L }, input.slot, packed),
             step(wigner, packed, spectrum),
@@ -480,8 +480,8 @@ fn plans_that_do_not_fit_are_refused() {
     refused(&|p| p.inputs[0].ty = Type::new([3], Space::Map { L: 1 << 30 }), "bandlimit");
     refused(&|p| p.inputs[0].ty = Type::new([usize::MAX, 2], Space::Map { L: 4 }), "port `x`");
     refused(&|p| p.outputs[1].name = "y".into(), "once");
-    refused(&|p| p.kernels[0].clif = p.kernels[0].clif.replace("v49 = fma", "v49 = frobnicate"), "kernel `k0`, line 42");
-    refused(&|p| p.kernels[0].clif.clear(), "kernel `k0`");
+    refused(&|p| p.kernels[0].text = p.kernels[0].text.replace("v49 = fma", "v49 = frobnicate"), "kernel `k0`, line 42");
+    refused(&|p| p.kernels[0].text.clear(), "kernel `k0`");
     refused(&|p| p.tables[0] = Table::Weights(Linear::Mean { L: 2 }), "trip");
     refused(&|p| p.tables[0] = Table::Weights(Linear::Steer { N: 3 }), "reduction");
     refused(&|p| p.tables[0] = Table::Weights(Linear::Mean { L: 1 << 20 }), "table 0");

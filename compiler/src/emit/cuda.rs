@@ -1,0 +1,373 @@
+//! Plan for CUDA: every step becomes part of a launch, launches of one level are joined, and all kernels are text of one translation unit with sizes and offsets written out.
+//!
+//! ```text
+//! steps over logical layouts --levels--> groups of one family --generate--> kernels as CUDA C, launches, tables
+//! ```
+//!
+//! Every kernel has the signature `(real* arena, const void* const* tables)`; `real` is the element of the plan. Loops are written here from their bodies, transforms and contractions come from the kernel
+//! families of `scatterc_kernels::cuda`, and every other linear map is a sparse matrix whose entries the runtime takes from the reference device: a new map runs on CUDA without new code.
+//! Sums have a fixed order: blocks add their elements in a tree, and a second kernel adds the blocks in order.
+
+use crate::loops::{Body, Id, Instruction};
+use crate::schedule::{Launch, ScheduleError, Scheduled};
+use scatterc_ir::Linear;
+use scatterc_ir::ops::Attribute;
+use scatterc_ir::plan::{Element, Kernel, Plan, Slot, SparsePart, Step, Stream, Table};
+use scatterc_ir::scalar::{Binary, Unary};
+use scatterc_kernels::cuda as device;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Threads of a block of a loop.
+const BLOCK: usize = 128;
+
+/// Elements of a block of a loop: few enough to fill a device with a small map, enough to pay for the sums of a block.
+const GRAIN: usize = 1024;
+
+/// Sums of a loop that a block adds together.
+const SUMS_AT_ONCE: usize = 8;
+
+/// Most loops joined in one kernel, which needs the registers of the largest.
+const MOST_LOOPS: usize = 16;
+
+/// A literal that gives the same number in every compiler.
+fn literal(x: f64) -> String {
+    // No header says what infinity is.
+    if x.is_nan() {
+        return "(real)(0.0 * (0x1p1023 * 2.0))".into();
+    }
+    if x.is_infinite() {
+        return format!("(real)({}0x1p1023 * 2.0)", if x < 0.0 { "-" } else { "" });
+    }
+    let bits = x.to_bits();
+    let sign = if bits >> 63 == 1 { "-" } else { "" };
+    let (exponent, mantissa) = ((bits >> 52) & 0x7ff, bits & ((1 << 52) - 1));
+    match (exponent, mantissa) {
+        (0, 0) => format!("(real){sign}0.0"),
+        (0, _) => format!("(real){sign}0x0.{mantissa:013x}p-1022"),
+        (_, 0) => format!("(real){sign}0x1p{}", exponent as i64 - 1023),
+        _ => format!("(real){sign}0x1.{mantissa:013x}p{}", exponent as i64 - 1023),
+    }
+}
+
+fn unary(op: Unary, a: &str) -> String {
+    match op {
+        Unary::Negate => format!("-{a}"),
+        Unary::Absolute => format!("fabs({a})"),
+        Unary::SquareRoot => format!("sqrt({a})"),
+        // NaN stays NaN.
+        Unary::Sign => format!("{a} > (real)0.0 ? (real)1.0 : {a} < (real)0.0 ? (real)-1.0 : {a} * (real)0.0"),
+        Unary::Exponential => format!("exp({a})"),
+        Unary::Logarithm => format!("log({a})"),
+        Unary::Sine => format!("sin({a})"),
+        Unary::Cosine => format!("cos({a})"),
+    }
+}
+
+fn binary(op: Binary, a: &str, b: &str) -> String {
+    match op {
+        Binary::Add => format!("{a} + {b}"),
+        Binary::Subtract => format!("{a} - {b}"),
+        Binary::Multiply => format!("{a} * {b}"),
+        Binary::Divide => format!("{a} / {b}"),
+        Binary::SafeDivide => format!("{b} == (real)0.0 ? (real)0.0 : {a} / {b}"),
+        Binary::Power => format!("pow({a}, {b})"),
+        Binary::ArcTangent => format!("atan2({a}, {b})"),
+        Binary::Minimum => format!("{a} < {b} ? {a} : {b}"),
+        Binary::Maximum => format!("{a} > {b} ? {a} : {b}"),
+        Binary::Greater => format!("{a} > {b} ? (real)1.0 : (real)0.0"),
+    }
+}
+
+/// One loop of a plan: sizes and buffers.
+struct Loop<'a> {
+    body: &'a Body,
+    trip: usize,
+    outer: usize,
+    streams: &'a [Stream],
+    tables: &'a [usize],
+    sums: Slot,
+}
+
+impl Loop<'_> {
+    fn chunks(&self) -> usize {
+        self.trip.div_ceil(GRAIN)
+    }
+
+    fn blocks(&self) -> usize {
+        self.outer * self.chunks()
+    }
+
+    /// A device function `name(block, arena, tables)`; partial sums of block b go to `partial + b * sums`.
+    fn text(&self, name: &str, partial: usize) -> String {
+        let mut out = String::new();
+        let chunks = self.chunks();
+        let _ = writeln!(out, "static __device__ __forceinline__ void {name}(const int block, real* __restrict__ arena, const void* const* __restrict__ tables) {{");
+        let _ = writeln!(out, "    const int o = block / {chunks}, begin = (block % {chunks}) * {GRAIN};");
+        let _ = writeln!(out, "    const int end = begin + {GRAIN} < {0} ? begin + {GRAIN} : {0};", self.trip);
+        for (k, stream) in self.streams.iter().enumerate() {
+            let constant = if stream.written { "" } else { "const " };
+            let _ = writeln!(out, "    {constant}real* s{k} = arena + {}LL + (long long)o * {}LL;", stream.slot.offset, stream.stride);
+        }
+        for (k, table) in self.tables.iter().enumerate() {
+            let _ = writeln!(out, "    const real* t{k} = (const real*)tables[{table}];");
+        }
+        for (k, instruction) in self.body.instructions.iter().enumerate() {
+            match instruction {
+                Instruction::Constant(x) => {
+                    let _ = writeln!(out, "    const real v{k} = {};", literal(*x));
+                }
+                Instruction::Uniform { stream, offset } => {
+                    let _ = writeln!(out, "    const real v{k} = s{stream}[{offset}];");
+                }
+                _ => {}
+            }
+        }
+        for k in 0..self.body.sums.len() {
+            let _ = writeln!(out, "    real a{k} = (real)0.0;");
+        }
+        let _ = writeln!(out, "    for (int i = begin + (int)threadIdx.x; i < end; i += {BLOCK}) {{");
+        for (k, instruction) in self.body.instructions.iter().enumerate() {
+            let name = |id: &Id| format!("v{}", id.0);
+            let value = match instruction {
+                Instruction::Constant(_) | Instruction::Uniform { .. } => continue,
+                Instruction::Load { stream, offset } => format!("s{stream}[i + {offset}LL]"),
+                Instruction::Weight { table } => format!("t{table}[i]"),
+                Instruction::Unary(op, a) => unary(*op, &name(a)),
+                Instruction::Binary(op, a, b) => binary(*op, &name(a), &name(b)),
+                Instruction::MultiplyAdd(a, b, c) => format!("mad({}, {}, {})", name(a), name(b), name(c)),
+            };
+            let _ = writeln!(out, "        const real v{k} = {value};");
+        }
+        for (stream, offset, id) in &self.body.stores {
+            let _ = writeln!(out, "        s{stream}[i + {offset}LL] = v{};", id.0);
+        }
+        for (k, (weight, id)) in self.body.sums.iter().enumerate() {
+            let _ = match weight {
+                Some(w) => writeln!(out, "        a{k} = mad(v{}, v{}, a{k});", w.0, id.0),
+                None => writeln!(out, "        a{k} += v{};", id.0),
+            };
+        }
+        out.push_str("    }\n");
+        let per = self.body.sums.len();
+        for first in (0..per).step_by(SUMS_AT_ONCE) {
+            let n = SUMS_AT_ONCE.min(per - first);
+            let list: Vec<String> = (first..first + n).map(|k| format!("(double)a{k}")).collect();
+            let _ = writeln!(out, "    {{\n        __shared__ double room[{}];", n * BLOCK / 32);
+            let _ = writeln!(out, "        double all[{n}] = {{{}}};\n        block_sums<{n}>(all, room);", list.join(", "));
+            let _ = writeln!(out, "        if (threadIdx.x < {n}) arena[{}LL + (long long)block * {per} + threadIdx.x] = (real)all[threadIdx.x];\n    }}", partial + first);
+        }
+        out.push_str("}\n");
+        out
+    }
+}
+
+/// What a step becomes part of: steps of one level and one family share launches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Family {
+    Fill,
+    Copy,
+    Sparse,
+    Loop,
+    Gram,
+    Mix,
+    Synthesis,
+    SynthesisAdjoint,
+    Analysis,
+    AnalysisAdjoint,
+    Rings,
+    Planar,
+    Frame,
+    FrameGram,
+    FrameMix,
+}
+
+/// The level of every step: one more than that of any earlier step that it must follow, because it reads what that writes, or writes what that reads or writes.
+fn levels(steps: &[Step]) -> Vec<usize> {
+    // Ranges with the level of the last step that wrote, or read, them.
+    let mut written: Vec<(Slot, usize)> = Vec::new();
+    let mut read: Vec<(Slot, usize)> = Vec::new();
+    let overlap = |a: &Slot, b: &Slot| a.len > 0 && b.len > 0 && a.offset < b.offset + b.len && b.offset < a.offset + a.len;
+    let covers = |a: &Slot, b: &Slot| a.offset <= b.offset && b.offset + b.len <= a.offset + a.len;
+    steps
+        .iter()
+        .map(|step| {
+            let (reads, writes) = Plan::traffic(step);
+            let after_writes = reads.iter().chain(&writes).flat_map(|s| written.iter().filter(|w| overlap(&w.0, s))).map(|w| w.1 + 1);
+            let after_reads = writes.iter().flat_map(|s| read.iter().filter(|r| overlap(&r.0, s))).map(|r| r.1 + 1);
+            let level = after_writes.chain(after_reads).max().unwrap_or(0);
+            // What is written over needs no memory of its own any more.
+            for slot in &writes {
+                written.retain(|w| !covers(slot, &w.0));
+                read.retain(|r| !covers(slot, &r.0));
+                written.push((*slot, level));
+            }
+            for slot in reads {
+                match read.iter_mut().find(|r| r.0 == slot) {
+                    Some(earlier) => earlier.1 = earlier.1.max(level),
+                    None => read.push((slot, level)),
+                }
+            }
+            level
+        })
+        .collect()
+}
+
+/// A launch with its kernel, what it reads and writes, and what it costs.
+struct Emitted {
+    name: String,
+    text: String,
+    family: Option<device::Family>,
+    grid: usize,
+    block: usize,
+    shared: usize,
+    reads: Vec<Slot>,
+    writes: Vec<Slot>,
+    launch: Launch,
+}
+
+/// Partial sums to be added: `to[row][k] = sum over chunks of from[row][chunk][k]`.
+struct Fold {
+    from: usize,
+    to: usize,
+    rows: usize,
+    chunks: usize,
+    width: usize,
+}
+
+/// Builds the plan.
+struct Lowering<'a> {
+    plan: Plan,
+    bodies: &'a [Body],
+    element: Element,
+    /// First number behind the buffers of the graph: partial sums and the scratch memory of kernels. Levels follow one another, so they share it.
+    free: usize,
+    /// Most numbers of it that a level takes.
+    most: usize,
+    /// Numbers of it that the current level has taken.
+    taken: usize,
+}
+
+/// What several steps cost together.
+fn joined(members: &[(&Step, &Launch)]) -> Launch {
+    let mut names: Vec<(&str, usize)> = Vec::new();
+    for (_, launch) in members {
+        match names.iter_mut().find(|(name, _)| *name == launch.summary) {
+            Some(known) => known.1 += 1,
+            None => names.push((&launch.summary, 1)),
+        }
+    }
+    let names: Vec<String> = names.into_iter().map(|(name, n)| if n == 1 { name.to_string() } else { format!("{n} x {name}") }).collect();
+    Launch {
+        summary: names.join("; "),
+        flops: members.iter().map(|m| m.1.flops).sum(),
+        bytes: members.iter().map(|m| m.1.bytes).sum(),
+        values: members.iter().map(|m| m.1.values).sum(),
+    }
+}
+
+impl<'a> Lowering<'a> {
+    /// A range of scratch memory for the current level.
+    fn scratch(&mut self, len: usize) -> Slot {
+        let slot = Slot { offset: self.free + self.taken, len };
+        self.taken += len.next_multiple_of(8);
+        self.most = self.most.max(self.taken);
+        slot
+    }
+
+    fn table(&mut self, table: Table) -> usize {
+        self.plan.tables.iter().position(|t| *t == table).unwrap_or_else(|| {
+            self.plan.tables.push(table);
+            self.plan.tables.len() - 1
+        })
+    }
+
+    /// Loops of one level as one kernel, and the launch that adds their partial sums.
+    fn loops(&mut self, members: &[(&'a Step, &Launch)], name: &str) -> Vec<Emitted> {
+        let (mut functions, mut calls) = (String::new(), String::new());
+        let (mut reads, mut writes, mut folds) = (Vec::new(), Vec::new(), Vec::new());
+        let mut first = 0;
+        for (k, (step, _)) in members.iter().enumerate() {
+            let Step::Loop { kernel, trip, outer, streams, tables, sums, .. } = step else { continue };
+            let one = Loop { body: &self.bodies[*kernel], trip: *trip, outer: *outer, streams, tables, sums: *sums };
+            let per = one.body.sums.len();
+            // With one block per outer iteration the sums are in their place at once.
+            let partial = match (per, one.chunks()) {
+                (0, _) => Slot { offset: 0, len: 0 },
+                (_, 1) => one.sums,
+                _ => {
+                    let partial = self.scratch(one.blocks() * per);
+                    folds.push(Fold { from: partial.offset, to: one.sums.offset, rows: one.outer, chunks: one.chunks(), width: per });
+                    partial
+                }
+            };
+            functions.push_str(&one.text(&format!("{name}_{k}"), partial.offset));
+            let otherwise = if k == 0 { "" } else { "else " };
+            let _ = writeln!(calls, "    {otherwise}if (block < {}) {name}_{k}(block - {first}, arena, tables);", first + one.blocks());
+            first += one.blocks();
+            reads.extend(one.streams.iter().filter(|s| !s.written).map(|s| s.slot));
+            writes.extend(one.streams.iter().filter(|s| s.written).map(|s| s.slot));
+            if per > 0 {
+                writes.push(partial);
+            }
+        }
+        let text = format!("{functions}{}    const int block = (int)blockIdx.x;\n{calls}}}\n", head(name, BLOCK));
+        let emitted = Emitted { name: name.into(), text, family: None, grid: first, block: BLOCK, shared: 0, reads, writes, launch: joined(members) };
+        let mut out = vec![emitted];
+        if !folds.is_empty() {
+            out.push(fold(&format!("{name}_fold"), &folds));
+        }
+        out
+    }
+}
+
+fn head(name: &str, block: usize) -> String {
+    format!("extern \"C\" __global__ void __launch_bounds__({block}) {name}(real* __restrict__ arena, const void* const* __restrict__ tables) {{\n")
+}
+
+/// One launch that adds partial sums: a block for every sum, its threads take every `BLOCK`-th chunk.
+fn fold(name: &str, folds: &[Fold]) -> Emitted {
+    let mut text = head(name, BLOCK);
+    text.push_str("    int k = (int)blockIdx.x;\n    __shared__ double room[4];\n    double all[1] = {0.0};\n    long long from = 0, to = 0;\n    int chunks = 0, width = 0;\n");
+    let mut grid = 0;
+    for Fold { from, to, rows, chunks, width } in folds {
+        let n = rows * width;
+        let _ = writeln!(
+            text,
+            "    if (k >= 0 && k < {n}) {{ from = {from}LL + (long long)(k / {width}) * {} + k % {width}; to = {to}LL + k; chunks = {chunks}; width = {width}; }}\n    k -= {n};",
+            chunks * width
+        );
+        grid += n;
+    }
+    let _ = writeln!(text, "    for (int c = (int)threadIdx.x; c < chunks; c += {BLOCK}) all[0] += (double)arena[from + (long long)c * width];");
+    text.push_str("    block_sums<1>(all, room);\n    if (threadIdx.x == 0) arena[to] = (real)all[0];\n}\n");
+    let slot = |offset: usize, len: usize| Slot { offset, len };
+    let (reads, writes) = folds.iter().map(|f| (slot(f.from, f.rows * f.chunks * f.width), slot(f.to, f.rows * f.width))).unzip();
+    let numbers: usize = folds.iter().map(|f| f.rows * f.chunks * f.width).sum();
+    let launch = Launch { summary: "sums of blocks".into(), flops: numbers as f64, bytes: 8.0 * numbers as f64, values: 0 };
+    Emitted { name: name.into(), text, family: None, grid, block: BLOCK, shared: 0, reads, writes, launch }
+}
+
+fn family(step: &Step) -> Option<Family> {
+    Some(match step {
+        Step::Loop { .. } => Family::Loop,
+        Step::Gram { .. } => Family::Gram,
+        Step::Mix { .. } => Family::Mix,
+        Step::FrameGram { .. } => Family::FrameGram,
+        Step::FrameMix { .. } => Family::FrameMix,
+        Step::Concat { .. } => Family::Copy,
+        Step::Fill { .. } => Family::Fill,
+        Step::Linear { map, adjoint, .. } => match (map, adjoint) {
+            (Linear::WignerInverse { .. } | Linear::HarmonicInverse { .. } | Linear::ScalingInverse { .. }, false) => Family::Synthesis,
+            (Linear::WignerInverse { .. } | Linear::HarmonicInverse { .. } | Linear::ScalingInverse { .. }, true) => Family::SynthesisAdjoint,
+            (Linear::HarmonicForward { .. }, false) => Family::Analysis,
+            (Linear::HarmonicForward { .. }, true) => Family::AnalysisAdjoint,
+            (Linear::RingInverse { .. } | Linear::RingForward { .. }, _) => Family::Rings,
+            (Linear::Fourier { .. } | Linear::FourierReal { .. } | Linear::FourierInverse { .. }, _) => Family::Planar,
+            (Linear::Reshape { .. } | Linear::Scale { .. } | Linear::GridToMap { .. }, _) => Family::Copy,
+            (Linear::FrameOperator { .. }, _) => Family::Frame,
+            _ => Family::Sparse,
+        },
+        Step::Tile { .. } | Step::Launch { .. } => return None,
+    })
+}

@@ -1,0 +1,195 @@
+//! The front of all devices: a loaded plan that takes inputs by name and gives outputs by name, in logical layouts.
+
+use crate::tables::Cache;
+use crate::{LoadError, RunError, cpu, launches};
+use scatterc_ir::Plan;
+use scatterc_ir::plan::{Port, Target};
+use std::sync::Arc;
+
+/// Where launches of a plan for CUDA run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum MachineKind {
+    /// The first CUDA device of the computer.
+    #[default]
+    Gpu,
+    /// The CPU, which runs the same kernel text thread by thread: for tests, not for speed. Needs a C++ compiler.
+    Emulation,
+}
+
+/// How to run a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Threads; 0 means all cores.
+    pub threads: usize,
+    /// Where tables are kept; [`Cache::global`] when absent.
+    pub cache: Option<Arc<Cache>>,
+    /// Where plans for CUDA run.
+    pub machine: MachineKind,
+}
+
+/// Bytes an executable holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Buffers of the plan.
+    pub arena: usize,
+    /// Weights and transforms' tables; transforms shared between executables count in each.
+    pub tables: usize,
+    /// Partial sums, and what each thread's kernels need.
+    pub scratch: usize,
+}
+
+/// A loaded plan.
+pub struct Executable {
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    engine: Engine,
+}
+
+enum Engine {
+    Cpu(Box<cpu::Engine>),
+    Launches(Box<launches::Engine>),
+}
+
+impl Executable {
+    /// Checks a plan, makes its tables and compiles its kernels.
+    ///
+    /// Error: everything in the plan that does not fit, kernel text that is not accepted, memory, threads or devices the system refuses.
+    pub fn load(plan: &Plan, options: &Options) -> Result<Self, LoadError> {
+        scatterc_ir::plan::verify(plan).map_err(|faults| LoadError::Plan { faults })?;
+        for ports in [&plan.inputs, &plan.outputs] {
+            for (k, port) in ports.iter().enumerate() {
+                if ports[..k].iter().any(|other| other.name == port.name) {
+                    return Err(LoadError::Port { port: port.name.clone(), expected: "a name used once".into(), found: "a second port".into() });
+                }
+            }
+        }
+        let engine = match plan.target {
+            Target::Cpu => Engine::Cpu(Box::new(cpu::Engine::load(plan, options)?)),
+            Target::Cuda => Engine::Launches(Box::new(launches::Engine::load(plan, options)?)),
+        };
+        Ok(Executable { inputs: plan.inputs.clone(), outputs: plan.outputs.clone(), engine })
+    }
+
+    /// Inputs and parameters of the plan, in order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// Outputs of the plan, in order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Runs the plan on inputs by name; returns outputs by name, in order, in logical layouts.
+    ///
+    /// Error: an input that is missing, unknown or of the wrong length; a device that fails.
+    pub fn run(&mut self, inputs: &[(&str, &[f64])]) -> Result<Vec<(String, Vec<f64>)>, RunError> {
+        self.execute(inputs)?;
+        let mut out = Vec::with_capacity(self.outputs.len());
+        for port in &self.outputs {
+            let mut values = vec![0.0; port.ty.len()];
+            self.engine.fetch(port, &mut values)?;
+            out.push((port.name.clone(), values));
+        }
+        Ok(out)
+    }
+
+    /// Runs the plan and copies the outputs asked for into the caller's arrays; allocates nothing large.
+    ///
+    /// Error: as [`Self::run`], and an output that is unknown, given twice or of the wrong length.
+    pub fn run_into(&mut self, inputs: &[(&str, &[f64])], outputs: &mut [(&str, &mut [f64])]) -> Result<(), RunError> {
+        for k in 0..outputs.len() {
+            let (name, array) = &outputs[k];
+            let port = self.outputs.iter().find(|port| port.name == *name && !outputs[..k].iter().any(|(other, _)| other == name));
+            let Some(port) = port else {
+                return Err(RunError::UnknownOutput { name: name.to_string(), expected: names(&self.outputs) });
+            };
+            if array.len() != port.ty.len() {
+                return Err(RunError::Length { name: name.to_string(), expected: port.ty.len(), found: array.len() });
+            }
+        }
+        self.execute(inputs)?;
+        for (name, array) in outputs {
+            if let Some(port) = self.outputs.iter().find(|port| port.name == *name) {
+                self.engine.fetch(port, array)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts or stops measuring every step.
+    pub fn set_timing(&mut self, on: bool) {
+        match &mut self.engine {
+            Engine::Cpu(engine) => engine.set_timing(on),
+            Engine::Launches(engine) => engine.set_timing(on),
+        }
+    }
+
+    /// Seconds spent in every step of the plan since loading, while timing was on.
+    pub fn times(&self) -> &[f64] {
+        match &self.engine {
+            Engine::Cpu(engine) => engine.times(),
+            Engine::Launches(engine) => engine.times(),
+        }
+    }
+
+    /// Bytes held.
+    pub fn memory(&self) -> Memory {
+        match &self.engine {
+            Engine::Cpu(engine) => engine.memory(),
+            Engine::Launches(engine) => engine.memory(),
+        }
+    }
+
+    fn execute(&mut self, inputs: &[(&str, &[f64])]) -> Result<(), RunError> {
+        for (k, (name, _)) in inputs.iter().enumerate() {
+            if !self.inputs.iter().any(|port| port.name == *name) || inputs[..k].iter().any(|(other, _)| other == name) {
+                return Err(RunError::UnknownInput { name: name.to_string(), expected: names(&self.inputs) });
+            }
+        }
+        let mut given: Vec<(&Port, &[f64])> = Vec::with_capacity(self.inputs.len());
+        for port in &self.inputs {
+            let Some((_, values)) = inputs.iter().find(|(name, _)| *name == port.name) else {
+                return Err(RunError::MissingInput { name: port.name.clone(), expected: port.ty.len() });
+            };
+            if values.len() != port.ty.len() {
+                return Err(RunError::Length { name: port.name.clone(), expected: port.ty.len(), found: values.len() });
+            }
+            given.push((port, values));
+        }
+        match &mut self.engine {
+            Engine::Cpu(engine) => {
+                engine.execute(&given);
+                Ok(())
+            }
+            Engine::Launches(engine) => engine.execute(&given),
+        }
+    }
+}
+
+impl Engine {
+    fn fetch(&mut self, port: &Port, out: &mut [f64]) -> Result<(), RunError> {
+        match self {
+            Engine::Cpu(engine) => {
+                engine.fetch(port, out);
+                Ok(())
+            }
+            Engine::Launches(engine) => engine.fetch(port, out),
+        }
+    }
+}
+
+fn names(ports: &[Port]) -> String {
+    ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_can_move_between_threads() {
+        fn is_send<T: Send>() {}
+        is_send::<Executable>();
+    }
+}

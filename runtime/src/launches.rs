@@ -1,0 +1,183 @@
+//! Plans for CUDA: tables in the layouts of the device, kernels compiled, launches on a [`Machine`]: a GPU or its emulation.
+
+use crate::cuda::{self, CudaError, Launch, Machine, Settings};
+use crate::emulation;
+use crate::{LoadError, MachineKind, Memory, Options, RunError, reference};
+use scatterc_ir::plan::{Element, Plan, Port, SparsePart, Step, Table};
+use scatterc_ir::{Linear, Space};
+use scatterc_kernels::cuda as device;
+
+/// A loaded plan.
+pub(crate) struct Engine {
+    machine: Box<dyn Machine>,
+    element: Element,
+    timing: bool,
+    seconds: Vec<f64>,
+    memory: Memory,
+    /// Bytes on their way to or from the machine.
+    staging: Vec<u8>,
+}
+
+/// Numbers as they are stored.
+fn encode(element: Element, values: &[f64], out: &mut Vec<u8>) {
+    out.clear();
+    match element {
+        Element::F64 => values.iter().for_each(|x| out.extend(x.to_ne_bytes())),
+        Element::F32 => values.iter().for_each(|x| out.extend((*x as f32).to_ne_bytes())),
+    }
+}
+
+fn decode(element: Element, bytes: &[u8], out: &mut [f64]) {
+    match element {
+        Element::F64 => out.iter_mut().zip(bytes.as_chunks::<8>().0).for_each(|(x, b)| *x = f64::from_ne_bytes(*b)),
+        Element::F32 => out.iter_mut().zip(bytes.as_chunks::<4>().0).for_each(|(x, b)| *x = f64::from(f32::from_ne_bytes(*b))),
+    }
+}
+
+/// Rows of one field of a map or its adjoint; maps on axes count points.
+fn rows(map: &Linear, adjoint: bool) -> Result<usize, String> {
+    let signature = map.signature()?;
+    let (axes, space) = if adjoint { signature.domain } else { signature.range };
+    Ok(axes.iter().product::<usize>() * if space == Space::Any { 1 } else { space.len() })
+}
+
+/// The bytes of a table.
+fn table_bytes(plan: &Plan, k: usize) -> Result<Vec<u8>, LoadError> {
+    let fault = |expected: &str, found: String| LoadError::Table { table: k, expected: expected.into(), found };
+    let too_large = |n: usize| fault("at most as many numbers as the arena", n.to_string());
+    let bytes = |numbers: &[i32]| numbers.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>();
+    let matrix = |map: &Linear, adjoint: bool| -> Result<(Vec<i32>, Vec<i32>, Vec<f64>), LoadError> {
+        let n = rows(map, adjoint).map_err(|e| fault("a map with entries", e))?.max(rows(map, !adjoint).map_err(|e| fault("a map with entries", e))?);
+        // A matrix belongs to values in the arena, so a larger one is a mistake or an attack on memory.
+        if n > plan.arena || n > i32::MAX as usize {
+            return Err(too_large(n));
+        }
+        reference::matrix(map, adjoint, rows(map, adjoint).unwrap_or(0), 1).map_err(|e| fault("a map with entries", e.to_string()))
+    };
+    match &plan.tables[k] {
+        Table::Weights(map) => {
+            let (_, columns, values) = matrix(map, false)?;
+            let mut weights = vec![0.0; rows(map, true).unwrap_or(0)];
+            columns.iter().zip(values).for_each(|(column, value)| weights[*column as usize] = value);
+            let mut out = Vec::new();
+            encode(plan.element, &weights, &mut out);
+            Ok(out)
+        }
+        Table::Sparse { map, adjoint, part } => {
+            let (starts, columns, values) = matrix(map, *adjoint)?;
+            Ok(match part {
+                SparsePart::Rows => bytes(&starts),
+                SparsePart::Columns => bytes(&columns),
+                SparsePart::Values => values.iter().flat_map(|x| x.to_ne_bytes()).collect(),
+            })
+        }
+        Table::Library { name, attributes } => {
+            device::Table::from_attributes(name, attributes)
+                .and_then(|table| table.values())
+                .map_err(|e| fault("a table of the kernel library", e.to_string()))
+        }
+    }
+}
+
+/// Programs that together hold all kernels: consecutive ones of about equal length, so that they compile side by side.
+pub(crate) fn programs(plan: &Plan, parts: usize) -> Vec<String> {
+    let total: usize = plan.kernels.iter().map(|kernel| kernel.text.len()).sum();
+    let share = total.div_ceil(parts.max(1)).max(1);
+    let mut programs: Vec<String> = Vec::new();
+    let mut done = 0;
+    for kernel in &plan.kernels {
+        if programs.is_empty() || done >= share * programs.len() {
+            programs.push(plan.prelude.clone());
+        }
+        if let Some(program) = programs.last_mut() {
+            program.push_str(&kernel.text);
+        }
+        done += kernel.text.len();
+    }
+    programs
+}
+
+impl Engine {
+    /// Makes the tables, compiles the kernels and opens the machine; the plan was verified.
+    pub(crate) fn load(plan: &Plan, options: &Options) -> Result<Self, LoadError> {
+        for port in plan.inputs.iter().chain(&plan.outputs) {
+            let len = port.ty.axes.iter().try_fold(port.ty.space.len(), |len, n| len.checked_mul(*n));
+            if len != Some(port.slot.len) {
+                let expected = len.map_or("fewer numbers".into(), |len| len.to_string());
+                return Err(LoadError::Port { port: port.name.clone(), expected, found: port.slot.len.to_string() });
+            }
+        }
+        let tables: Vec<Vec<u8>> = (0..plan.tables.len()).map(|k| table_bytes(plan, k)).collect::<Result<_, _>>()?;
+        let launches: Vec<Launch> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Launch { kernel, grid, block, shared, .. } => Some(Launch {
+                    kernel: plan.kernels[*kernel].name.clone(),
+                    grid: *grid as u32,
+                    block: *block as u32,
+                    shared: *shared as u32,
+                }),
+                _ => None,
+            })
+            .collect();
+        let threads = if options.threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { options.threads };
+        let arena_bytes = plan.arena * plan.element.bytes();
+        let machine: Box<dyn Machine> = match options.machine {
+            MachineKind::Gpu => {
+                let settings = Settings { cache: options.cache.clone(), threads, ..Settings::default() };
+                cuda::open(&programs(plan, threads), &launches, arena_bytes, &tables, &settings)?
+            }
+            MachineKind::Emulation => emulation::open(&programs(plan, 1), &launches, arena_bytes, &tables)?,
+        };
+        let memory = Memory { arena: arena_bytes, tables: tables.iter().map(Vec::len).sum(), scratch: 0 };
+        Ok(Engine { machine, element: plan.element, timing: false, seconds: vec![0.0; plan.steps.len()], memory, staging: vec![] })
+    }
+
+    /// Copies the inputs in and runs all launches; lengths and names were checked.
+    pub(crate) fn execute(&mut self, inputs: &[(&Port, &[f64])]) -> Result<(), RunError> {
+        for (port, given) in inputs {
+            encode(self.element, given, &mut self.staging);
+            self.machine.upload(port.slot.offset * self.element.bytes(), &self.staging)?;
+        }
+        if !self.timing {
+            return Ok(self.machine.run()?);
+        }
+        for (sum, milliseconds) in self.seconds.iter_mut().zip(self.machine.run_timed()?) {
+            *sum += 1e-3 * milliseconds;
+        }
+        Ok(())
+    }
+
+    /// Copies an output out.
+    pub(crate) fn fetch(&mut self, port: &Port, out: &mut [f64]) -> Result<(), RunError> {
+        self.staging.resize(out.len() * self.element.bytes(), 0);
+        self.machine.download(port.slot.offset * self.element.bytes(), &mut self.staging)?;
+        decode(self.element, &self.staging, out);
+        Ok(())
+    }
+
+    pub(crate) fn set_timing(&mut self, on: bool) {
+        self.timing = on;
+    }
+
+    pub(crate) fn times(&self) -> &[f64] {
+        &self.seconds
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        self.memory
+    }
+}
+
+impl From<CudaError> for LoadError {
+    fn from(source: CudaError) -> Self {
+        LoadError::Cuda { source: Box::new(source) }
+    }
+}
+
+impl From<CudaError> for RunError {
+    fn from(source: CudaError) -> Self {
+        RunError::Cuda { source: Box::new(source) }
+    }
+}
