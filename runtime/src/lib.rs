@@ -7,6 +7,7 @@
 //!
 //! - [`reference`](mod@reference): one loop per op, f64, slow on purpose.
 //! - [`Executable`]: loads and runs plans; `cpu` and `launches` are its engines.
+//! - [`cuda`]: compiles device text, opens a device, replays launches.
 //! - [`maps`]: the device's layouts, weights and small linear maps.
 //! - `planar`: maps of images and spectra, filters from formulas.
 //! - [`jit`]: what kernel text may contain.
@@ -15,6 +16,7 @@
 
 mod arena;
 mod cpu;
+pub mod cuda;
 mod error;
 mod executable;
 mod frame;

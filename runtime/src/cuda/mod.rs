@@ -1,0 +1,136 @@
+//! The CUDA runtime below the plan: compile text, keep cubins, open a device, replay launches.
+//!
+//! ```text
+//! text of kernels --nvrtc::Compiler--> cubins (kept on disk) --driver::CudaMachine--> one arena, tables, one CUDA graph --run--> numbers in the arena
+//! ```
+//!
+//! - [`Machine`]: what a plan needs of something that runs kernels; the emulation on the processor implements it as well.
+//! - `nvrtc`: finds NVIDIA's run-time compiler and compiles text to cubins, with registers and spills of every kernel.
+//! - `driver`: the device itself.
+//! - [`ceiling`]: kernels that measure what a device can do at best.
+//! - [`report`](mod@report): what is present, for `scatterc doctor`.
+//!
+//! Every kernel has the signature
+//!
+//! ```text
+//! extern "C" __global__ void NAME(real* __restrict__ arena, const void* const* __restrict__ tables)
+//! ```
+//!
+//! with all sizes and offsets in its text. Nothing of NVIDIA is linked: libraries are looked for at run time, and their absence is an error that says where they were
+//! looked for. Without the feature `cuda` the trait, the kernels of [`ceiling`] and the errors remain, and [`open`] says [`CudaError::NotBuilt`].
+//!
+//! This module knows no plan and no op.
+
+pub mod ceiling;
+#[cfg(feature = "cuda")]
+pub mod driver;
+mod error;
+#[cfg(feature = "cuda")]
+pub mod nvrtc;
+pub mod report;
+
+pub use error::CudaError;
+
+use crate::tables::Cache;
+use std::sync::Arc;
+
+/// One launch of a kernel: a one-dimensional grid of one-dimensional blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Launch {
+    /// Name of the kernel in the text.
+    pub kernel: String,
+    /// Number of blocks.
+    pub grid: u32,
+    /// Threads of a block.
+    pub block: u32,
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared: u32,
+}
+
+/// Bytes that a machine holds, and what its device has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MachineMemory {
+    /// The arena.
+    pub arena_bytes: u64,
+    /// The tables and the array of their addresses.
+    pub tables_bytes: u64,
+    /// Page-locked memory of the host, through which uploads and downloads go.
+    pub staging_bytes: u64,
+    /// Free memory of the device; absent where the machine is no device of its own.
+    pub free_bytes: Option<u64>,
+    /// All memory of the device.
+    pub total_bytes: Option<u64>,
+}
+
+/// Something that holds an arena and tables and runs a fixed list of launches on them.
+pub trait Machine: Send {
+    /// What it is, for people.
+    fn name(&self) -> String;
+
+    /// Copies bytes into the arena. Error: a range outside of it, a lost device.
+    fn upload(&mut self, byte_offset: usize, bytes: &[u8]) -> Result<(), CudaError>;
+
+    /// Copies bytes out of the arena. Error: a range outside of it, a lost device.
+    fn download(&mut self, byte_offset: usize, bytes: &mut [u8]) -> Result<(), CudaError>;
+
+    /// Runs all launches in order and waits for them. Error: a lost device.
+    fn run(&mut self) -> Result<(), CudaError>;
+
+    /// Runs all launches in order, one by one, and returns the time of each in milliseconds. Error: a lost device.
+    fn run_timed(&mut self) -> Result<Vec<f64>, CudaError>;
+
+    /// Memory held now. Error: a lost device.
+    fn memory(&self) -> Result<MachineMemory, CudaError>;
+}
+
+/// Choices of a machine that do not change its numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Which device, counted as the driver does; 0 is the first.
+    pub device: usize,
+    /// Where cubins are kept; [`Cache::global`] when absent.
+    pub cache: Option<Arc<Cache>>,
+    /// Threads that compile; 0 means all cores.
+    pub threads: usize,
+    /// Line numbers in cubins, for profilers.
+    pub line_info: bool,
+}
+
+/// Opens a device, compiles the programs (each a translation unit of its own), uploads the tables, and prepares the launches.
+///
+/// - `sources`: text of programs; a kernel's name appears in one of them
+/// - `launches`: in the order in which they run
+/// - `arena_bytes`: size of the arena, which begins as zeros
+/// - `tables`: contents of the tables, in the order in which kernels count them; each begins at a multiple of 256 bytes
+///
+/// Error: everything that [`CudaError`] lists but the use of a machine.
+#[cfg(feature = "cuda")]
+pub fn open(
+    sources: &[String],
+    launches: &[Launch],
+    arena_bytes: usize,
+    tables: &[Vec<u8>],
+    settings: &Settings,
+) -> Result<Box<dyn Machine>, CudaError> {
+    Ok(Box::new(driver::CudaMachine::new(sources, launches, arena_bytes, tables, settings)?))
+}
+
+/// Says that this program was built without the feature `cuda`.
+#[cfg(not(feature = "cuda"))]
+pub fn open(
+    _sources: &[String],
+    _launches: &[Launch],
+    _arena_bytes: usize,
+    _tables: &[Vec<u8>],
+    _settings: &Settings,
+) -> Result<Box<dyn Machine>, CudaError> {
+    Err(CudaError::NotBuilt)
+}
+
+/// Checks a transfer (`what`: "upload" or "download") against the arena, for those who write machines. Error: [`CudaError::Range`].
+pub fn in_arena(what: &'static str, offset: usize, bytes: usize, arena_bytes: usize) -> Result<(), CudaError> {
+    match offset.checked_add(bytes) {
+        Some(end) if end <= arena_bytes => Ok(()),
+        _ => Err(CudaError::Range { what, offset, bytes, arena_bytes }),
+    }
+}
