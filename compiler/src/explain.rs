@@ -312,6 +312,12 @@ pub fn kernels(scheduled: &Scheduled) -> String {
         .join("\n")
 }
 
+/// The translation unit of a plan for CUDA.
+pub fn cuda(plan: &Plan) -> String {
+    let kernels = plan.kernels.iter().map(|kernel| format!("\n// {}\n{}", kernel.summary, kernel.text));
+    std::iter::once(plan.prelude.clone()).chain(kernels).collect()
+}
+
 /// The graph for graphviz: inputs as ovals, linear maps as boxes, pointwise functions rounded, outputs bold.
 pub fn dot(graph: &Graph) -> String {
     let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");

@@ -3,6 +3,7 @@
 use crate::cuda::{self, CudaError, Launch, Machine, Settings};
 use crate::emulation;
 use crate::{LoadError, MachineKind, Memory, Options, RunError, reference};
+use scatterc_ir::ops::Attribute;
 use scatterc_ir::plan::{Element, Plan, Port, SparsePart, Step, Table};
 use scatterc_ir::{Linear, Space};
 use scatterc_kernels::cuda as device;
@@ -72,9 +73,11 @@ fn table_bytes(plan: &Plan, k: usize) -> Result<Vec<u8>, LoadError> {
             })
         }
         Table::Library { name, attributes } => {
-            device::Table::from_attributes(name, attributes)
-                .and_then(|table| table.values())
-                .map_err(|e| fault("a table of the kernel library", e.to_string()))
+            let whole = |a: &Attribute| if let Attribute::Integer(n) = a { usize::try_from(*n).ok() } else { None };
+            let given: Option<Vec<(String, usize)>> = attributes.iter().map(|(name, a)| Some((name.clone(), whole(a)?))).collect();
+            let unknown = || fault("a table of the kernel library", plan.tables[k].to_string());
+            let table = given.and_then(|given| device::Table::from_attributes(name, &given)).ok_or_else(unknown)?;
+            table.values().map_err(|e| fault("sizes of the kernel library", e.to_string()))
         }
     }
 }

@@ -17,6 +17,7 @@
 mod arena;
 mod cpu;
 pub mod cuda;
+mod emulation;
 mod error;
 mod executable;
 mod frame;

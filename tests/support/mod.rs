@@ -229,7 +229,7 @@ pub fn on_reference(graph: &Graph, inputs: &Arrays) -> Arrays {
 
 /// Runs a plan on the CPU device.
 pub fn on_cpu(plan: &Plan, threads: usize, inputs: &Arrays) -> Arrays {
-    let mut executable = Executable::load(plan, &Options { threads, cache: Some(cache()) }).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", plan.name));
+    let mut executable = Executable::load(plan, &Options { threads, cache: Some(cache()), ..Options::default() }).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", plan.name));
     executable.run(&borrowed(inputs)).unwrap_or_else(|e| panic!("{}: {e}", plan.name))
 }
 
@@ -397,6 +397,7 @@ pub fn step_counts(plan: &Plan) -> BTreeMap<String, usize> {
             Step::FrameMix { .. } => "frame_mix".into(),
             Step::Concat { .. } => "concat".into(),
             Step::Fill { .. } => "fill".into(),
+            Step::Launch { .. } => "launch".into(),
         };
         *counts.entry(kind).or_insert(0) += 1;
     }

@@ -6,7 +6,7 @@ use crate::measure;
 use clap::ValueEnum;
 use scatterc::compiler::explain::{self, Facts};
 use scatterc::ir::notation::{CheckedStatistic, ValueKind};
-use scatterc::{Compiled, Goal, InputKind, Source};
+use scatterc::{Compiled, Device, Goal, InputKind, Source};
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -168,6 +168,8 @@ pub enum EmitKind {
     Loops,
     /// Kernels as Cranelift text.
     Clif,
+    /// Kernels as CUDA C, one translation unit; needs `--device cuda` or `emulate`, but no such device.
+    Cuda,
     /// Machine code.
     Asm,
     /// The plan, for `scatterc run`.
@@ -204,6 +206,10 @@ pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
     if args.after.is_some() && !matches!(args.emit, EmitKind::Graph | EmitKind::Dot) {
         return Err(CliError::option("--after", "given with another kind of text", "`--emit graph` or `--emit dot`"));
     }
+    let wants_cuda = args.emit == EmitKind::Cuda;
+    if wants_cuda != (args.common.device.device() != Device::Cpu) && matches!(args.emit, EmitKind::Cuda | EmitKind::Clif) {
+        return Err(CliError::option("--emit", args.common.device.name(), "clif for `--device cpu`, cuda for `--device cuda`"));
+    }
     if let Some(path) = &args.output {
         check_writable(path)?;
     }
@@ -229,6 +235,7 @@ pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
         EmitKind::Bind => stage("bind")?.to_string(),
         EmitKind::Loops => explain::loops(&compiled.scheduled),
         EmitKind::Clif => explain::kernels(&compiled.scheduled),
+        EmitKind::Cuda => explain::cuda(compiled.plan()),
         EmitKind::Plan => compiled.plan().to_string(),
         EmitKind::Dot => explain::dot(graph),
         EmitKind::Asm => String::new(),

@@ -10,10 +10,11 @@
 
 use crate::loops::{Body, Id, Instruction};
 use crate::schedule::{Launch, ScheduleError, Scheduled};
-use scatterc_ir::Linear;
+use scatterc_ir::{Linear, Space};
 use scatterc_ir::ops::Attribute;
 use scatterc_ir::plan::{Element, Kernel, Plan, Slot, SparsePart, Step, Stream, Table};
 use scatterc_ir::scalar::{Binary, Unary};
+use scatterc_kernels::KernelError;
 use scatterc_kernels::cuda as device;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -171,12 +172,11 @@ enum Family {
     Loop,
     Gram,
     Mix,
-    Synthesis,
-    SynthesisAdjoint,
-    Analysis,
-    AnalysisAdjoint,
+    ToRings,
+    ToCoefficients,
     Rings,
-    Planar,
+    ToSpectrum,
+    ToImage,
     Frame,
     FrameGram,
     FrameMix,
@@ -358,16 +358,304 @@ fn family(step: &Step) -> Option<Family> {
         Step::Concat { .. } => Family::Copy,
         Step::Fill { .. } => Family::Fill,
         Step::Linear { map, adjoint, .. } => match (map, adjoint) {
-            (Linear::WignerInverse { .. } | Linear::HarmonicInverse { .. } | Linear::ScalingInverse { .. }, false) => Family::Synthesis,
-            (Linear::WignerInverse { .. } | Linear::HarmonicInverse { .. } | Linear::ScalingInverse { .. }, true) => Family::SynthesisAdjoint,
-            (Linear::HarmonicForward { .. }, false) => Family::Analysis,
-            (Linear::HarmonicForward { .. }, true) => Family::AnalysisAdjoint,
+            (Linear::WignerInverse { .. } | Linear::HarmonicInverse { .. } | Linear::ScalingInverse { .. }, false)
+            | (Linear::HarmonicForward { .. }, true) => Family::ToRings,
+            (Linear::WignerInverse { .. } | Linear::HarmonicInverse { .. } | Linear::ScalingInverse { .. }, true)
+            | (Linear::HarmonicForward { .. }, false) => Family::ToCoefficients,
             (Linear::RingInverse { .. } | Linear::RingForward { .. }, _) => Family::Rings,
-            (Linear::Fourier { .. } | Linear::FourierReal { .. } | Linear::FourierInverse { .. }, _) => Family::Planar,
+            (Linear::Fourier { .. }, false) | (Linear::FourierReal { .. } | Linear::FourierInverse { .. }, true) => Family::ToSpectrum,
+            (Linear::Fourier { .. }, true) | (Linear::FourierReal { .. } | Linear::FourierInverse { .. }, false) => Family::ToImage,
             (Linear::Reshape { .. } | Linear::Scale { .. } | Linear::GridToMap { .. }, _) => Family::Copy,
             (Linear::FrameOperator { .. }, _) => Family::Frame,
             _ => Family::Sparse,
         },
         Step::Tile { .. } | Step::Launch { .. } => return None,
     })
+}
+
+/// A row of a linear step with the bandlimit of one of its pairs.
+fn own_map(map: &Linear, bandlimit: Option<&usize>) -> Linear {
+    match (map.clone(), bandlimit) {
+        (Linear::WignerInverse { L, N, j, .. }, Some(L_in)) => Linear::WignerInverse { L_in: *L_in, L, N, j },
+        (Linear::HarmonicInverse { L, .. }, Some(L_in)) => Linear::HarmonicInverse { L_in: *L_in, L },
+        (Linear::ScalingInverse { L, j, .. }, Some(L_in)) => Linear::ScalingInverse { L_in: *L_in, L, j },
+        (map, _) => map,
+    }
+}
+
+/// Numbers of one field of operand and result.
+fn field_lens(map: &Linear, adjoint: bool) -> Option<(usize, usize)> {
+    let signature = map.signature().ok()?;
+    let len = |(axes, space): (Vec<usize>, Space)| axes.iter().product::<usize>() * if space == Space::Any { 1 } else { space.len() };
+    let (domain, range) = (len(signature.domain), len(signature.range));
+    Some(if adjoint { (range, domain) } else { (domain, range) })
+}
+
+/// One pair of a linear step: the map, its operand, its result and its fields.
+struct Pair {
+    map: Linear,
+    adjoint: bool,
+    from: Slot,
+    to: Slot,
+    fields: usize,
+    lens: (usize, usize),
+}
+
+/// All pairs of linear steps.
+fn pairs(members: &[(&Step, &Launch)]) -> Vec<Pair> {
+    let mut out = Vec::new();
+    for (step, _) in members {
+        let Step::Linear { map, adjoint, pairs, bandlimits } = step else { continue };
+        for (k, (from, to)) in pairs.iter().enumerate() {
+            let map = own_map(map, bandlimits.get(k));
+            let Some(lens) = field_lens(&map, *adjoint).filter(|lens| lens.0 > 0 && lens.1 > 0 && from.len > 0) else { continue };
+            out.push(Pair { fields: from.len / lens.0, map, adjoint: *adjoint, from: *from, to: *to, lens });
+        }
+    }
+    out
+}
+
+/// Device text of the maps that only move or mix numbers.
+const MOVES: &str = r#"
+static __device__ __forceinline__ void sc_fill(const int block, real* __restrict__ to, const long long n, const real value) {
+    const long long i = (long long)block * 256 + threadIdx.x;
+    if (i < n) to[i] = value;
+}
+static __device__ __forceinline__ void sc_copy(const int block, const real* __restrict__ from, real* __restrict__ to, const long long n, const int width, const int stride, const real by) {
+    const long long i = (long long)block * 256 + threadIdx.x;
+    if (i < n) to[i / width * stride + i % width] = by * from[i];
+}
+static __device__ __forceinline__ void sc_sparse(const int block, const real* __restrict__ from, real* __restrict__ to, const void* const* __restrict__ tables, const int table, const int rows,
+                                                 const int inputs, const int width, const int fields) {
+    const int* starts = (const int*)tables[table];
+    const int* columns = (const int*)tables[table + 1];
+    const double* values = (const double*)tables[table + 2];
+    const long long i = (long long)block * 256 + threadIdx.x;
+    if (i >= (long long)fields * rows * width) return;
+    const int e = (int)(i % width), o = (int)(i / width % rows);
+    const real* x = from + i / width / rows * inputs * width + e;
+    double sum = 0.0;
+    for (int k = starts[o]; k < starts[o + 1]; k++) sum = fma(values[k], (double)x[(long long)columns[k] * width], sum);
+    to[i] = (real)sum;
+}
+"#;
+
+/// Threads of a block of [`MOVES`].
+const MOVE_BLOCK: usize = 256;
+
+impl<'a> Lowering<'a> {
+    /// One launch of fills, copies and sparse matrices: calls with the number of their elements.
+    fn moves(&mut self, name: &str, calls: &[(usize, String)]) -> (String, usize) {
+        let mut text = format!("{}    const int block = (int)blockIdx.x;\n", head(name, MOVE_BLOCK));
+        let mut first = 0;
+        for (k, (elements, call)) in calls.iter().enumerate() {
+            let blocks = elements.div_ceil(MOVE_BLOCK);
+            let otherwise = if k == 0 { "" } else { "else " };
+            let _ = writeln!(text, "    {otherwise}if (block < {}) {};", first + blocks, call.replacen("BLOCK", &format!("block - {first}"), 1));
+            first += blocks;
+        }
+        text.push_str("}\n");
+        (text, first)
+    }
+
+    /// The three tables of a sparse matrix, which follow one another.
+    fn sparse(&mut self, map: &Linear, adjoint: bool) -> usize {
+        let part = |part| Table::Sparse { map: map.clone(), adjoint, part };
+        let first = self.plan.tables.len();
+        if let Some(k) = self.plan.tables.iter().position(|t| *t == part(SparsePart::Rows)) {
+            return k;
+        }
+        self.plan.tables.extend([part(SparsePart::Rows), part(SparsePart::Columns), part(SparsePart::Values)]);
+        first
+    }
+
+    fn element(&self) -> device::Element {
+        match self.element {
+            Element::F64 => device::Element::F64,
+            Element::F32 => device::Element::F32,
+        }
+    }
+
+    /// Launches of one level and family.
+    fn group(&mut self, family: Family, members: &[(&'a Step, &Launch)], name: &str) -> Result<Vec<Emitted>, KernelError> {
+        let element = self.element();
+        let launch = joined(members);
+        let (mut reads, mut writes) = (Vec::new(), Vec::new());
+        for (step, _) in members {
+            let (from, to) = Plan::traffic(step);
+            reads.extend(from);
+            writes.extend(to);
+        }
+        let pairs = pairs(members);
+        let kernels = match family {
+            Family::Loop => {
+                let parts: Vec<_> = members.chunks(MOST_LOOPS).enumerate().collect();
+                return Ok(parts.into_iter().flat_map(|(k, part)| self.loops(part, &format!("{name}_{k}"))).collect());
+            }
+            Family::ToRings | Family::ToCoefficients => {
+                let items: Vec<device::legendre::LegendreItem> = pairs.iter().filter_map(legendre_item).collect();
+                let number = &mut |table| self.library(table);
+                vec![match family {
+                    Family::ToRings => device::legendre::to_rings(name, element, &items, number)?,
+                    _ => device::legendre::to_coefficients(name, element, &items, number)?,
+                }]
+            }
+            Family::Rings => {
+                let mut items = Vec::new();
+                for pair in &pairs {
+                    use device::fourier::RingMap::{Forward, ForwardAdjoint, Inverse, InverseAdjoint};
+                    let (map, L, M) = match (&pair.map, pair.adjoint) {
+                        (Linear::RingInverse { L, M }, false) => (Inverse, *L, *M),
+                        (Linear::RingInverse { L, M }, true) => (InverseAdjoint, *L, *M),
+                        (Linear::RingForward { L, M }, false) => (Forward, *L, *M),
+                        (Linear::RingForward { L, M }, true) => (ForwardAdjoint, *L, *M),
+                        _ => continue,
+                    };
+                    let scratch = self.scratch(device::fourier::ring_scratch(element, L, pair.fields)?);
+                    writes.extend((scratch.len > 0).then_some(scratch));
+                    let (from, to) = ((pair.from.offset, pair.lens.0), (pair.to.offset, pair.lens.1));
+                    items.push(device::fourier::RingItem { map, L, M, fields: pair.fields, from, to, scratch: scratch.offset });
+                }
+                vec![device::fourier::rings(name, element, &items, &mut |table| self.library(table))?]
+            }
+            Family::ToSpectrum | Family::ToImage => {
+                let mut items = Vec::new();
+                for pair in &pairs {
+                    use device::fourier::PlanarMap::{Fourier, FourierAdjoint, Inverse, InverseAdjoint, Real, RealAdjoint};
+                    let (map, H, W) = match (&pair.map, pair.adjoint) {
+                        (Linear::Fourier { H, W }, false) => (Fourier, *H, *W),
+                        (Linear::Fourier { H, W }, true) => (FourierAdjoint, *H, *W),
+                        (Linear::FourierReal { H, W }, false) => (Real, *H, *W),
+                        (Linear::FourierReal { H, W }, true) => (RealAdjoint, *H, *W),
+                        (Linear::FourierInverse { H, W }, false) => (Inverse, *H, *W),
+                        (Linear::FourierInverse { H, W }, true) => (InverseAdjoint, *H, *W),
+                        _ => continue,
+                    };
+                    let scratch = self.scratch(device::fourier::planar_scratch(element, map, H, W, pair.fields)?);
+                    writes.extend((scratch.len > 0).then_some(scratch));
+                    let (count, from, to) = (pair.fields, pair.from.offset, pair.to.offset);
+                    items.push(device::fourier::PlanarItem { map, H, W, count, from, to, scratch: scratch.offset });
+                }
+                device::fourier::planar(name, element, &items, &mut |table| self.library(table))?
+            }
+            Family::Fill | Family::Copy | Family::Sparse => {
+                let mut calls: Vec<(usize, String)> = Vec::new();
+                for (step, _) in members {
+                    match step {
+                        Step::Fill { value, output } => {
+                            calls.push((output.len, format!("sc_fill(BLOCK, arena + {}LL, {}LL, {})", output.offset, output.len, literal(*value))));
+                        }
+                        Step::Concat { rows, inputs, output } => {
+                            let stride = output.len / rows;
+                            let mut start = output.offset;
+                            for input in inputs.iter().filter(|input| input.len > 0) {
+                                let width = input.len / rows;
+                                let place = format!("arena + {}LL, arena + {start}LL, {}LL, {width}, {stride}, (real)1.0", input.offset, input.len);
+                                calls.push((input.len, format!("sc_copy(BLOCK, {place})")));
+                                start += width;
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                for pair in &pairs {
+                    let (from, to, n) = (pair.from.offset, pair.to.offset, pair.from.len);
+                    match pair.map {
+                        Linear::Reshape { .. } | Linear::GridToMap { .. } => {
+                            calls.push((n, format!("sc_copy(BLOCK, arena + {from}LL, arena + {to}LL, {n}LL, 1, 1, (real)1.0)")));
+                        }
+                        Linear::Scale { by } => {
+                            calls.push((n, format!("sc_copy(BLOCK, arena + {from}LL, arena + {to}LL, {n}LL, 1, 1, {})", literal(by))));
+                        }
+                        _ => {
+                            // Maps on axes have one field, as wide as the slot says.
+                            let (width, fields) = if pair.map.acts_on_axes() { (n / pair.lens.0, 1) } else { (1, pair.fields) };
+                            let table = self.sparse(&pair.map, pair.adjoint);
+                            let sizes = format!("{}, {}, {width}, {fields}", pair.lens.1, pair.lens.0);
+                            calls.push((pair.to.len, format!("sc_sparse(BLOCK, arena + {from}LL, arena + {to}LL, tables, {table}, {sizes})")));
+                        }
+                    }
+                }
+                let (text, grid) = self.moves(name, &calls);
+                let emitted = Emitted { name: name.into(), text, family: None, grid, block: MOVE_BLOCK, shared: 0, reads, writes, launch };
+                return Ok(if grid == 0 { vec![] } else { vec![emitted] });
+            }
+            Family::Gram | Family::Mix | Family::Frame | Family::FrameGram | Family::FrameMix => vec![],
+        };
+        // Several kernels of one group run one after another on the same buffers; the first stands for their cost.
+        let mut launches = std::iter::once(launch.clone()).chain(std::iter::repeat(Launch { flops: 0.0, bytes: 0.0, values: 0, ..launch }));
+        Ok(kernels
+            .into_iter()
+            .map(|kernel| Emitted {
+                name: kernel.name,
+                text: kernel.text,
+                family: Some(kernel.family),
+                grid: kernel.grid as usize,
+                block: kernel.block as usize,
+                shared: kernel.shared as usize,
+                reads: reads.clone(),
+                writes: writes.clone(),
+                launch: launches.next().unwrap_or_else(|| joined(&[])),
+            })
+            .collect())
+    }
+
+    /// Number of a table of the kernel library.
+    fn library(&mut self, table: device::Table) -> usize {
+        let attributes = table.attributes().into_iter().map(|(name, value)| (name.to_string(), Attribute::Integer(value as i64))).collect();
+        self.table(Table::Library { name: table.spelling().into(), attributes })
+    }
+}
+
+/// What a pair of a Legendre map is to the kernel library.
+fn legendre_item(pair: &Pair) -> Option<device::legendre::LegendreItem> {
+    use device::legendre::{LegendreItem, LegendreMap};
+    let map = match pair.map {
+        Linear::WignerInverse { L_in, L, N, j } => LegendreMap::WignerInverse { L_in, L, N, j },
+        Linear::HarmonicInverse { L_in, L } => LegendreMap::HarmonicInverse { L_in, L },
+        Linear::ScalingInverse { L_in, L, j } => LegendreMap::ScalingInverse { L_in, L, j },
+        Linear::HarmonicForward { L, M, L_out } => LegendreMap::HarmonicForward { L, M, L_out },
+        _ => return None,
+    };
+    let (from, to) = ((pair.from.offset, pair.lens.0), (pair.to.offset, pair.lens.1));
+    // Synthesis reads coefficients, analysis writes them.
+    let reads_coefficients = matches!(pair.map, Linear::HarmonicForward { .. }) == pair.adjoint;
+    let (coefficients, rings) = if reads_coefficients { (from, to) } else { (to, from) };
+    Some(LegendreItem { map, fields: pair.fields, coefficients, rings })
+}
+
+/// The plan of launches for a plan of steps in logical layouts.
+///
+/// Error: sizes that no kernel takes.
+pub(crate) fn lower(scheduled: Scheduled, bodies: &[Body], element: Element) -> Result<Scheduled, ScheduleError> {
+    let Scheduled { mut plan, launches } = scheduled;
+    let steps = std::mem::take(&mut plan.steps);
+    plan.kernels.clear();
+    plan.element = element;
+    let mut groups: BTreeMap<(usize, Family), Vec<(&Step, &Launch)>> = BTreeMap::new();
+    for ((step, launch), level) in steps.iter().zip(&launches).zip(levels(&steps)) {
+        if let Some(family) = family(step) {
+            groups.entry((level, family)).or_default().push((step, launch));
+        }
+    }
+    let mut lowering = Lowering { free: plan.arena.next_multiple_of(8), plan, bodies, element, most: 0, taken: 0 };
+    let (mut families, mut launches, mut level) = (Vec::new(), Vec::new(), 0);
+    for (k, ((at, family), members)) in groups.into_iter().enumerate() {
+        if at != level {
+            (level, lowering.taken) = (at, 0);
+        }
+        let emitted = lowering
+            .group(family, &members, &format!("k{k}"))
+            .map_err(|e| ScheduleError::Node { node: joined(&members).summary, message: e.to_string() })?;
+        for one in emitted {
+            families.extend(one.family);
+            let kernel = lowering.plan.kernels.len();
+            lowering.plan.kernels.push(Kernel { name: one.name, summary: one.launch.summary.clone(), text: one.text });
+            lowering.plan.steps.push(Step::Launch { kernel, grid: one.grid, block: one.block, shared: one.shared, reads: one.reads, writes: one.writes });
+            launches.push(one.launch);
+        }
+    }
+    let prelude = format!("{}{MOVES}", device::library(lowering.element(), &families));
+    let plan = Plan { prelude, arena: lowering.free + lowering.most, ..lowering.plan };
+    Ok(Scheduled { plan, launches })
 }

@@ -13,6 +13,12 @@ pub enum CudaError {
     /// The program was built without the feature `cuda`.
     #[error("this program was built without CUDA; build it with the feature `cuda`")]
     NotBuilt,
+    /// The emulation on the CPU.
+    #[error("{message}")]
+    Emulation {
+        /// What it said.
+        message: String,
+    },
     /// No library of NVRTC.
     #[error("NVRTC, NVIDIA's run-time compiler, was not found; looked in {}; {}", looked.join(", "), INSTALL_NVRTC)]
     NoNvrtc {

@@ -1,0 +1,60 @@
+//! Plans for CUDA on the emulation: every filetest that asks to be run gives the numbers of the reference device, in f64 and f32; and where NVRTC is present every kernel compiles.
+//!
+//! Tolerances: 1e-12 of the largest number of each output in f64, 1e-4 in f32 (1e-3 for derivatives).
+
+#![allow(non_snake_case)]
+
+mod support;
+
+use scatterc::compiler::fuse::Fusion;
+use scatterc::compiler::gradient;
+use scatterc::compiler::pass::run_passes;
+use scatterc::compiler::schedule::schedule_cuda;
+use scatterc::ir::{Graph, plan};
+use scatterc::runtime::{Executable, MachineKind, Options};
+use scatterc::Element;
+use support::*;
+
+/// Runs a plan for CUDA on the emulation.
+fn on_emulation(plan: &plan::Plan, inputs: &Arrays) -> Arrays {
+    let options = Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation };
+    let mut executable = Executable::load(plan, &options).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", plan.name));
+    executable.run(&borrowed(inputs)).unwrap_or_else(|e| panic!("{}: {e}", plan.name))
+}
+
+fn compare(graph: &Graph, name: &str, single: f64) {
+    let inputs = given(graph);
+    let expected = on_reference(graph, &inputs);
+    let simple = run_passes(graph.clone(), &[], &mut vec![]).unwrap_or_else(|e| panic!("{name}: {e}"));
+    for fusion in [Fusion::All, Fusion::Loops, Fusion::None] {
+        let scheduled = schedule_cuda(&simple, fusion, Element::F64).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_equal(&on_emulation(&scheduled.plan, &inputs), &expected, 1e-12, &format!("{name}, f64, fusion {fusion:?}"));
+    }
+    let scheduled = schedule_cuda(&simple, Fusion::All, Element::F32).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let reread = plan::parse(&scheduled.plan.to_string()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(reread, scheduled.plan, "{name}: a plan is a text file");
+    assert_equal(&on_emulation(&reread, &inputs), &expected, single, &format!("{name}, f32"));
+}
+
+#[test]
+fn every_run_filetest_gives_the_same_numbers_on_the_emulation() {
+    let mut count = 0;
+    for ending in [".graph", ".scat"] {
+        for file in FileTest::all(ending).iter().filter(|file| file.asks("run")) {
+            compare(&file.bound(), &file.name(), 1e-4);
+            count += 1;
+        }
+    }
+    assert!(count > 10, "only {count} filetests ask to be run");
+}
+
+#[test]
+fn derivatives_of_every_filetest_are_the_same_on_the_emulation() {
+    for ending in [".graph", ".scat"] {
+        for file in FileTest::all(ending).iter().filter(|file| file.asks("grad")) {
+            let graph = file.bound();
+            let reverse = gradient::vector_jacobian(&graph).unwrap_or_else(|e| panic!("{}: {e}", file.name()));
+            compare(&reverse, &format!("{}, reverse", file.name()), 1e-3);
+        }
+    }
+}
