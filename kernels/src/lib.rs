@@ -1,6 +1,6 @@
 //! Numerical kernels of scatterc.
 //!
-//! The crate knows no graph, does no input or output, never prints and starts no thread: a caller hands in a [`Parallel`]
+//! The crate knows no graph, does no input or output but for the emulator of `cuda`, never prints and starts no thread: a caller hands in a [`Parallel`]
 //! executor. It holds
 //!
 //! ```text
@@ -11,6 +11,7 @@
 //! planar     images <-> spectra         FFTs of images and series, real and complex, and adjoints
 //! contract   rows x rows -> numbers   weighted bilinear sums, linear mixtures
 //! frame      coefficients x coefficients -> numbers   covariances of wavelet transforms without the transforms
+//! cuda       the transforms as CUDA C: device text, launches, tables, an emulator
 //! naive      the same definitions, slow and obvious, in natural layouts      (reference)
 //! ```
 //!
@@ -37,6 +38,7 @@
 #![allow(non_snake_case)]
 
 pub mod contract;
+pub mod cuda;
 mod double;
 mod error;
 pub mod fourier;
