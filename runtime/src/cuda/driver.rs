@@ -432,8 +432,17 @@ impl CudaMachine {
         // The capture must end whatever happened in it.
         // SAFETY: the capture begun above, on the same thread.
         let ended = unsafe { result::stream::end_capture(self.stream) };
-        launched?;
-        let graph = ended.map_err(fail("cuStreamEndCapture"))?;
+        let graph = match (launched, ended) {
+            (Ok(()), Ok(graph)) => graph,
+            (Ok(()), Err(e)) => return Err(fail("cuStreamEndCapture")(e)),
+            (Err(e), ended) => {
+                if let Ok(graph) = ended {
+                    // SAFETY: what was captured before the failure. The failure is what is reported.
+                    let _ = unsafe { result::graph::destroy(graph) };
+                }
+                return Err(e);
+            }
+        };
         let mut executable = std::ptr::null_mut();
         // SAFETY: the graph just captured, and a place for its executable form. No flags.
         let instantiated = unsafe { sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0) }.result();
@@ -611,7 +620,9 @@ impl Drop for CudaMachine {
         if self.device.make_current().is_err() {
             return;
         }
-        let _ = self.synchronize();
+        if !self.stream.is_null() {
+            let _ = self.synchronize();
+        }
         // SAFETY: each handle was made by this machine, is released once, and nothing on the stream uses it any more.
         unsafe {
             if !self.graph.is_null() {
