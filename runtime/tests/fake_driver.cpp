@@ -160,14 +160,15 @@ Result cuEventCreate(void** event, unsigned flags) {
     return 0;
 }
 Result cuEventDestroy_v2(void* event) { CONTEXT; if (!held.erase(event)) abort(); delete (Event*)event; return 0; }
-Result cuEventRecord(void* handle, void*) {
-    CONTEXT;
-    Event* event = (Event*)handle;
+static Result record(Event* event) {
     event->recorded = true;
     event->done = false;
     submit([event] { event->done = true; event->time = now; });
     return 0;
 }
+// Within a capture it would order work and could not be waited for or timed, which is never meant here.
+Result cuEventRecord(void* event, void*) { CONTEXT; UNCAPTURED; return record((Event*)event); }
+Result cuEventRecordWithFlags(void* event, void*, unsigned flags) { CONTEXT; if (flags != 1) return 1; return record((Event*)event); }
 Result cuEventSynchronize(void* handle) {
     CONTEXT;
     UNCAPTURED;
