@@ -12,7 +12,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use support::{Scratch, compiler};
+use support::Scratch;
+
+/// The compiler with a cache in that directory.
+fn compiler(directory: &Path) -> Compiler {
+    Compiler::find(Arc::new(Cache::at(directory, 1 << 30)), None).expect("found before")
+}
 
 const UNIT: &str = r#"
 typedef double real;

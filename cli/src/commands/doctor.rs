@@ -13,7 +13,7 @@ const L: usize = 64;
 /// Largest relative error of the test transform that is not reported as a fault.
 const LARGEST_ERROR: f64 = 1e-12;
 
-/// Version, processor, cache, and a test transform.
+/// Version, processor, cache, CUDA, and a test transform.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {}
 
@@ -49,7 +49,11 @@ pub fn run(_args: &Args, _global: &Global) -> Result<(), CliError> {
     let _ = writeln!(text, "vectors    {}", scatterc::kernels::simd::simd_level());
     let _ = writeln!(text, "threads    {threads}");
     let _ = writeln!(text, "cache      {}; {} tables, {:.3} MB", place(&cache.state()), entries.len(), bytes as f64 / 1e6);
-    let _ = writeln!(text, "devices    cpu, reference; CUDA: not built in this version");
+    let cuda = scatterc::runtime::cuda::report::report(Cache::global());
+    let _ = writeln!(text, "devices    cpu, reference{}", if cuda.usable { ", cuda" } else { "" });
+    for (name, value) in &cuda.lines {
+        let _ = writeln!(text, "  {name:<9}{value}");
+    }
     let error = round_trip()?;
     let verdict = if error < LARGEST_ERROR { "ok" } else { "too large" };
     let _ = writeln!(text, "transform  round trip at L = {L}: relative error {error:.1e}, {verdict}");

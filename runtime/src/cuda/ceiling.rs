@@ -13,8 +13,8 @@ const BLOCKS: u32 = 8;
 const CHAINS: usize = 8;
 /// Multiply-adds of one chain.
 const STEPS: usize = 4096;
-/// Elements of one of the three arrays of the bandwidth kernels: 128 MiB, more than any second-level cache.
-const ELEMENTS: usize = 16 << 20;
+/// Elements of one of the three arrays of the bandwidth kernels that suit devices of today: 512 MiB, many times any second-level cache.
+pub const ELEMENTS: usize = 64 << 20;
 /// Timed rounds; the best counts, since what disturbs only slows down.
 const ROUNDS: usize = 5;
 
@@ -84,14 +84,15 @@ extern "C" __global__ void __launch_bounds__({BLOCK}) ceiling_triad(double* __re
     (text, launches, 8 * doubles)
 }
 
-/// Measures. `open` makes a machine of sources, launches, arena size and tables, as [`super::open`] does.
+/// Measures. `multiprocessors` and `elements` are those of [`program`], with [`ELEMENTS`] where the device has 1.5 GiB to spare; `open` makes a machine of sources, launches, arena size and tables, as [`super::open`] does.
 ///
 /// Error: those of `open` and of the machine.
 pub fn measure(
     multiprocessors: u32,
+    elements: usize,
     open: impl FnOnce(&[String], &[Launch], usize) -> Result<Box<dyn Machine>, CudaError>,
 ) -> Result<Ceiling, CudaError> {
-    let (text, launches, bytes) = program(multiprocessors, ELEMENTS);
+    let (text, launches, bytes) = program(multiprocessors, elements);
     let threads = f64::from(launches[0].grid) * f64::from(BLOCK);
     let mut machine = open(&[text], &launches, bytes)?;
     let mut best = vec![f64::INFINITY; launches.len()];
@@ -104,7 +105,7 @@ pub fn measure(
     }
     // Milliseconds to rates in 1e9 per second.
     let rate = |amount: f64, time_ms: f64| amount / time_ms.max(f64::MIN_POSITIVE) * 1e-6;
-    let array = 8.0 * ELEMENTS as f64;
+    let array = 8.0 * elements.next_multiple_of(2) as f64;
     let flops = 2.0 * threads * (CHAINS * STEPS) as f64;
     Ok(Ceiling {
         copy_gbytes: rate(2.0 * array, best[0]),

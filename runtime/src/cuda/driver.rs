@@ -38,6 +38,7 @@ const FUNCTIONS: &[&str] = &[
     "cuEventCreate",
     "cuEventDestroy_v2",
     "cuEventRecord",
+    "cuEventRecordWithFlags",
     "cuEventSynchronize",
     "cuFuncGetAttribute",
     "cuFuncSetAttribute",
@@ -283,6 +284,8 @@ pub struct CudaMachine {
     modules: Vec<sys::CUmodule>,
     launches: Vec<Prepared>,
     graph: sys::CUgraphExec,
+    /// The same with an event before and after every launch; made when it is first asked for.
+    timed_graph: sys::CUgraphExec,
     events: Vec<sys::CUevent>,
     stages: Vec<Stage>,
     compiler: Version,
@@ -318,7 +321,9 @@ impl CudaMachine {
         let mut machine = CudaMachine::empty(device, compiler.version())?;
         machine.load(&cubins, launches, &homes)?;
         machine.allocate(arena_bytes, tables)?;
-        machine.capture()?;
+        if !machine.launches.is_empty() {
+            machine.graph = machine.capture(&[])?;
+        }
         machine.synchronize()?;
         Ok(machine)
     }
@@ -335,6 +340,7 @@ impl CudaMachine {
             modules: Vec::new(),
             launches: Vec::new(),
             graph: std::ptr::null_mut(),
+            timed_graph: std::ptr::null_mut(),
             events: Vec::new(),
             stages: Vec::new(),
             compiler,
@@ -420,30 +426,53 @@ impl CudaMachine {
         Ok(())
     }
 
-    /// Records the launches once. Nothing runs.
-    fn capture(&mut self) -> Result<(), CudaError> {
-        if self.launches.is_empty() {
-            return Ok(());
-        }
+    /// Captures the launches, and records of the events around them where there are any, as a graph that is ready to run. Nothing runs.
+    fn capture(&self, events: &[sys::CUevent]) -> Result<sys::CUgraphExec, CudaError> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: a stream of our own that is not being captured.
         unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(fail("cuStreamBeginCapture"))?;
-        let launched = self.launches.iter().try_for_each(|prepared| self.launch(prepared));
+        let captured = self.launch_all(events);
         // The capture must end whatever happened in it.
         // SAFETY: the capture begun above, on the same thread.
         let ended = unsafe { result::stream::end_capture(self.stream) };
-        launched?;
-        let graph = ended.map_err(fail("cuStreamEndCapture"))?;
+        let graph = match (captured, ended) {
+            (Ok(()), Ok(graph)) => graph,
+            (Ok(()), Err(e)) => return Err(fail("cuStreamEndCapture")(e)),
+            (Err(e), ended) => {
+                if let Ok(graph) = ended {
+                    // SAFETY: what was captured before the failure. The failure is what is reported.
+                    let _ = unsafe { result::graph::destroy(graph) };
+                }
+                return Err(e);
+            }
+        };
         let mut executable = std::ptr::null_mut();
         // SAFETY: the graph just captured, and a place for its executable form. No flags.
         let instantiated = unsafe { sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0) }.result();
-        // SAFETY: the executable form is a copy; the graph is used no more.
-        let destroyed = unsafe { result::graph::destroy(graph) };
+        // SAFETY: the executable form is a copy; the graph is used no more. A graph that cannot be destroyed harms nobody.
+        let _ = unsafe { result::graph::destroy(graph) };
         instantiated.map_err(fail_to_get("cuGraphInstantiate", "the graph of launches", 0))?;
-        self.graph = executable;
-        destroyed.map_err(fail("cuGraphDestroy"))?;
         // SAFETY: the executable graph and the stream that it will run on.
-        unsafe { result::graph::upload(self.graph, self.stream) }.map_err(fail("cuGraphUpload"))
+        let uploaded = unsafe { result::graph::upload(executable, self.stream) };
+        uploaded.map(|()| executable).map_err(|e| {
+            // SAFETY: made above and known to nobody else.
+            let _ = unsafe { result::graph::exec_destroy(executable) };
+            fail("cuGraphUpload")(e)
+        })
+    }
+
+    /// All launches onto the stream; where there are events, the first is recorded before and one after each launch.
+    fn launch_all(&self, events: &[sys::CUevent]) -> Result<(), CudaError> {
+        // Within a capture an event is a node of the graph only if it is declared external; else it would merely order work.
+        let external = sys::CUevent_record_flags::CU_EVENT_RECORD_EXTERNAL as u32;
+        // SAFETY: event and stream are our own.
+        let record = |event| unsafe { sys::cuEventRecordWithFlags(event, self.stream, external) }.result().map_err(fail("cuEventRecordWithFlags"));
+        events.first().map_or(Ok(()), |event| record(*event))?;
+        for (position, prepared) in self.launches.iter().enumerate() {
+            self.launch(prepared)?;
+            events.get(position + 1).map_or(Ok(()), |event| record(*event))?;
+        }
+        Ok(())
     }
 
     fn launch(&self, prepared: &Prepared) -> Result<(), CudaError> {
@@ -507,19 +536,28 @@ impl CudaMachine {
         Ok(())
     }
 
+    /// Runs a graph and waits for it; nothing where there is none.
+    fn replay(&self, graph: sys::CUgraphExec) -> Result<(), CudaError> {
+        if !graph.is_null() {
+            // SAFETY: an executable graph of our own; it runs on one stream, so it never runs twice at a time.
+            unsafe { result::graph::launch(graph, self.stream) }.map_err(fail("cuGraphLaunch"))?;
+        }
+        self.synchronize()
+    }
+
+    /// The events are nodes of a second graph, so that no time of the host lies between them.
     fn timed(&mut self) -> Result<Vec<f64>, CudaError> {
+        if self.launches.is_empty() {
+            return Ok(Vec::new());
+        }
         while self.events.len() <= self.launches.len() {
             self.events.push(result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(fail("cuEventCreate"))?);
         }
-        // SAFETY: events and stream are our own, here and below.
-        let record = |event| unsafe { result::event::record(event, self.stream) }.map_err(fail("cuEventRecord"));
-        record(self.events[0])?;
-        for (prepared, event) in self.launches.iter().zip(&self.events[1..]) {
-            self.launch(prepared)?;
-            record(*event)?;
+        if self.timed_graph.is_null() {
+            self.timed_graph = self.capture(&self.events)?;
         }
-        self.synchronize()?;
-        self.events.windows(2).take(self.launches.len()).map(|pair| elapsed(pair[0], pair[1])).collect()
+        self.replay(self.timed_graph)?;
+        self.events.windows(2).map(|pair| elapsed(pair[0], pair[1])).collect()
     }
 
     /// Does something on the device, unless it is lost; notes when it gets lost.
@@ -576,13 +614,7 @@ impl Machine for CudaMachine {
     }
 
     fn run(&mut self) -> Result<(), CudaError> {
-        self.guarded(|machine| {
-            if !machine.graph.is_null() {
-                // SAFETY: an executable graph of our own; it runs on one stream, so it never runs twice at a time.
-                unsafe { result::graph::launch(machine.graph, machine.stream) }.map_err(fail("cuGraphLaunch"))?;
-            }
-            machine.synchronize()
-        })
+        self.guarded(|machine| machine.replay(machine.graph))
     }
 
     fn run_timed(&mut self) -> Result<Vec<f64>, CudaError> {
@@ -611,11 +643,13 @@ impl Drop for CudaMachine {
         if self.device.make_current().is_err() {
             return;
         }
-        let _ = self.synchronize();
+        if !self.stream.is_null() {
+            let _ = self.synchronize();
+        }
         // SAFETY: each handle was made by this machine, is released once, and nothing on the stream uses it any more.
         unsafe {
-            if !self.graph.is_null() {
-                let _ = result::graph::exec_destroy(self.graph);
+            for graph in [self.graph, self.timed_graph].into_iter().filter(|graph| !graph.is_null()) {
+                let _ = result::graph::exec_destroy(graph);
             }
             for event in self.events.iter().chain(self.stages.iter().map(|stage| &stage.event)).filter(|event| !event.is_null()) {
                 let _ = result::event::destroy(*event);

@@ -184,14 +184,20 @@ struct Open {
 fn symbol<F: Copy>(library: &Library, path: &Path, name: &'static str) -> Result<F, CudaError> {
     // SAFETY: the field that the result goes to has the type that `nvrtc.h` gives the function; the library is never closed.
     let found = unsafe { library.get::<F>(name.as_bytes()) };
-    found.map(|f| *f).map_err(|e| CudaError::Nvrtc { path: path.into(), call: name, message: e.to_string() })
+    found.map(|f| *f).map_err(|e| CudaError::Nvrtc { path: path.into(), call: name, message: reasons(&e) })
+}
+
+/// An error with what lies behind it.
+fn reasons(error: &dyn std::error::Error) -> String {
+    let inner = error.source().map_or_else(String::new, |inner| format!(": {}", reasons(inner)));
+    format!("{error}{inner}")
 }
 
 impl Open {
     fn new(path: &Path) -> Result<Self, CudaError> {
         let fail = |call, message| CudaError::Nvrtc { path: path.into(), call, message };
         // SAFETY: the initialisers of NVIDIA's library have no requirements.
-        let library = unsafe { Library::new(path) }.map_err(|e| fail("open", e.to_string()))?;
+        let library = unsafe { Library::new(path) }.map_err(|e| fail("open", reasons(&e)))?;
         let library = ManuallyDrop::new(library);
         let api = Api {
             version: symbol(&library, path, "nvrtcVersion")?,
@@ -319,7 +325,9 @@ impl Compiler {
                     }
                     return Ok(Compiler { path: Some(path), version, looked, cache, open: cell });
                 }
-                Err(e) => looked.push(format!("{} ({e})", path.display())),
+                // A bare name that the dynamic loader does not know was never seen, and the search is in the list.
+                Err(_) if path.is_relative() => {}
+                Err(e) => looked.push(e.to_string()),
             }
         }
         let known = cache.find(&last_version_key()).and_then(|text| Version::parse(std::str::from_utf8(&text).ok()?));
@@ -542,7 +550,8 @@ fn candidates(cache: &Cache, looked: &mut Vec<String>) -> Vec<PathBuf> {
     if let State::Disk(directory) = cache.state() {
         places.push((directory.join("nvrtc"), "the cache directory"));
     }
-    for packages in python_packages() {
+    let packages = python_packages();
+    for packages in &packages {
         places.push((packages.join("nvidia/cu13/lib"), "Python"));
         places.push((packages.join("nvidia/cuda_nvrtc/lib"), "Python"));
     }
@@ -556,13 +565,18 @@ fn candidates(cache: &Cache, looked: &mut Vec<String>) -> Vec<PathBuf> {
     places.extend([multiarch.as_str(), "/usr/lib64", "/usr/lib"].map(|folder| (PathBuf::from(folder), "usual")));
     for (directory, why) in places {
         let found = libraries_in(&directory);
-        if found.is_empty() {
-            looked.push(match why {
-                "usual" => directory.display().to_string(),
-                why => format!("{} ({why})", directory.display()),
-            });
+        match why {
+            _ if !found.is_empty() => {}
+            // There may be dozens of them, two for each interpreter; they are named together below.
+            "Python" => {}
+            "usual" => looked.push(directory.display().to_string()),
+            why => looked.push(format!("{} ({why})", directory.display())),
         }
         out.extend(found);
+    }
+    if !packages.is_empty() {
+        let packages: Vec<String> = packages.iter().map(|path| path.display().to_string()).collect();
+        looked.push(format!("nvidia/cu13/lib and nvidia/cuda_nvrtc/lib of the Python packages in {}", packages.join(" and ")));
     }
     // Bare names: the dynamic loader searches LD_LIBRARY_PATH and its own cache.
     looked.push("the dynamic loader's search (LD_LIBRARY_PATH)".into());
@@ -609,8 +623,9 @@ fn python_packages() -> Vec<PathBuf> {
                 continue;
             }
             for folder in ["site-packages", "dist-packages"] {
-                let packages = version.join(folder);
-                if packages.is_dir() && !out.contains(&packages) {
+                // One folder may be on the path under several names.
+                let Ok(packages) = fs::canonicalize(version.join(folder)) else { continue };
+                if !out.contains(&packages) {
                     out.push(packages);
                 }
             }

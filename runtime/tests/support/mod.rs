@@ -3,7 +3,7 @@
 use scatterc_runtime::Cache;
 use scatterc_runtime::cuda::nvrtc::Compiler;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,11 +24,6 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// The compiler with a cache in that directory.
-pub fn compiler(directory: &Path) -> Compiler {
-    Compiler::find(Arc::new(Cache::at(directory, 1 << 30)), None).expect("found before")
 }
 
 /// Whether NVRTC is here; says loudly when it is not, past the capture of the test harness.
