@@ -267,10 +267,12 @@ static unsigned stride_without_common_factor(unsigned n, uint64_t seed) {
     }
 }
 
+const size_t shared_pages = (most_shared + page - 1) / page * page;
+const size_t mapped_bytes = most_threads * stack_bytes + shared_pages + 2 * page;
+
 static bool map_once() {
     if (stacks) return true;
-    const size_t shared_pages = (most_shared + page - 1) / page * page;
-    const size_t bytes = most_threads * stack_bytes + shared_pages + 2 * page;
+    const size_t bytes = mapped_bytes;
     void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) return false;
     char* low = static_cast<char*>(at);
@@ -279,6 +281,11 @@ static bool map_once() {
     mprotect(shared_end, page, PROT_NONE);
     stacks = low;
     return true;
+}
+
+// A process has tens of thousands of mappings at most, and every stack is two.
+__attribute__((destructor)) static void unmap() {
+    if (stacks) munmap(stacks, mapped_bytes);
 }
 
 // A copy of the arena whose end is followed by memory that cannot be touched; what precedes it up to its page carries a pattern.
