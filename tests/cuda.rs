@@ -12,7 +12,8 @@ use scatterc::compiler::pass::run_passes;
 use scatterc::compiler::schedule::schedule_cuda;
 use scatterc::ir::{Graph, plan};
 use scatterc::runtime::{Executable, MachineKind, Options};
-use scatterc::Element;
+use scatterc::runtime::cuda::nvrtc;
+use scatterc::{Compiler, Device, Element, Goal, InputKind, Source, Sphere};
 use support::*;
 
 /// Runs a plan for CUDA on the emulation.
@@ -58,4 +59,40 @@ fn derivatives_of_every_filetest_are_the_same_on_the_emulation() {
             compare(&reverse, &format!("{}, reverse", file.name()), 1e-3);
         }
     }
+}
+
+/// Bytes that a kernel may spill: f64 square roots and divisions have a slow path, a call that saves a few registers.
+const SLOW_PATH_BYTES: u32 = 32;
+
+/// Compiles all kernels of a plan for an architecture; returns those that spill more than slow paths do.
+fn spilling(compiler: &nvrtc::Compiler, plan: &plan::Plan, capability: u32) -> Vec<String> {
+    let unit = scatterc::compiler::explain::cuda(plan);
+    let cubins = compiler.compile(&[unit], &nvrtc::Options::new(capability)).unwrap_or_else(|e| panic!("{}: {e}", plan.name));
+    let kernels = || cubins.iter().flat_map(|cubin| &cubin.kernels);
+    assert_eq!(kernels().count(), plan.kernels.len(), "{}: every kernel reports its resources", plan.name);
+    kernels().filter(|k| k.spill_stores.max(k.spill_loads) > SLOW_PATH_BYTES).map(|k| format!("{} sm_{capability}: {k:?}", plan.name)).collect()
+}
+
+#[test]
+fn kernels_of_statistics_compile_without_spills() {
+    let compiler = match nvrtc::Compiler::find(std::sync::Arc::new(scatterc::runtime::Cache::in_memory()), None) {
+        Ok(compiler) => compiler,
+        Err(e) => {
+            assert!(std::env::var_os("SCATTERC_REQUIRE_NVRTC").is_none(), "SCATTERC_REQUIRE_NVRTC is set, but {e}");
+            eprintln!("\n*** KERNELS WERE NOT COMPILED BY NVRTC: {e}\n");
+            return;
+        }
+    };
+    let source = Source::find("s2scat").expect("built in");
+    let sphere = Sphere::new(16, 3, 0, InputKind::Half).expect("sizes");
+    let mut faults = Vec::new();
+    for goal in [Goal::Statistics, Goal::Gradient("l2".into())] {
+        for element in [Element::F64, Element::F32] {
+            let compiled = Compiler::new(&source, &sphere).goal(goal.clone()).device(Device::EmulatedCuda(element)).compile().expect("compiles");
+            for capability in [80, 90] {
+                faults.extend(spilling(&compiler, compiled.plan(), capability));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
