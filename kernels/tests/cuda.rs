@@ -462,8 +462,8 @@ extern \"C\" __global__ void starts(real* __restrict__ arena, const void* const*
         let (ring, thread) = (i / block as usize * 2048 / 16, i % block as usize);
         let (m, n, sign) = (orders[thread / 8], 2 * (thread / 2 % 4) + 1, if thread % 2 == 1 { -1 } else { 1 });
         let d = wigner_d(m.max(n) + 1, m as isize, sign * n as isize, theta[ring]).expect("valid")[0];
-        // The exponent is 0 or -1 for all numbers in the range of f64; smaller ones are zero here.
-        let value = if pair[1] < -1.0 { 0.0 } else { pair[0] * 2f64.powi(400 * pair[1] as i32) };
+        // Exponents from -2 on are in the range of f64; smaller numbers are zero here.
+        let value = if pair[1] < -2.0 { 0.0 } else { (0..-pair[1] as i32).fold(pair[0], |value, _| value * 2f64.powi(-400)) };
         if d.abs() > 1e-280 {
             let error = (value - d).abs() / d.abs();
             assert!(error < 1e-15, "m {m} n {n} ring {ring}: {value:e}, expected {d:e}, {error:e}");
