@@ -6,9 +6,11 @@
 //!
 //! The texts lie in `cuda/*.cu`: functions and templates, C++17, no header. Sums have a fixed order: nothing depends on how blocks or warps are scheduled.
 
+pub mod contract;
 pub mod emulate;
 pub mod fourier;
 pub mod legendre;
+pub mod sparse;
 pub mod table;
 
 pub use table::Table;
@@ -50,6 +52,10 @@ pub enum Family {
     Fourier,
     /// `legendre.cu`.
     Legendre,
+    /// `contract.cu`.
+    Contract,
+    /// `sparse.cu`.
+    Sparse,
 }
 
 impl Family {
@@ -57,6 +63,8 @@ impl Family {
         match self {
             Family::Fourier => format!("{}{}", include_str!("../cuda/fourier.cu"), fourier::butterflies()),
             Family::Legendre => include_str!("../cuda/legendre.cu").into(),
+            Family::Contract => include_str!("../cuda/contract.cu").into(),
+            Family::Sparse => include_str!("../cuda/sparse.cu").into(),
         }
     }
 }
@@ -126,16 +134,29 @@ struct Part {
     call: String,
 }
 
-/// Writes the kernel of a list of parts: large ones first, each block to its part by a table of first blocks.
-fn launch(
-    name: &str,
+/// What all blocks of a launch share.
+struct Frame {
     family: Family,
-    item: &str,
-    mut parts: Vec<Part>,
+    /// Type of the descriptors.
+    item: &'static str,
+    /// Lists that descriptors point to.
+    constants: String,
+    /// Threads, and bytes of shared memory.
     block: usize,
     shared: usize,
-    tables: Vec<Table>,
-) -> Result<Kernel, KernelError> {
+}
+
+/// Text of a list of constants.
+fn list<T: std::fmt::Display>(kind: &str, name: &str, values: impl IntoIterator<Item = T>) -> String {
+    let inner: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
+    // An empty array is no C++; nothing reads the zero.
+    let inner = if inner.is_empty() { "0".into() } else { inner.join(", ") };
+    format!("__device__ const {kind} {name}[] = {{{inner}}};\n")
+}
+
+/// Writes the kernel of a list of parts: large ones first, each block to its part by a table of first blocks.
+fn launch(name: &str, frame: Frame, mut parts: Vec<Part>, tables: Vec<Table>) -> Result<Kernel, KernelError> {
+    let Frame { family, item, constants, block, shared } = frame;
     let valid = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid || ["fourier", "legendre", "contract", "sparse", "frame"].contains(&name) {
         return Err(KernelError::parameter("name", "letters, digits and underscores, and no family's name", name));
@@ -161,7 +182,8 @@ fn launch(
         let _ = write!(kinds, "{kind}, ");
         at += part.blocks;
     }
-    let mut text = format!("\n__device__ const {item} {name}_items[] = {{{items}\n}};\n__device__ const int {name}_first[] = {{{first}{at}}};\n");
+    let mut text =
+        format!("\n{constants}__device__ const {item} {name}_items[] = {{{items}\n}};\n__device__ const int {name}_first[] = {{{first}{at}}};\n");
     if calls.len() > 1 {
         let _ = writeln!(text, "__device__ const int {name}_kinds[] = {{{}}};", kinds.trim_end_matches(", "));
     }

@@ -1,14 +1,17 @@
 //! Every family of CUDA text, run by the emulator, against the definitions in `naive` and the kernels of the CPU; adjoints; three schedules.
 #![allow(non_snake_case)]
 
+use scatterc_kernels::cuda::contract::{GramItem, MixItem, gram, gram_scratch, mix};
 use scatterc_kernels::cuda::emulate::{EmulationError, Emulator, Schedule};
 use scatterc_kernels::cuda::fourier::{PlanarItem, PlanarMap, RingItem, RingMap, planar, planar_scratch, ring_scratch, rings};
 use scatterc_kernels::cuda::legendre::{LegendreItem, LegendreMap, to_coefficients, to_rings};
-use scatterc_kernels::cuda::{Element, Kernel, Table, unit};
+use scatterc_kernels::cuda::sparse::{CopyItem, ProductItem, copies, fills, products};
+use scatterc_kernels::cuda::{Element, Family, Kernel, Table, library, unit};
 use scatterc_kernels::layout::coefficients_len;
 use scatterc_kernels::naive;
 use scatterc_kernels::planar::PlanarFft;
 use scatterc_kernels::wavelets::{self, Windows};
+use scatterc_kernels::wigner::wigner_d;
 use scatterc_kernels::{KernelError, Serial};
 
 const SCHEDULES: [Schedule; 3] = [Schedule::Forward, Schedule::Reversed, Schedule::Random(11)];
@@ -58,26 +61,29 @@ fn decode(element: Element, bytes: &[u8]) -> Vec<f64> {
     }
 }
 
-/// Tables in order of first use.
+/// Tables in order of first use; before them, tables of the caller.
 #[derive(Default)]
 struct Plan {
+    own: Vec<Vec<u8>>,
     tables: Vec<Table>,
 }
 
 impl Plan {
     fn number(&mut self, table: Table) -> usize {
         let known = self.tables.iter().position(|t| *t == table);
-        known.unwrap_or_else(|| {
+        let known = known.unwrap_or_else(|| {
             self.tables.push(table);
             self.tables.len() - 1
-        })
+        });
+        known + self.own.len()
     }
 
     /// Runs the kernels one after another under every schedule, whose results must be the same bits.
     fn run(&self, element: Element, kernels: &[Kernel], arena: &[f64]) -> Vec<f64> {
         let emulator = Emulator::new().expect("a folder for results").guarded();
         let module = emulator.compile(&unit(element, kernels)).unwrap_or_else(|e| panic!("{e}"));
-        let mut tables: Vec<Bytes> = self.tables.iter().map(|t| Bytes::new(&t.values().expect("valid sizes"))).collect();
+        let made = self.tables.iter().map(|t| t.values().expect("valid sizes"));
+        let mut tables: Vec<Bytes> = self.own.iter().cloned().chain(made).map(|t| Bytes::new(&t)).collect();
         let pointers: Vec<*const u8> = tables.iter_mut().map(|t| t.as_mut().as_ptr()).collect();
         let mut results: Vec<Vec<u8>> = Vec::new();
         for schedule in SCHEDULES {
@@ -329,6 +335,183 @@ fn legendre_stages_of_every_n_equal_their_definition() {
             maps.push((LegendreMap::HarmonicForward { L, M, L_out }, 5));
         }
         check_legendre(element, &maps, &mut tables);
+    }
+}
+
+#[test]
+fn contractions_and_mixtures_equal_their_sums() {
+    for element in [Element::F64, Element::F32] {
+        let (row_len, n_rows) = (9000, 11);
+        let weights = numbers(row_len, 1);
+        let plan = Plan { own: vec![encode(Element::F64, &weights)], ..Plan::default() };
+        let mut arena = numbers(n_rows * row_len, 2);
+        let row = |r: usize| r * row_len;
+        let pairs: Vec<(usize, usize)> = (0..n_rows).flat_map(|a| [(a, a), (a, (a * 3 + 1) % n_rows), (10, a)]).collect();
+        let places: Vec<usize> = (0..40).map(|k| (k * 7) % pairs.len()).collect();
+        let at = arena.len();
+        arena.resize(at + 40 + 2 * 3 * row_len, f64::NAN);
+        let scratch = arena.len();
+        arena.resize(scratch + 2 * gram_scratch(row_len, &pairs), f64::NAN);
+        let rows: Vec<usize> = (0..n_rows).map(row).collect();
+        let whole = GramItem {
+            weights: Some(0),
+            row_len,
+            rows,
+            pairs: pairs.clone(),
+            places: places[..25].to_vec(),
+            outputs: vec![(at, 10), (at + 10, 15)],
+            scratch,
+        };
+        let scratch = scratch + gram_scratch(row_len, &pairs);
+        let plain = GramItem { weights: None, row_len: 100, places: places[25..].to_vec(), outputs: vec![(at + 25, 15)], scratch, ..whole.clone() };
+        let [sums, spread] = gram("gram", &[whole, plain]).expect("valid items");
+        // Coefficients are what the contraction has written; one row occurs twice.
+        let outputs: Vec<(usize, Vec<(usize, usize)>)> =
+            (0..3).map(|r| (at + 40 + r * row_len, (0..5 * r).map(|t| (row((t + r) % 4), at + t)).collect())).collect();
+        let items = [true, false].map(|weighted| MixItem {
+            weights: weighted.then_some(0),
+            row_len,
+            outputs: outputs.iter().map(|(to, terms)| (to + if weighted { 0 } else { 3 * row_len }, terms.clone())).collect(),
+        });
+        let mixture = mix("mixture", element, &items).expect("valid items");
+        let out = plan.run(element, &[sums, spread, mixture], &arena);
+        let x = |r: usize, e: usize| arena[row(r) + e];
+        let expected: Vec<f64> = (0..40)
+            .map(|k| {
+                let ((a, b), (n, weighted)) = (pairs[places[k]], if k < 25 { (row_len, true) } else { (100, false) });
+                (0..n).map(|e| if weighted { weights[e] } else { 1.0 } * x(a, e) * x(b, e)).sum()
+            })
+            .collect();
+        assert_close(&out[at..at + 40], &expected, element, "gram");
+        for (i, item) in items.iter().enumerate() {
+            for (to, terms) in &item.outputs {
+                let y: Vec<f64> = (0..row_len)
+                    .map(|e| terms.iter().map(|(r, c)| out[*c] * arena[r + e]).sum::<f64>() * if i == 0 { weights[e] } else { 1.0 })
+                    .collect();
+                assert_close(&out[*to..to + row_len], &y, element, "mix");
+            }
+        }
+    }
+}
+
+#[test]
+fn sparse_products_copies_and_fills() {
+    for element in [Element::F64, Element::F32] {
+        let integers = |values: &[i32]| values.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>();
+        // Five rows of 0, 1, 7, 2, 3 entries among 9 columns, and one row of 700.
+        let starts = [0, 0, 1, 8, 10, 13];
+        let columns: Vec<i32> = (0..13).map(|k| k * 5 % 9).collect();
+        let values = numbers(13, 4);
+        let long_columns: Vec<i32> = (0..700).map(|k| k % 9).collect();
+        let own = vec![integers(&starts), integers(&columns), encode(Element::F64, &values), integers(&[0, 700]), integers(&long_columns)];
+        let plan = Plan { own, ..Plan::default() };
+        let (width, fields) = (3, 2);
+        let mut arena = numbers(fields * 9 * width, 5);
+        let at = arena.len();
+        arena.resize(at + 100, f64::NAN);
+        let short = ProductItem { x: (0, 27), y: (at, 15), width, rows: 5, entries: 13, fields, starts: 0, columns: 1, values: Some(2) };
+        let ones = ProductItem { x: (0, 27), y: (at + 30, 3), width, rows: 1, entries: 700, fields, starts: 3, columns: 4, values: None };
+        let kernels = [
+            products("products", &[short, ones]).expect("valid items"),
+            copies("copies", &[CopyItem { from: (1, 9), to: (at + 40, 4), run: 4, count: 3 }]).expect("valid items"),
+            fills("fills", &[((at + 60, 20), -1.5), ((at + 80, 20), 0.0)]).expect("valid items"),
+        ];
+        let out = plan.run(element, &kernels, &arena);
+        let x = |f: usize, c: i32, i: usize| arena[f * 27 + c as usize * width + i];
+        for f in 0..fields {
+            let expected: Vec<f64> = (0..5 * width)
+                .map(|k| (starts[k / width]..starts[k / width + 1]).map(|e| values[e as usize] * x(f, columns[e as usize], k % width)).sum())
+                .collect();
+            assert_close(&out[at + 15 * f..][..15], &expected, element, "short rows");
+            let expected: Vec<f64> = (0..width).map(|i| long_columns.iter().map(|c| x(f, *c, i)).sum()).collect();
+            assert_close(&out[at + 30 + 3 * f..][..3], &expected, element, "long rows");
+        }
+        for k in 0..3 {
+            assert_close(&out[at + 40 + 4 * k..][..4], &arena[1 + 9 * k..][..4], element, "copies");
+        }
+        assert!(out[at + 60..at + 80].iter().all(|v| *v == -1.5) && out[at + 80..].iter().all(|v| *v == 0.0));
+        assert!(fills("fills", &[((0, 1), f64::NAN)]).is_err());
+    }
+}
+
+#[test]
+fn starts_of_recursions_keep_their_digits_up_to_order_4096() {
+    let (L, N) = (4096, 8);
+    let mut plan = Plan::default();
+    let (angles, starts) = (plan.number(Table::HalfAngles { L }), plan.number(Table::Starts { degrees: L, N }));
+    let orders: Vec<usize> = vec![0, 1, 3, 5, 7, 100, 1023, 2048, 3500, 4000, 4095];
+    let list: Vec<String> = orders.iter().map(usize::to_string).collect();
+    let text = format!(
+        "__device__ const int orders[] = {{{}}};
+extern \"C\" __global__ void starts(real* __restrict__ arena, const void* const* __restrict__ tables) {{
+    const int ring = blockIdx.x * 2048 / 16, m = orders[threadIdx.x / 8], n = 2 * (threadIdx.x / 2 % 4) + 1, sign = threadIdx.x % 2 ? -1 : 1;
+    int exponent;
+    const double* table = static_cast<const double*>(tables[{starts}]) + 4ll * (n / 2 * {L} + m);
+    arena[2 * (blockIdx.x * blockDim.x + threadIdx.x)] = legendre::start(static_cast<const legendre::Angle*>(tables[{angles}])[ring], table, m, n, sign, exponent);
+    arena[2 * (blockIdx.x * blockDim.x + threadIdx.x) + 1] = exponent;
+}}
+",
+        list.join(", ")
+    );
+    let block = 8 * orders.len() as u32;
+    let kernel = Kernel { name: "starts".into(), family: Family::Legendre, text, grid: 16, block, shared: 0, tables: vec![] };
+    let out = plan.run(Element::F64, &[kernel], &vec![f64::NAN; 2 * 16 * block as usize]);
+    let theta = scatterc_kernels::sampling::gauss_legendre(L).0;
+    let mut compared = 0;
+    for (i, pair) in out.chunks_exact(2).enumerate() {
+        let (ring, thread) = (i / block as usize * 2048 / 16, i % block as usize);
+        let (m, n, sign) = (orders[thread / 8], 2 * (thread / 2 % 4) + 1, if thread % 2 == 1 { -1 } else { 1 });
+        let d = wigner_d(m.max(n) + 1, m as isize, sign * n as isize, theta[ring]).expect("valid")[0];
+        // Exponents from -2 on are in the range of f64; smaller numbers are zero here.
+        let value = if pair[1] < -2.0 { 0.0 } else { (0..-pair[1] as i32).fold(pair[0], |value, _| value * 2f64.powi(-400)) };
+        if d.abs() > 1e-280 {
+            let error = (value - d).abs() / d.abs();
+            assert!(error < 1e-15, "m {m} n {n} ring {ring}: {value:e}, expected {d:e}, {error:e}");
+            compared += 1;
+        } else {
+            assert!(value.abs() < 1e-279, "m {m} n {n} ring {ring}: {value:e}");
+        }
+    }
+    assert!(compared > 500, "{compared}");
+    assert!(library(Element::F64, &[Family::Legendre, Family::Legendre]).matches("namespace legendre {").count() == 1);
+}
+
+#[test]
+fn the_recursion_keeps_its_digits_at_large_bandlimits() {
+    // The first blocks hold order 0: all degrees, where rounding has most steps to grow.
+    let (L, N) = (2048, 3);
+    let mut plan = Plan::default();
+    let map = LegendreMap::WignerInverse { L_in: L, L, N, j: 11 };
+    let len = coefficients_len(L);
+    let item = LegendreItem { map, fields: 1, coefficients: (0, len), rings: (len, 0) };
+    let kernel = to_rings("large", Element::F64, &[item], &mut |t| plan.number(t)).expect("valid item");
+    let mut x = vec![0.0; len + N * 2 * L * L];
+    x[..2 * L].copy_from_slice(&numbers(2 * L, 9));
+    let emulator = Emulator::new().expect("a folder");
+    let module = emulator.compile(&unit(Element::F64, std::slice::from_ref(&kernel))).unwrap_or_else(|e| panic!("{e}"));
+    let mut tables: Vec<Bytes> = plan.tables.iter().map(|t| Bytes::new(&t.values().expect("valid sizes"))).collect();
+    let pointers: Vec<*const u8> = tables.iter_mut().map(|t| t.as_mut().as_ptr()).collect();
+    let mut bytes = Bytes::new(&encode(Element::F64, &x));
+    // n = 2 comes first, as it has more work: four tiles of rings.
+    // SAFETY: the arena holds all coefficients and rings, tables have the lengths that the kernel reads.
+    unsafe { module.launch("large", 4, kernel.block, kernel.shared, bytes.as_mut(), &pointers) }.unwrap_or_else(|e| panic!("{e}"));
+    let out = decode(Element::F64, bytes.as_mut());
+    let windows = Windows::wavelet(L, L, N, 11).expect("valid");
+    let theta = scatterc_kernels::sampling::gauss_legendre(L).0;
+    for t in [0, 1, 5, 300, 1023, 1024, 2000, 2046, 2047] {
+        let d = wigner_d(L, 0, 2, theta[t]).expect("valid");
+        let (mut sums, mut size) = ([0.0; 2], 0.0);
+        for (k, d) in d.iter().enumerate() {
+            let p = windows.windows[1].filter[k + 2];
+            for (part, sum) in sums.iter_mut().enumerate() {
+                *sum += p * d * x[2 * (k + 2) + part];
+            }
+            size += p.abs();
+        }
+        for (part, sum) in sums.iter().enumerate() {
+            let found = out[len + 2 * ((part + 1) * L + t) * L];
+            assert!((found - sum).abs() < 1e-13 * size, "ring {t}: {found}, expected {sum}, difference {:e} of {size}", found - sum);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Launches of Fourier transforms: rings of spherical grids, rows and columns of images.
 
-use super::{Element, Family, Kernel, Part, Table, Tables, complex_place, launch, table::circle, whole};
+use super::{Element, Family, Frame, Kernel, Part, Table, Tables, complex_place, launch, table::circle, whole};
 use crate::KernelError;
 use std::fmt::Write;
 
@@ -232,7 +232,8 @@ fn part(element: Element, length: &Length, function: &str, d: Descriptor, tables
 
 fn kernel(name: &str, parts: Vec<(Part, usize)>, tables: Tables<'_>) -> Result<Kernel, KernelError> {
     let shared = parts.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
-    launch(name, Family::Fourier, "fourier::Item", parts.into_iter().map(|(part, _)| part).collect(), THREADS, shared, tables.used)
+    let frame = Frame { family: Family::Fourier, item: "fourier::Item", constants: String::new(), block: THREADS, shared };
+    launch(name, frame, parts.into_iter().map(|(part, _)| part).collect(), tables.used)
 }
 
 /// Numbers of scratch of a [`RingItem`]: none where the buffers of a ring fit in shared memory.

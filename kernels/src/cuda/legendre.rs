@@ -1,6 +1,6 @@
 //! Launches of Legendre stages: coefficients to rings and back.
 
-use super::{Element, Family, Kernel, Part, Table, Tables, complex_place, launch, whole};
+use super::{Element, Family, Frame, Kernel, Part, Table, Tables, complex_place, launch, whole};
 use crate::KernelError;
 use crate::wavelets;
 
@@ -193,7 +193,8 @@ pub fn to_rings(name: &str, element: Element, items: &[LegendreItem], number: &m
             }
         }
     }
-    launch(name, Family::Legendre, "legendre::Item", parts, THREADS, shared, tables.used)
+    let frame = Frame { family: Family::Legendre, item: "legendre::Item", constants: String::new(), block: THREADS, shared };
+    launch(name, frame, parts, tables.used)
 }
 
 /// One launch that writes coefficients: `HarmonicForward`, and the adjoints of the inverse maps.
@@ -216,5 +217,6 @@ pub fn to_coefficients(name: &str, element: Element, items: &[LegendreItem], num
             shared = shared.max(room(element, F)[1]);
         }
     }
-    launch(name, Family::Legendre, "legendre::Item", parts, THREADS, shared, tables.used)
+    let frame = Frame { family: Family::Legendre, item: "legendre::Item", constants: String::new(), block: THREADS, shared };
+    launch(name, frame, parts, tables.used)
 }
