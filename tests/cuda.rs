@@ -28,11 +28,11 @@ fn compare(graph: &Graph, name: &str, single: f64) {
     let expected = on_reference(graph, &inputs);
     if name.contains("frame") { return; }
     let simple = run_passes(graph.clone(), &["harmonic".to_string(), "regroup".to_string()], &mut vec![]).unwrap_or_else(|e| panic!("{name}: {e}"));
-    for fusion in [Fusion::Loops, Fusion::None] {
+    for fusion in [Fusion::All, Fusion::Loops, Fusion::None] {
         let scheduled = schedule_cuda(&simple, fusion, Element::F64).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_equal(&on_emulation(&scheduled.plan, &inputs), &expected, 1e-12, &format!("{name}, f64, fusion {fusion:?}"));
     }
-    let scheduled = schedule_cuda(&simple, Fusion::Loops, Element::F32).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let scheduled = schedule_cuda(&simple, Fusion::All, Element::F32).unwrap_or_else(|e| panic!("{name}: {e}"));
     let reread = plan::parse(&scheduled.plan.to_string()).unwrap_or_else(|e| panic!("{name}: {e}"));
     assert_eq!(reread, scheduled.plan, "{name}: a plan is a text file");
     assert_equal(&on_emulation(&reread, &inputs), &expected, single, &format!("{name}, f32"));

@@ -60,9 +60,7 @@ fn table_bytes(plan: &Plan, k: usize) -> Result<Vec<u8>, LoadError> {
             let (_, columns, values) = matrix(map, false)?;
             let mut weights = vec![0.0; rows(map, true).unwrap_or(0)];
             columns.iter().zip(values).for_each(|(column, value)| weights[*column as usize] = value);
-            let mut out = Vec::new();
-            encode(plan.element, &weights, &mut out);
-            Ok(out)
+            Ok(weights.iter().flat_map(|x| x.to_ne_bytes()).collect())
         }
         Table::Sparse { map, adjoint, part } => {
             let (starts, columns, values) = matrix(map, *adjoint)?;

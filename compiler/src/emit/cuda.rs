@@ -111,7 +111,7 @@ impl Loop<'_> {
             let _ = writeln!(out, "    {constant}real* s{k} = arena + {}LL + (long long)o * {}LL;", stream.slot.offset, stream.stride);
         }
         for (k, table) in self.tables.iter().enumerate() {
-            let _ = writeln!(out, "    const real* t{k} = (const real*)tables[{table}];");
+            let _ = writeln!(out, "    const double* t{k} = (const double*)tables[{table}];");
         }
         for (k, instruction) in self.body.instructions.iter().enumerate() {
             match instruction {
@@ -133,7 +133,7 @@ impl Loop<'_> {
             let value = match instruction {
                 Instruction::Constant(_) | Instruction::Uniform { .. } => continue,
                 Instruction::Load { stream, offset } => format!("s{stream}[i + {offset}LL]"),
-                Instruction::Weight { table } => format!("t{table}[i]"),
+                Instruction::Weight { table } => format!("(real)t{table}[i]"),
                 Instruction::Unary(op, a) => unary(*op, &name(a)),
                 Instruction::Binary(op, a, b) => binary(*op, &name(a), &name(b)),
                 Instruction::MultiplyAdd(a, b, c) => format!("mad({}, {}, {})", name(a), name(b), name(c)),
@@ -365,7 +365,7 @@ fn family(step: &Step) -> Option<Family> {
             (Linear::RingInverse { .. } | Linear::RingForward { .. }, _) => Family::Rings,
             (Linear::Fourier { .. }, false) | (Linear::FourierReal { .. } | Linear::FourierInverse { .. }, true) => Family::ToSpectrum,
             (Linear::Fourier { .. }, true) | (Linear::FourierReal { .. } | Linear::FourierInverse { .. }, false) => Family::ToImage,
-            (Linear::Reshape { .. } | Linear::Scale { .. } | Linear::GridToMap { .. }, _) => Family::Copy,
+            (Linear::Reshape { .. } | Linear::GridToMap { .. }, _) => Family::Copy,
             (Linear::FrameOperator { .. }, _) => Family::Frame,
             _ => Family::Sparse,
         },
@@ -415,58 +415,20 @@ fn pairs(members: &[(&Step, &Launch)]) -> Vec<Pair> {
     out
 }
 
-/// Device text of the maps that only move or mix numbers.
-const MOVES: &str = r#"
-static __device__ __forceinline__ void sc_fill(const int block, real* __restrict__ to, const long long n, const real value) {
-    const long long i = (long long)block * 256 + threadIdx.x;
-    if (i < n) to[i] = value;
+/// First numbers of consecutive rows of several buffers.
+fn rows_of(slots: &[Slot], row_len: usize) -> Vec<usize> {
+    slots.iter().flat_map(|slot| (0..slot.len / row_len.max(1)).map(move |r| slot.offset + r * row_len)).collect()
 }
-static __device__ __forceinline__ void sc_copy(const int block, const real* __restrict__ from, real* __restrict__ to, const long long n, const int width, const int stride, const real by) {
-    const long long i = (long long)block * 256 + threadIdx.x;
-    if (i < n) to[i / width * stride + i % width] = by * from[i];
-}
-static __device__ __forceinline__ void sc_sparse(const int block, const real* __restrict__ from, real* __restrict__ to, const void* const* __restrict__ tables, const int table, const int rows,
-                                                 const int inputs, const int width, const int fields) {
-    const int* starts = (const int*)tables[table];
-    const int* columns = (const int*)tables[table + 1];
-    const double* values = (const double*)tables[table + 2];
-    const long long i = (long long)block * 256 + threadIdx.x;
-    if (i >= (long long)fields * rows * width) return;
-    const int e = (int)(i % width), o = (int)(i / width % rows);
-    const real* x = from + i / width / rows * inputs * width + e;
-    double sum = 0.0;
-    for (int k = starts[o]; k < starts[o + 1]; k++) sum = fma(values[k], (double)x[(long long)columns[k] * width], sum);
-    to[i] = (real)sum;
-}
-"#;
 
-/// Threads of a block of [`MOVES`].
-const MOVE_BLOCK: usize = 256;
+/// Places of the numbers of several buffers.
+fn numbers_of(slots: &[Slot]) -> Vec<usize> {
+    slots.iter().flat_map(|slot| slot.offset..slot.offset + slot.len).collect()
+}
 
 impl<'a> Lowering<'a> {
-    /// One launch of fills, copies and sparse matrices: calls with the number of their elements.
-    fn moves(&mut self, name: &str, calls: &[(usize, String)]) -> (String, usize) {
-        let mut text = format!("{}    const int block = (int)blockIdx.x;\n", head(name, MOVE_BLOCK));
-        let mut first = 0;
-        for (k, (elements, call)) in calls.iter().enumerate() {
-            let blocks = elements.div_ceil(MOVE_BLOCK);
-            let otherwise = if k == 0 { "" } else { "else " };
-            let _ = writeln!(text, "    {otherwise}if (block < {}) {};", first + blocks, call.replacen("BLOCK", &format!("block - {first}"), 1));
-            first += blocks;
-        }
-        text.push_str("}\n");
-        (text, first)
-    }
-
-    /// The three tables of a sparse matrix, which follow one another.
-    fn sparse(&mut self, map: &Linear, adjoint: bool) -> usize {
-        let part = |part| Table::Sparse { map: map.clone(), adjoint, part };
-        let first = self.plan.tables.len();
-        if let Some(k) = self.plan.tables.iter().position(|t| *t == part(SparsePart::Rows)) {
-            return k;
-        }
-        self.plan.tables.extend([part(SparsePart::Rows), part(SparsePart::Columns), part(SparsePart::Values)]);
-        first
+    /// Numbers of the three tables of a sparse matrix.
+    fn sparse(&mut self, map: &Linear, adjoint: bool) -> [usize; 3] {
+        [SparsePart::Rows, SparsePart::Columns, SparsePart::Values].map(|part| self.table(Table::Sparse { map: map.clone(), adjoint, part }))
     }
 
     fn element(&self) -> device::Element {
@@ -538,49 +500,84 @@ impl<'a> Lowering<'a> {
                 }
                 device::fourier::planar(name, element, &items, &mut |table| self.library(table))?
             }
-            Family::Fill | Family::Copy | Family::Sparse => {
-                let mut calls: Vec<(usize, String)> = Vec::new();
-                for (step, _) in members {
-                    match step {
-                        Step::Fill { value, output } => {
-                            calls.push((output.len, format!("sc_fill(BLOCK, arena + {}LL, {}LL, {})", output.offset, output.len, literal(*value))));
-                        }
-                        Step::Concat { rows, inputs, output } => {
-                            let stride = output.len / rows;
-                            let mut start = output.offset;
-                            for input in inputs.iter().filter(|input| input.len > 0) {
-                                let width = input.len / rows;
-                                let place = format!("arena + {}LL, arena + {start}LL, {}LL, {width}, {stride}, (real)1.0", input.offset, input.len);
-                                calls.push((input.len, format!("sc_copy(BLOCK, {place})")));
-                                start += width;
-                            }
-                        }
-                        _ => {}
-                    }
-                }
-                for pair in &pairs {
-                    let (from, to, n) = (pair.from.offset, pair.to.offset, pair.from.len);
-                    match pair.map {
-                        Linear::Reshape { .. } | Linear::GridToMap { .. } => {
-                            calls.push((n, format!("sc_copy(BLOCK, arena + {from}LL, arena + {to}LL, {n}LL, 1, 1, (real)1.0)")));
-                        }
-                        Linear::Scale { by } => {
-                            calls.push((n, format!("sc_copy(BLOCK, arena + {from}LL, arena + {to}LL, {n}LL, 1, 1, {})", literal(by))));
-                        }
-                        _ => {
-                            // Maps on axes have one field, as wide as the slot says.
-                            let (width, fields) = if pair.map.acts_on_axes() { (n / pair.lens.0, 1) } else { (1, pair.fields) };
-                            let table = self.sparse(&pair.map, pair.adjoint);
-                            let sizes = format!("{}, {}, {width}, {fields}", pair.lens.1, pair.lens.0);
-                            calls.push((pair.to.len, format!("sc_sparse(BLOCK, arena + {from}LL, arena + {to}LL, tables, {table}, {sizes})")));
-                        }
-                    }
-                }
-                let (text, grid) = self.moves(name, &calls);
-                let emitted = Emitted { name: name.into(), text, family: None, grid, block: MOVE_BLOCK, shared: 0, reads, writes, launch };
-                return Ok(if grid == 0 { vec![] } else { vec![emitted] });
+            Family::Fill => {
+                let fills = members.iter().filter_map(|(step, _)| match step {
+                    Step::Fill { value, output } => Some(((output.offset, output.len), *value)),
+                    _ => None,
+                });
+                vec![device::sparse::fills(name, &fills.collect::<Vec<_>>())?]
             }
-            Family::Gram | Family::Mix | Family::Frame | Family::FrameGram | Family::FrameMix => vec![],
+            Family::Copy => {
+                let mut items = Vec::new();
+                for (step, _) in members {
+                    let Step::Concat { rows, inputs, output } = step else { continue };
+                    let stride = output.len / rows;
+                    let mut start = output.offset;
+                    for input in inputs.iter().filter(|input| input.len > 0) {
+                        let run = input.len / rows;
+                        items.push(device::sparse::CopyItem { from: (input.offset, run), to: (start, stride), run, count: *rows });
+                        start += run;
+                    }
+                }
+                items.extend(pairs.iter().map(|pair| {
+                    let run = pair.from.len;
+                    device::sparse::CopyItem { from: (pair.from.offset, run), to: (pair.to.offset, run), run, count: 1 }
+                }));
+                vec![device::sparse::copies(name, &items)?]
+            }
+            Family::Sparse => {
+                let mut items = Vec::new();
+                for pair in &pairs {
+                    // Maps on axes have one field, as wide as the slot says.
+                    let (width, fields) = if pair.map.acts_on_axes() { (pair.from.len / pair.lens.0, 1) } else { (1, pair.fields) };
+                    let [starts, columns, values] = self.sparse(&pair.map, pair.adjoint);
+                    items.push(device::sparse::ProductItem {
+                        x: (pair.from.offset, pair.lens.0 * width),
+                        y: (pair.to.offset, pair.lens.1 * width),
+                        width,
+                        rows: pair.lens.1,
+                        // About: it only says whether rows are long.
+                        entries: pair.lens.0.max(pair.lens.1),
+                        fields,
+                        starts,
+                        columns,
+                        values: Some(values),
+                    });
+                }
+                vec![device::sparse::products(name, &items)?]
+            }
+            Family::Gram => {
+                let mut items = Vec::new();
+                for (step, _) in members {
+                    let Step::Gram { table, row_len, rows, pairs, places, outputs } = step else { continue };
+                    let pairs: Vec<(usize, usize)> = pairs.chunks_exact(2).map(|p| (p[0], p[1])).collect();
+                    let scratch = self.scratch(device::contract::gram_scratch(*row_len, &pairs));
+                    writes.push(scratch);
+                    items.push(device::contract::GramItem {
+                        weights: Some(*table),
+                        row_len: *row_len,
+                        rows: rows_of(rows, *row_len),
+                        pairs,
+                        places: places.clone(),
+                        outputs: outputs.iter().map(|slot| (slot.offset, slot.len)).collect(),
+                        scratch: scratch.offset,
+                    });
+                }
+                device::contract::gram(name, &items)?.into()
+            }
+            Family::Mix => {
+                let items = members.iter().filter_map(|(step, _)| match step {
+                    Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs } => {
+                        let (rows, numbers) = (rows_of(rows, *row_len), numbers_of(coefficients));
+                        let mut rest = terms.chunks_exact(2).map(|t| (rows[t[0]], numbers[t[1]]));
+                        let outputs = rows_of(outputs, *row_len).into_iter().zip(counts).map(|(row, n)| (row, rest.by_ref().take(*n).collect()));
+                        Some(device::contract::MixItem { weights: Some(*table), row_len: *row_len, outputs: outputs.collect() })
+                    }
+                    _ => None,
+                });
+                vec![device::contract::mix(name, element, &items.collect::<Vec<_>>())?]
+            }
+            Family::Frame | Family::FrameGram | Family::FrameMix => vec![],
         };
         // Several kernels of one group run one after another on the same buffers; the first stands for their cost.
         let mut launches = std::iter::once(launch.clone()).chain(std::iter::repeat(Launch { flops: 0.0, bytes: 0.0, values: 0, ..launch }));
@@ -655,7 +652,7 @@ pub(crate) fn lower(scheduled: Scheduled, bodies: &[Body], element: Element) -> 
             launches.push(one.launch);
         }
     }
-    let prelude = format!("{}{MOVES}", device::library(lowering.element(), &families));
+    let prelude = device::library(lowering.element(), &families);
     let plan = Plan { prelude, arena: lowering.free + lowering.most, ..lowering.plan };
     Ok(Scheduled { plan, launches })
 }
