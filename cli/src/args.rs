@@ -43,6 +43,12 @@ pub enum CliError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// The suite found wrong numbers or something that does not run.
+    #[error("{} of the suite failed:\n{}", .faults.len(), .faults.join("\n"))]
+    Suite {
+        /// What failed, with errors and bounds.
+        faults: Vec<String>,
+    },
     /// A picture cannot be made.
     #[error(transparent)]
     Figure(#[from] FigureError),

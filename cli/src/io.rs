@@ -344,11 +344,15 @@ pub fn read_npy(path: &Path) -> Result<NamedArray, IoError> {
 
 /// Reads every array of an `.npz` archive, stored or compressed. Values may be NaN.
 pub fn read_npz(path: &Path) -> Result<BTreeMap<String, NamedArray>, IoError> {
-    let bytes = read_bytes(path, "a .npz file")?;
-    if !matches!(sniff(path, &bytes)?, FileKind::Npz) {
-        return Err(IoError::Format { path: path.to_owned(), expected: "a .npz file".to_owned(), found: beginning(&bytes) });
+    parse_npz(path, &read_bytes(path, "a .npz file")?)
+}
+
+/// Every array of the bytes of an `.npz` archive; the path is for messages.
+pub fn parse_npz(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, NamedArray>, IoError> {
+    if !matches!(sniff(path, bytes)?, FileKind::Npz) {
+        return Err(IoError::Format { path: path.to_owned(), expected: "a .npz file".to_owned(), found: beginning(bytes) });
     }
-    let mut archive = open_archive(path, &bytes)?;
+    let mut archive = open_archive(path, bytes)?;
     let names = array_names(path, &mut archive)?;
     names.into_iter().enumerate().map(|(i, name)| Ok((name.clone(), read_member(path, &mut archive, i, &name)?))).collect()
 }

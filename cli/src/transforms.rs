@@ -147,7 +147,7 @@ fn program(name: &str, input: Space, maps: &[Linear], threads: usize) -> Result<
     };
     let graph = build().map_err(scatterc::Error::from)?;
     let scheduled = schedule(&graph, Fusion::All).map_err(scatterc::Error::from)?;
-    Ok(Executable::load(&scheduled.plan, &Options { threads, cache: None })?)
+    Ok(Executable::load(&scheduled.plan, &Options { threads, ..Options::default() })?)
 }
 
 fn first(results: Vec<(String, Vec<f64>)>) -> Vec<f64> {

@@ -117,6 +117,19 @@ impl Executable {
         Ok(())
     }
 
+    /// Runs the plan again on the inputs it was last given; outputs stay on the device until the next [`Self::run`].
+    ///
+    /// Error: a device that fails.
+    pub fn rerun(&mut self) -> Result<(), RunError> {
+        match &mut self.engine {
+            Engine::Cpu(engine) => {
+                engine.execute(&[]);
+                Ok(())
+            }
+            Engine::Launches(engine) => engine.execute(&[]),
+        }
+    }
+
     /// Starts or stops measuring every step.
     pub fn set_timing(&mut self, on: bool) {
         match &mut self.engine {

@@ -18,6 +18,15 @@ pub struct Args {
     /// Fields processed together.
     #[arg(long, value_name = "B")]
     pub batch: Option<usize>,
+    /// The whole suite: golden values, agreement with other devices, times of `s2scat` from L = 64 to `--largest`; one JSON object. Other options but those of the device are not used.
+    #[arg(long)]
+    pub suite: bool,
+    /// Largest bandlimit of the suite.
+    #[arg(long, value_name = "L", default_value_t = 2048, requires = "suite")]
+    pub largest: usize,
+    /// A file for the JSON object of the suite.
+    #[arg(long, short, value_name = "FILE", requires = "suite")]
+    pub output: Option<std::path::PathBuf>,
     /// The loss whose gradient is taken.
     #[arg(long, default_value = "l2")]
     pub loss: String,
@@ -56,9 +65,12 @@ fn peak_rss_mb() -> f64 {
 }
 
 /// Runs the command.
-pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
+pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     args.domain.check()?;
     args.device.check()?;
+    if args.suite {
+        return super::suite::run(&args.device, args.largest, args.output.as_deref(), global);
+    }
     if args.reps == 0 {
         return Err(CliError::option("--reps", 0, "at least 1"));
     }

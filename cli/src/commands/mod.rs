@@ -11,4 +11,5 @@ pub mod ops;
 pub mod planar;
 pub mod plot;
 pub mod run;
+pub mod suite;
 pub mod synthesise;

@@ -78,7 +78,7 @@ fn wrong(path: &Path, port: &Port, found: String) -> CliError {
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     check_writable(&args.output)?;
     let plan = read_plan(&args.plan)?;
-    let mut executable = Executable::load(&plan, &Options { threads: args.threads, cache: None })?;
+    let mut executable = Executable::load(&plan, &Options { threads: args.threads, ..Options::default() })?;
     let known = plan.inputs.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
     let mut given: Vec<(&str, Vec<f64>)> = Vec::new();
     for input in &args.inputs {
