@@ -21,6 +21,8 @@ struct Item {
     int chunk, tiles, order, orders;
     // Tables; `weights` is -1 where rings are not weighted.
     int angles, filter, starts, weights;
+    // Whether an analysis adds to the coefficients instead of writing all of them.
+    int adds;
 };
 
 // Values of 8 numbers per ring.
@@ -381,7 +383,7 @@ __device__ __forceinline__ void analysis(real* arena, Tables tables, const Item&
     const Angle* angles = static_cast<const Angle*>(tables[item.angles]);
     const double* weights = item.weights < 0 ? nullptr : static_cast<const double*>(tables[item.weights]);
     real* coefficients = arena + item.coefficients + field * item.coefficient_stride + 2 * column_of(item.L_in, m);
-    for (int f = 0; f < F; f++)
+    for (int f = 0; f < F && !item.adds; f++)
         for (int i = 2 * m + threadIdx.x; i < 2 * item.L_in; i += blockDim.x) coefficients[f * item.coefficient_stride + i] = 0;
     if (m >= item.degrees || m >= item.M) return;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -438,7 +440,8 @@ __device__ __forceinline__ void analysis(real* arena, Tables tables, const Item&
                     __syncthreads();
                     for (int i = threadIdx.x; i < 2 * F * analysis_tile; i += blockDim.x) {
                         const int k = i / 2 % analysis_tile, v = i / (2 * analysis_tile) * 2 + i % 2, l = l0 + base + k;
-                        if (l >= item.degrees) continue;
+                        // Degrees without a filter are not touched: other scales may add to them in the same launch.
+                        if (l >= item.degrees || filter[l] == 0.0) continue;
                         real sum = room.partial[0][v][k];
                         for (int w = 1; w < analysis_threads / 32; w++) sum += room.partial[w][v][k];
                         real* out = coefficients + v / 2 * item.coefficient_stride + 2 * l + v % 2;

@@ -9,6 +9,7 @@
 pub mod contract;
 pub mod emulate;
 pub mod fourier;
+pub mod frame;
 pub mod legendre;
 pub mod sparse;
 pub mod table;
@@ -56,6 +57,8 @@ pub enum Family {
     Contract,
     /// `sparse.cu`.
     Sparse,
+    /// `frame.cu`.
+    Frame,
 }
 
 impl Family {
@@ -64,6 +67,7 @@ impl Family {
             Family::Fourier => format!("{}{}", include_str!("../cuda/fourier.cu"), fourier::butterflies()),
             Family::Legendre => include_str!("../cuda/legendre.cu").into(),
             Family::Contract => include_str!("../cuda/contract.cu").into(),
+            Family::Frame => include_str!("../cuda/frame.cu").into(),
             Family::Sparse => include_str!("../cuda/sparse.cu").into(),
         }
     }
@@ -135,7 +139,7 @@ struct Part {
 }
 
 /// What all blocks of a launch share.
-struct Frame {
+struct Form {
     family: Family,
     /// Type of the descriptors.
     item: &'static str,
@@ -155,8 +159,8 @@ fn list<T: std::fmt::Display>(kind: &str, name: &str, values: impl IntoIterator<
 }
 
 /// Writes the kernel of a list of parts: large ones first, each block to its part by a table of first blocks.
-fn launch(name: &str, frame: Frame, mut parts: Vec<Part>, tables: Vec<Table>) -> Result<Kernel, KernelError> {
-    let Frame { family, item, constants, block, shared } = frame;
+fn launch(name: &str, form: Form, mut parts: Vec<Part>, tables: Vec<Table>) -> Result<Kernel, KernelError> {
+    let Form { family, item, constants, block, shared } = form;
     let valid = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid || ["fourier", "legendre", "contract", "sparse", "frame"].contains(&name) {
         return Err(KernelError::parameter("name", "letters, digits and underscores, and no family's name", name));

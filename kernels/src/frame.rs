@@ -78,7 +78,7 @@ pub struct FrameOperator {
 }
 
 /// Channels of N: the diagonal one, then (cos, sin) of every difference of direction orders.
-const fn channels(N: usize) -> usize {
+pub(crate) const fn channels(N: usize) -> usize {
     2 * N - 1
 }
 
@@ -88,7 +88,7 @@ const fn states(N: usize) -> usize {
 }
 
 /// Coefficients with which the channels read the running sums: difference 2r, i >= r, powers s < r.
-const fn terms(N: usize) -> usize {
+pub(crate) const fn terms(N: usize) -> usize {
     let mut total = 0;
     let mut r = 1;
     while r < N {
@@ -193,24 +193,33 @@ fn leading(l: usize, n: isize) -> f64 {
     (1..=n.unsigned_abs()).map(|i| (l + i) as f64 / (l + 1 - i) as f64).product::<f64>().sqrt()
 }
 
-impl FrameOperator {
-    /// The operator of scale j, bandlimit L, azimuthal bandlimit N; `wavelets` is the transform of the same scale with L_in = L.
-    ///
-    /// Error: N above [`LARGEST_N`], a transform of other sizes.
-    pub fn new(L: usize, N: usize, j: usize, wavelets: Arc<HarmonicTransform>) -> Result<Self, KernelError> {
-        if N > LARGEST_N {
-            return Err(KernelError::parameter("N", format!("at most {LARGEST_N}"), N));
-        }
-        let Windows { L: L_j, windows, .. } = Windows::wavelet(L, L, N, j)?;
-        if (wavelets.L(), wavelets.L_coefficients(), wavelets.n_channels()) != (L_j, L, N) {
-            let found = format!("{}, {}, {}", wavelets.L(), wavelets.L_coefficients(), wavelets.n_channels());
-            return Err(KernelError::parameter("transform", format!("L_j = {L_j}, L_in = {L}, N = {N}"), found));
-        }
-        let carried = |l: &usize| windows.iter().any(|w| w.filter.get(*l).is_some_and(|p| *p != 0.0));
-        let first = (0..L_j).find(carried).unwrap_or(0);
-        let last = (0..L_j).rev().find(carried).map_or(first, |l| l + 1);
+/// The window of a scale: first degree with a filter, the one behind the last, the lowest order that the scans do.
+pub(crate) fn window(L: usize, N: usize, j: usize) -> Result<[usize; 3], KernelError> {
+    if N > LARGEST_N {
+        return Err(KernelError::parameter("N", format!("at most {LARGEST_N}"), N));
+    }
+    let Windows { L: L_j, windows, .. } = Windows::wavelet(L, L, N, j)?;
+    let carried = |l: &usize| windows.iter().any(|w| w.filter.get(*l).is_some_and(|p| *p != 0.0));
+    let first = (0..L_j).find(carried).unwrap_or(0);
+    let last = (0..L_j).rev().find(carried).map_or(first, |l| l + 1);
+    Ok([first, last, (N - 1).min(L_j)])
+}
+
+/// What the scans of one scale read; see [`FrameOperator`].
+#[derive(Debug)]
+pub(crate) struct ScanTables {
+    pub intake: Vec<f64>,
+    pub outflow: Vec<f64>,
+    pub diagonal: Vec<f64>,
+    pub polynomial: Vec<f64>,
+    pub kernels: Vec<f64>,
+}
+
+impl ScanTables {
+    pub(crate) fn new(L: usize, N: usize, j: usize) -> Result<Self, KernelError> {
+        let [first, last, low] = window(L, N, j)?;
+        let windows = Windows::wavelet(L, L, N, j)?.windows;
         let width = last - first;
-        let low = (N - 1).min(L_j);
         let filter = |n: isize, l: usize| windows.iter().find(|w| w.n == n.unsigned_abs()).and_then(|w| w.filter.get(l)).copied().unwrap_or(0.0);
         // Direction orders by index i: n = N - 1 - 2i.
         let order = |i: usize| N as isize - 1 - 2 * i as isize;
@@ -251,6 +260,36 @@ impl FrameOperator {
                 }
             }
         }
+        Ok(Self { intake, outflow, diagonal, polynomial, kernels })
+    }
+}
+
+/// cos(d gamma_g), -sin(d gamma_g) of every direction: `[2N - 1 (g)][2N - 1 (channel)]`.
+pub(crate) fn channel_directions(N: usize) -> Vec<f64> {
+    let n_gamma = 2 * N - 1;
+    let mut directions = Vec::with_capacity(n_gamma * n_gamma);
+    for g in 0..n_gamma {
+        directions.push(1.0);
+        for r in 1..N {
+            let angle = 2.0 * std::f64::consts::PI * ((2 * r * g) % n_gamma) as f64 / n_gamma as f64;
+            directions.extend([angle.cos(), -angle.sin()]);
+        }
+    }
+    directions
+}
+
+impl FrameOperator {
+    /// The operator of scale j, bandlimit L, azimuthal bandlimit N; `wavelets` is the transform of the same scale with L_in = L.
+    ///
+    /// Error: N above [`LARGEST_N`], a transform of other sizes.
+    pub fn new(L: usize, N: usize, j: usize, wavelets: Arc<HarmonicTransform>) -> Result<Self, KernelError> {
+        let [first, last, low] = window(L, N, j)?;
+        let L_j = wavelets::bandlimit(L, j);
+        if (wavelets.L(), wavelets.L_coefficients(), wavelets.n_channels()) != (L_j, L, N) {
+            let found = format!("{}, {}, {}", wavelets.L(), wavelets.L_coefficients(), wavelets.n_channels());
+            return Err(KernelError::parameter("transform", format!("L_j = {L_j}, L_in = {L}, N = {N}"), found));
+        }
+        let ScanTables { intake, outflow, diagonal, polynomial, kernels } = ScanTables::new(L, N, j)?;
         let layout = RingLayout::new(L_j)?;
         let mut ring_weights = Vec::new();
         for block in layout.weights().chunks_exact(LANES) {
@@ -261,15 +300,7 @@ impl FrameOperator {
                 }
             }
         }
-        let n_gamma = 2 * N - 1;
-        let mut directions = Vec::with_capacity(n_gamma * n_gamma);
-        for g in 0..n_gamma {
-            directions.push(1.0);
-            for r in 1..N {
-                let angle = 2.0 * std::f64::consts::PI * ((2 * r * g) % n_gamma) as f64 / n_gamma as f64;
-                directions.extend([angle.cos(), -angle.sin()]);
-            }
-        }
+        let directions = channel_directions(N);
         let cells = (low..last).map(|m| last - first.max(m)).sum();
         Ok(Self { L, N, j, first, last, low, cells, wavelets, ring_weights, directions, intake, outflow, diagonal, polynomial, kernels })
     }
@@ -943,7 +974,7 @@ pub struct FrameGramPlan {
 pub type Pairs = Vec<(u32, u32, u32)>;
 
 /// Items split into sets that share no node, each in its order: maps of a batch never meet, and what is computed for all pairs of fields stays small.
-fn components<T: Copy>(items: &[T], nodes: impl Fn(&T) -> [u64; 2]) -> Vec<Vec<T>> {
+pub(crate) fn components<T: Copy>(items: &[T], nodes: impl Fn(&T) -> [u64; 2]) -> Vec<Vec<T>> {
     let mut parent: std::collections::HashMap<u64, u64> = std::collections::HashMap::new();
     fn root(parent: &mut std::collections::HashMap<u64, u64>, mut node: u64) -> u64 {
         loop {
@@ -975,7 +1006,7 @@ fn components<T: Copy>(items: &[T], nodes: impl Fn(&T) -> [u64; 2]) -> Vec<Vec<T
 }
 
 /// Local numbers of the fields named, in order of first use.
-fn compact(names: impl Iterator<Item = u32>) -> (Vec<u32>, std::collections::HashMap<u32, u32>) {
+pub(crate) fn compact(names: impl Iterator<Item = u32>) -> (Vec<u32>, std::collections::HashMap<u32, u32>) {
     let mut fields = Vec::new();
     let mut local = std::collections::HashMap::new();
     for name in names {

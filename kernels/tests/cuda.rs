@@ -4,15 +4,19 @@
 use scatterc_kernels::cuda::contract::{GramItem, MixItem, gram, gram_scratch, mix};
 use scatterc_kernels::cuda::emulate::{EmulationError, Emulator, Schedule};
 use scatterc_kernels::cuda::fourier::{PlanarItem, PlanarMap, RingItem, RingMap, planar, planar_scratch, ring_scratch, rings};
+use scatterc_kernels::cuda::frame::{self, FrameGramItem, FrameMixItem, FrameTerm};
 use scatterc_kernels::cuda::legendre::{LegendreItem, LegendreMap, to_coefficients, to_rings};
 use scatterc_kernels::cuda::sparse::{CopyItem, ProductItem, copies, fills, products};
 use scatterc_kernels::cuda::{Element, Family, Kernel, Table, library, unit};
+use scatterc_kernels::frame::{FrameGramPlan, FrameMixPlan, FrameOperator};
+use scatterc_kernels::harmonic::HarmonicTransform;
 use scatterc_kernels::layout::coefficients_len;
 use scatterc_kernels::naive;
 use scatterc_kernels::planar::PlanarFft;
 use scatterc_kernels::wavelets::{self, Windows};
 use scatterc_kernels::wigner::wigner_d;
 use scatterc_kernels::{KernelError, Serial};
+use std::sync::Arc;
 
 const SCHEDULES: [Schedule; 3] = [Schedule::Forward, Schedule::Reversed, Schedule::Random(11)];
 
@@ -306,7 +310,7 @@ fn check_legendre(element: Element, maps: &[(LegendreMap, usize)], tables: &mut 
                 expected.push((to + f * n_to, y, format!("{map:?} rings {rings} field {f} of {fields}")));
             }
             let (coefficients, ring_place) = if rings { ((from, n_from), (to, n_to)) } else { ((to, n_to), (from, n_from)) };
-            items.push(LegendreItem { map: *map, fields: *fields, coefficients, rings: ring_place });
+            items.push(LegendreItem { map: *map, fields: *fields, coefficients, rings: ring_place, orders: None, adds: false });
         }
         let launch = if rings { to_rings } else { to_coefficients };
         let kernel = launch("legendre_stage", element, &items, &mut |t| plan.number(t)).expect("valid items");
@@ -483,7 +487,7 @@ fn the_recursion_keeps_its_digits_at_large_bandlimits() {
     let mut plan = Plan::default();
     let map = LegendreMap::WignerInverse { L_in: L, L, N, j: 11 };
     let len = coefficients_len(L);
-    let item = LegendreItem { map, fields: 1, coefficients: (0, len), rings: (len, 0) };
+    let item = LegendreItem { map, fields: 1, coefficients: (0, len), rings: (len, 0), orders: None, adds: false };
     let kernel = to_rings("large", Element::F64, &[item], &mut |t| plan.number(t)).expect("valid item");
     let mut x = vec![0.0; len + N * 2 * L * L];
     x[..2 * L].copy_from_slice(&numbers(2 * L, 9));
@@ -511,6 +515,107 @@ fn the_recursion_keeps_its_digits_at_large_bandlimits() {
         for (part, sum) in sums.iter().enumerate() {
             let found = out[len + 2 * ((part + 1) * L + t) * L];
             assert!((found - sum).abs() < 1e-13 * size, "ring {t}: {found}, expected {sum}, difference {:e} of {size}", found - sum);
+        }
+    }
+}
+
+/// Operators of the scales.
+fn operators(L: usize, N: usize, scales: &[usize]) -> Vec<Arc<FrameOperator>> {
+    let operator = |j: &usize| {
+        let wavelets = Arc::new(HarmonicTransform::wavelet(L, L, N, *j).expect("valid sizes"));
+        Arc::new(FrameOperator::new(L, N, *j, wavelets).expect("valid sizes"))
+    };
+    scales.iter().map(operator).collect()
+}
+
+#[test]
+fn bilinear_forms_and_their_mixtures_equal_those_of_the_cpu() {
+    for (element, L, orders) in [(Element::F64, 13, 1..=8), (Element::F64, 40, 3..=3), (Element::F32, 16, 2..=4)] {
+        for N in orders {
+            let scales: Vec<usize> = (0..=wavelets::j_max(L)).collect();
+            let operators = operators(L, N, &scales);
+            let G = 2 * N - 1;
+            // Bandlimits of a decaying pyramid, one of them below every window but the lowest.
+            let bandlimits = [L, L, L / 2 + 1, L, 2, L - 1, L];
+            let fields: Vec<Vec<f64>> = bandlimits.iter().enumerate().map(|(k, L)| numbers(coefficients_len(*L), k as u64 + 3)).collect();
+            let mut arena = Vec::new();
+            let mut placed = Vec::new();
+            for (field, L) in fields.iter().zip(bandlimits) {
+                placed.push((arena.len(), L));
+                arena.extend(field);
+            }
+            let views: Vec<&[f64]> = fields.iter().map(Vec::as_slice).collect();
+            let mut forms = Vec::new();
+            for s in 0..scales.len() {
+                // The last two fields meet each other alone.
+                for (a, b) in [(0, 0), (1, 0), (0, 2), (3, 4), (2, 3), (1, 1), (5, 6), (6, 6)] {
+                    forms.extend((0..G).filter(|g| (g + s) % 2 == 0).map(|g| [s, a, b, g]));
+                }
+            }
+            let places: Vec<usize> = (0..forms.len() + 9).map(|k| k * 5 % forms.len()).collect();
+            let out = arena.len();
+            arena.resize((out + places.len()).next_multiple_of(2), f64::NAN);
+            let scratch = arena.len();
+            let mut plan = Plan::default();
+            let outputs = vec![(out, 7), (out + 7, places.len() - 7)];
+            let item = FrameGramItem {
+                L,
+                N,
+                scales: scales.clone(),
+                fields: placed.clone(),
+                forms: forms.clone(),
+                places: places.clone(),
+                outputs,
+                scratch,
+            };
+            let (kernels, length) = frame::gram("gram", element, &item, &mut |t| plan.number(t)).expect("valid item");
+            arena.resize(scratch + length, f64::NAN);
+            let found = plan.run(element, &kernels, &arena);
+            let of_scale = |s: usize| forms.iter().filter(|f| f[0] == s).map(|f| (f[1] as u32, f[2] as u32, f[3] as u32)).collect();
+            let cpu = FrameGramPlan::new(operators.iter().enumerate().map(|(s, op)| (op.clone(), of_scale(s))).collect());
+            let mut values = vec![0.0; forms.len()];
+            cpu.run(&Serial, &views, &bandlimits, &mut values);
+            let expected: Vec<f64> = places.iter().map(|p| values[*p]).collect();
+            assert_close(&found[out..out + places.len()], &expected, element, &format!("frame_gram N {N}"));
+
+            // The adjoint: coefficients are what lies at `out`.
+            let bandlimits_out = [L, L / 2, 3, L, L];
+            let terms: Vec<FrameTerm> = (forms.iter().enumerate())
+                .map(|(k, f)| FrameTerm {
+                    target: (f[1] + f[3]) % 5,
+                    scale: f[0],
+                    field: f[2],
+                    direction: f[3],
+                    coefficient: (k % 4 > 0).then_some(out + k),
+                })
+                .collect();
+            arena.truncate(out);
+            let coefficients = numbers(forms.len(), 77);
+            arena.extend(&coefficients);
+            arena.resize(arena.len().next_multiple_of(2), 0.0);
+            let mut targets = Vec::new();
+            for L in bandlimits_out {
+                targets.push((arena.len(), L));
+                arena.resize(arena.len() + coefficients_len(L), f64::NAN);
+            }
+            let scratch = arena.len();
+            let mut plan = Plan::default();
+            let item = FrameMixItem { L, N, scales: scales.clone(), fields: placed, targets: targets.clone(), terms: terms.clone(), scratch };
+            let (kernels, length) = frame::mix("mix", element, &item, &mut |t| plan.number(t)).expect("valid item");
+            arena.resize(scratch + length, f64::NAN);
+            let found = plan.run(element, &kernels, &arena);
+            let z: Vec<f64> = coefficients.iter().enumerate().map(|(k, z)| if k % 4 > 0 { *z } else { 1.0 }).collect();
+            let of_scale = |s: usize| {
+                let own = terms.iter().enumerate().filter(|(_, t)| t.scale == s);
+                own.map(|(k, t)| (t.target as u32, t.field as u32, t.direction as u32, k as u32)).collect()
+            };
+            let cpu = FrameMixPlan::new(5, operators.iter().enumerate().map(|(s, op)| (op.clone(), of_scale(s))).collect());
+            let mut values: Vec<Vec<f64>> = bandlimits_out.iter().map(|L| vec![0.0; coefficients_len(*L)]).collect();
+            let mut views_out: Vec<&mut [f64]> = values.iter_mut().map(Vec::as_mut_slice).collect();
+            cpu.run(&Serial, &views, &bandlimits, &z, &mut views_out, &bandlimits_out);
+            for ((place, L), expected) in targets.iter().zip(&values) {
+                assert_close(&found[*place..place + coefficients_len(*L)], expected, element, &format!("frame_mix N {N} L_out {L}"));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Launches of weighted bilinear sums and mixtures of rows.
 
-use super::{Element, Family, Frame, Kernel, Part, launch, list, whole};
+use super::{Element, Family, Form, Kernel, Part, launch, list, whole};
 use crate::KernelError;
 use std::collections::BTreeMap;
 
@@ -112,10 +112,10 @@ pub fn gram(name: &str, items: &[GramItem]) -> Result<[Kernel; 2], KernelError> 
         });
     }
     let shared = 16 * THREADS / 32 * 8;
-    let frame = |item, constants, shared| Frame { family: Family::Contract, item, constants, block: THREADS, shared };
+    let form = |item, constants, shared| Form { family: Family::Contract, item, constants, block: THREADS, shared };
     Ok([
-        launch(&format!("{name}_sums"), frame("contract::Gram", constants, shared), sums, vec![])?,
-        launch(&format!("{name}_spread"), frame("contract::Spread", spread_constants, 0), spreads, vec![])?,
+        launch(&format!("{name}_sums"), form("contract::Gram", constants, shared), sums, vec![])?,
+        launch(&format!("{name}_spread"), form("contract::Spread", spread_constants, 0), spreads, vec![])?,
     ])
 }
 
@@ -159,6 +159,6 @@ pub fn mix(name: &str, element: Element, items: &[MixItem]) -> Result<Kernel, Ke
     if shared > 200 << 10 {
         return Err(KernelError::parameter("terms", format!("at most {} rows of one output", (200 << 10) / element.size_bytes()), most));
     }
-    let frame = Frame { family: Family::Contract, item: "contract::Mix", constants, block: THREADS, shared };
-    launch(name, frame, parts, vec![])
+    let form = Form { family: Family::Contract, item: "contract::Mix", constants, block: THREADS, shared };
+    launch(name, form, parts, vec![])
 }

@@ -1,6 +1,6 @@
 //! Launches of Fourier transforms: rings of spherical grids, rows and columns of images.
 
-use super::{Element, Family, Frame, Kernel, Part, Table, Tables, complex_place, launch, table::circle, whole};
+use super::{Element, Family, Form, Kernel, Part, Table, Tables, complex_place, launch, table::circle, whole};
 use crate::KernelError;
 use std::fmt::Write;
 
@@ -232,8 +232,8 @@ fn part(element: Element, length: &Length, function: &str, d: Descriptor, tables
 
 fn kernel(name: &str, parts: Vec<(Part, usize)>, tables: Tables<'_>) -> Result<Kernel, KernelError> {
     let shared = parts.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
-    let frame = Frame { family: Family::Fourier, item: "fourier::Item", constants: String::new(), block: THREADS, shared };
-    launch(name, frame, parts.into_iter().map(|(part, _)| part).collect(), tables.used)
+    let form = Form { family: Family::Fourier, item: "fourier::Item", constants: String::new(), block: THREADS, shared };
+    launch(name, form, parts.into_iter().map(|(part, _)| part).collect(), tables.used)
 }
 
 /// Numbers of scratch of a [`RingItem`]: none where the buffers of a ring fit in shared memory.

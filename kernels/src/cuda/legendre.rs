@@ -1,6 +1,6 @@
 //! Launches of Legendre stages: coefficients to rings and back.
 
-use super::{Element, Family, Frame, Kernel, Part, Table, Tables, complex_place, launch, whole};
+use super::{Element, Family, Form, Kernel, Part, Table, Tables, complex_place, launch, whole};
 use crate::KernelError;
 use crate::wavelets;
 
@@ -65,6 +65,10 @@ pub struct LegendreItem {
     pub coefficients: (usize, usize),
     /// The same of the rings; channels of one field follow one another.
     pub rings: (usize, usize),
+    /// Orders of the rings, if fewer than the map has: coefficients of other orders are neither read nor written.
+    pub orders: Option<usize>,
+    /// Whether coefficients are added to what is there, where the filter is not zero. Items whose filters overlap must then write different fields.
+    pub adds: bool,
 }
 
 /// The sizes of a map.
@@ -80,8 +84,8 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(map: LegendreMap) -> Result<Self, KernelError> {
-        let sizes = match map {
+    fn new(item: &LegendreItem) -> Result<Self, KernelError> {
+        let mut sizes = match item.map {
             LegendreMap::WignerInverse { L_in, L, N, j } => {
                 let L_j = wavelets::bandlimit(L, j);
                 let filter = Table::WaveletFilters { L_in, L, N, j };
@@ -98,6 +102,9 @@ impl Sizes {
                 Sizes { L, M, L_in: L_out, degrees: L_out, first: 0, N: 1, filter: Table::AnalysisFilter { L, L_out }, weighted: true }
             }
         };
+        if let Some(orders) = item.orders {
+            sizes.M = orders;
+        }
         for (name, value, most) in [("L", sizes.L, LARGEST), ("L_in", sizes.L_in, LARGEST), ("M", sizes.M, sizes.L), ("N", sizes.N, 32)] {
             if value == 0 || value > most {
                 return Err(KernelError::parameter(name, format!("from 1 to {most}"), value));
@@ -153,7 +160,7 @@ fn descriptor(
     let starts = tables.number(Table::Starts { degrees: sizes.degrees, N: sizes.N });
     let weights = if sizes.weighted { tables.number(Table::Quadrature { L: sizes.L }).to_string() } else { "-1".into() };
     Ok(format!(
-        "{coefficients}, {}, {rings}, {}, {}, {}, {}, {}, {}, {}, {}, {fields}, {chunk}, {tiles}, {}, {}, {angles}, {filter}, {starts}, {weights}",
+        "{coefficients}, {}, {rings}, {}, {}, {}, {}, {}, {}, {}, {}, {fields}, {chunk}, {tiles}, {}, {}, {angles}, {filter}, {starts}, {weights}, {}",
         item.coefficients.1,
         item.rings.1,
         2 * sizes.L * sizes.M,
@@ -164,7 +171,8 @@ fn descriptor(
         sizes.first,
         sizes.N,
         orders.0,
-        orders.1
+        orders.1,
+        i32::from(item.adds)
     ))
 }
 
@@ -177,7 +185,7 @@ pub fn to_rings(name: &str, element: Element, items: &[LegendreItem], number: &m
     let mut tables = Tables::new(number);
     let (mut parts, mut shared) = (Vec::new(), 0);
     for item in items {
-        let sizes = Sizes::new(item.map)?;
+        let sizes = Sizes::new(item)?;
         for group in groups(item.fields) {
             let (_, fields, F) = group;
             for (i, orders) in sizes.orders().into_iter().enumerate().filter(|(_, orders)| orders.1 > 0) {
@@ -193,8 +201,8 @@ pub fn to_rings(name: &str, element: Element, items: &[LegendreItem], number: &m
             }
         }
     }
-    let frame = Frame { family: Family::Legendre, item: "legendre::Item", constants: String::new(), block: THREADS, shared };
-    launch(name, frame, parts, tables.used)
+    let form = Form { family: Family::Legendre, item: "legendre::Item", constants: String::new(), block: THREADS, shared };
+    launch(name, form, parts, tables.used)
 }
 
 /// One launch that writes coefficients: `HarmonicForward`, and the adjoints of the inverse maps.
@@ -206,17 +214,18 @@ pub fn to_coefficients(name: &str, element: Element, items: &[LegendreItem], num
     let mut tables = Tables::new(number);
     let (mut parts, mut shared) = (Vec::new(), 0);
     for item in items {
-        let sizes = Sizes::new(item.map)?;
+        let sizes = Sizes::new(item)?;
         for group in groups(item.fields) {
             let (_, fields, F) = group;
             let tiles = sizes.pairs().div_ceil(THREADS);
-            let blocks = whole("blocks", fields / F * sizes.L_in)? as usize;
+            let columns = item.orders.map_or(sizes.L_in, |orders| orders.min(sizes.L_in));
+            let blocks = whole("blocks", fields / F * columns)? as usize;
             let work = sizes.N as f64 * (1 + F) as f64 * (sizes.degrees * sizes.degrees / 2 * tiles * THREADS * (fields / F)) as f64;
             let descriptor = descriptor(item, &sizes, group, tiles, (0, sizes.N.div_ceil(2)), &mut tables)?;
             parts.push(Part { blocks, work, descriptor, call: format!("legendre::analysis<{F}>") });
             shared = shared.max(room(element, F)[1]);
         }
     }
-    let frame = Frame { family: Family::Legendre, item: "legendre::Item", constants: String::new(), block: THREADS, shared };
-    launch(name, frame, parts, tables.used)
+    let form = Form { family: Family::Legendre, item: "legendre::Item", constants: String::new(), block: THREADS, shared };
+    launch(name, form, parts, tables.used)
 }

@@ -1,6 +1,6 @@
 //! Launches of products with sparse matrices, copies and fills.
 
-use super::{Family, Frame, Kernel, Part, launch, whole};
+use super::{Family, Form, Kernel, Part, launch, whole};
 use crate::KernelError;
 
 /// Threads of a block.
@@ -47,7 +47,7 @@ pub struct CopyItem {
 }
 
 fn kernel(name: &str, item: &'static str, shared: usize, parts: Vec<Part>) -> Result<Kernel, KernelError> {
-    launch(name, Frame { family: Family::Sparse, item, constants: String::new(), block: THREADS, shared }, parts, vec![])
+    launch(name, Form { family: Family::Sparse, item, constants: String::new(), block: THREADS, shared }, parts, vec![])
 }
 
 /// One launch of sparse products.

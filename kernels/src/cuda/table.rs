@@ -2,6 +2,7 @@
 
 use crate::KernelError;
 use crate::double::Double;
+use crate::frame::{ScanTables, channel_directions};
 use crate::sampling::gauss_legendre;
 use crate::wavelets::{self, Windows};
 use crate::wigner::{HalfAngle, start_ratio};
@@ -78,6 +79,16 @@ tables! {
     "scaling_filter" => ScalingFilter { L_in, L, j };
     /// `[L_out]` sqrt((2l + 1) / 4 pi) 2 pi / (2L - 1).
     "analysis_filter" => AnalysisFilter { L, L_out };
+    /// `[L][orders][re, im]` weights of the average over the sphere of a product of half spectra of orders below `orders`.
+    "ring_weights" => RingWeights { L, orders };
+    /// Factors by degree of the scans of scale j, each over its window: N - 1 of what they take in, N - 1 of what they give, the diagonal, N - 1 polynomial parts.
+    "frame_factors" => FrameFactors { L, N, j };
+    /// Coefficients of the kernels of the scans of scale j, per order m from N - 1 on: upwards, downwards.
+    "frame_kernels" => FrameKernels { L, N, j };
+    /// `[2N - 1 (g)][2N - 1 (channel)]` cos(d gamma_g), -sin(d gamma_g).
+    "frame_directions" => FrameDirections { N };
+    /// `[2N - 1 (g)][N]` steering of the real channels of a wavelet transform.
+    "steering" => Steering { N };
 }
 
 impl FromStr for Table {
@@ -214,6 +225,19 @@ impl Table {
             Table::WaveletFilters { L_in, L, N, j } => flat(Windows::wavelet(L_in, L, N, j)?),
             Table::PlainFilter { L_in, L } => flat(Windows::plain(L_in, L)?),
             Table::ScalingFilter { L_in, L, j } => flat(Windows::scaling(L_in, L, j)?),
+            Table::RingWeights { L, orders } => {
+                let weights = gauss_legendre(positive("L", L)?).1;
+                let row = |w: &f64| (0..orders).flat_map(|m| if m == 0 { [0.5 * w, 0.0] } else { [*w; 2] }).collect::<Vec<f64>>();
+                weights.iter().flat_map(row).collect()
+            }
+            Table::FrameFactors { L, N, j } => {
+                let tables = ScanTables::new(L, positive("N", N)?, j)?;
+                [tables.intake, tables.outflow, tables.diagonal, tables.polynomial].concat()
+            }
+            // A table without orders still has an address.
+            Table::FrameKernels { L, N, j } => [ScanTables::new(L, positive("N", N)?, j)?.kernels, vec![0.0]].concat(),
+            Table::FrameDirections { N } => channel_directions(positive("N", N)?),
+            Table::Steering { N } => wavelets::steering_matrix(positive("N", N)?),
             Table::AnalysisFilter { L, L_out } => {
                 let step = 2.0 * PI / (2 * positive("L", L)? - 1) as f64;
                 (0..positive("L_out", L_out)?).map(|l| ((2 * l + 1) as f64 / (4.0 * PI)).sqrt() * step).collect()
