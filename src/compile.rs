@@ -209,21 +209,17 @@ impl<'a> Compiler<'a> {
         let statistic = self.source.statistic(self.statistic.as_deref())?;
         let bound = self.bind()?;
         let mut trace = vec![Stage { name: "bind".into(), sentence: "The statistic on its domain.".into(), graph: bound.graph.clone() }];
-        let mut disabled = self.disabled.clone();
-        if self.device != Device::Cpu {
-            disabled.extend(["harmonic".to_string(), "regroup".to_string()]);
-        }
         let stage = |trace: &mut Trace, name: &str, sentence: &str, graph: Graph| -> Result<Graph, Error> {
             trace.push(Stage { name: name.into(), sentence: sentence.into(), graph: graph.clone() });
-            Ok(run_passes(graph, &disabled, trace)?)
+            Ok(run_passes(graph, &self.disabled, trace)?)
         };
         // Simplified before differentiation, so that the reverse pass inherits every saving.
-        let graph = run_passes(bound.graph.clone(), &disabled, &mut trace)?;
+        let graph = run_passes(bound.graph.clone(), &self.disabled, &mut trace)?;
         let with_loss = |trace: &mut Trace, name: &str| -> Result<Graph, Error> {
             let simplified = Bound { graph: graph.clone(), ..bound.clone() };
             let applied = loss::with_loss(&simplified, &self.source.loss(name)?)?;
             trace.push(Stage { name: "loss".into(), sentence: format!("The loss `{name}` of all outputs, summed."), graph: applied.clone() });
-            Ok(run_passes(applied, &disabled, trace)?)
+            Ok(run_passes(applied, &self.disabled, trace)?)
         };
         let graph = match &self.goal {
             Goal::Statistics => graph,

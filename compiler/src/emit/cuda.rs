@@ -577,7 +577,22 @@ impl<'a> Lowering<'a> {
                 });
                 vec![device::contract::mix(name, element, &items.collect::<Vec<_>>())?]
             }
-            Family::Frame | Family::FrameGram | Family::FrameMix => vec![],
+            Family::Frame | Family::FrameGram | Family::FrameMix => {
+                let mut kernels = Vec::new();
+                for (k, (step, _)) in members.iter().enumerate() {
+                    for (i, item) in frame_items(step).into_iter().enumerate() {
+                        let (scratch, name) = (self.free + self.taken, format!("{name}_{k}_{i}"));
+                        let number = &mut |table| self.library(table);
+                        let (some, numbers) = match item {
+                            FrameItem::Gram(item) => device::frame::gram(&name, element, &device::frame::FrameGramItem { scratch, ..item }, number)?,
+                            FrameItem::Mix(item) => device::frame::mix(&name, element, &device::frame::FrameMixItem { scratch, ..item }, number)?,
+                        };
+                        kernels.extend(some);
+                        writes.extend((numbers > 0).then(|| self.scratch(numbers)));
+                    }
+                }
+                kernels
+            }
         };
         // Several kernels of one group run one after another on the same buffers; the first stands for their cost.
         let mut launches = std::iter::once(launch.clone()).chain(std::iter::repeat(Launch { flops: 0.0, bytes: 0.0, values: 0, ..launch }));
@@ -604,6 +619,66 @@ impl<'a> Lowering<'a> {
     }
 }
 
+/// A launch of frame operators, its scratch memory still open.
+enum FrameItem {
+    Gram(device::frame::FrameGramItem),
+    Mix(device::frame::FrameMixItem),
+}
+
+/// First number and bandlimit of consecutive fields of coefficients.
+fn fields_of(slots: &[Slot], bandlimits: &[usize]) -> Vec<(usize, usize)> {
+    let each = |(slot, L): (&Slot, &usize)| rows_of(&[*slot], L * (L + 1)).into_iter().map(|at| (at, *L)).collect::<Vec<_>>();
+    slots.iter().zip(bandlimits).flat_map(each).collect()
+}
+
+/// What a step of frame operators is to the kernel library.
+fn frame_items(step: &Step) -> Vec<FrameItem> {
+    use device::frame::{FrameGramItem, FrameMixItem, FrameTerm};
+    match step {
+        Step::FrameGram { L, N, scales, bandlimits, forms, places, rows, outputs } => vec![FrameItem::Gram(FrameGramItem {
+            L: *L,
+            N: *N,
+            scales: scales.clone(),
+            fields: fields_of(rows, bandlimits),
+            forms: forms.as_chunks::<4>().0.to_vec(),
+            places: places.clone(),
+            outputs: outputs.iter().map(|slot| (slot.offset, slot.len)).collect(),
+            scratch: 0,
+        })],
+        Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs } => {
+            let numbers = numbers_of(coefficients);
+            let targets = counts.iter().enumerate().flat_map(|(target, n)| std::iter::repeat_n(target, *n));
+            let term = |(target, t): (usize, &[usize; 4])| FrameTerm { target, scale: t[0], field: t[1], direction: t[2], coefficient: Some(numbers[t[3]]) };
+            vec![FrameItem::Mix(FrameMixItem {
+                L: *L,
+                N: *N,
+                scales: scales.clone(),
+                fields: fields_of(rows, bandlimits),
+                targets: fields_of(outputs, bandlimits_out),
+                terms: targets.zip(terms.as_chunks::<4>().0).map(term).collect(),
+                scratch: 0,
+            })]
+        }
+        // The operator itself is a mixture with coefficients of one.
+        Step::Linear { map: Linear::FrameOperator { L_in, L_out, L, N, j }, adjoint, pairs, .. } => {
+            let directions = 2 * N - 1;
+            let (from, to) = if *adjoint { (*L_out, *L_in) } else { (*L_in, *L_out) };
+            let mix = |(input, output): &(Slot, Slot)| {
+                let fields = fields_of(&[*input], &[from]);
+                let targets = fields_of(&[*output], &[to]);
+                let term = |k: usize| {
+                    let (field, target) = if *adjoint { (k, k / directions) } else { (k / directions, k) };
+                    FrameTerm { target, scale: 0, field, direction: k % directions, coefficient: None }
+                };
+                let terms = (0..fields.len().max(targets.len())).map(term).collect();
+                FrameItem::Mix(FrameMixItem { L: *L, N: *N, scales: vec![*j], fields, targets, terms, scratch: 0 })
+            };
+            pairs.iter().filter(|(input, _)| input.len > 0).map(mix).collect()
+        }
+        _ => vec![],
+    }
+}
+
 /// What a pair of a Legendre map is to the kernel library.
 fn legendre_item(pair: &Pair) -> Option<device::legendre::LegendreItem> {
     use device::legendre::{LegendreItem, LegendreMap};
@@ -618,7 +693,7 @@ fn legendre_item(pair: &Pair) -> Option<device::legendre::LegendreItem> {
     // Synthesis reads coefficients, analysis writes them.
     let reads_coefficients = matches!(pair.map, Linear::HarmonicForward { .. }) == pair.adjoint;
     let (coefficients, rings) = if reads_coefficients { (from, to) } else { (to, from) };
-    Some(LegendreItem { map, fields: pair.fields, coefficients, rings })
+    Some(LegendreItem { map, fields: pair.fields, coefficients, rings, orders: None, adds: false })
 }
 
 /// The plan of launches for a plan of steps in logical layouts.
