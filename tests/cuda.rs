@@ -11,17 +11,9 @@ use scatterc::compiler::gradient;
 use scatterc::compiler::pass::run_passes;
 use scatterc::compiler::schedule::schedule_cuda;
 use scatterc::ir::{Graph, plan};
-use scatterc::runtime::{Executable, MachineKind, Options};
 use scatterc::runtime::cuda::nvrtc;
-use scatterc::{Compiler, Device, Element, Goal, InputKind, Source, Sphere};
+use scatterc::{Compiler, Device, Element, Error, Goal, InputKind, Source, Sphere};
 use support::*;
-
-/// Runs a plan for CUDA on the emulation.
-fn on_emulation(plan: &plan::Plan, inputs: &Arrays) -> Arrays {
-    let options = Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation };
-    let mut executable = Executable::load(plan, &options).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", plan.name));
-    executable.run(&borrowed(inputs)).unwrap_or_else(|e| panic!("{}: {e}", plan.name))
-}
 
 fn compare(graph: &Graph, name: &str, single: f64) {
     let inputs = given(graph);
@@ -58,6 +50,41 @@ fn derivatives_of_every_filetest_are_the_same_on_the_emulation() {
             compare(&reverse, &format!("{}, reverse", file.name()), 1e-3);
         }
     }
+}
+
+#[test]
+fn statistics_and_gradients_on_the_emulation() -> Result<(), Error> {
+    let source = Source::find("s2scat")?;
+    for (L, N, J_min, input, variant, batch) in
+        [(8, 3, 0, InputKind::Half, None, None), (11, 2, 1, InputKind::Full, None, None), (8, 4, 0, InputKind::Grid, Some("isotropic"), Some(3))]
+    {
+        let sphere = Sphere::new(L, N, J_min, input)?;
+        let compiler = Compiler::new(&source, &sphere).variant(variant).batch(batch);
+        for goal in [Goal::Statistics, Goal::Gradient("l2".into()), Goal::HessianVector("l2".into())] {
+            let what = format!("L={L} N={N} {input:?} {variant:?} {goal:?}");
+            let compiler = compiler.clone().goal(goal);
+            let compiled = compiler.compile()?;
+            let inputs = given(&compiled.graph);
+            let expected = on_cpu(compiled.plan(), 1, &inputs);
+            let double = compiler.clone().device(Device::EmulatedCuda(Element::F64)).compile()?;
+            assert_equal(&on_emulation(double.plan(), &inputs), &expected, 1e-12, &what);
+            let single = compiler.device(Device::EmulatedCuda(Element::F32)).compile()?;
+            assert_equal(&on_emulation(single.plan(), &inputs), &expected, 1e-3, &format!("{what} f32"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_plan_for_cuda_says_what_is_missing() -> Result<(), Error> {
+    let source = Source::find("s2scat")?;
+    let sphere = Sphere::new(4, 2, 0, InputKind::Half)?;
+    // Where a device is present the plan runs.
+    match Compiler::new(&source, &sphere).device(Device::Cuda(Element::F64)).encoder() {
+        Ok(mut encoder) => assert!(encoder.encode(&[0.1; 32]).is_ok()),
+        Err(e) => assert!(e.to_string().contains("CUDA") || e.to_string().contains("NVRTC"), "{e}"),
+    }
+    Ok(())
 }
 
 /// Bytes that a kernel may spill: f64 square roots and divisions have a slow path, a call that saves a few registers.

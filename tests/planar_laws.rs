@@ -3,7 +3,7 @@
 mod support;
 
 use scatterc::compiler::gradient;
-use scatterc::{Boundary, Compiler, Error, Fusion, Goal, Plane, Source, with_numbers};
+use scatterc::{Boundary, Compiler, Device, Element, Error, Fusion, Goal, Plane, Source, with_numbers};
 use support::*;
 
 /// Statistic, its variant and numbers, and a small domain for it.
@@ -43,6 +43,22 @@ fn run(compiler: &Compiler, goal: Goal, threads: usize) -> Result<Arrays, Error>
     let compiled = compiler.clone().goal(goal).compile()?;
     let inputs = given(&compiled.graph);
     Ok(on_cpu(compiled.plan(), threads, &inputs))
+}
+
+#[test]
+fn cuda_on_the_emulation_gives_the_same_numbers() -> Result<(), Error> {
+    for subject in subjects()? {
+        let source = Source::find(subject.name)?;
+        let compiler = compiler(&source, &subject).goal(Goal::VectorJacobian);
+        let compiled = compiler.compile()?;
+        let inputs = given(&compiled.graph);
+        let expected = on_cpu(compiled.plan(), 1, &inputs);
+        for (element, tolerance) in [(Element::F64, 1e-12), (Element::F32, 1e-3)] {
+            let found = on_emulation(compiler.clone().device(Device::EmulatedCuda(element)).compile()?.plan(), &inputs);
+            assert_equal(&found, &expected, tolerance, &format!("{} {:?} {element}", subject.name, subject.variant));
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -6,7 +6,7 @@ use scatterc::compile::Compiled;
 use scatterc::ir::graph::Op;
 use scatterc::ir::plan::{Plan, Step};
 use scatterc::ir::{Graph, text, verify::verify};
-use scatterc::runtime::{Cache, Executable, Options, reference};
+use scatterc::runtime::{Cache, Executable, MachineKind, Options, reference};
 use scatterc::{Compiler, Domain, Goal, InputKind, Source, Sphere};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -230,6 +230,13 @@ pub fn on_reference(graph: &Graph, inputs: &Arrays) -> Arrays {
 /// Runs a plan on the CPU device.
 pub fn on_cpu(plan: &Plan, threads: usize, inputs: &Arrays) -> Arrays {
     let mut executable = Executable::load(plan, &Options { threads, cache: Some(cache()), ..Options::default() }).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", plan.name));
+    executable.run(&borrowed(inputs)).unwrap_or_else(|e| panic!("{}: {e}", plan.name))
+}
+
+/// Runs a plan for CUDA on the emulation.
+pub fn on_emulation(plan: &Plan, inputs: &Arrays) -> Arrays {
+    let options = Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation };
+    let mut executable = Executable::load(plan, &options).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", plan.name));
     executable.run(&borrowed(inputs)).unwrap_or_else(|e| panic!("{}: {e}", plan.name))
 }
 

@@ -4,9 +4,12 @@ use crate::args::{self, CliError, DeviceOptions, DomainOptions, Global, Statisti
 use crate::io::{check_writable, write_bytes_atomic};
 use crate::measure;
 use clap::ValueEnum;
-use scatterc::compiler::explain::{self, Facts};
+use scatterc::compiler::explain::{self, Facts, Resources, Roofline};
+use scatterc::ir::Plan;
 use scatterc::ir::notation::{CheckedStatistic, ValueKind};
+use scatterc::ir::plan::Target;
 use scatterc::{Compiled, Device, Goal, InputKind, Source};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -138,8 +141,14 @@ pub fn explain(args: &Explain, global: &Global) -> Result<(), CliError> {
     args.common.device.check()?;
     let compiled = args.common.compile(global)?;
     let mut facts = Facts { compile_s: Some(compiled.compile_s), ..Facts::default() };
+    if compiled.plan().target == Target::Cuda {
+        facts.roofline = Roofline::h200(compiled.plan().element);
+        facts.resources = resources(compiled.plan(), global);
+    }
     if args.measure {
-        facts.roofline = measure::roofline(args.common.device.thread_count());
+        if compiled.plan().target == Target::Cpu {
+            facts.roofline = measure::roofline(args.common.device.thread_count());
+        }
         let mut executable = compiled.load(args.common.device.threads, None)?;
         let inputs = measure::inputs(&executable);
         let given = measure::given(&inputs);
@@ -155,6 +164,33 @@ pub fn explain(args: &Explain, global: &Global) -> Result<(), CliError> {
     }
     let scheduled = &compiled.scheduled;
     args::print(&if args.json { explain::json(&compiled.trace, scheduled, &facts) } else { explain::report_with(&compiled.trace, scheduled, &facts) })
+}
+
+/// Registers and spills of the kernels, compiled for the device found or else for compute capability 9.0; empty, with a note, where there is no NVRTC.
+#[cfg(feature = "cuda")]
+fn resources(plan: &Plan, global: &Global) -> BTreeMap<String, Resources> {
+    use scatterc::runtime::Cache;
+    use scatterc::runtime::cuda::{driver, nvrtc};
+    let capability = driver::devices().ok().and_then(|devices| devices.first().map(|d| d.capability)).unwrap_or(90);
+    let unit = explain::cuda(plan);
+    let compiled = nvrtc::Compiler::find(Cache::global(), driver::driver_version().ok())
+        .and_then(|compiler| compiler.compile(&[unit], &nvrtc::Options::new(capability)));
+    match compiled {
+        Ok(cubins) => {
+            let of = |k: &nvrtc::Resources| Resources { registers: k.registers, spilled_bytes: k.spill_stores, shared_bytes: k.shared };
+            cubins.iter().flat_map(|cubin| &cubin.kernels).map(|k| (k.kernel.clone(), of(k))).collect()
+        }
+        Err(e) => {
+            global.note(&format!("registers and spills are not known: {e}"));
+            BTreeMap::new()
+        }
+    }
+}
+
+/// Without the feature `cuda` nothing compiles the kernels.
+#[cfg(not(feature = "cuda"))]
+fn resources(_plan: &Plan, _global: &Global) -> BTreeMap<String, Resources> {
+    BTreeMap::new()
 }
 
 /// What `emit` prints.
