@@ -416,7 +416,12 @@ impl Compiler {
         let library = self.library()?;
         let architecture = library.architecture(options.capability)?;
         let text = format!("{}{source}", options.prelude);
-        match self.call(&library, "program-0.cu", &text, &flags(architecture, options.line_info), Product::Ptx)? {
+        let call = || self.call(&library, "program-0.cu", &text, &flags(architecture, options.line_info), Product::Ptx);
+        let outcome = std::thread::scope(|scope| match std::thread::Builder::new().stack_size(COMPILE_STACK).spawn_scoped(scope, call) {
+            Ok(thread) => thread.join().expect("the compiler's thread does not panic"),
+            Err(_) => call(),
+        });
+        match outcome? {
             // The library ends the text with a zero byte.
             Outcome::Done(bytes, _) => Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_string()),
             Outcome::Refused(log) => Err(CudaError::Compile { unit: 0, log, source_file: save_failed(&self.cache, &text) }),
