@@ -62,7 +62,7 @@ fn cubins_for_two_architectures_with_the_resources_of_their_kernels() {
 }
 
 #[test]
-fn products_and_sums_are_not_contracted_and_a_prelude_stands_before_every_program() {
+fn a_prelude_stands_before_every_program() {
     require_nvrtc!();
     let scratch = Scratch::new("nvrtc");
     let options = Options { prelude: "typedef double real;\n#define FACTOR 3\n".into(), ..Options::new(80) };
@@ -75,6 +75,42 @@ fn products_and_sums_are_not_contracted_and_a_prelude_stands_before_every_progra
     assert_eq!((cubins[0].kernels[0].kernel.as_str(), cubins[1].kernels[0].kernel.as_str()), ("first", "second"));
     let without = compiler(&scratch.0).compile(&[text("first")], &Options::new(80));
     assert!(matches!(without, Err(CudaError::Compile { unit: 0, .. })), "the prelude is part of the key: {without:?}");
+}
+
+/// One multiply-add where the text says `fma`, two roundings where it does not.
+#[test]
+fn ptx_shows_that_nothing_is_contracted() {
+    require_nvrtc!();
+    let scratch = Scratch::new("nvrtc");
+    let text =
+        |body: &str| format!("extern \"C\" __global__ void k(double* __restrict__ x, const void* const* __restrict__ tables) {{ x[0] = {body}; }}");
+    let ptx = |body: &str| compiler(&scratch.0).ptx(&text(body), &Options::new(90)).expect("compiles");
+    let (apart, together) = (ptx("x[1] * x[2] + x[3]"), ptx("fma(x[1], x[2], x[3])"));
+    assert!(apart.contains(".target sm_90") && apart.contains("mul.rn.f64") && apart.contains("add.rn.f64") && !apart.contains("fma."), "{apart}");
+    assert!(together.contains("fma.rn.f64") && !together.contains("mul.rn.f64") && together.ends_with('\n'), "{together}");
+    assert!(matches!(compiler(&scratch.0).ptx("nonsense", &Options::new(90)), Err(CudaError::Compile { .. })));
+}
+
+/// The compiler recurses over long functions; threads have stacks for it.
+#[test]
+fn a_long_kernel_compiles_on_any_thread() {
+    require_nvrtc!();
+    let scratch = Scratch::new("nvrtc");
+    let mut text = String::from(
+        "extern \"C\" __global__ void long_one(double* __restrict__ x, const void* const* __restrict__ tables) {\n    double a = x[0];\n",
+    );
+    for k in 0..4000 {
+        text += &format!("    a = fma(a, x[{}], {k}.5);\n", k % 7);
+    }
+    text += "    x[0] = a;\n}\n";
+    // One expression of many nested terms is what recurses deepest.
+    let nested = format!(
+        "extern \"C\" __global__ void nested(double* __restrict__ x, const void* const* __restrict__ tables) {{ x[0] = {}x[1]{}; }}",
+        "(x[2] + ".repeat(2000),
+        ")".repeat(2000)
+    );
+    let cubins = compiler(&scratch.0).compile(&[text, nested], &Options::new(90)).expect("compiles");
+    assert_eq!((cubins[0].kernels[0].spill_stores, cubins[1].kernels[0].spill_stores), (0, 0));
 }
 
 #[test]

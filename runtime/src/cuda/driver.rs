@@ -21,7 +21,7 @@ const OLDEST_DRIVER: Version = Version { major: 12, minor: 0 };
 const STAGE_BYTES: usize = 4 << 20;
 /// Tables begin at multiples of this; it is also what the allocator of the driver gives.
 const TABLE_ALIGN: usize = 256;
-/// Dynamic shared memory that a kernel may have without asking.
+/// Shared memory, static and dynamic, that a block may have without asking.
 const UNASKED_SHARED: u32 = 48 << 10;
 
 /// Functions of the driver used here. The bindings look each up when it is first called and panic where it is missing, so all are asked for before.
@@ -382,12 +382,12 @@ impl CudaMachine {
             // SAFETY: a function just looked up.
             let threads = unsafe { result::function::get_function_attribute(function, Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK) };
             let threads = threads.map_err(fail("cuFuncGetAttribute"))?.unsigned_abs();
-            if most > UNASKED_SHARED {
+            let resources = cubins[home].kernels.iter().find(|r| r.kernel == kernel).cloned().unwrap_or_default();
+            if most + resources.shared > UNASKED_SHARED {
                 let attribute = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 // SAFETY: as above; the size was checked against what the device has.
                 unsafe { result::function::set_function_attribute(function, attribute, most as i32) }.map_err(fail("cuFuncSetAttribute"))?;
             }
-            let resources = cubins[home].kernels.iter().find(|r| r.kernel == kernel).cloned().unwrap_or_default();
             functions.insert(kernel, (function, resources, threads));
         }
         for (position, launch) in launches.iter().enumerate() {

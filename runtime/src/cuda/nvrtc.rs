@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 /// The oldest major version that compiles the emitted text.
 const OLDEST_MAJOR: u32 = 12;
+/// Stack of a thread that compiles: the compiler recurses over long functions. Untouched parts cost nothing.
+const COMPILE_STACK: usize = 64 << 20;
 /// Texts of failed programs that are kept for inspection.
 const FAILED_LIMIT: usize = 16;
 /// Result codes of NVRTC that mean something here.
@@ -167,6 +169,8 @@ struct Api {
     compile: unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int,
     cubin_size: unsafe extern "C" fn(Program, *mut usize) -> c_int,
     cubin: unsafe extern "C" fn(Program, *mut c_char) -> c_int,
+    ptx_size: unsafe extern "C" fn(Program, *mut usize) -> c_int,
+    ptx: unsafe extern "C" fn(Program, *mut c_char) -> c_int,
     log_size: unsafe extern "C" fn(Program, *mut usize) -> c_int,
     log: unsafe extern "C" fn(Program, *mut c_char) -> c_int,
 }
@@ -209,6 +213,8 @@ impl Open {
             compile: symbol(&library, path, "nvrtcCompileProgram")?,
             cubin_size: symbol(&library, path, "nvrtcGetCUBINSize")?,
             cubin: symbol(&library, path, "nvrtcGetCUBIN")?,
+            ptx_size: symbol(&library, path, "nvrtcGetPTXSize")?,
+            ptx: symbol(&library, path, "nvrtcGetPTX")?,
             log_size: symbol(&library, path, "nvrtcGetProgramLogSize")?,
             log: symbol(&library, path, "nvrtcGetProgramLog")?,
         };
@@ -275,7 +281,14 @@ impl Drop for Handle<'_> {
     }
 }
 
-/// What one compilation gives: a cubin and a log, or only a log.
+/// What is wanted of a compilation.
+#[derive(Clone, Copy)]
+enum Product {
+    Cubin,
+    Ptx,
+}
+
+/// What one compilation gives: the product and a log, or only a log.
 enum Outcome {
     Done(Vec<u8>, String),
     Refused(String),
@@ -388,13 +401,31 @@ impl Compiler {
                 }
             };
             std::thread::scope(|scope| {
-                for _ in 1..cores.min(missing.len()) {
-                    scope.spawn(work);
+                let spawn = |_| std::thread::Builder::new().stack_size(COMPILE_STACK).spawn_scoped(scope, work).is_ok();
+                // Where the system gives no thread at all, this one does the work.
+                if (0..cores.min(missing.len())).filter(|k| spawn(*k)).count() == 0 {
+                    work();
                 }
-                work();
             });
         }
         results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(|e| e.into_inner()).expect("every source was found or built")).collect()
+    }
+
+    /// The PTX of one source, for people to read; it is neither cached nor run. Error: as [`Compiler::compile`].
+    pub fn ptx(&self, source: &str, options: &Options) -> Result<String, CudaError> {
+        let library = self.library()?;
+        let architecture = library.architecture(options.capability)?;
+        let text = format!("{}{source}", options.prelude);
+        let call = || self.call(&library, "program-0.cu", &text, &flags(architecture, options.line_info), Product::Ptx);
+        let outcome = std::thread::scope(|scope| match std::thread::Builder::new().stack_size(COMPILE_STACK).spawn_scoped(scope, call) {
+            Ok(thread) => thread.join().expect("the compiler's thread does not panic"),
+            Err(_) => call(),
+        });
+        match outcome? {
+            // The library ends the text with a zero byte.
+            Outcome::Done(bytes, _) => Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_string()),
+            Outcome::Refused(log) => Err(CudaError::Compile { unit: 0, log, source_file: save_failed(&self.cache, &text) }),
+        }
     }
 
     /// Everything that a cubin depends on.
@@ -406,7 +437,7 @@ impl Compiler {
 
     fn build(&self, library: &Open, architecture: u32, unit: usize, source: &str, options: &Options) -> Result<Cubin, CudaError> {
         let text = format!("{}{source}", options.prelude);
-        match self.call(library, &format!("program-{unit}.cu"), &text, &flags(architecture, options.line_info))? {
+        match self.call(library, &format!("program-{unit}.cu"), &text, &flags(architecture, options.line_info), Product::Cubin)? {
             Outcome::Done(bytes, log) => {
                 let cubin = Cubin::new(bytes, log, false);
                 self.cache.store(&self.key(source, options), cubin.encode());
@@ -417,7 +448,7 @@ impl Compiler {
     }
 
     /// One program through the library.
-    fn call(&self, library: &Open, name: &str, text: &str, flags: &[String]) -> Result<Outcome, CudaError> {
+    fn call(&self, library: &Open, name: &str, text: &str, flags: &[String], product: Product) -> Result<Outcome, CudaError> {
         let path = self.path.clone().unwrap_or_default();
         let fail = |call, message: String| CudaError::Nvrtc { path: path.clone(), call, message };
         let check = |call, code| if code == SUCCESS { Ok(()) } else { Err(fail(call, library.explain(code))) };
@@ -446,14 +477,18 @@ impl Compiler {
             COMPILATION => return Ok(Outcome::Refused(log)),
             code => return Err(fail("nvrtcCompileProgram", format!("{}: {}", library.explain(code), log.trim()))),
         }
+        let (size_call, size_of, call, get) = match product {
+            Product::Cubin => ("nvrtcGetCUBINSize", library.api.cubin_size, "nvrtcGetCUBIN", library.api.cubin),
+            Product::Ptx => ("nvrtcGetPTXSize", library.api.ptx_size, "nvrtcGetPTX", library.api.ptx),
+        };
         // SAFETY: a place for one size.
-        check("nvrtcGetCUBINSize", unsafe { (library.api.cubin_size)(program.program, &mut size) })?;
+        check(size_call, unsafe { size_of(program.program, &mut size) })?;
         let mut bytes = vec![0u8; size];
         if size == 0 {
-            return Err(fail("nvrtcGetCUBINSize", "the cubin is empty".into()));
+            return Err(fail(size_call, "the result is empty".into()));
         }
         // SAFETY: as many bytes as the library says that it writes.
-        check("nvrtcGetCUBIN", unsafe { (library.api.cubin)(program.program, bytes.as_mut_ptr().cast()) })?;
+        check(call, unsafe { get(program.program, bytes.as_mut_ptr().cast()) })?;
         Ok(Outcome::Done(bytes, log))
     }
 }

@@ -45,7 +45,9 @@ pub fn report(cache: Arc<Cache>) -> Report {
                 lines.push(("nvrtc", format!("{}, version {}, sm_{first} to sm_{last}", path.display(), compiler.version())));
             }
             (None, _) => {
-                let text = format!("none here; cubins of version {} in the cache are used; {}", compiler.version(), super::error::INSTALL_NVRTC);
+                usable = false;
+                let version = compiler.version();
+                let text = format!("none here; only cubins that version {version} left in the cache can run; {}", super::error::INSTALL_NVRTC);
                 lines.push(("nvrtc", text));
             }
             (Some(_), Err(e)) => {
