@@ -143,7 +143,7 @@ pub fn mix(name: &str, element: Element, items: &[MixItem]) -> Result<Kernel, Ke
             rest = tail;
             let first = terms.len();
             for row in rows.keys() {
-                let mut bounds = vec![coefficients.len(); 5];
+                let mut bounds = [coefficients.len(); 5];
                 for (o, (_, rows)) in group.iter().enumerate() {
                     coefficients.extend(&rows[row]);
                     bounds[o + 1..].fill(coefficients.len());
