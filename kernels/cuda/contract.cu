@@ -3,9 +3,9 @@
 // Gram: a block adds up the sixteen products of four rows with four rows over a chunk of elements; a second launch adds the chunks in order and spreads the sums to the
 // outputs. Mixture: a block adds up the coefficients of each row of four outputs that read the same rows, then mixes a chunk of elements.
 //
-// Cost (predicted, H200, 34 TFLOP/s and 4.8 TB/s, f64): a tile of 4 x 4 products reads 72 bytes and does 36 flop per element, mostly from the second-level cache; 26 rows of
-// 260 000 elements (28 tiles): 54 MB from memory, 520 MB from the cache and 260 MFLOP, about 100 us. A mixture of n rows into four: 8 (n + 4) bytes and 8 n flop per element; 26 rows into 26: 420 MB
-// from the cache, 80 us.
+// Cost (predicted, H200, 34 TFLOP/s and 4.8 TB/s, f64): a tile of 4 x 4 products reads 72 bytes and does 36 flop per element, mostly from the second-level cache; 26 rows
+// of 260 000 elements (28 tiles): 54 MB from memory, 520 MB from the cache and 260 MFLOP, about 100 us. A mixture of n rows into four outputs: 8 (n + 4) bytes and 8 n flop
+// per element; 26 rows into 26: 420 MB from the cache, 80 us.
 namespace contract {
 
 constexpr int threads = 256;

@@ -340,8 +340,9 @@ struct Guarded {
 }  // namespace emulate
 
 // Launches one kernel: 0, or 1 with a sentence in `text`.
-extern "C" __attribute__((visibility("default"))) int scatterc_emulate(void (*kernel)(void*, const void* const*), unsigned grid, unsigned block, unsigned shared, void* arena,
-                                                                         size_t arena_bytes, const void* const* tables, int order, uint64_t seed, int guard, char* text, size_t text_bytes) {
+extern "C" __attribute__((visibility("default"))) int scatterc_emulate(void (*kernel)(void*, const void* const*), unsigned grid, unsigned block,
+                                                                         unsigned shared, void* arena, size_t arena_bytes, const void* const* tables,
+                                                                         int order, uint64_t seed, int guard, char* text, size_t text_bytes) {
     using namespace emulate;
     message = text;
     message_bytes = text_bytes;

@@ -1,4 +1,5 @@
 //! Every family of CUDA text, run by the emulator, against the definitions in `naive` and the kernels of the CPU; adjoints; three schedules.
+#![cfg(unix)]
 #![allow(non_snake_case)]
 
 use scatterc_kernels::cuda::contract::{GramItem, MixItem, gram, gram_scratch, mix};
