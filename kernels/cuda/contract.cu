@@ -1,10 +1,11 @@
 // Weighted bilinear sums of rows, and their adjoint mixtures.
 //
 // Gram: a block adds up the sixteen products of four rows with four rows over a chunk of elements; a second launch adds the chunks in order and spreads the sums to the
-// outputs. Mixture: a block adds up the coefficients of each row of one output, then mixes a chunk of elements.
+// outputs. Mixture: a block adds up the coefficients of each row of four outputs that read the same rows, then mixes a chunk of elements.
 //
-// Cost (predicted, H200, 34 TFLOP/s and 4.8 TB/s, f64): a tile of 4 x 4 products reads 72 bytes and does 36 flop per element, mostly from the second-level cache; 26 rows of
-// 260 000 elements (28 tiles): 54 MB from memory, 520 MB from the cache and 260 MFLOP, about 100 us. A mixture of n rows: 8 (n + 1) bytes and 2 n flop per element.
+// Cost (predicted, H200, 34 TFLOP/s and 4.8 TB/s, f64): a tile of 4 x 4 products reads 72 bytes and does 36 flop per element, mostly from the second-level cache; 26 rows
+// of 260 000 elements (28 tiles): 54 MB from memory, 520 MB from the cache and 260 MFLOP, about 100 us. A mixture of n rows into four outputs: 8 (n + 4) bytes and 8 n flop
+// per element; 26 rows into 26: 420 MB from the cache, 80 us.
 namespace contract {
 
 constexpr int threads = 256;
@@ -69,40 +70,51 @@ __device__ __forceinline__ void spread(real* arena, Tables, const Spread& item, 
     arena[item.buffers[buffer] + k - item.first[buffer]] = static_cast<real>(sum);
 }
 
-// One row of one output: its coefficients are first .. last of the list.
+// One row of up to four outputs: the coefficients of output o are first[o] .. first[o + 1] of the list.
 struct Term {
     long long row;
-    int first, last;
+    int first[5];
+};
+
+// Up to four outputs that read the same rows.
+struct Target {
+    long long outputs[4];
+    int count, first, last;
 };
 
 struct Mix {
+    const Target* targets;
     const Term* terms;
     const long long* coefficients;
-    // First term of every output, and of the end; where outputs begin.
-    const int* first;
-    const long long* outputs;
     long long row_len;
     int chunk, chunks, weights;
 };
 
 __device__ __forceinline__ void mix(real* arena, Tables tables, const Mix& item, int part) {
-    const int output = part / item.chunks, chunk = part % item.chunks;
+    const Target& target = item.targets[part / item.chunks];
+    const int chunk = part % item.chunks, rows = target.last - target.first;
+    const Term* terms = item.terms + target.first;
     const double* weights = item.weights < 0 ? nullptr : static_cast<const double*>(tables[item.weights]);
     real* z = reinterpret_cast<real*>(dynamic_shared);
-    const int first = item.first[output], last = item.first[output + 1];
-    for (int t = first + threadIdx.x; t < last; t += threads) {
+    for (int i = threadIdx.x; i < 4 * rows; i += threads) {
         double sum = 0.0;
-        for (int c = item.terms[t].first; c < item.terms[t].last; c++) sum += arena[item.coefficients[c]];
-        z[t - first] = static_cast<real>(sum);
+        for (int c = terms[i / 4].first[i % 4]; c < terms[i / 4].first[i % 4 + 1]; c++) sum += arena[item.coefficients[c]];
+        z[i] = static_cast<real>(sum);
     }
     __syncthreads();
     const long long from = static_cast<long long>(chunk) * item.chunk, to = from + item.chunk < item.row_len ? from + item.chunk : item.row_len;
-    real* out = arena + item.outputs[output];
     for (long long e = from + threadIdx.x; e < to; e += threads) {
-        real sum = 0;
+        real sums[4] = {0, 0, 0, 0};
 #pragma unroll 4
-        for (int t = first; t < last; t++) sum = mad(z[t - first], arena[item.terms[t].row + e], sum);
-        out[e] = weights ? static_cast<real>(weights[e]) * sum : sum;
+        for (int t = 0; t < rows; t++) {
+            const real value = arena[terms[t].row + e];
+#pragma unroll
+            for (int o = 0; o < 4; o++) sums[o] = mad(z[4 * t + o], value, sums[o]);
+        }
+        const real weight = weights ? static_cast<real>(weights[e]) : 1;
+#pragma unroll
+        for (int o = 0; o < 4; o++)
+            if (o < target.count) arena[target.outputs[o] + e] = weight * sums[o];
     }
 }
 

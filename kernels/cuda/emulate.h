@@ -41,6 +41,8 @@ enum State { ready, at_barrier, at_warp_barrier, finished };
 
 const size_t stack_bytes = 128 << 10, page = 4096, guard_bytes = 64 << 20;
 const unsigned most_threads = 1024, most_shared = 232448;
+// What stands at the far end of every stack as long as it is deep enough.
+const uint64_t stack_end = 0x5ca77e2c5ca77e2cull;
 
 struct Fiber {
 #if defined(__x86_64__)
@@ -105,6 +107,7 @@ static void prepare(unsigned thread) {
     Fiber& fiber = fibers[thread];
     fiber.state = ready;
     char* low = stacks + thread * stack_bytes;
+    *reinterpret_cast<volatile uint64_t*>(low) = stack_end;
 #if defined(__x86_64__)
     // A first switch to the fiber pops six registers and returns to `body`, at a stack pointer as after a call.
     void** top = reinterpret_cast<void**>(low + stack_bytes);
@@ -113,8 +116,8 @@ static void prepare(unsigned thread) {
     fiber.pointer = top - 8;
 #else
     getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = low + page;
-    fiber.context.uc_stack.ss_size = stack_bytes - page;
+    fiber.context.uc_stack.ss_sp = low + sizeof(uint64_t) * 2;
+    fiber.context.uc_stack.ss_size = stack_bytes - sizeof(uint64_t) * 2;
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, body, 0);
 #endif
@@ -195,7 +198,7 @@ static void on_fault(int number, siginfo_t* info, void*) {
     const char* at = static_cast<const char*>(info->si_addr);
     const char* low = stacks;
     const char* what = "memory outside the arena, the tables and shared memory";
-    if (at >= low && at < low + most_threads * stack_bytes) what = "the end of its stack";
+    if (at >= low - page && at < low) what = "the end of its stack";
     if (at >= shared_end && at < shared_end + page) what = "the end of shared memory";
     snprintf(message, message_bytes, "block %u, thread %u touches %s, %lld bytes from the start of the arena", blockIdx.x, current, what,
              static_cast<long long>(at - static_cast<const char*>(kernel_arena)));
@@ -241,6 +244,10 @@ static bool run_block(unsigned block, unsigned shared, int kind) {
             current = thread;
             threadIdx.x = thread;
             resume(thread);
+            if (*reinterpret_cast<volatile uint64_t*>(stacks + thread * stack_bytes) != stack_end) {
+                snprintf(message, message_bytes, "block %u, thread %u needs more than %u bytes of stack", block, thread, static_cast<unsigned>(stack_bytes));
+                return false;
+            }
             if (fiber.state == finished) left--;
         }
         if (left > 0 && progress == before) {
@@ -267,25 +274,27 @@ static unsigned stride_without_common_factor(unsigned n, uint64_t seed) {
     }
 }
 
+// Stacks, shared memory and a page at either end that cannot be touched: few mappings, as a process may have many modules.
 const size_t shared_pages = (most_shared + page - 1) / page * page;
-const size_t mapped_bytes = most_threads * stack_bytes + shared_pages + 2 * page;
+const size_t map_bytes = page + most_threads * stack_bytes + shared_pages + page;
 
 static bool map_once() {
     if (stacks) return true;
-    const size_t bytes = mapped_bytes;
-    void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* at = mmap(nullptr, map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) return false;
     char* low = static_cast<char*>(at);
-    for (unsigned thread = 0; thread < most_threads; thread++) mprotect(low + thread * stack_bytes, page, PROT_NONE);
-    shared_end = low + most_threads * stack_bytes + page + shared_pages;
-    mprotect(shared_end, page, PROT_NONE);
-    stacks = low;
+    shared_end = low + map_bytes - page;
+    if (mprotect(low, page, PROT_NONE) != 0 || mprotect(shared_end, page, PROT_NONE) != 0) {
+        munmap(at, map_bytes);
+        return false;
+    }
+    stacks = low + page;
     return true;
 }
 
-// A process has tens of thousands of mappings at most, and every stack is two.
 __attribute__((destructor)) static void unmap() {
-    if (stacks) munmap(stacks, mapped_bytes);
+    if (stacks) munmap(stacks - page, map_bytes);
+    stacks = nullptr;
 }
 
 // A copy of the arena whose end is followed by memory that cannot be touched; what precedes it up to its page carries a pattern.
@@ -300,7 +309,10 @@ struct Guarded {
         void* at = mmap(nullptr, inner + 2 * guard_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (at == MAP_FAILED) return false;
         map = static_cast<char*>(at);
-        mprotect(map + guard_bytes, inner, PROT_READ | PROT_WRITE);
+        if (mprotect(map + guard_bytes, inner, PROT_READ | PROT_WRITE) != 0) {
+            munmap(at, inner + 2 * guard_bytes);
+            return false;
+        }
         memset(map + guard_bytes, 0xa5, inner - size);
         arena = map + guard_bytes + inner - size;
         memcpy(arena, source, size);
@@ -328,8 +340,9 @@ struct Guarded {
 }  // namespace emulate
 
 // Launches one kernel: 0, or 1 with a sentence in `text`.
-extern "C" __attribute__((visibility("default"))) int scatterc_emulate(void (*kernel)(void*, const void* const*), unsigned grid, unsigned block, unsigned shared, void* arena,
-                                                                         size_t arena_bytes, const void* const* tables, int order, uint64_t seed, int guard, char* text, size_t text_bytes) {
+extern "C" __attribute__((visibility("default"))) int scatterc_emulate(void (*kernel)(void*, const void* const*), unsigned grid, unsigned block,
+                                                                         unsigned shared, void* arena, size_t arena_bytes, const void* const* tables,
+                                                                         int order, uint64_t seed, int guard, char* text, size_t text_bytes) {
     using namespace emulate;
     message = text;
     message_bytes = text_bytes;

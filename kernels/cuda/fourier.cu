@@ -1,13 +1,13 @@
 // Fourier transforms of rings, images and series, of any length, and their adjoints.
 //
 // Method: two real rows (a northern ring and its mirror image, or two rows of an image) are one complex sequence; a block transforms `batch` sequences by self-sorting
-// passes between two buffers in shared memory, or in the arena where they do not fit. Radices up to 13 are straight code in registers. Larger primes up to 127 are products
-// with cosines and sines of half their size: (R - 1)^2 multiply-adds per column instead of 2 R^2. Lengths with a larger prime factor are a convolution with a chirp
-// (Bluestein), of a length 2^a 3^b 5^c.
+// passes between two buffers in shared memory, or in the arena where they do not fit. Radices up to 13 are straight code in registers. Larger primes up to 127 are
+// products with cosines and sines of half their size: (R - 1)^2 multiply-adds per column instead of 2 R^2. Lengths with a larger prime factor are a convolution with a
+// chirp (Bluestein), of a length 2^a 3^b 5^c.
 //
-// Cost (predicted, H200, 34 TFLOP/s and 4.8 TB/s, f64): 5 n log2 n flop and 24 n bytes per pair of rings of length n; a prime R adds 4 n (R - 1) flop. L = 512 (511 = 7 x 73):
-// 256 pairs are 5.5 MB and 44 MFLOP, 1.2 us by bytes, about 3 us with a quarter of the arithmetic's speed. L = 2048 (2047 = 23 x 89): 1024 pairs, 100 MB and 1.0 GFLOP,
-// 21 us by bytes, about 120 us. Lengths with buffers in the arena move 16 n bytes per pass through the second-level cache instead.
+// Cost (predicted, H200, 34 TFLOP/s and 4.8 TB/s, f64): 5 n log2 n flop and 32 n bytes per pair of rings of length n; a prime R costs 2 n (R - 1) flop instead of its share.
+// L = 512 (511 = 7 x 73): 256 pairs are 4 MB and 25 MFLOP, 1 us by bytes, about 3 us at a quarter of the arithmetic's speed. L = 2048 (2047 = 23 x 89): 1024 pairs, 67 MB and
+// 0.5 GFLOP, 14 us by bytes, about 60 us. Lengths with buffers in the arena move 32 n bytes per pass through the second-level cache instead.
 namespace fourier {
 
 struct Item {

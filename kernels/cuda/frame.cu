@@ -11,15 +11,15 @@ namespace frame {
 
 constexpr int threads = 128;
 
-constexpr int channels(int N) { return 2 * N - 1; }
-constexpr int states(int N) { return N * (N - 1) / 2; }
-constexpr int terms(int N) {
+__device__ constexpr int channels(int N) { return 2 * N - 1; }
+__device__ constexpr int states(int N) { return N * (N - 1) / 2; }
+__device__ constexpr int terms(int N) {
     int total = 0;
     for (int r = 1; r < N; r++) total += r * (N - r);
     return total;
 }
 // Numbers of one direction of `frame_kernels` of one order.
-constexpr int kernel_half(int N) {
+__device__ constexpr int kernel_half(int N) {
     int total = 0;
     for (int r = 1; r < N; r++) total += (N - r) * r * (r + 1) / 2;
     return total;
@@ -281,6 +281,32 @@ __device__ __forceinline__ void weights(real* arena, Tables tables, const Weight
         arena[item.low + (static_cast<long long>(s) * N * N + j - C) * item.targets + t] = static_cast<real>(total);
 }
 
+struct Rings {
+    // Rings [source][N][row_len], of the targets [target][N][row_len], coefficients as in `Weights::low`.
+    long long from, to, weights;
+    int sources, targets, row_len, chunks, ring_weights;
+};
+
+// Low orders: rings of one target from those of all sources, a thread per number of a channel.
+template <int N>
+__device__ __forceinline__ void mix_rings(real* arena, Tables tables, const Rings& item, int part) {
+    const int t = part / item.chunks, k = part % item.chunks * threads + threadIdx.x;
+    if (k >= item.row_len) return;
+    const real* x = arena + item.from + k;
+    const real* z = arena + item.weights + t;
+    double sums[N];
+#pragma unroll
+    for (int c = 0; c < N; c++) sums[c] = 0.0;
+    for (int row = 0; row < item.sources * N; row++) {
+        const double value = x[static_cast<long long>(row) * item.row_len];
+#pragma unroll
+        for (int c = 0; c < N; c++) sums[c] = fma(static_cast<double>(z[(static_cast<long long>(row) * N + c) * item.targets]), value, sums[c]);
+    }
+    const double weight = static_cast<const double*>(tables[item.ring_weights])[k];
+#pragma unroll
+    for (int c = 0; c < N; c++) arena[item.to + (static_cast<long long>(t) * N + c) * item.row_len + k] = static_cast<real>(weight * sums[c]);
+}
+
 struct Mix {
     Scale scale;
     const long long* targets;
@@ -315,8 +341,9 @@ __device__ __forceinline__ void mix(real* arena, Tables tables, const Mix& item,
                 }
             const int L = item.target_bandlimits[t];
             real* out = arena + item.targets[t] + 2 * (static_cast<long long>(m) * (2 * L - 1 - m) / 2 + start + base + k);
-            for (int j = 0; j < rows; j++)
-                if (start + base + k + j / 2 < L) out[j] += static_cast<real>(m > 0 ? sums[j] : j % 2 ? 0.0 : 0.5 * sums[j]);
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                if (j < rows && start + base + k + j / 2 < L) out[j] += static_cast<real>(m > 0 ? sums[j] : j % 2 ? 0.0 : 0.5 * sums[j]);
         }
     };
     scan<N, true>(arena, tables, scale, m, 1.0, use);

@@ -2,7 +2,7 @@
 //
 // Functions: Q_k = d^{l0+k}_{m,+-n} / alpha_k, l0 = max(m, n), with Q_{k+1} = (constant_k + slope_k y) Q_k - Q_{k-1}, y = 2 sin^2(theta / 2), on northern rings only; the
 // southern ones and -m follow from the parity of k (see `harmonic/direct.rs` of this crate). Starts are powers of half-angle functions in double-double with an exponent of
-// their own, mantissa 2^(400 e); while e < 0 a ring adds nothing. Constants of 64 (32) degrees are made by the block: alpha by a prefix product over the lanes of a warp.
+// their own, mantissa 2^(400 e); while e < 0 a ring adds nothing. Constants of 64 degrees are made by the block: alpha by a prefix product over the lanes of a warp.
 //
 // Synthesis: block = (item, m, order n, fields, tile of rings); a thread keeps the sums of its rings in registers. Analysis: block = (item, m, fields), tiles of 128 rings in
 // order; the functions of 32 degrees go through shared memory, where lanes change from rings to degrees, and four warps sum a quarter of the rings each.
@@ -316,11 +316,11 @@ __device__ __forceinline__ void synthesis(real* arena, Tables tables, const Item
     synthesise<F, SIGNS, RINGS>(arena, tables, item, m, tile, item.order + order, chunk * item.chunk);
 }
 
-constexpr int analysis_threads = 128, analysis_tile = 32;
+constexpr int analysis_threads = 128, analysis_tile = 32, analysis_steps = 64;
 
 template <int F>
 struct AnalysisRoom {
-    Steps<analysis_tile> steps;
+    Steps<analysis_steps> steps;
     // Functions by degree and ring; one more column keeps the banks apart.
     double q[analysis_tile][analysis_threads + 1];
     real g[analysis_threads][2][2 * F];
@@ -411,7 +411,12 @@ __device__ __forceinline__ void analysis(real* arena, Tables tables, const Item&
                 // A warp whose rings are all beyond has nothing to climb or to sum; barriers are for all.
                 const bool busy = __any_sync(0xffffffffu, active);
                 for (int base = 0; l0 + base < item.degrees; base += analysis_tile) {
-                    steps(room.steps, m, n, base);
+                    // Constants of two tiles at a time; each barrier also ends the reading of the tile before.
+                    const int at = base % analysis_steps;
+                    if (at == 0)
+                        steps(room.steps, m, n, base);
+                    else
+                        __syncthreads();
                     const bool wanted = l0 + base + analysis_tile > item.first;
                     if (busy)
                         for (int from = 0; from < analysis_tile; from += sub_tile) {
@@ -419,7 +424,7 @@ __device__ __forceinline__ void analysis(real* arena, Tables tables, const Item&
 #pragma unroll
                             for (int k = from; k < from + sub_tile; k++) {
                                 if (wanted) room.q[k][threadIdx.x] = q.exponent < 0 ? 0.0 : q.now;
-                                q.climb(room.steps.slope[k], room.steps.constant[s][k], versine);
+                                q.climb(room.steps.slope[at + k], room.steps.constant[s][at + k], versine);
                             }
                         }
                     if (!wanted) continue;
@@ -445,7 +450,7 @@ __device__ __forceinline__ void analysis(real* arena, Tables tables, const Item&
                         real sum = room.partial[0][v][k];
                         for (int w = 1; w < analysis_threads / 32; w++) sum += room.partial[w][v][k];
                         real* out = coefficients + v / 2 * item.coefficient_stride + 2 * l + v % 2;
-                        *out += static_cast<real>(room.steps.alpha[k] * filter[l]) * sum;
+                        *out += static_cast<real>(room.steps.alpha[at + k] * filter[l]) * sum;
                     }
                 }
             }

@@ -7,6 +7,7 @@
 //! The texts lie in `cuda/*.cu`: functions and templates, C++17, no header. Sums have a fixed order: nothing depends on how blocks or warps are scheduled.
 
 pub mod contract;
+#[cfg(unix)]
 pub mod emulate;
 pub mod fourier;
 pub mod frame;

@@ -1,4 +1,5 @@
 //! Every family of CUDA text, run by the emulator, against the definitions in `naive` and the kernels of the CPU; adjoints; three schedules.
+#![cfg(unix)]
 #![allow(non_snake_case)]
 
 use scatterc_kernels::cuda::contract::{GramItem, MixItem, gram, gram_scratch, mix};
@@ -353,7 +354,7 @@ fn contractions_and_mixtures_equal_their_sums() {
         let pairs: Vec<(usize, usize)> = (0..n_rows).flat_map(|a| [(a, a), (a, (a * 3 + 1) % n_rows), (10, a)]).collect();
         let places: Vec<usize> = (0..40).map(|k| (k * 7) % pairs.len()).collect();
         let at = arena.len();
-        arena.resize(at + 40 + 2 * 3 * row_len, f64::NAN);
+        arena.resize(at + 40 + 2 * 9 * row_len, f64::NAN);
         let scratch = arena.len();
         arena.resize(scratch + 2 * gram_scratch(row_len, &pairs), f64::NAN);
         let rows: Vec<usize> = (0..n_rows).map(row).collect();
@@ -371,11 +372,11 @@ fn contractions_and_mixtures_equal_their_sums() {
         let [sums, spread] = gram("gram", &[whole, plain]).expect("valid items");
         // Coefficients are what the contraction has written; one row occurs twice.
         let outputs: Vec<(usize, Vec<(usize, usize)>)> =
-            (0..3).map(|r| (at + 40 + r * row_len, (0..5 * r).map(|t| (row((t + r) % 4), at + t)).collect())).collect();
+            (0..9).map(|r| (at + 40 + r * row_len, (0..4 * (r / 2)).map(|t| (row((t + r) % 4), at + t)).collect())).collect();
         let items = [true, false].map(|weighted| MixItem {
             weights: weighted.then_some(0),
             row_len,
-            outputs: outputs.iter().map(|(to, terms)| (to + if weighted { 0 } else { 3 * row_len }, terms.clone())).collect(),
+            outputs: outputs.iter().map(|(to, terms)| (to + if weighted { 0 } else { 9 * row_len }, terms.clone())).collect(),
         });
         let mixture = mix("mixture", element, &items).expect("valid items");
         let out = plan.run(element, &[sums, spread, mixture], &arena);
@@ -519,6 +520,33 @@ fn the_recursion_keeps_its_digits_at_large_bandlimits() {
     }
 }
 
+#[test]
+fn adjoints_are_transposes() {
+    let element = Element::F64;
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
+    let mut cases: Vec<LegendreMap> = (1..=8).map(|N| LegendreMap::WignerInverse { L_in: 40, L: 40, N, j: 5 }).collect();
+    cases.extend([LegendreMap::ScalingInverse { L_in: 40, L: 40, j: 3 }, LegendreMap::HarmonicForward { L: 37, M: 30, L_out: 33 }]);
+    for map in cases {
+        let (L, M, channels, L_in) = sizes_of(map);
+        let (n_coefficients, n_rings) = (coefficients_len(L_in), channels * 2 * L * M);
+        let (x, y) = (numbers(n_coefficients, 1), numbers(n_rings, 2));
+        let item =
+            |coefficients, rings| LegendreItem { map, fields: 1, coefficients: (coefficients, 0), rings: (rings, 0), orders: None, adds: false };
+        let [from, to] = [n_coefficients + n_rings, 2 * n_coefficients + n_rings];
+        let mut arena = [x.clone(), y.clone()].concat();
+        arena.resize(2 * (n_coefficients + n_rings), f64::NAN);
+        let mut plan = Plan::default();
+        let kernels = [
+            to_rings("forth", element, &[item(0, to)], &mut |t| plan.number(t)).expect("valid"),
+            to_coefficients("back", element, &[item(from, n_coefficients)], &mut |t| plan.number(t)).expect("valid"),
+        ];
+        let out = plan.run(element, &kernels, &arena);
+        let (ax, aty) = (&out[to..], &out[from..to]);
+        let scale = (dot(ax, ax) * dot(&y, &y)).sqrt();
+        assert!((dot(ax, &y) - dot(&x, aty)).abs() < 1e-14 * scale, "{map:?}");
+    }
+}
+
 /// Operators of the scales.
 fn operators(L: usize, N: usize, scales: &[usize]) -> Vec<Arc<FrameOperator>> {
     let operator = |j: &usize| {
@@ -530,7 +558,7 @@ fn operators(L: usize, N: usize, scales: &[usize]) -> Vec<Arc<FrameOperator>> {
 
 #[test]
 fn bilinear_forms_and_their_mixtures_equal_those_of_the_cpu() {
-    for (element, L, orders) in [(Element::F64, 13, 1..=8), (Element::F64, 40, 3..=3), (Element::F32, 16, 2..=4)] {
+    for (element, L, orders) in [(Element::F64, 13, 1..=8), (Element::F64, 40, 3..=3), (Element::F32, 16, 3..=3)] {
         for N in orders {
             let scales: Vec<usize> = (0..=wavelets::j_max(L)).collect();
             let operators = operators(L, N, &scales);
@@ -640,6 +668,8 @@ fn text_that_misbehaves_is_refused_with_a_reason() {
     assert!(fault(&emulator, "arena[-1000] = 1;").contains("outside the arena"));
     assert!(fault(&emulator, "arena[-1] = 1;").contains("before the start of the arena"));
     assert!(fault(&emulator, "reinterpret_cast<double*>(dynamic_shared)[8] = 1;").contains("the end of shared memory"));
+    let deep = "volatile char room[200000]; for (int i = 199999; i >= 0; i--) room[i] = 1; arena[threadIdx.x % 8] = room[threadIdx.x];";
+    assert!(fault(&emulator, deep).contains("stack"));
     assert!(matches!(emulator.compile("nonsense"), Err(EmulationError::Text { .. })));
     let missing = Emulator::new().expect("a folder").with_compiler("no-such-compiler");
     assert!(matches!(missing.compile("int x;"), Err(EmulationError::Compiler { .. })));

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 /// Threads of a block.
 const THREADS: usize = 256;
+/// Most bytes of shared memory.
+const MOST_SHARED: usize = 200 << 10;
 /// Elements of a chunk of a contraction and of a mixture.
 const CHUNKS: [usize; 2] = [4096, 1024];
 
@@ -126,38 +128,54 @@ pub fn mix(name: &str, element: Element, items: &[MixItem]) -> Result<Kernel, Ke
     let mut parts = Vec::new();
     let (mut constants, mut most) = (String::new(), 0);
     for (i, item) in items.iter().enumerate() {
-        let (mut terms, mut coefficients, mut first) = (Vec::new(), Vec::new(), vec![0]);
-        for (_, of_output) in &item.outputs {
-            let mut by_row: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-            of_output.iter().for_each(|(row, coefficient)| by_row.entry(*row).or_default().push(*coefficient));
-            most = most.max(by_row.len());
-            for (row, places) in by_row {
-                let from = coefficients.len();
-                coefficients.extend(places);
-                terms.push(format!("{{{row}, {from}, {}}}", coefficients.len()));
+        let by_row = |terms: &[(usize, usize)]| {
+            let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+            terms.iter().for_each(|(row, coefficient)| rows.entry(*row).or_default().push(*coefficient));
+            rows
+        };
+        let outputs: Vec<(usize, BTreeMap<usize, Vec<usize>>)> = item.outputs.iter().map(|(at, terms)| (*at, by_row(terms))).collect();
+        let (mut targets, mut terms, mut coefficients) = (Vec::new(), Vec::new(), Vec::<usize>::new());
+        let mut rest = &outputs[..];
+        while let Some((_, rows)) = rest.first() {
+            // Neighbours that read the same rows share their loads.
+            let count = rest.iter().take(4).take_while(|(_, other)| rows.keys().eq(other.keys())).count();
+            let (group, tail) = rest.split_at(count);
+            rest = tail;
+            let first = terms.len();
+            for row in rows.keys() {
+                let mut bounds = [coefficients.len(); 5];
+                for (o, (_, rows)) in group.iter().enumerate() {
+                    coefficients.extend(&rows[row]);
+                    bounds[o + 1..].fill(coefficients.len());
+                }
+                let bounds: Vec<String> = bounds.iter().map(usize::to_string).collect();
+                terms.push(format!("{{{row}, {{{}}}}}", bounds.join(", ")));
             }
-            first.push(terms.len());
+            most = most.max(rows.len());
+            let places: Vec<String> = (0..4).map(|o| group.get(o).map_or(0, |(at, _)| *at).to_string()).collect();
+            targets.push(format!("{{{{{}}}, {count}, {first}, {}}}", places.join(", "), terms.len()));
         }
         let chunks = item.row_len.div_ceil(CHUNKS[1]);
-        let work = ((terms.len() + item.outputs.len()) * item.row_len) as f64;
-        constants += &list("contract::Term", &format!("{name}_terms_{i}"), if terms.is_empty() { vec!["{0, 0, 0}".into()] } else { terms });
+        let (blocks, work) = (targets.len() * chunks, ((terms.len() + item.outputs.len()) * item.row_len) as f64);
+        // An empty list still needs a value of its type.
+        terms.extend(terms.is_empty().then(|| "{0, {0, 0, 0, 0, 0}}".to_string()));
+        constants += &list("contract::Target", &format!("{name}_targets_{i}"), targets);
+        constants += &list("contract::Term", &format!("{name}_terms_{i}"), terms);
         constants += &list("long long", &format!("{name}_coefficients_{i}"), coefficients);
-        constants += &list("int", &format!("{name}_first_term_{i}"), first);
-        constants += &list("long long", &format!("{name}_outputs_{i}"), item.outputs.iter().map(|(at, _)| at));
         let weights = item.weights.map_or("-1".into(), |w| w.to_string());
         parts.push(Part {
-            blocks: whole("blocks", item.outputs.len() * chunks)? as usize,
+            blocks: whole("blocks", blocks)? as usize,
             work,
             descriptor: format!(
-                "{name}_terms_{i}, {name}_coefficients_{i}, {name}_first_term_{i}, {name}_outputs_{i}, {}, {}, {chunks}, {weights}",
+                "{name}_targets_{i}, {name}_terms_{i}, {name}_coefficients_{i}, {}, {}, {chunks}, {weights}",
                 item.row_len, CHUNKS[1]
             ),
             call: "contract::mix".into(),
         });
     }
-    let shared = most * element.size_bytes();
-    if shared > 200 << 10 {
-        return Err(KernelError::parameter("terms", format!("at most {} rows of one output", (200 << 10) / element.size_bytes()), most));
+    let shared = 4 * most * element.size_bytes();
+    if shared > MOST_SHARED {
+        return Err(KernelError::parameter("terms", format!("at most {} rows of one output", MOST_SHARED / (4 * element.size_bytes())), most));
     }
     let form = Form { family: Family::Contract, item: "contract::Mix", constants, block: THREADS, shared };
     launch(name, form, parts, vec![])

@@ -1,9 +1,9 @@
 //! Launches of frame operators: bilinear forms x . Q_g y of coefficients, and their adjoint mixtures; see [`crate::frame`].
 //!
-//! Orders m >= N - 1 are scans (`frame.cu`). Lower ones are synthesised on the rings of the scale, where forms are weighted sums of products and mixtures are mixtures of
-//! rows ([`super::contract`]), and for a mixture analysed again.
+//! Orders m >= N - 1 are scans (`frame.cu`). Lower ones are synthesised on the rings of the scale, where forms are weighted sums of products ([`super::contract`]) and
+//! mixtures are mixtures of rows, which are analysed again.
 
-use super::contract::{self, GramItem, MixItem};
+use super::contract::{self, GramItem};
 use super::legendre::{LegendreItem, LegendreMap, to_coefficients, to_rings};
 use super::{Element, Family, Form, Kernel, Part, Table, Tables, launch, list, sparse, whole};
 use crate::KernelError;
@@ -365,7 +365,7 @@ pub fn mix(name: &str, element: Element, item: &FrameMixItem, number: &mut dyn F
     let mut tables = Tables::new(&mut *number);
     let (directions, steering) = (tables.number(Table::FrameDirections { N }), tables.number(Table::Steering { N }));
     let (mut weight_parts, mut constants) = (Vec::new(), String::new());
-    let (mut low_items, mut ring_mixes, mut ring_weights) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut low_items, mut ring_parts) = (Vec::new(), Vec::new());
     let mut sets: Vec<Set> = Vec::new();
     for (s, j) in item.scales.iter().enumerate() {
         let scale = Scale::new(item.L, N, *j)?;
@@ -405,14 +405,14 @@ pub fn mix(name: &str, element: Element, item: &FrameMixItem, number: &mut dyn F
                     let from = scratch.take(S * N * scale.row_len());
                     rings = scratch.take(T * N * scale.row_len());
                     low_items.extend(scale.low_items(&operands, from, false));
-                    let row = |s: usize, c: usize| from + (s * N + c) * scale.row_len();
-                    let outputs = (0..T * N).map(|r| {
-                        let (t, c) = (r / N, r % N);
-                        let terms = (0..S * N).map(|i| (row(i / N, i % N), low + (i / N * N * N + i % N * N + c) * T + t)).collect();
-                        (rings + r * scale.row_len(), terms)
+                    let (K, chunks) = (scale.row_len(), scale.row_len().div_ceil(THREADS));
+                    let weights = tables.number(Table::RingWeights { L: scale.L_j, orders: scale.low });
+                    ring_parts.push(Part {
+                        blocks: T * chunks,
+                        work: (S * T * N * N * K) as f64,
+                        descriptor: format!("{from}, {rings}, {low}, {S}, {T}, {K}, {chunks}, {weights}"),
+                        call: format!("frame::mix_rings<{N}>"),
                     });
-                    ring_mixes.push(MixItem { weights: None, row_len: scale.row_len(), outputs: outputs.collect() });
-                    ring_weights.push(Table::RingWeights { L: scale.L_j, orders: scale.low });
                 }
                 let targets = targets.into_iter().map(|t| t as usize).collect();
                 sets.push(Set { scale, sources: operands, targets, weights, rings });
@@ -422,14 +422,12 @@ pub fn mix(name: &str, element: Element, item: &FrameMixItem, number: &mut dyn F
     if sets.is_empty() {
         return Ok((kernels, 0));
     }
-    let used = std::mem::take(&mut tables.used);
+    let is_ring_weight = |table: &Table| matches!(table, Table::RingWeights { .. });
+    let (low_tables, used) = std::mem::take(&mut tables.used).into_iter().partition(is_ring_weight);
     kernels.push(launch(&format!("{name}_weights"), form("frame::Weights", constants, 0), weight_parts, used)?);
     if !low_items.is_empty() {
         kernels.push(to_rings(&format!("{name}_rings"), element, &low_items, number)?);
-        for (mixture, weights) in ring_mixes.iter_mut().zip(ring_weights) {
-            mixture.weights = Some(number(weights));
-        }
-        kernels.push(contract::mix(&format!("{name}_low"), element, &ring_mixes)?);
+        kernels.push(launch(&format!("{name}_low"), form("frame::Rings", String::new(), 0), ring_parts, low_tables)?);
     }
     // Sets that may write the same coefficients run one after another.
     let mut turns: Vec<Vec<&Set>> = Vec::new();

@@ -8,8 +8,9 @@ use crate::wavelets;
 const THREADS: usize = 128;
 /// Most fields of one block.
 const MOST_FIELDS: usize = 5;
-/// Degrees whose constants stand in shared memory: synthesis, analysis.
-const TILES: [usize; 2] = [64, 32];
+/// Degrees whose constants stand in shared memory, and degrees of a tile of an analysis.
+const STEPS: usize = 64;
+const TILE: usize = 32;
 /// Largest bandlimit: beyond, products of squares of degrees are not exact.
 const LARGEST: usize = 8192;
 
@@ -137,9 +138,9 @@ fn groups(fields: usize) -> Vec<(usize, usize, usize)> {
 
 /// Bytes of `legendre::SynthesisRoom` and `legendre::AnalysisRoom`.
 fn room(element: Element, F: usize) -> [usize; 2] {
-    let steps = TILES.map(|tile| 8 * (4 * tile + 2));
+    let steps = 8 * (4 * STEPS + 2);
     let (numbers, warps) = (2 * F * element.size_bytes(), THREADS / 32);
-    [steps[0] + TILES[0] * numbers, steps[1] + TILES[1] * (THREADS + 1) * 8 + (2 * THREADS + warps * TILES[1]) * numbers]
+    [steps + STEPS * numbers, steps + TILE * (THREADS + 1) * 8 + (2 * THREADS + warps * TILE) * numbers]
 }
 
 /// The descriptor `legendre::Item` of some fields of an item.
