@@ -41,6 +41,7 @@ mod double;
 mod error;
 pub mod fourier;
 pub mod frame;
+pub mod gather;
 pub mod harmonic;
 pub mod healpix;
 pub mod layout;
@@ -50,6 +51,7 @@ pub mod peak;
 pub mod planar;
 pub mod sampling;
 pub mod simd;
+pub mod stencil;
 pub mod wavelets;
 pub mod wigner;
 
