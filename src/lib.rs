@@ -50,6 +50,7 @@ pub use compile::{Array, Compiled, Compiler, Encoder, Goal, Statistics};
 pub use scatterc_compiler::bind::Index;
 pub use scatterc_compiler::domain::{Domain, InputKind};
 pub use scatterc_compiler::fuse::Fusion;
+pub use scatterc_compiler::healpix::{Healpix, MASK};
 pub use scatterc_compiler::plane::{Boundary, Plane, with_numbers};
 pub use scatterc_compiler::sphere::Sphere;
 pub use statistics::Source;

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod fuse;
 pub mod gradient;
 pub mod harmonic;
+pub mod healpix;
 pub mod loops;
 pub mod loss;
 pub mod pass;

@@ -21,6 +21,7 @@ pub mod jit;
 pub mod maps;
 mod planar;
 pub mod reference;
+mod sparse;
 pub mod tables;
 mod threads;
 mod tile;
