@@ -40,6 +40,7 @@ pub use scatterc_runtime as runtime;
 
 pub mod compile;
 pub mod optimise;
+pub mod pixels;
 pub mod random;
 pub mod sensitivity;
 pub mod statistics;

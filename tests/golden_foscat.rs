@@ -7,7 +7,9 @@
 use ndarray::{ArrayD, IxDyn};
 use ndarray_npy::NpzReader;
 use num_complex::Complex64;
-use scatterc::{Array, Compiler, Encoder, Error, Goal, Healpix, Source, Statistics};
+use scatterc::optimise::{Control, Lbfgs, Method};
+use scatterc::pixels::{self, Affine, Measure, PixelError, Term};
+use scatterc::{Array, Compiler, Encoder, Error, Healpix, Source, Statistics};
 use std::cell::RefCell;
 use std::fs::File;
 use std::path::Path;
@@ -132,7 +134,7 @@ const CASES: [Setting; 27] = [
     Setting { J: Some(3), ..full("hpx_n32_k3_jmax3", 32, 3) },
     full("hpx_n16_k3_mask", 16, 3),
     full("hpx_n16_k5_mask", 16, 5),
-    Setting { threshold: Some(0.5), ..full("hpx_n8_k3_maskthres", 8, 3) },
+    Setting { J: Some(3), threshold: Some(0.3), ..full("hpx_n8_k3_maskthres", 8, 3) },
     full("hpx_n32_k3_local", 32, 3),
     full("hpx_n32_k3_local_mask", 32, 3),
     full("hpx_n32_k5_local", 32, 5),
@@ -196,6 +198,181 @@ fn statistics_and_sigmas_equal_the_recorded_ones() -> Outcome {
             }
         }
         println!("{}: {:.1e}, sigma {:.1e}", setting.name, worst[0], worst[1]);
+    }
+    Ok(())
+}
+
+/// Entries of a variant whose outputs make up the last axis of a recorded array, in this order.
+fn stacked(found: &[&Statistics], names: &[(usize, String)]) -> Vec<(f64, f64)> {
+    let parts: Vec<Vec<(f64, f64)>> = names.iter().map(|(k, name)| entries(output(found[*k], name))).collect();
+    (0..parts[0].len()).flat_map(|i| parts.iter().map(move |part| part[i])).collect()
+}
+
+#[test]
+fn angular_reductions_equal_the_recorded_ones() -> Outcome {
+    let domain = Healpix::new(16, 4, 3)?;
+    for (name, statistic) in [("hpx_n16_k3_ang", "foscat"), ("hpx_n16_k3_ang_cross", "foscat_cross")] {
+        let Some(case) = case(name) else { continue };
+        let x = case.real("x");
+        let second = if case.has("image2") { case.real("image2") } else { vec![] };
+        let fields: Vec<&[f64]> = if second.is_empty() { vec![&x] } else { vec![&x, &second] };
+        let variants: &[(&str, &str, f64)] = if second.is_empty() {
+            &[("isotropic_compatible", "iso", 1e-11), ("deviation_compatible", "isostd", 1e-10)]
+        } else {
+            &[("isotropic_compatible", "iso", 1e-11)]
+        };
+        for (variant, prefix, tolerance) in variants {
+            let found = encoder(statistic, &domain, Some(variant))?.encode_fields(&fields)?;
+            for what in ["S1", "S2", "S3", "S3P", "S4"].into_iter().filter(|what| found.get(what).is_some()) {
+                let expected = case.array(&format!("f64_{prefix}_{what}"));
+                difference(&entries(output(&found, what)), &expected.values, *tolerance, &format!("{name} {prefix} {what}"));
+            }
+        }
+        if !second.is_empty() {
+            continue;
+        }
+        for (variant, prefix, tolerance) in [("harmonics", "fft", 1e-11), ("harmonics_sigma_compatible", "sigfft", 1e-10)] {
+            let source = Source::find("foscat")?;
+            let mut found = Vec::new();
+            for k in [1.0, 2.0] {
+                found.push(Compiler::new(&source, &domain).variant(Some(variant)).number("k", k).threads(1).encoder()?.encode(&x)?);
+            }
+            let found: Vec<&Statistics> = found.iter().collect();
+            for what in ["S1", "S2", "S3", "S4"] {
+                let order = |suffix: &str, k: usize| (k, format!("{what}{suffix}"));
+                for (harmonics, orders) in [
+                    ("h1_re", vec![order("", 0), order("c", 0)]),
+                    ("h1_im", vec![order("", 0), order("c", 0), order("s", 0)]),
+                    ("h2_im", vec![order("", 0), order("c", 0), order("s", 0), order("c", 1), order("s", 1)]),
+                ] {
+                    let expected = case.array(&format!("f64_{prefix}_{harmonics}_{what}"));
+                    difference(&stacked(&found, &orders), &expected.values, tolerance, &format!("{prefix} {harmonics} {what}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What FOSCAT's normalisations do in effect: `self` nothing, `auto` divides S2 by the powers of the first call, which it also returns divided.
+#[test]
+fn normalisations_equal_the_recorded_ones() -> Outcome {
+    let domain = Healpix::new(8, 4, 3)?;
+    for (name, statistic) in [("hpx_n8_k3_norm", "foscat"), ("hpx_n8_k3_norm_cross", "foscat_cross")] {
+        let Some(case) = case(name) else { continue };
+        let cross = statistic == "foscat_cross";
+        let second = if cross { case.real("image2") } else { vec![] };
+        let source = Source::find(statistic)?;
+        let powers = |x: &[f64]| -> Result<Vec<f64>, Error> { Ok(output(&encoder("foscat", &domain, None)?.encode(x)?, "S2").re.clone()) };
+        let maps = [case.real("x"), case.real("x2")];
+        let own = powers(&maps[0])?;
+        let mut norms = vec![("P", own.clone())];
+        if cross {
+            norms.push(("R", powers(&second)?));
+        }
+        for (call, map) in maps.iter().enumerate() {
+            for (norm, variant) in [("self", None), ("auto", Some("auto_compatible"))] {
+                let mut compiler = Compiler::new(&source, &domain).variant(variant).threads(1);
+                let divided = norm == "auto" && (cross || call == 0);
+                for (parameter, _) in norms.iter().filter(|_| divided) {
+                    compiler = compiler.array(parameter);
+                }
+                let mut encoder = compiler.encoder()?;
+                for (parameter, values) in norms.iter().filter(|_| divided) {
+                    encoder.set(parameter, values)?;
+                }
+                let fields: Vec<&[f64]> = if cross { vec![map, &second] } else { vec![map] };
+                let found = encoder.encode_fields(&fields)?;
+                for what in ["S1", "S2", "S3", "S3P", "S4"].into_iter().filter(|what| found.get(what).is_some()) {
+                    let expected = case.array(&format!("f64_{norm}{}_{what}", call + 1));
+                    difference(&entries(output(&found, what)), &expected.values, 1e-11, &format!("{name} {norm} call {call} {what}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// FOSCAT's measure with its own formula for sigma.
+fn compatible(threads: usize) -> Result<Measure, Error> {
+    Ok(Measure { sigma: Some("sigma_compatible".into()), threads, ..Measure::new("foscat")? })
+}
+
+#[test]
+fn losses_and_gradients_equal_the_recorded_ones() -> Result<(), PixelError> {
+    for (name, K) in [("grad_hpx_n8_k3", 3), ("grad_hpx_n8_k5", 5), ("grad_hpx_n8_k3_mask", 3)] {
+        let Some(case) = case(name) else { continue };
+        let domain = Healpix::new(8, 4, K)?;
+        let mask = case.has("mask").then(|| case.real("mask"));
+        let (x, reference) = (case.real("x"), case.real("xref"));
+        let measure = compatible(1)?;
+        let (target, sigma) = measure.measure(&domain, &[&reference], mask.as_deref())?;
+        let mut nothing = target.clone();
+        for array in &mut nothing.arrays {
+            array.re.fill(0.0);
+            array.im.iter_mut().for_each(|im| im.fill(0.0));
+        }
+        for (what, target, sigma, tolerance) in [("plain", &nothing, None, 1e-9), ("notebook", &target, sigma.as_ref(), 1e-9)] {
+            let mut term = Term::new(&measure, &domain, vec![Affine::unknown()], target, sigma, mask.as_deref(), 1.0)?;
+            let mut gradient = vec![0.0; domain.len()];
+            let value = term.evaluate(&x, &mut gradient)?;
+            let expected = case.real(&format!("f64_loss_{what}"))[0];
+            assert!((value - expected).abs() < 1e-10 * expected, "{name} {what}: value {value}, expected {expected}");
+            let found: Vec<(f64, f64)> = gradient.iter().map(|g| (*g, 0.0)).collect();
+            let error = difference(&found, &case.array(&format!("f64_grad_{what}")).values, tolerance, &format!("{name} gradient {what}"));
+            println!("{name} {what}: value {:.1e}, gradient {error:.1e}", (value - expected).abs() / expected);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn descents_start_as_the_recorded_one() -> Result<(), PixelError> {
+    let Some(case) = case("lbfgs_hpx_n8") else { return Ok(()) };
+    let domain = Healpix::new(8, 4, 3)?;
+    let (x, reference) = (case.real("x"), case.real("xref"));
+    let measure = compatible(1)?;
+    let (target, sigma) = measure.measure(&domain, &[&reference], None)?;
+    let term = || Term::new(&measure, &domain, vec![Affine::unknown()], &target, sigma.as_ref(), None, 1.0);
+    let points = case.real("f64_eval_x");
+    let losses = case.real("f64_eval_losses");
+    let mut first = term()?;
+    let mut gradient = vec![0.0; 768];
+    let value = first.evaluate(&x, &mut gradient)?;
+    assert!((value - losses[0]).abs() < 1e-7 * value && losses[0] == losses[1]);
+    let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+    let found: Vec<(f64, f64)> = x.iter().zip(&gradient).map(|(x, g)| (x - g / norm, 0.0)).collect();
+    let expected: Vec<(f64, f64)> = points[2 * 768..3 * 768].iter().map(|x| (*x, 0.0)).collect();
+    difference(&found, &expected, 1e-10, "the first step");
+    assert!(points[..768] == x[..] && points[768..2 * 768] == x[..]);
+    // The descent itself begins with the same step and, with other line searches, gets at least as far.
+    let descent = pixels::Descent { method: Method::Lbfgs(Lbfgs::default()), steps: 8, tolerance: 0.0 };
+    let (_, outcome) = pixels::minimise(vec![term()?], &x, None, &descent, &mut |_| Control::Continue)?;
+    let last = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(outcome.values[0] < 1.05 * last, "{} after 8 steps, expected about {last}", outcome.values[0]);
+    Ok(())
+}
+
+/// Both levels of a synthesis from coarse to fine: value and gradient of the loss where FOSCAT starts them.
+#[test]
+fn levels_of_a_synthesis_equal_the_recorded_ones() -> Result<(), PixelError> {
+    let Some(case) = case("synth_hpx_n8") else { return Ok(()) };
+    let target = case.real("x");
+    let coarse = pixels::downgraded(8, &[], &target)?;
+    let sizes = case.real("f64_eval_sizes");
+    let losses = case.real("f64_eval_losses");
+    for (nside, target) in [(4, coarse), (8, target)] {
+        let n = 12 * nside * nside;
+        let domain = Healpix::new(nside, 4, 3)?;
+        let measure = compatible(1)?;
+        let (found, sigma) = measure.measure(&domain, &[&target], None)?;
+        let mut term = Term::new(&measure, &domain, vec![Affine::unknown()], &found, sigma.as_ref(), None, 1.0)?;
+        let mut gradient = vec![0.0; n];
+        let value = term.evaluate(&case.real(&format!("f64_start_{n}")), &mut gradient)?;
+        let k = sizes.iter().position(|size| *size == n as f64).expect("the level was recorded");
+        assert!((value - losses[k]).abs() < 1e-6 * value, "nside {nside}: {value}, expected {}", losses[k]);
+        let found: Vec<(f64, f64)> = gradient.iter().map(|g| (*g, 0.0)).collect();
+        difference(&found, &case.array(&format!("f64_start_grad_{n}")).values, 1e-6, &format!("gradient at nside {nside}"));
     }
     Ok(())
 }
