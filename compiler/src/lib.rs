@@ -17,6 +17,7 @@ pub mod loss;
 pub mod pass;
 pub mod planar;
 pub mod plane;
+pub mod products;
 pub mod schedule;
 pub mod simplify;
 pub mod sphere;
