@@ -111,7 +111,7 @@ impl Wavelets {
 
     /// f64 of shared scratch memory that [`Self::apply`] needs.
     pub fn scratch_len(&self) -> usize {
-        if self.adjoint { FIELDS.min(8 / self.turns.count) * self.n * self.rows.width } else { 0 }
+        if self.adjoint { FIELDS.min(16 / self.turns.count) * self.n * self.rows.width } else { 0 }
     }
 
     /// Operations for one field, nominal.
@@ -126,7 +126,7 @@ impl Wavelets {
         let (from, to) = if self.adjoint { (2 * self.L * self.n, self.n) } else { (self.n, 2 * self.L * self.n) };
         assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
         assert!(inputs.len() == outputs.len() && scratch.len() >= self.scratch_len(), "as many results as fields, and scratch memory");
-        let most = FIELDS.min(8 / self.turns.count);
+        let most = FIELDS.min(16 / self.turns.count);
         let (mut inputs, mut outputs) = (inputs, outputs);
         while !inputs.is_empty() {
             let count = if inputs.len() >= most { most } else { 1 << inputs.len().ilog2() };
@@ -240,7 +240,8 @@ unsafe fn forth_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), inp
     unsafe {
         match (map.turns.count, inputs.len()) {
             (4, 1) => forth_block::<V, 4, 1>(map, task, inputs, outputs),
-            (4, _) => forth_block::<V, 4, 2>(map, task, inputs, outputs),
+            (4, 2) => forth_block::<V, 4, 2>(map, task, inputs, outputs),
+            (4, _) => forth_block::<V, 4, 4>(map, task, inputs, outputs),
             (2, 1) => forth_block::<V, 2, 1>(map, task, inputs, outputs),
             (2, 2) => forth_block::<V, 2, 2>(map, task, inputs, outputs),
             (2, _) => forth_block::<V, 2, 4>(map, task, inputs, outputs),
@@ -357,7 +358,8 @@ unsafe fn back_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), scra
     unsafe {
         match (map.turns.count, outputs.len()) {
             (4, 1) => back_block::<V, 4, 1>(map, task, scratch, outputs),
-            (4, _) => back_block::<V, 4, 2>(map, task, scratch, outputs),
+            (4, 2) => back_block::<V, 4, 2>(map, task, scratch, outputs),
+            (4, _) => back_block::<V, 4, 4>(map, task, scratch, outputs),
             (2, 1) => back_block::<V, 2, 1>(map, task, scratch, outputs),
             (2, 2) => back_block::<V, 2, 2>(map, task, scratch, outputs),
             (2, _) => back_block::<V, 2, 4>(map, task, scratch, outputs),
