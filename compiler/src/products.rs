@@ -4,7 +4,7 @@ use crate::simplify::rewrite;
 use scatterc_ir::graph::{Builder, TypeError};
 use scatterc_ir::ops::pointwise;
 use scatterc_ir::scalar::{self, Binary, Scalar, Unary};
-use scatterc_ir::{Graph, Linear, Op, Value};
+use scatterc_ir::{Graph, Linear, Op, Space, Value};
 
 /// A product of values and a factor.
 type Monomial = (f64, Vec<Value>);
@@ -20,6 +20,15 @@ const MOST_FACTORS: usize = 3;
 /// Legality: averages are linear. Profit: products of broadcast fields are never formed.
 pub fn products(graph: &Graph) -> Result<Graph, TypeError> {
     rewrite(graph, |b, value, operands| {
+        // A sign passes a broadcast, so that it ends among the numbers and not in a field of its own.
+        if let Some((map @ (Linear::Reindex { .. } | Linear::Reshape { .. }), false)) = graph.linear(value)
+            && matches!(graph.node(value).ty.space, Space::Pixels { .. })
+            && b.graph().node(operands[0]).op == Op::Pointwise(row("neg"))
+        {
+            let inner = b.graph().node(operands[0]).operands[0];
+            let moved = b.linear(map.clone(), inner)?;
+            return Ok(Some(b.pointwise(row("neg"), &[moved])?));
+        }
         let Some((map @ Linear::PixelMean { .. }, false)) = graph.linear(value) else { return Ok(None) };
         let Some(terms) = expanded(b.graph(), operands[0], 0) else { return Ok(None) };
         // One plain product is what contractions are found in already.
@@ -132,7 +141,8 @@ fn rows(b: &mut Builder, values: &[Value]) -> Result<Option<(Value, Value)>, Typ
     if !axes.starts_with(&own) {
         return Ok(None);
     }
-    let repeated = if axes == own { shared } else { b.linear(Linear::Reindex { from: vec![], to: axes[own.len()..].to_vec(), map: vec![] }, shared)? };
+    let repeated =
+        if axes == own { shared } else { b.linear(Linear::Reindex { from: vec![], to: axes[own.len()..].to_vec(), map: vec![] }, shared)? };
     value = b.pointwise(row("mul"), &[repeated, value])?;
     for map in chain.into_iter().rev() {
         value = b.linear(map, value)?;

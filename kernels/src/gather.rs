@@ -12,6 +12,8 @@ use crate::stencil::{self, Pixels, Rows};
 
 /// Rows one task computes.
 const TASK: usize = 256;
+/// Numbers of a result from which on it is written past the caches, which it would only sweep.
+const LARGE: usize = 1 << 19;
 /// Most fields whose sums are kept together.
 const FIELDS: usize = 4;
 
@@ -109,9 +111,9 @@ impl Wavelets {
         self.rows.bytes()
     }
 
-    /// f64 of shared scratch memory that [`Self::apply`] needs.
-    pub fn scratch_len(&self) -> usize {
-        if self.adjoint { FIELDS.min(16 / self.turns.count) * self.n * self.rows.width } else { 0 }
+    /// f64 of shared scratch memory that [`Self::apply`] needs for so many fields.
+    pub fn scratch_len(&self, fields: usize) -> usize {
+        if self.adjoint { fields.min(FIELDS) * self.n * self.rows.width } else { 0 }
     }
 
     /// Operations for one field, nominal.
@@ -125,11 +127,10 @@ impl Wavelets {
     pub fn apply(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]], scratch: &mut [f64]) {
         let (from, to) = if self.adjoint { (2 * self.L * self.n, self.n) } else { (self.n, 2 * self.L * self.n) };
         assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
-        assert!(inputs.len() == outputs.len() && scratch.len() >= self.scratch_len(), "as many results as fields, and scratch memory");
-        let most = FIELDS.min(16 / self.turns.count);
+        assert!(inputs.len() == outputs.len() && scratch.len() >= self.scratch_len(inputs.len()), "as many results as fields, and scratch memory");
         let (mut inputs, mut outputs) = (inputs, outputs);
         while !inputs.is_empty() {
-            let count = if inputs.len() >= most { most } else { 1 << inputs.len().ilog2() };
+            let count = if inputs.len() >= FIELDS { FIELDS } else { 1 << inputs.len().ilog2() };
             let (x, more) = inputs.split_at(count);
             let (y, rest) = outputs.split_at_mut(count);
             if self.adjoint {
@@ -262,6 +263,7 @@ unsafe fn forth_block<V: Lanes, const Q: usize, const F: usize>(
     let (rows, turns, width, n) = (&map.rows, &map.turns, map.rows.width, map.n);
     let fields: [*const f64; F] = std::array::from_fn(|f| inputs[f].as_ptr());
     let mut sums = [[[0.0f64; LANES * LANES]; F]; Q];
+    let beyond = 2 * map.L * n * F > LARGE;
     // SAFETY: columns are pixels of the map, turned ones too; every block has eight lanes; planes hold n pixels.
     unsafe {
         for block in (0..count).step_by(LANES) {
@@ -296,7 +298,9 @@ unsafe fn forth_block<V: Lanes, const Q: usize, const F: usize>(
                             let Some((place, conjugate)) = map.plane(part + lane, k) else { continue };
                             let plane = if conjugate { V::zero().sub(plane) } else { plane };
                             let out = outputs[f].add(place * n + target);
-                            if size == LANES {
+                            if size == LANES && beyond && out.align_offset(64) == 0 {
+                                plane.stream(out);
+                            } else if size == LANES {
                                 plane.store(out);
                             } else {
                                 let mut few = [0.0; LANES];
@@ -309,6 +313,7 @@ unsafe fn forth_block<V: Lanes, const Q: usize, const F: usize>(
             }
         }
     }
+    V::settle();
 }
 
 /// [`Turns::turned`] without checks of the table's length.

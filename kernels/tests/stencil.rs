@@ -138,7 +138,7 @@ fn turned_rows_equal_plain_ones_and_adjoints_are_transposes() {
         let n = targets.len();
         let forth = Wavelets::new(nside, K, L, &cells, false).expect("valid sizes");
         let back = Wavelets::new(nside, K, L, &cells, true).expect("valid sizes");
-        let mut scratch = vec![0.0; back.scratch_len()];
+        let mut scratch = vec![0.0; back.scratch_len(7)];
         let fields: Vec<Vec<f64>> = (0..7).map(|k| random(n, k + 1)).collect();
         let inputs: Vec<&[f64]> = fields.iter().map(Vec::as_slice).collect();
         let mut results = vec![vec![0.0; 2 * L * n]; 7];

@@ -579,7 +579,7 @@ impl Context<'_> {
                 let (from, to) = map.lengths();
                 let part = |slot: &Slot, f: usize, len: usize| Slot { offset: slot.offset + f * len, len };
                 let pairs: Vec<_> = pairs.iter().flat_map(|(a, b)| (0..a.len / from).map(move |f| (part(a, f, from), part(b, f, to)))).collect();
-                let scratch = vec![0.0; map.scratch_len()];
+                let scratch = vec![0.0; map.scratch_len(pairs.len())];
                 self.memory.scratch += 8 * scratch.len();
                 Prepared::Sparse { work: map.flops() * pairs.len() as f64, map, pairs, scratch }
             }

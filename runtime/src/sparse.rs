@@ -66,10 +66,10 @@ impl Sparse {
         }
     }
 
-    /// f64 of scratch memory for one call.
-    pub(crate) fn scratch_len(&self) -> usize {
+    /// f64 of scratch memory for a call with so many fields.
+    pub(crate) fn scratch_len(&self, fields: usize) -> usize {
         match self {
-            Sparse::Wavelets { map, .. } => map.scratch_len(),
+            Sparse::Wavelets { map, .. } => map.scratch_len(fields),
             Sparse::Sums(_) => 0,
         }
     }
