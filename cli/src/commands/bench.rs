@@ -57,13 +57,14 @@ fn peak_rss_mb() -> f64 {
 
 /// Runs the command.
 pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
-    args.domain.check()?;
     args.device.check()?;
     if args.reps == 0 {
         return Err(CliError::option("--reps", 0, "at least 1"));
     }
     let source = args.statistic.source()?;
-    let bound: Box<dyn scatterc::Domain> = if args.domain.is_planar() {
+    let bound: Box<dyn scatterc::Domain> = if args.domain.is_healpix() {
+        Box::new(super::healpix::sized(&args.domain)?)
+    } else if args.domain.is_planar() {
         Box::new(super::planar::sized(&args.domain, &source, &args.statistic.statistic)?)
     } else {
         Box::new(args.domain.sphere(args.domain.bandlimit.unwrap_or(64), InputKind::Half)?)
