@@ -13,6 +13,8 @@ type Monomial = (f64, Vec<Value>);
 const MOST_TERMS: usize = 4;
 /// Most factors of a product: two rows, and a weight that they share.
 const MOST_FACTORS: usize = 3;
+/// Nodes below one another that are multiplied out.
+const DEEPEST: usize = 8;
 
 /// mean(a c + b d) of broadcast fields = mean(a c) + mean(b d), each of which is then a contraction; mean(w (a c + b d)) = mean((w a) c) + mean((w b) d) for a weight w without
 /// axes, such as a mask, where w a is formed before a is broadcast.
@@ -30,19 +32,17 @@ pub fn products(graph: &Graph) -> Result<Graph, TypeError> {
             return Ok(Some(b.pointwise(row("neg"), &[moved])?));
         }
         let Some((map @ Linear::PixelMean { .. }, false)) = graph.linear(value) else { return Ok(None) };
-        let Some(terms) = expanded(b.graph(), operands[0], 0) else { return Ok(None) };
-        // One plain product is what contractions are found in already.
-        let plain = terms.len() == 1 && terms[0].0 == 1.0 && terms[0].1.len() == 2;
-        if plain || !terms.iter().any(|(_, factors)| factors.iter().any(|v| is_broadcast(b.graph(), *v))) {
-            return Ok(None);
-        }
-        let mut pairs = Vec::new();
-        for (factor, values) in terms {
-            match rows(b, &values)? {
-                Some(pair) => pairs.push((factor, pair)),
-                None => return Ok(None),
+        // Through the operands where that leaves few factors, else with the operands as they stand.
+        let mut found = None;
+        for depth in [0, DEEPEST] {
+            if let Some(terms) = expanded(b.graph(), operands[0], depth) {
+                found = pairs(b, terms)?;
+            }
+            if found.is_some() {
+                break;
             }
         }
+        let Some(pairs) = found else { return Ok(None) };
         let mut sum = Scalar::Constant(0.0);
         let mut means = Vec::new();
         for (factor, (x, y)) in pairs {
@@ -59,6 +59,22 @@ pub fn products(graph: &Graph) -> Result<Graph, TypeError> {
         }
         Ok(Some(if means.len() == 1 && sum == Scalar::Argument(0) { means[0] } else { b.pointwise(sum, &means)? }))
     })
+}
+
+/// Rows to be multiplied; `None` where they are found without help, or where nothing is broadcast.
+fn pairs(b: &mut Builder, terms: Vec<Monomial>) -> Result<Option<Vec<(f64, (Value, Value))>>, TypeError> {
+    let plain = terms.len() == 1 && terms[0].0 == 1.0 && terms[0].1.len() == 2;
+    if plain || !terms.iter().any(|(_, factors)| factors.iter().any(|v| is_broadcast(b.graph(), *v))) {
+        return Ok(None);
+    }
+    let mut pairs = Vec::new();
+    for (factor, values) in terms {
+        match rows(b, &values)? {
+            Some(pair) => pairs.push((factor, pair)),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(pairs))
 }
 
 fn row(name: &str) -> Scalar {
@@ -82,7 +98,7 @@ fn is_broadcast(graph: &Graph, mut value: Value) -> bool {
 fn expanded(graph: &Graph, value: Value, depth: usize) -> Option<Vec<Monomial>> {
     let node = graph.node(value);
     match &node.op {
-        Op::Pointwise(f) if depth < 8 && is_polynomial(f) => polynomial(graph, f, &node.operands, depth),
+        Op::Pointwise(f) if depth <= DEEPEST && is_polynomial(f) => polynomial(graph, f, &node.operands, depth),
         _ => Some(vec![(1.0, vec![value])]),
     }
 }
