@@ -398,11 +398,11 @@ impl Encoder {
     pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), Error> {
         let known = self.compiled.bound.parameters.iter().find(|p| p.name == name);
         match known {
-            Some(p) if p.index.rows.len() == values.len() => {
+            Some(p) if p.len == values.len() => {
                 self.parameters.insert(name.into(), values.to_vec());
                 Ok(())
             }
-            Some(p) => Err(Error::Length { name: name.into(), expected: p.index.rows.len(), found: values.len() }),
+            Some(p) => Err(Error::Length { name: name.into(), expected: p.len, found: values.len() }),
             None => Err(Error::UnknownInput {
                 found: name.into(),
                 known: self.compiled.bound.parameters.iter().map(|p| p.name.clone()).collect::<Vec<_>>().join(", "),

@@ -40,6 +40,7 @@ pub use scatterc_runtime as runtime;
 
 pub mod compile;
 pub mod optimise;
+pub mod pixels;
 pub mod random;
 pub mod sensitivity;
 pub mod statistics;
@@ -50,6 +51,7 @@ pub use compile::{Array, Compiled, Compiler, Device, Encoder, Goal, Statistics};
 pub use scatterc_compiler::bind::Index;
 pub use scatterc_compiler::domain::{Domain, InputKind};
 pub use scatterc_compiler::fuse::Fusion;
+pub use scatterc_compiler::healpix::{Healpix, MASK};
 pub use scatterc_compiler::plane::{Boundary, Plane, with_numbers};
 pub use scatterc_compiler::sphere::Sphere;
 pub use scatterc_ir::plan::Element;

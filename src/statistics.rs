@@ -11,6 +11,8 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("cheng_coefficients", include_str!("../statistics/cheng_coefficients.scat")),
     ("cheng_cross", include_str!("../statistics/cheng_cross.scat")),
     ("cheng_harmonic", include_str!("../statistics/cheng_harmonic.scat")),
+    ("foscat", include_str!("../statistics/foscat.scat")),
+    ("foscat_cross", include_str!("../statistics/foscat_cross.scat")),
     ("kymatio1d", include_str!("../statistics/kymatio1d.scat")),
     ("kymatio2d", include_str!("../statistics/kymatio2d.scat")),
     ("spectra", include_str!("../statistics/spectra.scat")),

@@ -196,11 +196,21 @@ pub struct DomainOptions {
     /// Plane and line.
     #[command(flatten)]
     pub planar: PlanarOptions,
+    /// HEALPix pixels.
+    #[command(flatten)]
+    pub healpix: HealpixOptions,
 }
 
 impl Default for DomainOptions {
     fn default() -> Self {
-        DomainOptions { domain: DomainKind::Sphere, bandlimit: None, directions: 3, min_scale: 0, planar: PlanarOptions::default() }
+        DomainOptions {
+            domain: DomainKind::Sphere,
+            bandlimit: None,
+            directions: 3,
+            min_scale: 0,
+            planar: PlanarOptions::default(),
+            healpix: HealpixOptions::default(),
+        }
     }
 }
 
@@ -233,6 +243,29 @@ pub struct PlanarOptions {
     pub size: Option<String>,
 }
 
+/// Sizes of a map of HEALPix pixels; its scales and orientations are those of the plane.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HealpixOptions {
+    /// Resolution of HEALPix maps, a power of two. Default: that of the file, or 32 without one.
+    #[arg(long, value_name = "NSIDE")]
+    pub nside: Option<usize>,
+    /// Side of the stencils: 3, 5 or 7.
+    #[arg(long, value_name = "K", default_value_t = 3)]
+    pub kernel: usize,
+    /// A patch: the NESTED numbers of its pixels in ascending order, in an .npy file; maps then hold one number per cell.
+    #[arg(long, value_name = "FILE.npy")]
+    pub cells: Option<PathBuf>,
+    /// Sets weights of coarse masks to zero that do not exceed this.
+    #[arg(long, value_name = "T")]
+    pub mask_threshold: Option<f64>,
+}
+
+impl Default for HealpixOptions {
+    fn default() -> Self {
+        HealpixOptions { nside: None, kernel: 3, cells: None, mask_threshold: None }
+    }
+}
+
 /// How fields are continued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BoundaryKind {
@@ -250,20 +283,13 @@ impl DomainOptions {
         matches!(self.domain, DomainKind::Plane | DomainKind::Line)
     }
 
-    /// Refuses domains of later versions.
-    pub fn check(&self) -> Result<(), CliError> {
-        match self.domain {
-            DomainKind::Sphere | DomainKind::Plane | DomainKind::Line => Ok(()),
-            other @ DomainKind::Healpix => {
-                let name = other.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
-                Err(CliError::Unavailable(format!("`--domain {name}` is not available yet; this version has: sphere, plane, line")))
-            }
-        }
+    /// True for HEALPix pixels, which have drivers of their own.
+    pub fn is_healpix(&self) -> bool {
+        self.domain == DomainKind::Healpix
     }
 
     /// The sphere of these options at bandlimit `L`.
     pub fn sphere(&self, L: usize, input: InputKind) -> Result<Sphere, CliError> {
-        self.check()?;
         Ok(Sphere::new(L, self.directions, self.min_scale, input)?)
     }
 }
@@ -534,7 +560,7 @@ impl FieldOptions {
     /// As the readers take them.
     pub fn input_options(&self) -> InputOptions {
         let ordering = self.ordering.map(|o| if o == OrderingKind::Ring { Ordering::Ring } else { Ordering::Nested });
-        InputOptions { ordering, column: self.column.clone(), array: self.array.clone() }
+        InputOptions { ordering, column: self.column.clone(), array: self.array.clone(), unseen: false }
     }
 }
 
@@ -563,7 +589,6 @@ impl Fields {
 /// Coefficients may be cut to a smaller `--bandlimit`, maps on the grid may not; HEALPix maps are analysed to half-plane coefficients and the
 /// relative residual is printed.
 pub fn load_field(path: &Path, domain: &DomainOptions, options: &FieldOptions, device: &DeviceOptions, global: &Global) -> Result<Fields, CliError> {
-    domain.check()?;
     let input = io::read_input(path, &options.input_options())?;
     field_of(path, input, domain, options, device, global)
 }

@@ -195,6 +195,8 @@ pub struct InputOptions {
     pub column: Option<String>,
     /// Array of an `.npz` archive. Default: `flm`, or the only one.
     pub array: Option<String>,
+    /// Masked pixels of a HEALPix map are NaN instead of an error.
+    pub unseen: bool,
 }
 
 /// A field, or a batch of fields, as a file holds it.
@@ -680,7 +682,7 @@ fn classify(path: &Path, array: NamedArray, ordering: Option<Ordering>) -> Resul
         NamedArray::F64 { shape, data } if shape.len() == 1 => {
             let nside = nside_of(data.len()).ok_or_else(wrong_shape)?;
             let nested = ordering != Some(Ordering::Ring);
-            healpix_input(path, nside, nested, data, None)
+            healpix_input(path, nside, nested, data, None, false)
         }
         NamedArray::F64 { shape, data } => {
             let (batch, L, columns) = split(&shape).ok_or_else(wrong_shape)?;
@@ -697,13 +699,15 @@ fn classify(path: &Path, array: NamedArray, ordering: Option<Ordering>) -> Resul
 }
 
 /// The last checks of any HEALPix map.
-fn healpix_input(path: &Path, nside: usize, nested: bool, map: Vec<f64>, column: Option<String>) -> Result<Input, IoError> {
+fn healpix_input(path: &Path, nside: usize, nested: bool, mut map: Vec<f64>, column: Option<String>, unseen: bool) -> Result<Input, IoError> {
     // float32 files hold UNSEEN rounded, hence the tolerance healpy uses too.
-    let masked = map.iter().filter(|&&v| (v - UNSEEN).abs() <= 1e-5 * UNSEEN.abs()).count();
-    if masked > 0 {
+    let is_masked = |v: f64| (v - UNSEEN).abs() <= 1e-5 * UNSEEN.abs();
+    let masked = map.iter().filter(|v| is_masked(**v)).count();
+    if masked > 0 && !unseen {
         return Err(IoError::Masked { path: path.to_owned(), expected: "a full-sky map".to_owned(), found: masked, total: map.len() });
     }
     check_finite(path, &[map.len()], 1, &map)?;
+    map.iter_mut().filter(|v| is_masked(**v)).for_each(|v| *v = f64::NAN);
     if nested && !nside.is_power_of_two() {
         return Err(IoError::Ordering {
             path: path.to_owned(),
@@ -913,7 +917,7 @@ fn read_healpix(path: &Path, bytes: &[u8], options: &InputOptions) -> Result<Inp
     if map.len() != total {
         return Err(malformed(&format!("{total} values in column {}", names[chosen]), format!("{} values", map.len())));
     }
-    healpix_input(path, nside, ordering == Ordering::Nested, map, column.name.as_ref().map(|name| name.trim().to_owned()))
+    healpix_input(path, nside, ordering == Ordering::Nested, map, column.name.as_ref().map(|name| name.trim().to_owned()), options.unseen)
 }
 
 // ---------------------------------------------------------------------------------------------------------------- writing

@@ -115,6 +115,7 @@ pub fn space_shape(space: Space, complex: bool) -> Vec<usize> {
         Space::Grid { L } | Space::Map { L } => vec![L, 2 * L - 1],
         Space::Coefficients { L } => [&[L * (L + 1) / 2], pair].concat(),
         Space::Rings { L, M } => [&[L, M], pair].concat(),
+        Space::Pixels { n, .. } => vec![n],
         Space::Image { H: 1, W } => vec![W],
         Space::Image { H, W } => vec![H, W],
         Space::Spectrum { H, W } => [&[H, W], pair].concat(),

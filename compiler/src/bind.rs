@@ -8,7 +8,7 @@ use scatterc_ir::graph::{Builder, TypeError};
 use scatterc_ir::notation::{BinaryOperator, CheckedStatistic, Comparison, Condition, Expr, ExprKind, Ident, IndexExpr, IndexKind, Span, ValueKind};
 use scatterc_ir::ops::pointwise;
 use scatterc_ir::scalar::{self, Binary, Scalar, Unary};
-use scatterc_ir::{Graph, Linear, Space, Type, Value};
+use scatterc_ir::{Graph, Linear, Op, Space, Type, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -89,8 +89,10 @@ pub struct OutputInfo {
 pub struct ParameterInfo {
     /// Its name.
     pub name: String,
-    /// What each entry is.
+    /// What each entry is; empty for samples of the domain, such as a mask.
     pub index: Index,
+    /// Number of entries.
+    pub len: usize,
 }
 
 /// A statistic bound to a domain.
@@ -437,7 +439,16 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
         }
         outputs.push(OutputInfo { name, complex: cell.im.is_some(), index: Arc::new(space.index()) });
     }
-    Ok(Bound { graph: binder.b.finish(), outputs, parameters: binder.used_parameters })
+    let mut parameters = binder.used_parameters;
+    let graph = binder.b.finish();
+    for node in &graph.nodes {
+        if let Op::Parameter(name) = &node.op
+            && domain.parameters().contains(name)
+        {
+            parameters.push(ParameterInfo { name: name.clone(), index: Index::default(), len: node.ty.len() });
+        }
+    }
+    Ok(Bound { graph, outputs, parameters })
 }
 
 fn at(span: Span, message: impl Into<String>) -> BindError {
@@ -1066,7 +1077,7 @@ impl Binder<'_> {
             Some(x) => Cell::literal(x),
             None => {
                 let value = self.b.parameter(&name.name, Type::new([space.len()], Space::Point))?;
-                self.used_parameters.push(ParameterInfo { name: name.name.clone(), index: space.index() });
+                self.used_parameters.push(ParameterInfo { name: name.name.clone(), index: space.index(), len: space.len() });
                 let value = match self.options.batch {
                     None => value,
                     Some(batch) => {
@@ -1173,7 +1184,9 @@ impl Binder<'_> {
             }
             "size" => {
                 let field = self.as_field(&arguments[0], scales, order, k)?;
-                Ok((Cell::literal(self.domain.size(&self.b, &field) as f64), field.labels))
+                let weight = self.domain.weight(&mut self.b, &field)?;
+                let size = weight.map_or(Part::Literal(self.domain.size(&self.b, &field) as f64), Part::Value);
+                Ok((Cell { re: size, im: None }, field.labels))
             }
             _ => {
                 let field = self.as_field(&arguments[0], scales, order, k)?;

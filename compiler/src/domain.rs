@@ -99,6 +99,14 @@ pub trait Domain: std::fmt::Debug {
     fn windowed_mean(&self, builder: &mut Builder, field: &Field, _scale: usize) -> Result<Numbers, DomainError> {
         self.mean(builder, field)
     }
+    /// Parameters that the domain itself asks for at run time, such as a mask.
+    fn parameters(&self) -> Vec<String> {
+        vec![]
+    }
+    /// Sum of the weights of a field's samples, per element of its axes, where they are given at run time; `size` is then this sum.
+    fn weight(&self, _builder: &mut Builder, _field: &Field) -> Result<Option<Value>, DomainError> {
+        Ok(None)
+    }
     /// Number of samples of a field.
     fn size(&self, builder: &Builder, field: &Field) -> usize {
         builder.ty(field.re).space.len()

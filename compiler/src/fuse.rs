@@ -107,13 +107,22 @@ pub fn is_reduction(map: &Linear) -> bool {
             | Linear::CoefficientPower { .. }
             | Linear::Average { .. }
             | Linear::SpectralSum { .. }
+            | Linear::PixelMean { .. }
             | Linear::CoefficientSum { .. }
     )
 }
 
 /// True for reductions whose products of rows are contractions, and their adjoints mixtures.
 fn is_average(map: &Linear) -> bool {
-    matches!(map, Linear::Mean { .. } | Linear::RingMean { .. } | Linear::CoefficientSum { .. } | Linear::Average { .. } | Linear::SpectralSum { .. })
+    matches!(
+        map,
+        Linear::Mean { .. }
+            | Linear::RingMean { .. }
+            | Linear::CoefficientSum { .. }
+            | Linear::Average { .. }
+            | Linear::SpectralSum { .. }
+            | Linear::PixelMean { .. }
+    )
 }
 
 /// True when the expression has primitives that cost tens of operations.

@@ -1,6 +1,6 @@
 //! Passes: a name, a sentence and a pure function from graph to graph; the pipeline is one literal list.
 
-use crate::{harmonic, planar, simplify};
+use crate::{harmonic, planar, products, simplify};
 use scatterc_ir::Graph;
 use scatterc_ir::graph::TypeError;
 use scatterc_ir::verify::{VerifyError, verify};
@@ -26,6 +26,11 @@ pub const PASSES: &[Pass] = &[
         run: planar::plancherel,
     },
     Pass { name: "fold", sentence: "Composes pointwise functions and removes maps that do nothing.", run: simplify::fold },
+    Pass {
+        name: "products",
+        sentence: "Takes averages over pixels of sums of products apart, so that every product is an entry of a Gram matrix.",
+        run: products::products,
+    },
     Pass {
         name: "parseval",
         sentence: "Averages products of synthesised fields from their half spectra, without the ring transforms.",

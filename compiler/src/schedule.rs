@@ -126,7 +126,15 @@ fn input_bandlimit(map: &Linear) -> Option<usize> {
 
 /// True for transforms whose operands share one recursion when launched together.
 fn is_transform(map: &Linear) -> bool {
-    input_bandlimit(map).is_some() || matches!(map, Linear::HarmonicForward { .. } | Linear::RingInverse { .. } | Linear::RingForward { .. })
+    input_bandlimit(map).is_some()
+        || matches!(
+            map,
+            Linear::HarmonicForward { .. }
+                | Linear::RingInverse { .. }
+                | Linear::RingForward { .. }
+                | Linear::Stencil { .. }
+                | Linear::Downgrade { .. }
+        )
 }
 
 /// Depth of every stored value: launches of equal depth do not depend on each other. A tile has one depth. Values in `late` (recomputed ones) get the largest depth their
@@ -1276,6 +1284,9 @@ fn linear_flops(map: &Linear, count: usize) -> f64 {
             2.5 * count as f64 * n * n.log2().max(1.0)
         }
         Linear::Filter { H, W, .. } | Linear::FilterEach { H, W, .. } => 2.0 * (count * H * W) as f64,
+        // A row of a stencil meets about half as many pixels as its square has, a down-grade reads nine times four.
+        Linear::Stencil { nside, K, L, .. } => ((count / (2 * L).max(1)) * 12 * nside * nside * 2 * L * (K + 1) * (K + 1)) as f64 * 2.0,
+        Linear::Downgrade { nside, .. } => 72.0 * (count * 3 * nside * nside) as f64,
         Linear::FrameOperator { L, N, j, .. } => {
             let mut work = FrameWork::default();
             work.add(*L, *N, *j, count / (2 * N - 1).max(1), count);

@@ -55,6 +55,7 @@ fn grid(space: Space) -> Option<usize> {
         | Space::Image { .. }
         | Space::Spectrum { .. }
         | Space::RealSpectrum { .. }
+        | Space::Pixels { .. }
         | Space::Any => None,
     }
 }

@@ -310,6 +310,14 @@ linear_ops! {
     "spectral_filter" => SpectralFilter { H: usize = 5, W: usize = 7, h: usize = 4, w: usize = 6, j: usize = 1, power: usize = 2, bank: Bank = Bank::sample() };
     /// real_spectrum(H,W) -> point: (1/HW)^2 times the sum of all stored numbers, meant for products of two spectra of which one is filtered by `spectral_filter`.
     "spectral_sum" => SpectralSum { H: usize = 3, W: usize = 4 };
+    /// pixels(nside) -> [L,2] pixels(nside): real and imaginary parts of the map filtered by a K x K stencil in L orientations, K = 3, 5 or 7. C1: `cells` is a patch in ascending order, or empty for the whole sphere.
+    "stencil" => Stencil { nside: usize = 2, K: usize = 3, L: usize = 3, cells: Vec<usize> = vec![] };
+    /// pixels(nside) -> pixels(nside/2): weighted means over the children of a pixel and of its neighbours. C1: as for `stencil`.
+    "downgrade" => Downgrade { nside: usize = 2, cells: Vec<usize> = vec![5, 6, 17, 19] };
+    /// pixels(nside) -> pixels(2 nside) on the whole sphere: transpose of `downgrade`, every row divided by its sum.
+    "upgrade" => Upgrade { nside: usize = 1 };
+    /// pixels(nside) -> point: mean of n samples.
+    "pixel_mean" => PixelMean { nside: usize = 1, n: usize = 12 };
 }
 
 impl Linear {
@@ -488,6 +496,33 @@ impl Linear {
                 sizes(self, &[*H, *W])?;
                 simple(RealSpectrum { H: *H, W: *W }, Point)
             }
+            Linear::Stencil { nside, K, L, cells } => {
+                let n = patch(self, *nside, cells)?;
+                if ![3, 5, 7].contains(K) || *L == 0 || *L > 32 {
+                    return Err(format!("stencil: K must be 3, 5 or 7 and L from 1 to 32, found K={K}, L={L}"));
+                }
+                let space = Pixels { nside: *nside, n };
+                Ok(Signature { domain: (vec![], space), range: (vec![*L, 2], space) })
+            }
+            Linear::Downgrade { nside, cells } => {
+                let n = patch(self, *nside, cells)?;
+                if *nside < 2 {
+                    return Err(format!("downgrade: nside must be at least 2, found {nside}"));
+                }
+                let coarse = if cells.is_empty() { n / 4 } else { 1 + cells.windows(2).filter(|w| w[0] / 4 != w[1] / 4).count() };
+                simple(Pixels { nside: *nside, n }, Pixels { nside: nside / 2, n: coarse })
+            }
+            Linear::Upgrade { nside } => {
+                let n = patch(self, *nside, &[])?;
+                simple(Pixels { nside: *nside, n }, Pixels { nside: 2 * nside, n: 4 * n })
+            }
+            Linear::PixelMean { nside, n } => {
+                patch(self, *nside, &[])?;
+                if *n == 0 || *n > 12 * nside * nside {
+                    return Err(format!("pixel_mean: n must be from 1 to 12 nside^2, found {n}"));
+                }
+                simple(Pixels { nside: *nside, n: *n }, Point)
+            }
         }
     }
 
@@ -495,6 +530,18 @@ impl Linear {
     pub fn acts_on_axes(&self) -> bool {
         matches!(self, Linear::Steer { .. } | Linear::Reindex { .. } | Linear::Reshape { .. } | Linear::Scale { .. })
     }
+}
+
+/// Number of pixels of a map or patch; refuses an nside that is no power of two up to 4096, and cells that are not ascending or not on the map.
+fn patch(map: &Linear, nside: usize, cells: &[usize]) -> Result<usize, String> {
+    if !nside.is_power_of_two() || nside > 4096 {
+        return Err(format!("{}: nside must be a power of two from 1 to 4096, found {nside}", map.spelling()));
+    }
+    let n = 12 * nside * nside;
+    if cells.windows(2).any(|w| w[0] >= w[1]) || cells.last().is_some_and(|last| *last >= n) {
+        return Err(format!("{} C1: cells must ascend and lie below {n}", map.spelling()));
+    }
+    Ok(if cells.is_empty() { n } else { cells.len() })
 }
 
 /// Refuses empty sizes and sizes above 2^20.

@@ -285,6 +285,7 @@ impl<'a> Cursor<'a> {
             ("map", [L]) => Space::Map { L: *L },
             ("image", [H, W]) => Space::Image { H: *H, W: *W },
             ("spectrum", [H, W]) => Space::Spectrum { H: *H, W: *W },
+            ("pixels", [nside, n]) => Space::Pixels { nside: *nside, n: *n },
             ("real_spectrum", [H, W]) => Space::RealSpectrum { H: *H, W: *W },
             _ => return self.error(format!("expected a space such as `map(8)`, found `{name}` with {} sizes", sizes.len())),
         };

@@ -63,6 +63,13 @@ pub enum Space {
         /// Columns of the image.
         W: usize,
     },
+    /// Samples of a HEALPix map in NESTED order: all 12 nside^2 pixels, or the `n` cells of a patch in ascending order.
+    Pixels {
+        /// Resolution.
+        nside: usize,
+        /// Number of pixels.
+        n: usize,
+    },
     /// The space of the operand, whichever it is (only in op signatures).
     Any,
 }
@@ -80,6 +87,7 @@ impl Space {
             Space::Image { H, W } => H * W,
             Space::Spectrum { H, W } => 2 * H * W,
             Space::RealSpectrum { H, W } => 2 * H * (W / 2 + 1),
+            Space::Pixels { n, .. } => n,
             Space::Any => 0,
         }
     }
@@ -103,6 +111,7 @@ impl fmt::Display for Space {
             Space::Image { H, W } => write!(f, "image({H},{W})"),
             Space::Spectrum { H, W } => write!(f, "spectrum({H},{W})"),
             Space::RealSpectrum { H, W } => write!(f, "real_spectrum({H},{W})"),
+            Space::Pixels { nside, n } => write!(f, "pixels({nside},{n})"),
             Space::Any => write!(f, "any"),
         }
     }

@@ -185,7 +185,7 @@ const FACE_ROW: [i64; 12] = [2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4];
 const FACE_COLUMN: [i64; 12] = [1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7];
 
 /// Gathers the even bits of `x` into the low half.
-fn compact_bits(x: u64) -> u64 {
+pub(crate) fn compact_bits(x: u64) -> u64 {
     let mut x = x & 0x5555_5555_5555_5555;
     x = (x | (x >> 1)) & 0x3333_3333_3333_3333;
     x = (x | (x >> 2)) & 0x0f0f_0f0f_0f0f_0f0f;

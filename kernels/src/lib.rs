@@ -43,6 +43,7 @@ mod double;
 mod error;
 pub mod fourier;
 pub mod frame;
+pub mod gather;
 pub mod harmonic;
 pub mod healpix;
 pub mod layout;
@@ -52,6 +53,7 @@ pub mod peak;
 pub mod planar;
 pub mod sampling;
 pub mod simd;
+pub mod stencil;
 pub mod wavelets;
 pub mod wigner;
 

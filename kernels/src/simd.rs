@@ -90,6 +90,15 @@ pub fn simd_level() -> &'static str {
 pub(crate) trait Lanes: Copy {
     unsafe fn load(from: *const f64) -> Self;
     unsafe fn store(self, to: *mut f64);
+    /// [`Self::store`] for arrays larger than the caches, past which it writes; `to` is a multiple of 64 bytes. Ends with [`Self::settle`].
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut f64) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.store(to) }
+    }
+    /// Makes streamed numbers visible to other threads.
+    #[inline(always)]
+    fn settle() {}
     fn splat(value: f64) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
@@ -360,6 +369,19 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn stream(self, to: *mut f64) {
+            // SAFETY: the caller promises eight writable f64 at a multiple of 64 bytes; AVX2 was checked by `dispatch!`.
+            unsafe {
+                _mm256_stream_pd(to, self.0);
+                _mm256_stream_pd(to.add(4), self.1);
+            }
+        }
+        #[inline(always)]
+        fn settle() {
+            // SAFETY: every processor with AVX2 has the instruction.
+            unsafe { _mm_sfence() }
+        }
+        #[inline(always)]
         fn splat(value: f64) -> Self {
             // SAFETY: AVX2 was checked by `dispatch!`.
             unsafe { Self(_mm256_set1_pd(value), _mm256_set1_pd(value)) }
@@ -527,6 +549,16 @@ mod x86 {
         unsafe fn store(self, to: *mut f64) {
             // SAFETY: the caller promises eight writable f64; AVX-512 was checked by `dispatch!`.
             unsafe { _mm512_storeu_pd(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn stream(self, to: *mut f64) {
+            // SAFETY: the caller promises eight writable f64 at a multiple of 64 bytes; AVX-512 was checked by `dispatch!`.
+            unsafe { _mm512_stream_pd(to, self.0) }
+        }
+        #[inline(always)]
+        fn settle() {
+            // SAFETY: every processor with AVX-512 has the instruction.
+            unsafe { _mm_sfence() }
         }
         #[inline(always)]
         fn splat(value: f64) -> Self {

@@ -16,6 +16,7 @@ use crate::frame::FrameStep;
 use crate::jit::{Code, Entry};
 use crate::maps::{Small, blocked, device_len, from_device_with, to_device_with, weights};
 use crate::planar::{Planar, PlanarError, PlanarTables};
+use crate::sparse::Sparse;
 use crate::tables::{Cache, Transform};
 use crate::threads::Threads;
 use crate::tile::{self, Tile};
@@ -107,6 +108,7 @@ unsafe impl Sync for Loop {}
 enum Prepared {
     Transforms(Vec<Fields>),
     Planar { map: Planar, adjoint: bool, pairs: Vec<(Slot, Slot)>, work: f64 },
+    Sparse { map: Arc<Sparse>, pairs: Vec<(Slot, Slot)>, work: f64, scratch: Vec<f64> },
     Small { map: Small, adjoint: bool, pairs: Vec<(Slot, Slot)> },
     Loop(Loop),
     Tile(Tile),
@@ -269,6 +271,7 @@ fn bandlimit(space: Space) -> usize {
         Space::Half { L } | Space::Full { L } | Space::Grid { L } | Space::Coefficients { L } | Space::Map { L } => L,
         Space::Rings { L, .. } => L,
         Space::Image { H, W } | Space::Spectrum { H, W } | Space::RealSpectrum { H, W } => H.max(W),
+        Space::Pixels { nside, .. } => nside,
         Space::Point => 1,
         Space::Any => usize::MAX,
     }
@@ -318,6 +321,7 @@ fn weights_len(map: &Linear) -> Option<usize> {
         | Linear::CoefficientPower { .. }
         | Linear::Average { .. }
         | Linear::SpectralSum { .. }
+        | Linear::PixelMean { .. }
         | Linear::CoefficientSum { .. } => map.signature().ok().map(|s| device_len(s.domain.1)),
         _ => None,
     }
@@ -465,6 +469,18 @@ impl Context<'_> {
                 let part = |slot: &Slot, f: usize, len: usize| Slot { offset: slot.offset + f * len, len };
                 let pairs = pairs.iter().flat_map(|(a, b)| (0..a.len / from).map(move |f| (part(a, f, from), part(b, f, to)))).collect();
                 Prepared::Frame(FrameStep::Apply { operator, adjoint: *adjoint, bandlimits: [*L_in, *L_out], pairs })
+            }
+            Step::Linear { map: map @ (Linear::Stencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. }), adjoint, pairs, .. } => {
+                let map = self.cache.sparse(map, *adjoint)?;
+                if self.counted.insert(Arc::as_ptr(&map) as usize) {
+                    self.memory.tables += map.bytes();
+                }
+                let (from, to) = map.lengths();
+                let part = |slot: &Slot, f: usize, len: usize| Slot { offset: slot.offset + f * len, len };
+                let pairs: Vec<_> = pairs.iter().flat_map(|(a, b)| (0..a.len / from).map(move |f| (part(a, f, from), part(b, f, to)))).collect();
+                let scratch = vec![0.0; map.scratch_len(pairs.len())];
+                self.memory.scratch += 8 * scratch.len();
+                Prepared::Sparse { work: map.flops() * pairs.len() as f64, map, pairs, scratch }
             }
             Step::Linear { map, adjoint, pairs, bandlimits } => match Small::new(map)? {
                 Some(small) => {
@@ -656,6 +672,10 @@ impl Context<'_> {
             | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
             | Linear::SpectralSum { .. }
+            | Linear::Stencil { .. }
+            | Linear::Downgrade { .. }
+            | Linear::Upgrade { .. }
+            | Linear::PixelMean { .. }
             | Linear::Scale { .. } => return Ok(None),
         };
         let (transform, work, padding) = match wanted {
@@ -735,6 +755,10 @@ impl Prepared {
                 for (input, output) in pairs.iter() {
                     map.apply(threads.of(*work), *adjoint, read(input), write(output));
                 }
+            }
+            Prepared::Sparse { map, pairs, work, scratch } => {
+                let (inputs, mut outputs): (Vec<&[f64]>, Vec<&mut [f64]>) = pairs.iter().map(|(a, b)| (read(a), write(b))).unzip();
+                map.apply(threads.of(*work), &inputs, &mut outputs, scratch);
             }
             Prepared::Small { map, adjoint, pairs } => {
                 for (input, output) in pairs.iter() {

@@ -26,6 +26,7 @@ mod launches;
 pub mod maps;
 mod planar;
 pub mod reference;
+mod sparse;
 pub mod tables;
 mod threads;
 mod tile;

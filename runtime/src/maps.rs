@@ -25,6 +25,7 @@ pub fn device_len(space: Space) -> usize {
         | Space::Image { .. }
         | Space::Spectrum { .. }
         | Space::RealSpectrum { .. }
+        | Space::Pixels { .. }
         | Space::Any => space.len(),
     }
 }
@@ -57,6 +58,7 @@ pub(crate) fn blocked(space: Space) -> Result<Option<RingLayout>, KernelError> {
         | Space::Image { .. }
         | Space::Spectrum { .. }
         | Space::RealSpectrum { .. }
+        | Space::Pixels { .. }
         | Space::Any => Ok(None),
     }
 }
@@ -184,7 +186,11 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::Pick { .. }
         | Linear::Roll { .. }
         | Linear::SpectralFilter { .. }
+        | Linear::Stencil { .. }
+        | Linear::Downgrade { .. }
+        | Linear::Upgrade { .. }
         | Linear::Scale { .. } => return Ok(None),
+        Linear::PixelMean { n, .. } => out.resize(*n, 1.0 / *n as f64),
         Linear::Average { .. } | Linear::SpectralSum { .. } => return PlanarTables::default().weights(map).map_err(KernelError::from),
     }
     Ok(Some(out))
@@ -247,6 +253,7 @@ impl Small {
             | Linear::HalfPower { .. }
             | Linear::FullPower { .. }
             | Linear::CoefficientPower { .. }
+            | Linear::PixelMean { .. }
             | Linear::CoefficientSum { .. } => Small::Reduce { weights: weights(map)?.unwrap_or_default() },
             Linear::GridToMap { L } => Small::Grid { layout: RingLayout::new(*L)? },
             Linear::Spread { L } => Small::Spread { layout: RingLayout::new(*L)? },
@@ -274,6 +281,9 @@ impl Small {
             | Linear::Roll { .. }
             | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
+            | Linear::Stencil { .. }
+            | Linear::Downgrade { .. }
+            | Linear::Upgrade { .. }
             | Linear::SpectralSum { .. } => return Ok(None),
         }))
     }

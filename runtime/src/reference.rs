@@ -390,6 +390,13 @@ fn entries(tables: &mut Tables, map: &Linear, width: usize, mut entry: &mut impl
         | Linear::SpectralFilter { .. } => {
             planar::entries(map, &mut entry)?;
         }
+        Linear::Stencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. } => {
+            let rows = crate::sparse::rows(map).map_err(|e| RunError::Graph { faults: vec![e.to_string()] })?;
+            // Blocks hold one number per plane of the result.
+            let n = rows.len();
+            rows.each(|r, column, weights| weights.iter().enumerate().for_each(|(o, weight)| entry(o * n + r, column, *weight)));
+        }
+        Linear::PixelMean { n, .. } => (0..*n).for_each(|i| entry(0, i, 1.0 / *n as f64)),
     }
     Ok(())
 }

@@ -10,6 +10,8 @@
 //! written under another name and renamed, so no reader sees half a file, and several processes may share a directory. A damaged file is deleted and the table
 //! rebuilt. A directory that cannot be written means that tables live in memory only; [`Cache::state`] says so.
 
+use crate::sparse::Sparse;
+use scatterc_ir::Linear;
 use scatterc_kernels::KernelError;
 use scatterc_kernels::harmonic::HarmonicTransform;
 use std::collections::HashMap;
@@ -171,6 +173,7 @@ pub struct Damage {
 #[derive(Clone)]
 enum Held {
     Transform(Arc<HarmonicTransform>),
+    Sparse(Arc<Sparse>),
     Bytes(Arc<Vec<u8>>),
 }
 
@@ -274,6 +277,17 @@ impl Cache {
         let found = Arc::new(transform.build()?);
         let bytes = found.table_bytes();
         lock(&self.memory).put(&key, Held::Transform(found.clone()), bytes);
+        Ok(found)
+    }
+
+    /// The sparse map of HEALPix pixels, or its adjoint, from memory or built. Error: parameters the kernels refuse.
+    pub(crate) fn sparse(&self, map: &Linear, adjoint: bool) -> Result<Arc<Sparse>, KernelError> {
+        let key = Sparse::key(map, adjoint);
+        if let Some(Held::Sparse(held)) = lock(&self.memory).get(&key) {
+            return Ok(held);
+        }
+        let found = Arc::new(Sparse::new(map, adjoint)?);
+        lock(&self.memory).put(&key, Held::Sparse(found.clone()), found.bytes());
         Ok(found)
     }
 

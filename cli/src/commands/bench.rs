@@ -66,7 +66,6 @@ fn peak_rss_mb() -> f64 {
 
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    args.domain.check()?;
     args.device.check()?;
     if args.suite {
         return super::suite::run(&args.device, args.largest, args.output.as_deref(), global);
@@ -75,7 +74,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         return Err(CliError::option("--reps", 0, "at least 1"));
     }
     let source = args.statistic.source()?;
-    let bound: Box<dyn scatterc::Domain> = if args.domain.is_planar() {
+    let bound: Box<dyn scatterc::Domain> = if args.domain.is_healpix() {
+        Box::new(super::healpix::sized(&args.domain)?)
+    } else if args.domain.is_planar() {
         Box::new(super::planar::sized(&args.domain, &source, &args.statistic.statistic)?)
     } else {
         Box::new(args.domain.sphere(args.domain.bandlimit.unwrap_or(64), InputKind::Half)?)

@@ -14,6 +14,9 @@ pub struct Args {
     /// Where the statistics go, an .npz file.
     #[arg(long, short, value_name = "OUT.npz")]
     pub output: PathBuf,
+    /// HEALPix pixels: weights of averages, one per pixel; several masks give statistics for each.
+    #[arg(long, value_name = "M")]
+    pub mask: Option<PathBuf>,
     /// Domain.
     #[command(flatten)]
     pub domain: DomainOptions,
@@ -30,9 +33,14 @@ pub struct Args {
 
 /// Runs the command. What can be refused without reading data is refused first.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    args.domain.check()?;
     args.device.check()?;
     args.statistic.numbers()?;
+    if args.domain.is_healpix() {
+        return super::healpix::encode(args, global);
+    }
+    if let Some(mask) = &args.mask {
+        return Err(CliError::option("--mask", mask.display(), "nothing: masks belong to `--domain healpix`"));
+    }
     if args.domain.is_planar() {
         return super::planar::encode(args, global);
     }

@@ -109,6 +109,10 @@ impl Common {
     fn compile(&self, global: &Global) -> Result<Compiled, CliError> {
         let options = self.statistic();
         let source = options.source()?;
+        if self.domain.is_healpix() {
+            let domain = super::healpix::sized(&self.domain)?;
+            return Ok(args::compiler(&source, &domain, &options, &self.device)?.goal(self.goal()).batch(self.batch).compile()?);
+        }
         if self.domain.is_planar() {
             let plane = super::planar::sized(&self.domain, &source, &self.statistic)?;
             return Ok(args::compiler(&source, &plane, &options, &self.device)?.goal(self.goal()).batch(self.batch).compile()?);

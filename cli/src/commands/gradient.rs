@@ -22,6 +22,9 @@ pub struct Args {
     /// The loss, a function of the statistics and the target `T`.
     #[arg(long, value_name = "NAME", default_value = "l2")]
     pub loss: String,
+    /// HEALPix pixels: weights of averages, one per pixel; one mask.
+    #[arg(long, value_name = "M")]
+    pub mask: Option<PathBuf>,
     /// Domain.
     #[command(flatten)]
     pub domain: DomainOptions,
@@ -38,9 +41,14 @@ pub struct Args {
 
 /// Runs the command. What can be refused without reading data is refused first.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    args.domain.check()?;
     args.device.check()?;
     args.statistic.numbers()?;
+    if args.domain.is_healpix() {
+        return super::healpix::gradient(args, global);
+    }
+    if let Some(mask) = &args.mask {
+        return Err(CliError::option("--mask", mask.display(), "nothing: masks belong to `--domain healpix`"));
+    }
     if args.domain.is_planar() {
         return super::planar::gradient(args, global);
     }

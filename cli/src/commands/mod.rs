@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod encode;
 pub mod explain;
 pub mod gradient;
+pub mod healpix;
 pub mod ops;
 pub mod planar;
 pub mod plot;

@@ -44,6 +44,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     check_writable(&args.output)?;
+    if args.domain == args::DomainKind::Healpix {
+        return super::healpix::plot(args, global);
+    }
     if matches!(args.domain, args::DomainKind::Plane | args::DomainKind::Line) {
         return super::planar::plot(args, global);
     }

@@ -72,9 +72,21 @@ pub struct Args {
     /// Raises powers below this part of the largest to it, instead of refusing to normalise.
     #[arg(long, value_name = "F")]
     pub floor: Option<f64>,
-    /// Images and series: the samples to be replaced, not zero in this file; the others stay as the target has them.
+    /// Images and series: the samples to be replaced, not zero in this file; the others stay as the target has them. HEALPix pixels: weights of averages, of target and synthesis.
     #[arg(long, value_name = "M")]
     pub mask: Option<PathBuf>,
+    /// HEALPix pixels: those to be replaced, not zero in this file; the others stay as the target has them.
+    #[arg(long, value_name = "F")]
+    pub free: Option<PathBuf>,
+    /// HEALPix pixels: a second map; its cross statistics with the target are matched.
+    #[arg(long, value_name = "MAP")]
+    pub second: Option<PathBuf>,
+    /// HEALPix pixels: resolutions that the descent runs through, from coarse to fine.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub levels: usize,
+    /// HEALPix pixels: weighs coefficients by FOSCAT's formula for their sigmas.
+    #[arg(long)]
+    pub compatible: bool,
     /// Lets the power move within the wavelets' octaves. Default: held at the target's for L-BFGS from `spectrum`.
     #[arg(long)]
     pub free_spectrum: bool,
@@ -148,8 +160,17 @@ pub(super) fn fault(path: &Path, error: SynthesisError) -> CliError {
 
 /// Runs the command. What can be refused without reading data is refused first.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    args.domain.check()?;
     args.device.check()?;
+    if args.domain.is_healpix() {
+        return super::healpix::synthesise(args, global);
+    }
+    for (option, given) in
+        [("--free", args.free.is_some()), ("--second", args.second.is_some()), ("--levels", args.levels != 1), ("--compatible", args.compatible)]
+    {
+        if given {
+            return Err(CliError::Unavailable(format!("`{option}` is available on HEALPix pixels only")));
+        }
+    }
     if args.domain.is_planar() {
         return super::planar::synthesise(args, global);
     }

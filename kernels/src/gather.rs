@@ -1,0 +1,464 @@
+//! Sparse maps of pixels applied: wavelets of several orientations at once, and sums, with exact adjoints.
+//!
+//! Rows of [`crate::stencil`] are read in one order by the map and, transposed, by its adjoint, so that both gather and every number has one writer.
+//!
+//! On the whole sphere a turn by a quarter about the poles moves pixels to pixels and orientations to orientations, psi_l to psi_{l + L/2}, where psi_{l + L} is the conjugate
+//! of psi_l. Rows are therefore kept for one quarter (one half for odd L) of the sphere and serve all of them in one pass.
+
+use crate::error::KernelError;
+use crate::parallel::{Parallel, Shared};
+use crate::simd::{LANES, Lanes, dispatch};
+use crate::stencil::{self, Pixels, Rows};
+
+/// Rows one task computes.
+const TASK: usize = 256;
+/// Numbers of a result from which on it is written past the caches, which it would only sweep.
+const LARGE: usize = 1 << 19;
+/// Most fields whose sums are kept together.
+const FIELDS: usize = 4;
+
+/// How the turns about the poles act on pixel numbers.
+#[derive(Debug, Clone, PartialEq)]
+struct Turns {
+    /// Turns that make the sphere: 4, 2, or 1 without symmetry.
+    count: usize,
+    /// Pixels of a face; the whole list on a patch.
+    face: usize,
+    /// log2 of `face`, for the face of a pixel; too large to find any on a patch.
+    shift: u32,
+    /// What turn k adds to a pixel number, by its face: `[count][12]`.
+    steps: Vec<isize>,
+}
+
+impl Turns {
+    fn none(n: usize) -> Self {
+        Turns { count: 1, face: n, shift: usize::BITS - 1, steps: vec![0; 12] }
+    }
+
+    /// `count` turns by 4 / count faces.
+    fn new(nside: usize, count: usize) -> Self {
+        let (face, by) = (nside * nside, 4 / count);
+        let step = |k: usize, f: usize| ((f % 4 + k * by) % 4) as isize - (f % 4) as isize;
+        let steps = (0..count).flat_map(|k| (0..12).map(move |f| step(k, f) * face as isize)).collect();
+        Turns { count, face, shift: face.trailing_zeros(), steps }
+    }
+
+    /// Pixel numbers of the part of the sphere from which the turns make the rest, in ascending order.
+    fn base(&self, n: usize) -> Vec<usize> {
+        (0..n).filter(|p| self.quarter(*p) == 0).collect()
+    }
+
+    /// Which turn of the base a pixel lies in.
+    fn quarter(&self, pixel: usize) -> usize {
+        (pixel >> self.shift) % 4 / (4 / self.count)
+    }
+
+    /// Place of a pixel among those of the base.
+    fn place(&self, pixel: usize) -> usize {
+        if self.count == 1 {
+            return pixel;
+        }
+        let face = pixel >> self.shift;
+        (face / 4 * (4 / self.count) + face % 4) * self.face + (pixel & (self.face - 1))
+    }
+
+    /// The pixel after `k` turns.
+    #[inline(always)]
+    fn turned(&self, pixel: usize, k: usize) -> usize {
+        pixel.wrapping_add_signed(self.steps[12 * k + (pixel >> self.shift)])
+    }
+
+    /// First pixel and length of the runs of consecutive base pixels.
+    fn runs(&self, n: usize) -> Vec<(usize, usize)> {
+        if self.count == 1 {
+            return vec![(0, n)];
+        }
+        (0..12).filter(|f| f % 4 < 4 / self.count).map(|f| (f * self.face, self.face)).collect()
+    }
+}
+
+/// Wavelets of all orientations: pixels to `[L, 2]` pixels, real and imaginary parts.
+#[derive(Debug, Clone)]
+pub struct Wavelets {
+    n: usize,
+    L: usize,
+    turns: Turns,
+    /// Rows of the base pixels, or, for the adjoint, their columns.
+    rows: Rows,
+    adjoint: bool,
+}
+
+impl Wavelets {
+    /// Tables of the K x K stencil with L orientations, or of its adjoint; `cells` as for [`stencil::wavelets`].
+    pub fn new(nside: usize, K: usize, L: usize, cells: &[usize], adjoint: bool) -> Result<Self, KernelError> {
+        let pixels = Pixels::new(nside)?;
+        let (turns, n) = if cells.is_empty() {
+            (Turns::new(nside, if L.is_multiple_of(2) { 4 } else { 2 }), pixels.len())
+        } else {
+            (Turns::none(cells.len()), cells.len())
+        };
+        let base = turns.base(n);
+        let targets: Vec<usize> = if cells.is_empty() { base.clone() } else { cells.to_vec() };
+        let mut rows = stencil::wavelets(&pixels, K, L, &targets, cells, LANES)?;
+        if adjoint {
+            rows = transposed(&turns, &base, &rows);
+        }
+        Ok(Wavelets { n, L, turns, rows, adjoint })
+    }
+
+    /// Bytes of the tables.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    /// f64 of shared scratch memory that [`Self::apply`] needs for so many fields.
+    pub fn scratch_len(&self, fields: usize) -> usize {
+        if self.adjoint { fields.min(FIELDS) * self.n * self.rows.width } else { 0 }
+    }
+
+    /// Operations for one field, nominal.
+    pub fn flops(&self) -> f64 {
+        2.0 * (self.rows.values.len() * self.turns.count) as f64
+    }
+
+    /// The map, or its adjoint, on fields: `[n]` to `[L, 2, n]` each, or back.
+    ///
+    /// Panics if a length is wrong. Every sum runs in the order of the table, whatever the number of threads.
+    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]], scratch: &mut [f64]) {
+        let (from, to) = if self.adjoint { (2 * self.L * self.n, self.n) } else { (self.n, 2 * self.L * self.n) };
+        assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
+        assert!(inputs.len() == outputs.len() && scratch.len() >= self.scratch_len(inputs.len()), "as many results as fields, and scratch memory");
+        let (mut inputs, mut outputs) = (inputs, outputs);
+        while !inputs.is_empty() {
+            let count = if inputs.len() >= FIELDS { FIELDS } else { 1 << inputs.len().ilog2() };
+            let (x, more) = inputs.split_at(count);
+            let (y, rest) = outputs.split_at_mut(count);
+            if self.adjoint {
+                self.back(par, x, y, scratch)
+            } else {
+                self.forth(par, x, y)
+            }
+            (inputs, outputs) = (more, rest);
+        }
+    }
+
+    /// Runs of base pixels cut into tasks: (first row, first pixel, count).
+    fn tasks(&self) -> Vec<(usize, usize, usize)> {
+        let mut row = 0;
+        let mut out = Vec::new();
+        for (first, len) in self.turns.runs(self.n) {
+            for start in (0..len).step_by(TASK) {
+                let count = TASK.min(len - start);
+                out.push((row, first + start, count));
+                row += count;
+            }
+        }
+        out
+    }
+
+    fn forth(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+        let shared = Shared::all(outputs);
+        let tasks = self.tasks();
+        par.for_each(tasks.len(), &|t| {
+            let results: Vec<*mut f64> = shared.iter().map(|s| s.get()).collect();
+            // SAFETY: lengths were checked; tasks write the pixels of their own rows, turned, which no other task has.
+            unsafe { forth_task(self, tasks[t], inputs, &results) };
+        });
+    }
+
+    fn back(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]], scratch: &mut [f64]) {
+        let (width, tasks) = (self.rows.width, self.tasks());
+        let local = Shared::new(scratch);
+        par.for_each(tasks.len(), &|t| {
+            // SAFETY: the scratch memory holds `width` numbers per pixel and field; tasks fill the pixels of their own rows, turned.
+            unsafe { interleave_task(self, tasks[t], inputs, local.get()) };
+        });
+        let scratch: &[f64] = &scratch[..inputs.len() * self.n * width];
+        let shared = Shared::all(outputs);
+        par.for_each(tasks.len(), &|t| {
+            let results: Vec<*mut f64> = shared.iter().map(|s| s.get()).collect();
+            // SAFETY: as for the map.
+            unsafe { back_task(self, tasks[t], scratch, &results) };
+        });
+    }
+
+    /// For number `o` of a pixel's block after `k` turns: its plane, and whether the turn conjugates it. `None` for what fills the block up.
+    #[inline(always)]
+    fn plane(&self, o: usize, k: usize) -> Option<(usize, bool)> {
+        if o >= 2 * self.L {
+            return None;
+        }
+        // All turns together are two rounds of the orientations.
+        let a = o / 2 + k * (2 * self.L / self.turns.count) * usize::from(self.turns.count > 1);
+        Some((2 * (a % self.L) + o % 2, o % 2 == 1 && a / self.L % 2 == 1))
+    }
+}
+
+/// Rows by base column: a row's weights stay as they are in the orientations of its own quarter.
+fn transposed(turns: &Turns, base: &[usize], rows: &Rows) -> Rows {
+    let back = |pixel: usize, q: usize| turns.turned(pixel, (turns.count - q) % turns.count);
+    flipped(rows, base.len(), |r, column| {
+        let q = turns.quarter(column);
+        (turns.place(back(column, q)), back(base[r], q))
+    })
+}
+
+/// The entries sorted by new row: `f(row, column)` says where an entry goes and which column it reads there.
+fn flipped(rows: &Rows, n_rows: usize, f: impl Fn(usize, usize) -> (usize, usize)) -> Rows {
+    let mut starts = vec![0usize; n_rows + 1];
+    rows.each(|r, column, _| starts[f(r, column).0 + 1] += 1);
+    for k in 0..n_rows {
+        starts[k + 1] += starts[k];
+    }
+    let mut next = starts.clone();
+    let width = rows.width;
+    let (mut columns, mut values) = (vec![0; rows.columns.len()], vec![0.0; rows.values.len()]);
+    rows.each(|r, column, weights| {
+        let (row, column) = f(r, column);
+        let e = next[row];
+        next[row] += 1;
+        columns[e] = column as u32;
+        values[e * width..][..width].copy_from_slice(weights);
+    });
+    Rows { n_columns: rows.n_columns, width, starts, columns, values }
+}
+
+dispatch! {
+    fn forth_task = forth_lanes(map: &Wavelets, task: (usize, usize, usize), inputs: &[&[f64]], outputs: &[*mut f64])
+}
+
+dispatch! {
+    fn interleave_task = interleave_lanes(map: &Wavelets, task: (usize, usize, usize), inputs: &[&[f64]], scratch: *mut f64)
+}
+
+dispatch! {
+    fn back_task = back_lanes(map: &Wavelets, task: (usize, usize, usize), scratch: &[f64], outputs: &[*mut f64])
+}
+
+#[inline(always)]
+unsafe fn forth_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), inputs: &[&[f64]], outputs: &[*mut f64]) {
+    // SAFETY: the caller's promise, passed on; the constants are the numbers of turns and fields.
+    unsafe {
+        match (map.turns.count, inputs.len()) {
+            (4, 1) => forth_block::<V, 4, 1>(map, task, inputs, outputs),
+            (4, 2) => forth_block::<V, 4, 2>(map, task, inputs, outputs),
+            (4, _) => forth_block::<V, 4, 4>(map, task, inputs, outputs),
+            (2, 1) => forth_block::<V, 2, 1>(map, task, inputs, outputs),
+            (2, 2) => forth_block::<V, 2, 2>(map, task, inputs, outputs),
+            (2, _) => forth_block::<V, 2, 4>(map, task, inputs, outputs),
+            (_, 1) => forth_block::<V, 1, 1>(map, task, inputs, outputs),
+            (_, 2) => forth_block::<V, 1, 2>(map, task, inputs, outputs),
+            (_, _) => forth_block::<V, 1, 4>(map, task, inputs, outputs),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn forth_block<V: Lanes, const Q: usize, const F: usize>(
+    map: &Wavelets,
+    (row, first, count): (usize, usize, usize),
+    inputs: &[&[f64]],
+    outputs: &[*mut f64],
+) {
+    let (rows, turns, width, n) = (&map.rows, &map.turns, map.rows.width, map.n);
+    let fields: [*const f64; F] = std::array::from_fn(|f| inputs[f].as_ptr());
+    let mut sums = [[[0.0f64; LANES * LANES]; F]; Q];
+    let beyond = 2 * map.L * n * F > LARGE;
+    // SAFETY: columns are pixels of the map, turned ones too; every block has eight lanes; planes hold n pixels.
+    unsafe {
+        for block in (0..count).step_by(LANES) {
+            let size = LANES.min(count - block);
+            for part in (0..width).step_by(LANES) {
+                for pixel in 0..size {
+                    let r = row + block + pixel;
+                    let mut acc = [[V::zero(); F]; Q];
+                    let (from, to) = (*rows.starts.get_unchecked(r), *rows.starts.get_unchecked(r + 1));
+                    for e in from..to {
+                        let weights = V::load(rows.values.as_ptr().add(e * width + part));
+                        let column = *rows.columns.get_unchecked(e) as usize;
+                        for k in 0..Q {
+                            let at = if Q == 1 { column } else { turned(turns, column, k) };
+                            for f in 0..F {
+                                acc[k][f] = weights.fma(V::broadcast(fields[f].add(at)), acc[k][f]);
+                            }
+                        }
+                    }
+                    for k in 0..Q {
+                        for f in 0..F {
+                            acc[k][f].store(sums[k][f].as_mut_ptr().add(LANES * pixel));
+                        }
+                    }
+                }
+                for k in 0..Q {
+                    let target = if Q == 1 { first + block } else { turned(turns, first + block, k) };
+                    for f in 0..F {
+                        let sums = sums[k][f].as_ptr();
+                        let planes = V::transpose8(std::array::from_fn(|i| V::load(sums.add(LANES * i))));
+                        for (lane, plane) in planes.into_iter().enumerate() {
+                            let Some((place, conjugate)) = map.plane(part + lane, k) else { continue };
+                            let plane = if conjugate { V::zero().sub(plane) } else { plane };
+                            let out = outputs[f].add(place * n + target);
+                            if size == LANES && beyond && out.align_offset(64) == 0 {
+                                plane.stream(out);
+                            } else if size == LANES {
+                                plane.store(out);
+                            } else {
+                                let mut few = [0.0; LANES];
+                                plane.store(few.as_mut_ptr());
+                                std::ptr::copy_nonoverlapping(few.as_ptr(), out, size);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    V::settle();
+}
+
+/// [`Turns::turned`] without checks of the table's length.
+#[inline(always)]
+unsafe fn turned(turns: &Turns, pixel: usize, k: usize) -> usize {
+    // SAFETY: the caller's pixel lies on the sphere, so that it has one of twelve faces, and k is below the number of turns.
+    pixel.wrapping_add_signed(unsafe { *turns.steps.get_unchecked(12 * k + (pixel >> turns.shift)) })
+}
+
+#[inline(always)]
+unsafe fn interleave_lanes<V: Lanes>(map: &Wavelets, (_, first, count): (usize, usize, usize), inputs: &[&[f64]], scratch: *mut f64) {
+    let (turns, width, n) = (&map.turns, map.rows.width, map.n);
+    // SAFETY: planes hold n pixels, the scratch memory `width` numbers per pixel and field.
+    unsafe {
+        for (f, input) in inputs.iter().enumerate() {
+            for k in 0..turns.count {
+                for block in (0..count).step_by(LANES) {
+                    let size = LANES.min(count - block);
+                    let pixel = turned(turns, first + block, k);
+                    for part in (0..width).step_by(LANES) {
+                        let mut planes = [V::zero(); LANES];
+                        for (lane, plane) in planes.iter_mut().enumerate() {
+                            let Some((place, conjugate)) = map.plane(part + lane, k) else { continue };
+                            let from = input.as_ptr().add(place * n + pixel);
+                            let value = if size == LANES {
+                                V::load(from)
+                            } else {
+                                let mut few = [0.0; LANES];
+                                std::ptr::copy_nonoverlapping(from, few.as_mut_ptr(), size);
+                                V::load(few.as_ptr())
+                            };
+                            *plane = if conjugate { V::zero().sub(value) } else { value };
+                        }
+                        for (i, lanes) in V::transpose8(planes).into_iter().take(size).enumerate() {
+                            lanes.store(scratch.add((f * n + pixel + i) * width + part));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn back_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), scratch: &[f64], outputs: &[*mut f64]) {
+    // SAFETY: the caller's promise, passed on; the constants are the numbers of turns and fields.
+    unsafe {
+        match (map.turns.count, outputs.len()) {
+            (4, 1) => back_block::<V, 4, 1>(map, task, scratch, outputs),
+            (4, 2) => back_block::<V, 4, 2>(map, task, scratch, outputs),
+            (4, _) => back_block::<V, 4, 4>(map, task, scratch, outputs),
+            (2, 1) => back_block::<V, 2, 1>(map, task, scratch, outputs),
+            (2, 2) => back_block::<V, 2, 2>(map, task, scratch, outputs),
+            (2, _) => back_block::<V, 2, 4>(map, task, scratch, outputs),
+            (_, 1) => back_block::<V, 1, 1>(map, task, scratch, outputs),
+            (_, 2) => back_block::<V, 1, 2>(map, task, scratch, outputs),
+            (_, _) => back_block::<V, 1, 4>(map, task, scratch, outputs),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn back_block<V: Lanes, const Q: usize, const F: usize>(
+    map: &Wavelets,
+    (row, first, count): (usize, usize, usize),
+    scratch: &[f64],
+    outputs: &[*mut f64],
+) {
+    let (rows, turns, width, n) = (&map.rows, &map.turns, map.rows.width, map.n);
+    let fields: [*const f64; F] = std::array::from_fn(|f| scratch[f * n * width..].as_ptr());
+    // SAFETY: as for the map.
+    unsafe {
+        for pixel in 0..count {
+            let r = row + pixel;
+            let mut acc = [[V::zero(); F]; Q];
+            let (from, to) = (*rows.starts.get_unchecked(r), *rows.starts.get_unchecked(r + 1));
+            for e in from..to {
+                let column = *rows.columns.get_unchecked(e) as usize;
+                for part in (0..width).step_by(LANES) {
+                    let weights = V::load(rows.values.as_ptr().add(e * width + part));
+                    for k in 0..Q {
+                        let at = if Q == 1 { column } else { turned(turns, column, k) };
+                        for f in 0..F {
+                            acc[k][f] = weights.fma(V::load(fields[f].add(at * width + part)), acc[k][f]);
+                        }
+                    }
+                }
+            }
+            for k in 0..Q {
+                let target = if Q == 1 { first + pixel } else { turned(turns, first + pixel, k) };
+                for f in 0..F {
+                    *outputs[f].add(target) = acc[k][f].sum();
+                }
+            }
+        }
+    }
+}
+
+/// A sparse map of pixels to pixels, such as a change of resolution, and its adjoint.
+#[derive(Debug, Clone)]
+pub struct Sums {
+    rows: Rows,
+    n_from: usize,
+}
+
+impl Sums {
+    /// The rows, or their transpose.
+    pub fn new(rows: Rows, adjoint: bool) -> Self {
+        if !adjoint {
+            return Sums { n_from: rows.n_columns, rows };
+        }
+        let n = rows.len();
+        Sums { n_from: n, rows: flipped(&rows, rows.n_columns, |r, column| (column, r)) }
+    }
+
+    /// Bytes of the table.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    /// Operations for one field, nominal.
+    pub fn flops(&self) -> f64 {
+        2.0 * self.rows.values.len() as f64
+    }
+
+    /// Lengths of a field before and after.
+    pub fn lengths(&self) -> (usize, usize) {
+        (self.n_from, self.rows.len())
+    }
+
+    /// The map on fields. Panics if a length is wrong.
+    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+        let (from, to) = self.lengths();
+        assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
+        let shared = Shared::all(outputs);
+        par.for_each(to.div_ceil(TASK), &|t| {
+            for r in t * TASK..to.min((t + 1) * TASK) {
+                let entries = self.rows.starts[r]..self.rows.starts[r + 1];
+                let (columns, values) = (&self.rows.columns[entries.clone()], &self.rows.values[entries]);
+                for (x, y) in inputs.iter().zip(&shared) {
+                    let sum: f64 = columns.iter().zip(values).map(|(column, weight)| weight * x[*column as usize]).sum();
+                    // SAFETY: r is below the length of every result, and rows belong to one task.
+                    unsafe { *y.get().add(r) = sum };
+                }
+            }
+        });
+    }
+}

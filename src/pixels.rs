@@ -1,0 +1,577 @@
+//! HEALPix maps with the statistics of others, by descent on their pixels: synthesis from coarse to fine, inpainting, denoising.
+//!
+//! ```text
+//! target, mask -> statistics T, sigmas -> terms: value and gradient of the weighted loss of a u + b -> L-BFGS over free pixels -> next finer map
+//! ```
+//!
+//! The loss of a term is the mean over all N coefficients of |S - T|^2 / sigma^2. Masks weigh averages, of the target and of the candidate alike. Several terms add, value and
+//! gradient alike.
+
+use crate::optimise::{self, Control, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress};
+use crate::sensitivity::parameter_arrays;
+use crate::{Compiler, Encoder, Error, Goal, Healpix, MASK, Source, Statistics, random};
+use scatterc_compiler::domain::DomainError;
+use scatterc_kernels::gather::Sums;
+use scatterc_kernels::stencil::{self, Pixels};
+use scatterc_kernels::{KernelError, Serial};
+use scatterc_runtime::Executable;
+use std::collections::BTreeMap;
+
+/// Work on maps that cannot be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PixelError {
+    /// The statistic, its compilation or its run.
+    #[error(transparent)]
+    Program(#[from] Error),
+    /// The optimiser.
+    #[error(transparent)]
+    Optimise(#[from] OptimiseError),
+    /// Geometry that the kernels refuse.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// An array of the wrong length.
+    #[error("the {what} has {found} pixels, expected {expected}")]
+    Length {
+        /// Which array.
+        what: &'static str,
+        /// Right length.
+        expected: usize,
+        /// Its length.
+        found: usize,
+    },
+    /// A pixel that is no number, or a negative weight.
+    #[error("the {what} has {found} at pixel {index}; expected {expected}")]
+    Value {
+        /// Which array.
+        what: &'static str,
+        /// Position.
+        index: usize,
+        /// What was expected.
+        expected: &'static str,
+        /// The pixel.
+        found: f64,
+    },
+    /// A mask of which a coarse map keeps nothing.
+    #[error("the mask is empty at scale {scale} (nside {nside}); use fewer scales, a smaller threshold, or a larger mask")]
+    EmptyMask {
+        /// The scale.
+        scale: usize,
+        /// Its resolution.
+        nside: usize,
+    },
+    /// A target without structure.
+    #[error("the target has variance {found:.1e}; expected a map that varies")]
+    ZeroVariance {
+        /// Its variance.
+        found: f64,
+    },
+    /// A coefficient without spread, by which the loss would divide.
+    #[error("entry {entry} of `{output}` has sigma {found:.1e}; expected a positive one: weigh coefficients alike instead, or change the map")]
+    NoSpread {
+        /// The output.
+        output: String,
+        /// Position in it.
+        entry: usize,
+        /// Its sigma.
+        found: f64,
+    },
+    /// Levels that a map does not have.
+    #[error("{found} levels are asked for, expected from 1 to {most}")]
+    Levels {
+        /// What was asked.
+        found: usize,
+        /// How many there are.
+        most: usize,
+    },
+    /// A mask that frees nothing.
+    #[error("none of {found} pixels is free")]
+    NothingFree {
+        /// Pixels of the mask.
+        found: usize,
+    },
+    /// A statistic with another number of fields.
+    #[error("the statistic has {expected} fields, found {found} maps")]
+    Fields {
+        /// Fields of the statistic.
+        expected: usize,
+        /// Maps given.
+        found: usize,
+    },
+}
+
+impl From<DomainError> for PixelError {
+    fn from(error: DomainError) -> Self {
+        PixelError::Program(error.into())
+    }
+}
+
+/// What is measured, and how coefficients weigh.
+#[derive(Clone, Debug)]
+pub struct Measure {
+    /// Text of the statistic.
+    pub source: Source,
+    /// One of several statistics of the source.
+    pub statistic: Option<String>,
+    /// A named `return`.
+    pub variant: Option<String>,
+    /// The variant that gives the sigma of every output; all coefficients weigh alike when absent.
+    pub sigma: Option<String>,
+    /// Number parameters.
+    pub numbers: BTreeMap<String, f64>,
+    /// Threads; 0 means all cores.
+    pub threads: usize,
+}
+
+impl Measure {
+    /// A built-in statistic or file, weighted by its variant `sigma`, which `foscat` has.
+    pub fn new(statistic: &str) -> Result<Self, Error> {
+        let source = Source::find(statistic)?;
+        Ok(Measure { source, statistic: None, variant: None, sigma: Some("sigma".into()), numbers: BTreeMap::new(), threads: 0 })
+    }
+
+    fn compiler<'a>(&'a self, domain: &'a Healpix, variant: Option<&str>) -> Compiler<'a> {
+        let mut compiler = Compiler::new(&self.source, domain).variant(variant).threads(self.threads);
+        if let Some(name) = &self.statistic {
+            compiler = compiler.statistic(name);
+        }
+        self.numbers.iter().fold(compiler, |compiler, (name, value)| compiler.number(name, *value))
+    }
+
+    fn run(&self, domain: &Healpix, variant: Option<&str>, maps: &[&[f64]], mask: Option<&[f64]>) -> Result<Statistics, PixelError> {
+        let mut encoder: Encoder = self.compiler(domain, variant).encoder()?;
+        if let Some(mask) = mask {
+            encoder.set(MASK, mask)?;
+        }
+        Ok(encoder.encode_fields(maps)?)
+    }
+
+    /// Statistics of maps, one per field of the statistic, and their sigmas.
+    ///
+    /// Error: maps or mask of the wrong length, a mask that is empty at some scale, a sigma that is not positive.
+    pub fn measure(&self, domain: &Healpix, maps: &[&[f64]], mask: Option<&[f64]>) -> Result<(Statistics, Option<Statistics>), PixelError> {
+        for map in maps {
+            check("map", map, domain.len())?;
+        }
+        if let Some(mask) = mask {
+            check_mask(domain, mask)?;
+        }
+        let domain = masked(domain, mask);
+        let found = self.run(&domain, self.variant.as_deref(), maps, mask)?;
+        let Some(variant) = &self.sigma else { return Ok((found, None)) };
+        let sigma = self.run(&domain, Some(variant), maps, mask)?;
+        for array in &sigma.arrays {
+            if let Some(entry) = array.re.iter().position(|s| s.is_nan() || *s <= 0.0) {
+                return Err(PixelError::NoSpread { output: array.name.clone(), entry, found: array.re[entry] });
+            }
+        }
+        Ok((found, Some(sigma)))
+    }
+}
+
+/// The domain with averages weighted if there is a mask.
+fn masked(domain: &Healpix, mask: Option<&[f64]>) -> Healpix {
+    let mut domain = domain.clone();
+    domain.masked = mask.is_some();
+    domain
+}
+
+fn check(what: &'static str, map: &[f64], expected: usize) -> Result<(), PixelError> {
+    if map.len() != expected {
+        return Err(PixelError::Length { what, expected, found: map.len() });
+    }
+    match map.iter().position(|x| !x.is_finite()) {
+        Some(index) => Err(PixelError::Value { what, index, expected: "finite numbers", found: map[index] }),
+        None => Ok(()),
+    }
+}
+
+/// Checks a mask: its length, its weights, and that something is left of it at every scale of the domain.
+pub fn check_mask(domain: &Healpix, mask: &[f64]) -> Result<(), PixelError> {
+    check("mask", mask, domain.len())?;
+    if let Some(index) = mask.iter().position(|x| *x < 0.0) {
+        return Err(PixelError::Value { what: "mask", index, expected: "weights from 0 on", found: mask[index] });
+    }
+    let mut nside = domain.nside;
+    let mut weights = mask.to_vec();
+    if domain.is_upgraded() {
+        weights = upgraded(nside, &weights)?;
+        nside *= 2;
+    }
+    for scale in 0..domain.J {
+        if scale > 0 {
+            weights = downgraded(nside, domain.cells(scale - 1), &weights)?;
+            nside /= 2;
+            if let Some(t) = domain.threshold {
+                weights.iter_mut().filter(|w| **w <= t).for_each(|w| *w = 0.0);
+            }
+        }
+        if weights.iter().sum::<f64>() <= 0.0 {
+            return Err(PixelError::EmptyMask { scale, nside });
+        }
+    }
+    Ok(())
+}
+
+/// A map of half the nside: weighted means over the children of every pixel and of its neighbours.
+///
+/// - `cells`: the patch, in ascending order; the whole sphere when empty
+pub fn downgraded(nside: usize, cells: &[usize], map: &[f64]) -> Result<Vec<f64>, PixelError> {
+    let (fine, coarse) = (Pixels::new(nside)?, Pixels::new(nside / 2)?);
+    let targets = if cells.is_empty() { (0..coarse.len()).collect() } else { stencil::coarse_cells(cells) };
+    let sums = Sums::new(stencil::downgrade(&fine, &coarse, &targets, cells)?, false);
+    apply(&sums, map)
+}
+
+/// A map of the whole sphere of twice the nside.
+pub fn upgraded(nside: usize, map: &[f64]) -> Result<Vec<f64>, PixelError> {
+    let sums = Sums::new(stencil::upgrade(&Pixels::new(2 * nside)?, &Pixels::new(nside)?)?, false);
+    apply(&sums, map)
+}
+
+fn apply(sums: &Sums, map: &[f64]) -> Result<Vec<f64>, PixelError> {
+    let (from, to) = sums.lengths();
+    check("map", map, from)?;
+    let mut out = vec![0.0; to];
+    sums.apply(&Serial, &[map], &mut [&mut out]);
+    Ok(out)
+}
+
+/// A map that depends on the unknown one, u: `factor` u + `offset`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Affine {
+    /// How much of u.
+    pub factor: f64,
+    /// What is added; nothing when absent.
+    pub offset: Option<Vec<f64>>,
+}
+
+impl Affine {
+    /// The unknown map itself.
+    pub fn unknown() -> Self {
+        Affine { factor: 1.0, offset: None }
+    }
+
+    /// A map that does not change.
+    pub fn given(map: &[f64]) -> Self {
+        Affine { factor: 0.0, offset: Some(map.to_vec()) }
+    }
+}
+
+/// One loss: statistics of maps that depend on u, compared with given ones.
+pub struct Term {
+    executable: Executable,
+    names: Vec<String>,
+    inputs: Vec<Affine>,
+    maps: Vec<Vec<f64>>,
+    fixed: Vec<(String, Vec<f64>)>,
+    factor: f64,
+}
+
+impl Term {
+    /// The loss `factor` / N sum |S(inputs) - target|^2 / sigma^2 over all N coefficients.
+    ///
+    /// - `inputs`: one per field of the statistic
+    /// - `target`, `sigma`: from [`Measure::measure`]; without sigmas coefficients weigh alike
+    pub fn new(
+        measure: &Measure,
+        domain: &Healpix,
+        inputs: Vec<Affine>,
+        target: &Statistics,
+        sigma: Option<&Statistics>,
+        mask: Option<&[f64]>,
+        factor: f64,
+    ) -> Result<Self, PixelError> {
+        let domain = masked(domain, mask);
+        let goal = Goal::Gradient("weighted".into());
+        let (compiled, executable) = measure.compiler(&domain, measure.variant.as_deref()).goal(goal).executable()?;
+        let names: Vec<String> = scatterc_compiler::gradient::inputs(&compiled.bound.graph).into_iter().map(|(_, name)| name).collect();
+        if names.len() != inputs.len() {
+            return Err(PixelError::Fields { expected: names.len(), found: inputs.len() });
+        }
+        for offset in inputs.iter().filter_map(|i| i.offset.as_ref()) {
+            check("offset", offset, domain.len())?;
+        }
+        let mut fixed: Vec<(String, Vec<f64>)> = parameter_arrays("T", target).into_iter().map(|(name, values)| (name, values.to_vec())).collect();
+        let total: usize = target.arrays.iter().map(|a| a.re.len()).sum();
+        for array in &target.arrays {
+            // The loss takes means output by output; this makes them one mean over all.
+            let share = array.re.len() as f64 / total as f64;
+            let sigma = sigma.and_then(|s| s.get(&array.name));
+            let weights = match sigma {
+                Some(sigma) => sigma.re.iter().map(|s| share / (s * s)).collect(),
+                None => vec![share; array.re.len()],
+            };
+            fixed.push((format!("w.{}", array.name), weights));
+        }
+        fixed.extend(mask.map(|mask| (MASK.to_string(), mask.to_vec())));
+        let maps = inputs.iter().map(|i| i.offset.clone().unwrap_or_else(|| vec![0.0; domain.len()])).collect();
+        Ok(Term { executable, names, inputs, maps, fixed, factor })
+    }
+
+    /// Value at u; its gradient is added to `gradient`.
+    pub fn evaluate(&mut self, u: &[f64], gradient: &mut [f64]) -> Result<f64, Error> {
+        for (input, map) in self.inputs.iter().zip(&mut self.maps).filter(|(input, _)| input.factor != 0.0) {
+            match &input.offset {
+                None => map.iter_mut().zip(u).for_each(|(m, u)| *m = input.factor * u),
+                Some(offset) => map.iter_mut().zip(u).zip(offset).for_each(|((m, u), b)| *m = input.factor * u + b),
+            }
+        }
+        let mut given: Vec<(&str, &[f64])> = self.names.iter().map(String::as_str).zip(self.maps.iter().map(Vec::as_slice)).collect();
+        given.extend(self.fixed.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
+        let mut value = f64::NAN;
+        for (name, numbers) in self.executable.run(&given)? {
+            if name == "value" {
+                value = numbers.iter().sum();
+            } else if let Some(k) = self.names.iter().position(|n| name == format!("gradient.{n}")) {
+                let factor = self.factor * self.inputs[k].factor;
+                gradient.iter_mut().zip(numbers).for_each(|(g, x)| *g += factor * x);
+            }
+        }
+        Ok(self.factor * value)
+    }
+}
+
+/// A sum of terms as a function of the free part of a map: u = (1 - g) fixed + g v.
+struct Problem {
+    terms: Vec<Term>,
+    fixed: Vec<f64>,
+    free: Vec<(usize, f64)>,
+    map: Vec<f64>,
+    gradient: Vec<f64>,
+}
+
+impl Problem {
+    /// The map that variables stand for; where g is 1 or 0 it has their bits or those of the fixed map.
+    fn place(&mut self, v: &[f64]) {
+        for ((p, g), v) in self.free.iter().zip(v) {
+            self.map[*p] = if *g == 1.0 { *v } else { (1.0 - g) * self.fixed[*p] + g * v };
+        }
+    }
+}
+
+impl Objective for Problem {
+    fn evaluate(&mut self, v: &[f64], gradient: &mut [f64]) -> Result<f64, ObjectiveError> {
+        self.place(v);
+        self.gradient.fill(0.0);
+        let mut value = 0.0;
+        for term in &mut self.terms {
+            value += term.evaluate(&self.map, &mut self.gradient)?;
+        }
+        self.free.iter().zip(gradient).for_each(|((p, g), out)| *out = g * self.gradient[*p]);
+        Ok(value)
+    }
+}
+
+/// How far and with what a descent goes.
+#[derive(Clone, Debug)]
+pub struct Descent {
+    /// Optimiser.
+    pub method: Method,
+    /// Largest number of steps, of every level.
+    pub steps: usize,
+    /// Ends when the loss falls below this part of its first value.
+    pub tolerance: f64,
+}
+
+impl Default for Descent {
+    fn default() -> Self {
+        Descent { method: Method::Lbfgs(optimise::Lbfgs::default()), steps: 300, tolerance: 0.0 }
+    }
+}
+
+/// The map that minimises a sum of terms, from `start`; pixels that are not free keep their bits.
+///
+/// - `free`: all pixels when absent
+pub fn minimise(
+    terms: Vec<Term>,
+    start: &[f64],
+    free: Option<&[bool]>,
+    descent: &Descent,
+    observer: &mut dyn FnMut(&Progress<'_>) -> Control,
+) -> Result<(Vec<f64>, Outcome), PixelError> {
+    let soft: Option<Vec<f64>> = free.map(|free| free.iter().map(|f| f64::from(u8::from(*f))).collect());
+    descend(terms, start, start, soft.as_deref(), descent, observer)
+}
+
+fn descend(
+    terms: Vec<Term>,
+    start: &[f64],
+    fixed: &[f64],
+    soft: Option<&[f64]>,
+    descent: &Descent,
+    observer: &mut dyn FnMut(&Progress<'_>) -> Control,
+) -> Result<(Vec<f64>, Outcome), PixelError> {
+    let n = start.len();
+    let free: Vec<(usize, f64)> = match soft {
+        None => (0..n).map(|p| (p, 1.0)).collect(),
+        Some(g) if g.len() != n => return Err(PixelError::Length { what: "mask of free pixels", expected: n, found: g.len() }),
+        Some(g) => (0..n).filter(|p| g[*p] > 0.0).map(|p| (p, g[p])).collect(),
+    };
+    if free.is_empty() {
+        return Err(PixelError::NothingFree { found: n });
+    }
+    let variables: Vec<f64> = free.iter().map(|(p, _)| start[*p]).collect();
+    let mut problem = Problem { terms, fixed: fixed.to_vec(), free, map: fixed.to_vec(), gradient: vec![0.0; n] };
+    let mut gradient = vec![0.0; variables.len()];
+    let first = problem.evaluate(&variables, &mut gradient).map_err(|source| OptimiseError::Objective { evaluation: 0, source })?;
+    let target_value = (descent.tolerance > 0.0).then_some(first * descent.tolerance);
+    let limits = optimise::Options { max_steps: descent.steps, target_value, ..optimise::Options::default() };
+    let outcome = optimise::minimise(&descent.method, variables, 1, &mut problem, &limits, observer)?;
+    problem.place(&outcome.x);
+    Ok((problem.map, outcome))
+}
+
+/// Choices of a synthesis.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Number of the map: other noise of the same seed.
+    pub member: usize,
+    /// The start, on the map of the coarsest level; white noise of the target's mean and variance when absent.
+    pub start: Option<Vec<f64>>,
+    /// Weights of pixels in averages, of the target and of the candidate; invalid pixels have weight 0.
+    pub mask: Option<Vec<f64>>,
+    /// Free pixels; all when absent. Others keep the bits of the target.
+    pub free: Option<Vec<bool>>,
+    /// Maps of increasing resolution that the descent runs through, the last one the target's: 0 and 1 mean one.
+    pub levels: usize,
+    /// A second map for cross statistics, of the target and of the candidate.
+    pub second: Option<Vec<f64>>,
+    /// The optimiser.
+    pub descent: Descent,
+}
+
+/// One level of a synthesis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Level {
+    /// Its resolution.
+    pub nside: usize,
+    /// What the optimiser says; values of the loss per step are in `history`.
+    pub outcome: Outcome,
+}
+
+/// A synthesised map.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Synthesised {
+    /// The map.
+    pub map: Vec<f64>,
+    /// Where the first level started.
+    pub start: Vec<f64>,
+    /// Levels, coarsest first.
+    pub levels: Vec<Level>,
+}
+
+/// What one level works on.
+struct Stage {
+    domain: Healpix,
+    target: Vec<f64>,
+    mask: Option<Vec<f64>>,
+    free: Option<Vec<f64>>,
+    second: Option<Vec<f64>>,
+}
+
+impl Stage {
+    /// The same at half the resolution.
+    fn coarser(&self) -> Result<Self, PixelError> {
+        let (nside, cells) = (self.domain.nside, self.domain.cells(0).to_vec());
+        let down = |map: &Option<Vec<f64>>| map.as_ref().map(|map| downgraded(nside, &cells, map)).transpose();
+        let (L, K, scales) = (self.domain.L, self.domain.K, self.domain.J - 1 - usize::from(self.domain.is_upgraded()));
+        let domain = if cells.is_empty() { Healpix::new(nside / 2, L, K)? } else { Healpix::patch(nside / 2, L, K, &stencil::coarse_cells(&cells))? };
+        let most = domain.J - usize::from(domain.is_upgraded());
+        let mut domain = domain.scales_kept(scales.min(most))?;
+        domain.threshold = self.domain.threshold;
+        Ok(Stage {
+            domain,
+            target: downgraded(nside, &cells, &self.target)?,
+            mask: down(&self.mask)?,
+            free: down(&self.free)?,
+            second: down(&self.second)?,
+        })
+    }
+}
+
+/// A map with the statistics of `target`; see [`Options`].
+///
+/// ```
+/// use scatterc::{Healpix, optimise::Control, pixels, random};
+///
+/// let domain = Healpix::new(4, 2, 3)?;
+/// let target = random::samples(domain.len(), 1, 0);
+/// let mut measure = pixels::Measure::new("foscat")?;
+/// measure.threads = 1;
+/// let options = pixels::Options { descent: pixels::Descent { steps: 3, ..Default::default() }, ..Default::default() };
+/// let made = pixels::synthesise(&measure, &domain, &target, &options, &mut |_| Control::Continue)?;
+/// assert!(made.levels[0].outcome.values[0] < made.levels[0].outcome.history[0][0]);
+/// # Ok::<(), pixels::PixelError>(())
+/// ```
+pub fn synthesise(
+    measure: &Measure,
+    domain: &Healpix,
+    target: &[f64],
+    options: &Options,
+    observer: &mut dyn FnMut(&Progress<'_>) -> Control,
+) -> Result<Synthesised, PixelError> {
+    check("target", target, domain.len())?;
+    if let Some(mask) = &options.mask {
+        check_mask(domain, mask)?;
+    }
+    if let Some(second) = &options.second {
+        check("second map", second, domain.len())?;
+    }
+    if let Some(free) = options.free.as_ref().filter(|free| free.len() != domain.len()) {
+        return Err(PixelError::Length { what: "mask of free pixels", expected: domain.len(), found: free.len() });
+    }
+    let levels = options.levels.max(1);
+    let scales = domain.J - usize::from(domain.is_upgraded());
+    let most = if domain.cells(0).is_empty() { scales } else { 1 };
+    if levels > most {
+        return Err(PixelError::Levels { found: levels, most });
+    }
+    let free = options.free.as_ref().map(|free| free.iter().map(|f| f64::from(u8::from(*f))).collect());
+    let mut stages =
+        vec![Stage { domain: domain.clone(), target: target.to_vec(), mask: options.mask.clone(), free, second: options.second.clone() }];
+    for k in 1..levels {
+        let coarser = stages[k - 1].coarser()?;
+        stages.push(coarser);
+    }
+    let mut made: Vec<Level> = Vec::new();
+    let mut map: Option<Vec<f64>> = None;
+    let mut first = Vec::new();
+    for stage in stages.iter().rev() {
+        let n = stage.domain.len();
+        let mut start = match (map.take(), &options.start) {
+            (Some(coarse), _) => upgraded(stage.domain.nside / 2, &coarse)?,
+            (None, Some(start)) => {
+                check("start", start, n)?;
+                start.clone()
+            }
+            (None, None) => {
+                let weight = |p: usize| stage.mask.as_ref().map_or(1.0, |m| m[p]);
+                let total: f64 = (0..n).map(weight).sum();
+                let mean = (0..n).map(|p| weight(p) * stage.target[p]).sum::<f64>() / total;
+                let variance = (0..n).map(|p| weight(p) * (stage.target[p] - mean).powi(2)).sum::<f64>() / total;
+                if variance <= f64::EPSILON * mean * mean || variance == 0.0 {
+                    return Err(PixelError::ZeroVariance { found: variance });
+                }
+                random::samples(n, options.seed, options.member).into_iter().map(|x| mean + variance.sqrt() * x).collect()
+            }
+        };
+        if let Some(free) = &stage.free {
+            start.iter_mut().zip(free).zip(&stage.target).filter(|((_, g), _)| **g == 0.0).for_each(|((x, _), own)| *x = *own);
+        }
+        if made.is_empty() {
+            first = start.clone();
+        }
+        let mask = stage.mask.as_deref();
+        let fields: Vec<&[f64]> = std::iter::once(stage.target.as_slice()).chain(stage.second.as_deref()).collect();
+        let (found, sigma) = measure.measure(&stage.domain, &fields, mask)?;
+        let inputs = std::iter::once(Affine::unknown()).chain(stage.second.as_deref().map(Affine::given)).collect();
+        let term = Term::new(measure, &stage.domain, inputs, &found, sigma.as_ref(), mask, 1.0)?;
+        let (next, outcome) = descend(vec![term], &start, &stage.target, stage.free.as_deref(), &options.descent, observer)?;
+        made.push(Level { nside: stage.domain.nside, outcome });
+        map = Some(next);
+    }
+    Ok(Synthesised { map: map.unwrap_or_default(), start: first, levels: made })
+}
