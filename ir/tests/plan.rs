@@ -3,7 +3,8 @@
 mod common;
 
 use common::Random;
-use scatterc_ir::plan::{Kernel, Place, Plan, Port, Slot, Stage, Step, Stream, Table, TileStream, parse, verify};
+use scatterc_ir::ops::Attribute;
+use scatterc_ir::plan::{Element, Kernel, Place, Plan, Port, Slot, SparsePart, Stage, Step, Stream, Table, Target, TileStream, parse, verify};
 use scatterc_ir::{Linear, Space, Type};
 
 fn slot(offset: usize, len: usize) -> Slot {
@@ -14,6 +15,9 @@ fn slot(offset: usize, len: usize) -> Slot {
 fn example() -> Plan {
     Plan {
         name: "example".into(),
+        target: Target::Cpu,
+        element: Element::F64,
+        prelude: String::new(),
         notes: vec![("domain".into(), "sphere L=8".into()), ("statistic".into(), "a \"quoted\"\n\ttext\\ with \u{e9} and \u{1}".into())],
         arena: 1000,
         inputs: vec![Port { name: "x".into(), slot: slot(0, 72), ty: Type::new([], Space::Coefficients { L: 8 }) }],
@@ -129,7 +133,7 @@ fn every_linear_row_can_be_a_step() {
 #[test]
 fn every_fault_of_a_text_names_its_line() {
     for (line, message) in [
-        ("nonsense", "expected note, arena, input, output, table, kernel or step"),
+        ("nonsense", "expected note, target, arena, input, output, table, prelude, kernel or step"),
         ("arena many", "expected a number"),
         ("arena -5", "expected a number"),
         ("note a = b", "expected `\"`"),
@@ -490,4 +494,58 @@ fn tiles_obey_the_rules_stage_by_stage() {
     assert_breaks("P4", tile(|_, _, _, stages| loops(&mut stages[1], |_, _, _, streams| streams[0].stride = 1)));
     assert_breaks("P4", tile(|_, _, _, stages| loops(&mut stages[1], |_, _, _, streams| streams[1].extent = 11)));
     assert_breaks("P4", tile(|_, _, _, stages| loops(&mut stages[1], |_, _, _, streams| streams[2].extent = 17)));
+}
+
+/// A plan of launches: a prelude, a kernel, every kind of table.
+fn launches() -> Plan {
+    let sparse = |part| Table::Sparse { map: Linear::HermitianPack { L: 4 }, adjoint: true, part };
+    Plan {
+        name: "launches".into(),
+        target: Target::Cuda,
+        element: Element::F32,
+        arena: 64,
+        inputs: vec![Port { name: "x".into(), slot: slot(0, 8), ty: Type::new([8], Space::Point) }],
+        tables: vec![
+            Table::Weights(Linear::Mean { L: 4 }),
+            sparse(SparsePart::Rows),
+            sparse(SparsePart::Columns),
+            sparse(SparsePart::Values),
+            Table::Library { name: "roots".into(), attributes: vec![("n".into(), Attribute::Integer(7))] },
+        ],
+        prelude: "typedef float real;\n\n// of all kernels\n".into(),
+        kernels: vec![Kernel { name: "k0".into(), summary: "a \"copy\"".into(), text: "extern \"C\" __global__ void k0();\n".into() }],
+        steps: vec![Step::Launch { kernel: 0, grid: 3, block: 128, shared: 1024, reads: vec![slot(0, 8)], writes: vec![slot(8, 8), slot(16, 8)] }],
+        ..Plan::default()
+    }
+}
+
+#[test]
+fn plans_of_launches_round_trip_and_are_verified() {
+    let plan = launches();
+    assert_eq!(verify(&plan), Ok(()));
+    assert_eq!(parse(&plan.to_string()), Ok(plan.clone()));
+    let breaks = |rule: &str, change: &dyn Fn(&mut Plan)| {
+        let mut plan = launches();
+        change(&mut plan);
+        let faults = verify(&plan).expect_err("a rule is broken");
+        assert!(faults.iter().any(|fault| fault.starts_with(rule)), "{faults:?} do not name {rule}");
+    };
+    breaks("P1", &|p| p.arena = 20);
+    breaks("P2", &|p| p.kernels.clear());
+    breaks("P5", &|p| p.target = Target::Cpu);
+    breaks("P5", &|p| p.steps.push(Step::Fill { value: 1.0, output: slot(32, 8) }));
+    for (found, block) in [(0, 128), (1 << 31, 128), (3, 0), (3, 1025)] {
+        let launch = Step::Launch { kernel: 0, grid: found, block, shared: 0, reads: vec![], writes: vec![] };
+        breaks("P4", &|p| p.steps[0] = launch.clone());
+    }
+    for (text, part) in [
+        ("plan p {\n  target gpu f64\n}", "expected `cuda`"),
+        ("plan p {\n  target cuda f16\n}", "is no element"),
+        ("plan p {\n  table sparse diagonal mean {L=4}\n}", "is no part"),
+        ("plan p {\n  table curtain x {}\n}", "is no table"),
+        ("plan p {\n  | text\n}", "without a kernel"),
+    ] {
+        let error = parse(text).expect_err("it is refused").to_string();
+        assert!(error.contains(part), "{error} does not say {part}");
+    }
 }

@@ -8,6 +8,9 @@ use scatterc_ir::plan::{Element, Plan, Port, SparsePart, Step, Table};
 use scatterc_ir::{Linear, Space};
 use scatterc_kernels::cuda as device;
 
+/// Programs that several threads compile: many small ones balance better than one each.
+const PROGRAMS: usize = 16;
+
 /// A loaded plan.
 pub(crate) struct Engine {
     machine: Box<dyn Machine>,
@@ -127,7 +130,7 @@ impl Engine {
         let machine: Box<dyn Machine> = match options.machine {
             MachineKind::Gpu => {
                 let settings = Settings { cache: options.cache.clone(), threads, ..Settings::default() };
-                cuda::open(&programs(plan, threads), &launches, arena_bytes, &tables, &settings)?
+                cuda::open(&programs(plan, if threads == 1 { 1 } else { PROGRAMS }), &launches, arena_bytes, &tables, &settings)?
             }
             MachineKind::Emulation => emulation::open(&programs(plan, 1), &launches, arena_bytes, &tables)?,
         };
