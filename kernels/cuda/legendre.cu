@@ -5,7 +5,8 @@
 // their own, mantissa 2^(400 e); while e < 0 a ring adds nothing. Constants of 64 degrees are made by the block: alpha by a prefix product over the lanes of a warp.
 //
 // Synthesis: block = (item, m, order n, fields, tile of rings); a thread keeps the sums of its rings in registers. Analysis: block = (item, m, fields), tiles of 128 rings in
-// order; the functions of 32 degrees go through shared memory, where lanes change from rings to degrees, and four warps sum a quarter of the rings each.
+// order; the functions of 32 degrees go through shared memory, where lanes change from rings to degrees, and four warps sum a quarter of the rings each. For one field
+// the threads add up one to four rings first, and only these sums go through shared memory.
 //
 // Cost (predicted, H200, 34 TFLOP/s, f64): per degree, order and pair of rings 4 + 4 F flop at n = 0 and 8 + 8 F at n > 0 for F fields, of which about 0.75 are executed
 // beyond the polar cut; bytes: 16 per ring and order and field, the coefficients once per tile of rings. N = 3, one field, L = 512: 0.7 GFLOP, 12 MB: about 40 us at half
@@ -451,6 +452,98 @@ __device__ __forceinline__ void analysis(real* arena, Tables tables, const Item&
                         for (int w = 1; w < analysis_threads / 32; w++) sum += room.partial[w][v][k];
                         real* out = coefficients + v / 2 * item.coefficient_stride + 2 * l + v % 2;
                         *out += static_cast<real>(room.steps.alpha[at + k] * filter[l]) * sum;
+                    }
+                }
+            }
+        channel += signs;
+    }
+}
+
+constexpr int single_tile = 16;
+
+struct SingleRoom {
+    Steps<analysis_steps> steps;
+    // What every thread's rings give to a degree and part; one more column keeps the banks apart.
+    real p[2 * single_tile][analysis_threads + 1];
+    real partial[analysis_threads / 32][2 * single_tile];
+};
+
+// One block of an analysis of one field. Threads add up their rings before they go through shared memory: with few sums it would limit otherwise.
+template <int RINGS>
+__device__ __forceinline__ void analysis_of_one(real* arena, Tables tables, const Item& item, int part) {
+    SingleRoom& room = *reinterpret_cast<SingleRoom*>(dynamic_shared);
+    const int field = part % item.fields, m = part / item.fields, pairs = (item.L + 1) / 2;
+    const Angle* angles = static_cast<const Angle*>(tables[item.angles]);
+    const double* weights = item.weights < 0 ? nullptr : static_cast<const double*>(tables[item.weights]);
+    real* coefficients = arena + item.coefficients + field * item.coefficient_stride + 2 * column_of(item.L_in, m);
+    if (!item.adds)
+        for (int i = 2 * m + threadIdx.x; i < 2 * item.L_in; i += blockDim.x) coefficients[i] = 0;
+    if (m >= item.degrees || m >= item.M) return;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    for (int order = 0, channel = 0; order < (item.N + 1) / 2; order++) {
+        const int n = (item.N % 2 ? 0 : 1) + 2 * order, l0 = m > n ? m : n, signs = n == 0 ? 1 : 2;
+        const double* filter = static_cast<const double*>(tables[item.filter]) + order * item.degrees;
+        const double* starts = static_cast<const double*>(tables[item.starts]) + 4ll * (order * item.degrees + m);
+        for (int tile = 0; tile < item.tiles; tile++)
+            for (int s = 0; s < signs; s++) {
+                Function q[RINGS];
+                double versine[RINGS];
+                real g[RINGS][2][2];
+                bool active = false;
+#pragma unroll
+                for (int r = 0; r < RINGS; r++) {
+                    const int ring = (tile * RINGS + r) * analysis_threads + threadIdx.x;
+                    q[r] = {0.0, 0.0, 0};
+                    versine[r] = 0.0;
+                    g[r][0][0] = g[r][0][1] = g[r][1][0] = g[r][1][1] = 0;
+                    if (ring >= pairs || beyond(angles[ring].sine, item.degrees, m, n)) continue;
+                    active = true;
+                    versine[r] = angles[ring].versine;
+                    q[r].now = start(angles[ring], starts, m, n, s == 0 ? 1 : -1, q[r].exponent);
+                    gather<1>(arena, item, m, n, channel, field, ring, s == 1, weights ? static_cast<real>(weights[ring]) : 1, g[r]);
+                }
+                const bool busy = __any_sync(0xffffffffu, active);
+                for (int base = 0; l0 + base < item.degrees; base += single_tile) {
+                    const int at = base % analysis_steps;
+                    if (at == 0)
+                        steps(room.steps, m, n, base);
+                    else
+                        __syncthreads();
+                    const bool wanted = l0 + base + single_tile > item.first;
+                    if (busy)
+                        for (int from = 0; from < single_tile; from += sub_tile) {
+#pragma unroll
+                            for (int r = 0; r < RINGS; r++) q[r].scale();
+#pragma unroll
+                            for (int k = 0; k < sub_tile; k++) {
+                                const double slope = room.steps.slope[at + from + k], constant = room.steps.constant[s][at + from + k];
+                                real re = 0, im = 0;
+#pragma unroll
+                                for (int r = 0; r < RINGS; r++) {
+                                    const real value = static_cast<real>(q[r].exponent < 0 ? 0.0 : q[r].now);
+                                    re = mad(value, g[r][k % 2][0], re);
+                                    im = mad(value, g[r][k % 2][1], im);
+                                    q[r].climb(slope, constant, versine[r]);
+                                }
+                                if (wanted) {
+                                    room.p[2 * (from + k)][threadIdx.x] = re;
+                                    room.p[2 * (from + k) + 1][threadIdx.x] = im;
+                                }
+                            }
+                        }
+                    if (!wanted) continue;
+                    // Lanes are degrees and parts from here on; each warp sums what it has just made.
+                    __syncwarp();
+                    real sum = 0;
+                    if (busy)
+#pragma unroll 8
+                        for (int r = 32 * warp; r < 32 * warp + 32; r++) sum += room.p[lane][r];
+                    room.partial[warp][lane] = sum;
+                    __syncthreads();
+                    const int k = lane / 2, l = l0 + base + k;
+                    if (warp == 0 && l < item.degrees && filter[l] != 0.0) {
+                        for (int w = 1; w < analysis_threads / 32; w++) sum += room.partial[w][lane];
+                        coefficients[2 * l + lane % 2] += static_cast<real>(room.steps.alpha[at + k] * filter[l]) * sum;
                     }
                 }
             }

@@ -526,6 +526,8 @@ fn adjoints_are_transposes() {
     let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
     let mut cases: Vec<LegendreMap> = (1..=8).map(|N| LegendreMap::WignerInverse { L_in: 40, L: 40, N, j: 5 }).collect();
     cases.extend([LegendreMap::ScalingInverse { L_in: 40, L: 40, j: 3 }, LegendreMap::HarmonicForward { L: 37, M: 30, L_out: 33 }]);
+    // Two and four pairs of rings per thread, and two tiles of them; few orders.
+    cases.extend([(500, 3, 2), (1021, 1, 50), (1100, 2, 20)].map(|(L, M, L_out)| LegendreMap::HarmonicForward { L, M, L_out }));
     for map in cases {
         let (L, M, channels, L_in) = sizes_of(map);
         let (n_coefficients, n_rings) = (coefficients_len(L_in), channels * 2 * L * M);

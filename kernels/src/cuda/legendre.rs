@@ -143,6 +143,14 @@ fn room(element: Element, F: usize) -> [usize; 2] {
     [steps + STEPS * numbers, steps + TILE * (THREADS + 1) * 8 + (2 * THREADS + warps * TILE) * numbers]
 }
 
+/// Degrees of a tile of an analysis of one field.
+const SINGLE_TILE: usize = 16;
+
+/// Bytes of `legendre::SingleRoom`.
+fn single_room(element: Element) -> usize {
+    8 * (4 * STEPS + 2) + 2 * SINGLE_TILE * (THREADS + 1 + THREADS / 32) * element.size_bytes()
+}
+
 /// The descriptor `legendre::Item` of some fields of an item.
 fn descriptor(
     item: &LegendreItem,
@@ -218,13 +226,16 @@ pub fn to_coefficients(name: &str, element: Element, items: &[LegendreItem], num
         let sizes = Sizes::new(item)?;
         for group in groups(item.fields) {
             let (_, fields, F) = group;
-            let tiles = sizes.pairs().div_ceil(THREADS);
+            // Pairs of rings of a thread: of one field as many as there are, up to four.
+            let rings = if F == 1 { sizes.pairs().div_ceil(THREADS).next_power_of_two().min(4) } else { 1 };
+            let tiles = sizes.pairs().div_ceil(THREADS * rings);
             let columns = item.orders.map_or(sizes.L_in, |orders| orders.min(sizes.L_in));
             let blocks = whole("blocks", fields / F * columns)? as usize;
-            let work = sizes.N as f64 * (1 + F) as f64 * (sizes.degrees * sizes.degrees / 2 * tiles * THREADS * (fields / F)) as f64;
+            let work = sizes.N as f64 * (1 + F) as f64 * (sizes.degrees * sizes.degrees / 2 * tiles * rings * THREADS * (fields / F)) as f64;
             let descriptor = descriptor(item, &sizes, group, tiles, (0, sizes.N.div_ceil(2)), &mut tables)?;
-            parts.push(Part { blocks, work, descriptor, call: format!("legendre::analysis<{F}>") });
-            shared = shared.max(room(element, F)[1]);
+            let call = if F == 1 { format!("legendre::analysis_of_one<{rings}>") } else { format!("legendre::analysis<{F}>") };
+            parts.push(Part { blocks, work, descriptor, call });
+            shared = shared.max(if F == 1 { single_room(element) } else { room(element, F)[1] });
         }
     }
     let form = Form { family: Family::Legendre, item: "legendre::Item", constants: String::new(), block: THREADS, shared };

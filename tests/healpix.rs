@@ -1,0 +1,175 @@
+//! Statistics on HEALPix pixels: the compiled plan against the reference device, whatever is fused, left out or threaded; gradients against differences; what is refused.
+
+#![allow(non_snake_case)]
+
+use scatterc::optimise::Control;
+use scatterc::pixels::{self, Affine, Descent, Measure, Options, PixelError, Term};
+use scatterc::runtime::reference;
+use scatterc::{Compiler, Error, Fusion, Goal, Healpix, Source, random};
+
+type Outcome = Result<(), PixelError>;
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(1e-300, |m, x| x.abs().max(m))
+}
+
+fn near(found: &[(String, Vec<f64>)], expected: &[(String, Vec<f64>)], tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for ((name, a), (other, b)) in found.iter().zip(expected) {
+        assert_eq!((name, a.len()), (other, b.len()), "{what}");
+        let error = a.iter().zip(b).fold(0.0f64, |m, (x, y)| m.max((x - y).abs())) / largest(b);
+        assert!(error <= tolerance, "{what}: {name}: {error:e}");
+    }
+}
+
+/// Domains of every kind: sizes of stencils, even and odd numbers of orientations, patches, masks, a batch.
+fn domains() -> Result<Vec<(Healpix, Option<usize>)>, Error> {
+    let cells: Vec<usize> = (20..150).filter(|p| p % 5 != 2).collect();
+    Ok(vec![
+        (Healpix::new(4, 2, 3)?, None),
+        (Healpix::new(2, 3, 5)?, None),
+        (Healpix::new(4, 4, 3)?.scales_kept(2)?, Some(2)),
+        (Healpix::new(2, 2, 3)?.mask(None), Some(2)),
+        (Healpix::new(4, 2, 3)?.scales_kept(2)?.mask(Some(0.4)), None),
+        (Healpix::patch(4, 2, 3, &cells)?, None),
+    ])
+}
+
+#[test]
+fn plans_equal_the_reference_whatever_is_left_out() -> Result<(), Error> {
+    let source = Source::find("foscat")?;
+    for (domain, batch) in domains()? {
+        for goal in [Goal::Statistics, Goal::Gradient("l2".into())] {
+            let compiler = || Compiler::new(&source, &domain).number("L", domain.L as f64).batch(batch).threads(1).goal(goal.clone());
+            let off = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
+            let plain = compiler().disable(&off(&["share", "fold", "products", "prune"])).fusion(Fusion::None).compile()?;
+            let inputs: Vec<(String, Vec<f64>)> = plain
+                .plan()
+                .inputs
+                .iter()
+                .enumerate()
+                .map(|(k, port)| {
+                    let values = random::samples(port.ty.len(), 7, k);
+                    // Masks are weights, of which a part is zero.
+                    let values = if port.name == "mask" { values.into_iter().map(|x| x.max(0.0)).collect() } else { values };
+                    (port.name.clone(), values)
+                })
+                .collect();
+            let given: Vec<(&str, &[f64])> = inputs.iter().map(|(name, values)| (name.as_str(), values.as_slice())).collect();
+            let expected = reference::run(&plain.graph, &given)?;
+            let what = format!("{} {goal:?}", scatterc::Domain::describe(&domain));
+            for (compiler, name, threads) in [
+                (compiler().disable(&off(&["share", "fold", "products", "prune"])).fusion(Fusion::None), "nothing", 1),
+                (compiler().fusion(Fusion::Loops), "loops", 1),
+                (compiler().disable(&off(&["products"])), "all but products", 1),
+                (compiler(), "all", 1),
+            ] {
+                let found = compiler.compile()?.load(threads, None)?.run(&given)?;
+                near(&found, &expected, 1e-12, &format!("{what} {name}"));
+            }
+            let one = compiler().compile()?.load(1, None)?.run(&given)?;
+            let three = compiler().compile()?.load(3, None)?.run(&given)?;
+            assert_eq!(one, three, "{what}: the number of threads changes bits");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_level_has_one_gram_and_moduli_share_their_stencils() -> Result<(), Error> {
+    let (source, domain) = (Source::find("foscat")?, Healpix::new(8, 4, 3)?);
+    let compiled = Compiler::new(&source, &domain).threads(1).compile()?;
+    let count = |word: &str| compiled.scheduled.launches.iter().filter(|l| l.summary.starts_with(word)).count();
+    // Per scale one stencil of the field, one of all moduli and one Gram matrix of all orientations; per change of scale one of the field and one of all moduli.
+    assert_eq!((domain.J, count("stencil"), count("gram"), count("downgrade")), (4, 8, 4, 6));
+    Ok(())
+}
+
+fn measure(sigma: Option<&str>) -> Result<Measure, Error> {
+    Ok(Measure { sigma: sigma.map(str::to_string), threads: 1, ..Measure::new("foscat")? })
+}
+
+#[test]
+fn gradients_of_sums_of_terms_are_those_of_their_values() -> Outcome {
+    let domain = Healpix::new(4, 2, 3)?;
+    let n = domain.len();
+    let (measure, u, noise) = (measure(Some("sigma"))?, random::samples(n, 1, 0), random::samples(n, 1, 1));
+    let (target, sigma) = measure.measure(&domain, &[&random::samples(n, 1, 2)], None)?;
+    let inputs = [Affine::unknown(), Affine { factor: -0.5, offset: Some(noise) }];
+    let mut terms = inputs
+        .into_iter()
+        .map(|input| Term::new(&measure, &domain, vec![input], &target, sigma.as_ref(), None, 0.7))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut evaluate = |u: &[f64]| -> Result<(f64, Vec<f64>), Error> {
+        let mut gradient = vec![0.0; n];
+        let mut value = 0.0;
+        for term in &mut terms {
+            value += term.evaluate(u, &mut gradient)?;
+        }
+        Ok((value, gradient))
+    };
+    let (_, gradient) = evaluate(&u)?;
+    let direction = random::samples(n, 1, 3);
+    let slope: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+    let step = 1e-5;
+    let moved = |by: f64| u.iter().zip(&direction).map(|(u, d)| u + by * d).collect::<Vec<f64>>();
+    let difference = (evaluate(&moved(step))?.0 - evaluate(&moved(-step))?.0) / (2.0 * step);
+    assert!((slope - difference).abs() < 1e-6 * slope.abs(), "{slope} against {difference}");
+    Ok(())
+}
+
+#[test]
+fn inpainting_keeps_given_pixels_and_masked_ones_do_not_count() -> Outcome {
+    let domain = Healpix::new(4, 2, 3)?;
+    let n = domain.len();
+    let target = random::samples(n, 3, 0);
+    let free: Vec<bool> = (0..n).map(|p| p % 3 == 0).collect();
+    let descent = Descent { steps: 5, ..Descent::default() };
+    for levels in [1, 2] {
+        let options = Options { free: Some(free.clone()), levels, descent: descent.clone(), ..Options::default() };
+        let made = pixels::synthesise(&measure(Some("sigma"))?, &domain, &target, &options, &mut |_| Control::Continue)?;
+        assert_eq!(made.levels.len(), levels);
+        for p in 0..n {
+            assert_eq!(made.map[p].to_bits() == target[p].to_bits(), !free[p], "pixel {p}");
+        }
+        for level in &made.levels {
+            assert!(level.outcome.values[0] < level.outcome.history[0][0]);
+        }
+    }
+    // A mean weighted by a mask does not see what the mask hides.
+    let mask: Vec<f64> = (0..n).map(|p| if p < n / 2 { 1.0 } else { 0.0 }).collect();
+    let (found, _) = measure(None)?.measure(&domain, &[&target], Some(&mask))?;
+    let expected = target[..n / 2].iter().sum::<f64>() / (n / 2) as f64;
+    assert!((found.get("S0").expect("an output").re[0] - expected).abs() < 1e-14);
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() -> Outcome {
+    let message = |result: Result<Healpix, scatterc::compiler::domain::DomainError>| result.expect_err("refused").to_string();
+    assert_eq!(message(Healpix::new(8, 4, 4)), "`kernel` is 4, expected 3, 5 or 7, the sides of the stencil");
+    assert_eq!(message(Healpix::new(12, 4, 3)), "`nside` is 12, expected a power of two from 1 to 2048");
+    assert_eq!(message(Healpix::new(8, 0, 3)), "`orientations` is 0, expected from 1 to 32");
+    assert_eq!(message(Healpix::new(8, 4, 3)?.scales_kept(5)), "`scales` is 5, expected from 1 to 4");
+    let cells: Vec<usize> = (0..40).rev().collect();
+    assert!(message(Healpix::patch(8, 4, 3, &cells)).contains("in ascending order, found 39 then 38"));
+    assert!(message(Healpix::patch(8, 4, 3, &[3; 20])).contains("pixel numbers once, found 3 then 3"));
+    assert!(message(Healpix::patch(8, 4, 3, &[1, 2, 3])).contains("at least 16"));
+    let domain = Healpix::new(8, 2, 3)?.mask(Some(0.9));
+    let lonely: Vec<f64> = (0..domain.len()).map(|p| if p == 77 { 1.0 } else { 0.0 }).collect();
+    let refused = pixels::check_mask(&domain, &lonely).expect_err("nothing exceeds the threshold").to_string();
+    assert!(refused.starts_with("the mask is empty at scale 1 (nside 4)"), "{refused}");
+    let refused = pixels::check_mask(&domain, &vec![-1.0; domain.len()]).expect_err("negative").to_string();
+    assert_eq!(refused, "the mask has -1 at pixel 0; expected weights from 0 on");
+    let options = Options { levels: 5, ..Options::default() };
+    let target = random::samples(domain.len(), 1, 0);
+    let refused = pixels::synthesise(&measure(None)?, &Healpix::new(8, 2, 3)?, &target, &options, &mut |_| Control::Continue);
+    assert_eq!(refused.expect_err("too many").to_string(), "5 levels are asked for, expected from 1 to 4");
+    let source = Source::from_text(
+        "statistic wrong(x) { W[j, l] = wavelet(x, j, l); S[i, j, k, l] = mean(abs(wavelet(abs(W[i, k]), j, l))); return S; }",
+        "wrong",
+    )?;
+    let refused = Compiler::new(&source, &domain).compile().map(|_| ()).expect_err("finer filters of coarser fields").to_string();
+    assert!(refused.contains("has no samples at scale 0"), "{refused}");
+    Ok(())
+}
