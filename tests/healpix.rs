@@ -5,7 +5,7 @@
 use scatterc::optimise::Control;
 use scatterc::pixels::{self, Affine, Descent, Measure, Options, PixelError, Term};
 use scatterc::runtime::reference;
-use scatterc::{Compiler, Error, Fusion, Goal, Healpix, Source, random};
+use scatterc::{Compiler, Device, Element, Error, Fusion, Goal, Healpix, Source, random};
 
 type Outcome = Result<(), PixelError>;
 
@@ -63,6 +63,7 @@ fn plans_equal_the_reference_whatever_is_left_out() -> Result<(), Error> {
                 (compiler().fusion(Fusion::Loops), "loops", 1),
                 (compiler().disable(&off(&["products"])), "all but products", 1),
                 (compiler(), "all", 1),
+                (compiler().device(Device::EmulatedCuda(Element::F64)), "cuda", 1),
             ] {
                 let found = compiler.compile()?.load(threads, None)?.run(&given)?;
                 near(&found, &expected, 1e-12, &format!("{what} {name}"));

@@ -468,7 +468,11 @@ fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usiz
                 if chain.contains(read) || kept {
                     continue;
                 }
-                if made.contains_key(read) && value_len(graph, *read, Target::Cpu) * 8 <= own { extended += value_len(graph, *read, Target::Cpu) } else { chain.push(*read) }
+                if made.contains_key(read) && value_len(graph, *read, Target::Cpu) * 8 <= own {
+                    extended += value_len(graph, *read, Target::Cpu)
+                } else {
+                    chain.push(*read)
+                }
             }
             k += 1;
         }

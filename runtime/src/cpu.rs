@@ -198,17 +198,7 @@ impl Engine {
                 layouts.insert(layout.L(), layout);
             }
         }
-        Ok(Engine {
-            layouts,
-            seconds: vec![0.0; steps.len()],
-            steps,
-            tables,
-            arena,
-            _code: code,
-            threads,
-            timing: false,
-            memory,
-        })
+        Ok(Engine { layouts, seconds: vec![0.0; steps.len()], steps, tables, arena, _code: code, threads, timing: false, memory })
     }
 
     /// Starts or stops measuring every step.
