@@ -486,6 +486,14 @@ impl DeviceOptions {
         }
     }
 
+    /// Precision for metadata.
+    pub fn precision_name(&self) -> &'static str {
+        match self.precision {
+            Precision::F64 => "f64",
+            Precision::F32 => "f32",
+        }
+    }
+
     /// The device, as the compiler takes it.
     pub fn device(&self) -> Device {
         let element = match self.precision {
@@ -1010,7 +1018,7 @@ pub fn metadata(
         "floor": norms.and(statistic.floor),
         "input": file_name(input),
         "device": device.name(),
-        "precision": if device.precision == Precision::F32 { "f32" } else { "f64" },
+        "precision": device.precision_name(),
     }))
 }
 

@@ -121,6 +121,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             "statistic": args.statistic.statistic,
             "domain": domain,
             "batch": args.batch,
+            "device": args.device.name(),
+            "precision": args.device.precision_name(),
             "threads": threads,
             "simd": scatterc::kernels::simd::simd_level(),
             "reps": args.reps,
