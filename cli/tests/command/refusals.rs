@@ -124,8 +124,9 @@ fn what_this_version_lacks() {
     let (folder, input, out) = start();
     refused(&folder, &["encode", &input, "-o", &out, "--device", "cuda"], &["no CUDA in this build"]);
     refused(&folder, &["encode", &input, "-o", &out, "--precision", "f32"], &["f32 plans are not available yet"]);
-    refused(&folder, &["encode", &input, "-o", &out, "--domain", "healpix"], &["not available yet", "healpix"]);
-    refused(&folder, &["explain", "s2scat", "--bandlimit", "8", "--domain", "healpix"], &["not available yet"]);
+    refused(&folder, &["encode", &input, "-o", &out, "--domain", "healpix"], &["real numbers"]);
+    refused(&folder, &["explain", "foscat", "--domain", "healpix", "--nside", "12"], &["--nside", "a power of two"]);
+    refused(&folder, &["encode", &input, "-o", &out, "--mask", &input], &["masks belong to `--domain healpix`"]);
     refused(&folder, &["bench", "--device", "cuda"], &["no CUDA in this build"]);
     refused(&folder, &["emit", "s2scat", "--emit", "asm"], &["not available yet"]);
     refused(&folder, &["encode", &input, "-o", &out, "--domain", "torus"], &["torus"]);
