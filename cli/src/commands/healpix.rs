@@ -407,6 +407,7 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
             mask: mask.clone(),
             free: free.clone(),
             levels: args.levels,
+            gaussianise: args.gaussianise,
             second: second.clone(),
             descent: Descent { method: Method::Lbfgs(Lbfgs::default()), steps: args.steps, tolerance: args.tolerance * args.tolerance },
         };
