@@ -39,6 +39,7 @@ pub use scatterc_macros::scattering;
 pub use scatterc_runtime as runtime;
 
 pub mod compile;
+pub mod gaussian;
 pub mod optimise;
 pub mod pixels;
 pub mod random;

@@ -7,6 +7,7 @@
 //! The loss of a term is the mean over all N coefficients of |S - T|^2 / sigma^2. Masks weigh averages, of the target and of the candidate alike. Several terms add, value and
 //! gradient alike.
 
+use crate::gaussian::{GaussianError, Gaussianised};
 use crate::optimise::{self, Control, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress};
 use crate::sensitivity::parameter_arrays;
 use crate::{Compiler, Encoder, Error, Goal, Healpix, MASK, Source, Statistics, random};
@@ -27,6 +28,9 @@ pub enum PixelError {
     /// The optimiser.
     #[error(transparent)]
     Optimise(#[from] OptimiseError),
+    /// A target that cannot be made Gaussian.
+    #[error(transparent)]
+    Gaussian(#[from] GaussianError),
     /// Geometry that the kernels refuse.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -439,6 +443,8 @@ pub struct Options {
     pub levels: usize,
     /// A second map for cross statistics, of the target and of the candidate.
     pub second: Option<Vec<f64>>,
+    /// Makes the target Gaussian by rank first (where the mask counts) and the result like the target again; `start` is then a Gaussian map.
+    pub gaussianise: bool,
     /// The optimiser.
     pub descent: Descent,
 }
@@ -522,6 +528,17 @@ pub fn synthesise(
     }
     if let Some(free) = options.free.as_ref().filter(|free| free.len() != domain.len()) {
         return Err(PixelError::Length { what: "mask of free pixels", expected: domain.len(), found: free.len() });
+    }
+    if options.gaussianise {
+        let counts = options.mask.as_ref().map(|mask| |p: usize| mask[p] > 0.0);
+        let gaussian = Gaussianised::new(target, counts.as_ref().map(|counts| counts as &dyn Fn(usize) -> bool))?;
+        let plain = Options { gaussianise: false, ..options.clone() };
+        let mut made = synthesise(measure, domain, &gaussian.field, &plain, observer)?;
+        made.map = gaussian.back(&made.map);
+        if let Some(free) = &options.free {
+            made.map.iter_mut().zip(target).zip(free).filter(|(_, free)| !**free).for_each(|((x, own), _)| *x = *own);
+        }
+        return Ok(made);
     }
     let levels = options.levels.max(1);
     let scales = domain.J - usize::from(domain.is_upgraded());

@@ -7,6 +7,7 @@
 use ndarray::{ArrayD, IxDyn};
 use ndarray_npy::NpzReader;
 use num_complex::Complex64;
+use scatterc::gaussian::Gaussianised;
 use scatterc::optimise::{Control, Lbfgs, Method};
 use scatterc::pixels::{self, Affine, Measure, PixelError, Term};
 use scatterc::{Array, Compiler, Encoder, Error, Healpix, Source, Statistics};
@@ -362,6 +363,28 @@ fn descents_start_as_the_recorded_one() -> Result<(), PixelError> {
     let (_, outcome) = pixels::minimise(vec![term()?], &x, None, &descent, &mut |_| Control::Continue)?;
     let last = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert!(outcome.values[0] < 1.05 * last, "{} after 8 steps, expected about {last}", outcome.values[0]);
+    Ok(())
+}
+
+/// Ranks and the way back; FOSCAT's passes through single precision.
+#[test]
+fn fields_made_gaussian_equal_the_recorded_ones() -> Outcome {
+    let Some(case) = case("gaussianise_64") else { return Ok(()) };
+    let found = Gaussianised::new(&case.real("x"), None).expect("a field of numbers");
+    let sorted = |values: &[f64]| {
+        let mut values: Vec<(f64, f64)> = values.iter().map(|x| (*x, 0.0)).collect();
+        values.sort_by(|a, b| a.0.total_cmp(&b.0));
+        values
+    };
+    // Equal samples may come in any order.
+    let gaussian = case.real("f64_gauss");
+    difference(&sorted(&found.field), &sorted(&gaussian), 1e-13, "quantiles");
+    let shrunk: Vec<f64> = gaussian.iter().map(|x| 0.7 * x).collect();
+    let back: Vec<(f64, f64)> = found.back(&shrunk).into_iter().map(|x| (x, 0.0)).collect();
+    difference(&back, &case.array("f64_back").values, 1e-5, "the way back");
+    let own = found.back(&found.field);
+    let error = own.iter().zip(case.real("x")).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+    assert!(error < 1e-4, "there and back: {error:e}");
     Ok(())
 }
 

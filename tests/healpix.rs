@@ -126,8 +126,8 @@ fn inpainting_keeps_given_pixels_and_masked_ones_do_not_count() -> Outcome {
     let target = random::samples(n, 3, 0);
     let free: Vec<bool> = (0..n).map(|p| p % 3 == 0).collect();
     let descent = Descent { steps: 5, ..Descent::default() };
-    for levels in [1, 2] {
-        let options = Options { free: Some(free.clone()), levels, descent: descent.clone(), ..Options::default() };
+    for (levels, gaussianise) in [(1, false), (2, false), (1, true)] {
+        let options = Options { free: Some(free.clone()), levels, gaussianise, descent: descent.clone(), ..Options::default() };
         let made = pixels::synthesise(&measure(Some("sigma"))?, &domain, &target, &options, &mut |_| Control::Continue)?;
         assert_eq!(made.levels.len(), levels);
         for p in 0..n {

@@ -73,15 +73,16 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.reps == 0 {
         return Err(CliError::option("--reps", 0, "at least 1"));
     }
-    let source = args.statistic.source()?;
+    let statistic = if args.domain.is_healpix() { super::healpix::statistic(&args.statistic) } else { args.statistic.clone() };
+    let source = statistic.source()?;
     let bound: Box<dyn scatterc::Domain> = if args.domain.is_healpix() {
         Box::new(super::healpix::sized(&args.domain)?)
     } else if args.domain.is_planar() {
-        Box::new(super::planar::sized(&args.domain, &source, &args.statistic.statistic)?)
+        Box::new(super::planar::sized(&args.domain, &source, &statistic.statistic)?)
     } else {
         Box::new(args.domain.sphere(args.domain.bandlimit.unwrap_or(64), InputKind::Half)?)
     };
-    let compiler = args::compiler(&source, &*bound, &args.statistic, &args.device)?.batch(args.batch);
+    let compiler = args::compiler(&source, &*bound, &statistic, &args.device)?.batch(args.batch);
     let measure = |goal: Goal| -> Result<Measured, CliError> {
         let compiled = compiler.clone().goal(goal).compile()?;
         let start = Instant::now();
@@ -118,7 +119,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let domain = bound.describe();
     if args.json {
         let object = json!({
-            "statistic": args.statistic.statistic,
+            "statistic": statistic.statistic,
             "domain": domain,
             "batch": args.batch,
             "device": args.device.name(),
@@ -147,7 +148,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let batch = args.batch.map(|b| format!(", batch {b}")).unwrap_or_default();
     let mut text = format!(
         "{} on {domain}{batch}, {threads} threads, {} vectors, median of {}\n\n",
-        args.statistic.statistic,
+        statistic.statistic,
         scatterc::kernels::simd::simd_level(),
         args.reps
     );

@@ -13,6 +13,7 @@ use scatterc::optimise::{Control, Lbfgs, Method};
 use scatterc::pixels::{self, Descent, Measure, PixelError};
 use scatterc::{Array, Domain, Goal, Healpix, MASK, Source, sensitivity};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -190,7 +191,7 @@ fn masks(file: Option<&Path>, domain: &DomainOptions, options: &FieldOptions, ma
 }
 
 /// The command's default statistic is the sphere's.
-fn statistic(options: &args::StatisticOptions) -> args::StatisticOptions {
+pub fn statistic(options: &args::StatisticOptions) -> args::StatisticOptions {
     let statistic = if options.statistic == "s2scat" { "foscat".to_string() } else { options.statistic.clone() };
     args::StatisticOptions { statistic, ..options.clone() }
 }
@@ -406,6 +407,7 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
             mask: mask.clone(),
             free: free.clone(),
             levels: args.levels,
+            gaussianise: args.gaussianise,
             second: second.clone(),
             descent: Descent { method: Method::Lbfgs(Lbfgs::default()), steps: args.steps, tolerance: args.tolerance * args.tolerance },
         };
@@ -461,11 +463,11 @@ fn draw(path: &Path, domain: &DomainOptions, nside: usize, shown: &[(String, &[f
     for (_, map) in shown {
         // The start of a synthesis from coarse to fine has fewer pixels.
         let nside = if cells.is_empty() { nside_of(map.len()).unwrap_or(nside) } else { nside };
-        if !tables.contains_key(&nside) {
+        if let Entry::Vacant(entry) = tables.entry(nside) {
             let rings = nested_ring_table(nside).map_err(|e| malformed(path, "a map that has a NESTED order", e.to_string()))?;
             let mut nested = vec![0; rings.len()];
             rings.into_iter().enumerate().for_each(|(p, ring)| nested[ring] = p);
-            tables.insert(nside, nested);
+            entry.insert(nested);
         }
     }
     for (_, map) in shown {

@@ -84,6 +84,9 @@ pub struct Args {
     /// HEALPix pixels: resolutions that the descent runs through, from coarse to fine.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub levels: usize,
+    /// HEALPix pixels: makes the target Gaussian by rank first, and the result like the target again.
+    #[arg(long, alias = "gaussianize")]
+    pub gaussianise: bool,
     /// HEALPix pixels: weighs coefficients by FOSCAT's formula for their sigmas.
     #[arg(long)]
     pub compatible: bool,
@@ -164,9 +167,13 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.domain.is_healpix() {
         return super::healpix::synthesise(args, global);
     }
-    for (option, given) in
-        [("--free", args.free.is_some()), ("--second", args.second.is_some()), ("--levels", args.levels != 1), ("--compatible", args.compatible)]
-    {
+    for (option, given) in [
+        ("--free", args.free.is_some()),
+        ("--second", args.second.is_some()),
+        ("--levels", args.levels != 1),
+        ("--compatible", args.compatible),
+        ("--gaussianise", args.gaussianise),
+    ] {
         if given {
             return Err(CliError::Unavailable(format!("`{option}` is available on HEALPix pixels only")));
         }

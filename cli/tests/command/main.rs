@@ -7,6 +7,7 @@
 mod io;
 
 mod golden;
+mod healpix;
 mod planar;
 mod refusals;
 mod work;

@@ -125,8 +125,9 @@ fn what_this_version_lacks() {
     refused(&folder, &["encode", &input, "-o", &out, "--precision", "f32"], &["the device cpu computes in f64", "--device cuda"]);
     refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "cuda"], &["clif for `--device cpu`"]);
     refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "clif", "--device", "emulate"], &["cuda for `--device cuda`"]);
-    refused(&folder, &["encode", &input, "-o", &out, "--domain", "healpix"], &["not available yet", "healpix"]);
-    refused(&folder, &["explain", "s2scat", "--bandlimit", "8", "--domain", "healpix"], &["not available yet"]);
+    refused(&folder, &["encode", &input, "-o", &out, "--domain", "healpix"], &["real numbers"]);
+    refused(&folder, &["explain", "foscat", "--domain", "healpix", "--nside", "12"], &["--nside", "a power of two"]);
+    refused(&folder, &["encode", &input, "-o", &out, "--mask", &input], &["masks belong to `--domain healpix`"]);
     refused(&folder, &["emit", "s2scat", "--emit", "asm"], &["not available yet"]);
     refused(&folder, &["encode", &input, "-o", &out, "--domain", "torus"], &["torus"]);
 }
