@@ -41,6 +41,7 @@ pub use scatterc_runtime as runtime;
 pub mod compile;
 pub mod optimise;
 pub mod random;
+pub mod residency;
 pub mod sensitivity;
 pub mod statistics;
 pub mod synthesis;

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod legendre;
 pub mod sparse;
 pub mod table;
+pub mod vectors;
 
 pub use table::Table;
 
@@ -59,6 +60,8 @@ pub enum Family {
     Sparse,
     /// `frame.cu`.
     Frame,
+    /// `vectors.cu`.
+    Vectors,
 }
 
 impl Family {
@@ -69,6 +72,7 @@ impl Family {
             Family::Contract => include_str!("../cuda/contract.cu").into(),
             Family::Frame => include_str!("../cuda/frame.cu").into(),
             Family::Sparse => include_str!("../cuda/sparse.cu").into(),
+            Family::Vectors => include_str!("../cuda/vectors.cu").into(),
         }
     }
 }
@@ -162,7 +166,7 @@ fn list<T: std::fmt::Display>(kind: &str, name: &str, values: impl IntoIterator<
 fn launch(name: &str, form: Form, mut parts: Vec<Part>, tables: Vec<Table>) -> Result<Kernel, KernelError> {
     let Form { family, item, constants, block, shared } = form;
     let valid = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !valid || ["fourier", "legendre", "contract", "sparse", "frame"].contains(&name) {
+    if !valid || ["fourier", "legendre", "contract", "sparse", "frame", "vectors"].contains(&name) {
         return Err(KernelError::parameter("name", "letters, digits and underscores, and no family's name", name));
     }
     parts.retain(|part| part.blocks > 0);

@@ -263,7 +263,7 @@ fn ceiling(options: &DeviceOptions) -> Value {
             use scatterc::runtime::cuda::{Settings, ceiling, driver, open};
             let measured = driver::devices().and_then(|devices| {
                 let multiprocessors = devices.first().map_or(1, |d| d.multiprocessors);
-                ceiling::measure(multiprocessors, ceiling::ELEMENTS, |sources, launches, bytes| open(sources, launches, bytes, &[], &Settings::default()))
+                ceiling::measure(multiprocessors, ceiling::ELEMENTS, |sources, launches, bytes| open(sources, launches, &[], bytes, &[], &Settings::default()))
             });
             match measured {
                 Ok(c) => json!({ "copy_gbytes": c.copy_gbytes, "triad_gbytes": c.triad_gbytes, "f64_gflops": c.f64_gflops, "f32_gflops": c.f32_gflops }),
