@@ -204,7 +204,7 @@ fn decisions_are_those_of_the_host() {
             assert!(largest_difference(found, expected) < 1e-8 * expected.iter().fold(1.0, |a, x| x.abs().max(a)), "{method:?}");
         }
     }
-    // To the end: the smooth problems are solved, the kinks end where no step helps, and no member runs into the limit.
+    // To the end: the smooth problems are solved, the kinks end where they do on the host, and no member runs into the limit.
     let method = lbfgs(10);
     let mut device = Plain::new(&method, members, n, mixed);
     let outcome = minimise_resident(&method, x0.clone(), &mut device, &steps(2000), &mut go).expect("starts are finite");
@@ -213,7 +213,7 @@ fn decisions_are_those_of_the_host() {
     for k in 0..3 {
         assert!(largest_difference(&outcome.x[k * n..(k + 1) * n], &expected.x[k * n..(k + 1) * n]) < 1e-6, "member {k}");
     }
-    assert!(outcome.values[3] < 1e-3 * outcome.history[0][3], "{:?}", outcome.values);
+    assert_eq!((outcome.stopped[3], outcome.values[3] <= outcome.history[0][3]), (expected.stopped[3], true));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn plan(members: usize, n: usize, element: Option<Element>) -> Plan {
   %9 = square(%8) : [{members},{m}] point
   %10 = add(%7, %9) : [{members},{m}] point
   %11 = reindex^H(%10) {{from=[{members}], to=[{members}, {m}], map=[[1,0,0]]}} : [{members}] point
-  return loss = %11
+  return value = %11
 }}",
         pick(0),
         pick(1)
@@ -406,6 +406,45 @@ fn what_does_not_fit_is_a_typed_error() {
     assert!(matches!(vectors.set("two", &[0.0]), Err(RunError::UnknownInput { .. })));
 }
 
+/// All launches on vectors, for the architectures of the data centre.
+#[test]
+fn kernels_on_vectors_compile_without_spills() {
+    use scatterc::kernels::cuda::vectors::{self, AdamVectors, MeasuresPlace, ProductsPlace, VariablesItem, VectorSpace};
+    use scatterc::kernels::cuda::{self, Kernel};
+    use scatterc::runtime::cuda::nvrtc;
+    let compiler = match nvrtc::Compiler::find(std::sync::Arc::new(scatterc::runtime::Cache::in_memory()), None) {
+        Ok(compiler) => compiler,
+        Err(e) => {
+            assert!(std::env::var_os("SCATTERC_REQUIRE_NVRTC").is_none(), "SCATTERC_REQUIRE_NVRTC is set, but {e}");
+            eprintln!("\n*** KERNELS WERE NOT COMPILED BY NVRTC: {e}\n");
+            return;
+        }
+    };
+    for element in [cuda::Element::F64, cuda::Element::F32] {
+        let space = VectorSpace { element, place: 1 << 20, members: 2, vectors: 27, n: 131_072 };
+        let item = VariablesItem { numbers: (0, 131_072), point: 1, gradient: 2, tables: [0, 1, 2, 3], groups: 256, held: true };
+        let products = ProductsPlace { control: 0, most: 23, partial: 1024, results: 2048 };
+        let measures = MeasuresPlace { gradient: 2, direction: 3, partial: 0, results: 512, values: (5, 1), copies: 1024 };
+        let adam = AdamVectors { point: 0, trial: 1, gradient: 2, mean: 3, square: 4 };
+        let make = || -> Result<Vec<Kernel>, scatterc::kernels::KernelError> {
+            let mut kernels = vec![vectors::combine("a", &space, 0, 57)?, vectors::adam("b", &space, 64, &adam)?];
+            kernels.extend([vectors::expand("c", &space, &item)?, vectors::pull_back("d", &space, &item)?]);
+            kernels.extend(vectors::products("e", &space, &products)?.into_iter().chain(vectors::measures("f", &space, &measures)?));
+            Ok(kernels)
+        };
+        let kernels = make().expect("fits");
+        for capability in [80, 90] {
+            let source = cuda::unit(element, &kernels);
+            let cubins = compiler.compile(&[source], &nvrtc::Options::new(capability)).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(cubins[0].kernels.len(), kernels.len());
+            for kernel in &cubins[0].kernels {
+                // Divisions and roots have a slow path that saves a few registers.
+                assert!(kernel.spill_stores.max(kernel.spill_loads) <= 32, "sm_{capability}: {kernel:?}");
+            }
+        }
+    }
+}
+
 fn target(L: usize) -> Vec<f64> {
     let spectrum: Vec<f64> = (0..L).map(|ell| (1.0 + ell as f64).powf(-1.5)).collect();
     random::gaussian_with_spectrum(L, &spectrum, 3, 0)
@@ -454,9 +493,9 @@ fn syntheses_on_the_sphere_follow_the_host() {
 #[test]
 fn textures_with_fixed_samples_follow_the_host() {
     let source = Source::find("cheng").expect("built in");
-    let plane = Plane::new(12, 12, 2, 4, &source.filter("morlet").expect("declared"), Boundary::Periodic, false).expect("sizes");
-    let target = random::samples(144, 1, 0);
-    let free: Vec<bool> = (0..144).map(|k| k % 5 != 2).collect();
+    let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet").expect("declared"), Boundary::Periodic, false).expect("sizes");
+    let target = random::samples(256, 1, 0);
+    let free: Vec<bool> = (0..256).map(|k| k % 5 != 2).collect();
     let run = |device: Device| {
         let variant = Some("reference".to_string());
         let options = texture::Options { variant, free: Some(free.clone()), steps: 6, threads: 1, device, ..Default::default() };
