@@ -10,8 +10,9 @@ use scatterc_compiler::schedule::{ScheduleError, Scheduled, schedule, schedule_c
 use scatterc_compiler::{gradient, loss};
 use scatterc_ir::plan::Element;
 use scatterc_ir::{Graph, Plan};
+use scatterc_runtime::resident::Variables;
 use scatterc_runtime::tables::{Cache, Key};
-use scatterc_runtime::{Executable, MachineKind, Options};
+use scatterc_runtime::{Executable, LoadError, MachineKind, Options};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -91,6 +92,11 @@ pub struct Compiled {
 }
 
 impl Device {
+    /// Whether it is a CUDA device or its emulation, where vectors of an optimiser can stay.
+    pub fn is_cuda(self) -> bool {
+        matches!(self, Device::Cuda(_) | Device::EmulatedCuda(_))
+    }
+
     fn machine(self) -> MachineKind {
         match self {
             Device::Cpu | Device::Cuda(_) => MachineKind::Gpu,
@@ -309,6 +315,17 @@ impl<'a> Compiler<'a> {
     /// Compiles and loads. A plan that was made before from the same text, domain and choices is taken from the cache and verified like any plan; the stages in between are
     /// then not kept: `graph` is the bound one, and `trace` and `launches` are empty.
     pub fn executable(&self) -> Result<(Compiled, Executable), Error> {
+        self.loaded(&|compiled| Executable::load(compiled.plan(), &self.options()))
+    }
+
+    /// As [`Compiler::executable`], with vectors of an optimiser on the device: `variables` says which, once the plan is known.
+    ///
+    /// Error: as there, a device that is not CUDA, variables that do not fit.
+    pub fn resident(&self, variables: &dyn Fn(&Compiled) -> Variables) -> Result<(Compiled, Executable), Error> {
+        self.loaded(&|compiled| Executable::load_resident(compiled.plan(), &self.options(), &variables(compiled)))
+    }
+
+    fn loaded(&self, load: &dyn Fn(&Compiled) -> Result<Executable, LoadError>) -> Result<(Compiled, Executable), Error> {
         let start = Instant::now();
         let (cache, key) = (self.tables(), self.key());
         let stored = cache.find(&key).and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok());
@@ -324,12 +341,12 @@ impl<'a> Compiler<'a> {
                 machine: self.device.machine(),
             };
             // A stored plan that does not load is from code that disagrees with this one: it is made again.
-            if let Ok(executable) = Executable::load(compiled.plan(), &self.options()) {
+            if let Ok(executable) = load(&compiled) {
                 return Ok((compiled, executable));
             }
         }
         let compiled = self.compile()?;
-        let executable = Executable::load(compiled.plan(), &self.options())?;
+        let executable = load(&compiled)?;
         if compiled.compile_s > SLOW_COMPILE {
             cache.store(&key, compiled.plan().to_string().into_bytes());
         }

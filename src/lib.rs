@@ -43,6 +43,7 @@ pub mod gaussian;
 pub mod optimise;
 pub mod pixels;
 pub mod random;
+pub mod residency;
 pub mod sensitivity;
 pub mod statistics;
 pub mod synthesis;

@@ -1,7 +1,8 @@
 //! Minimisation of real functions of many variables: Adam and L-BFGS, in batches, with exact checkpoints.
 //!
 //! This module holds optimisers, their driver and their saved state. It knows nothing of graphs, plans or maps: a problem is
-//! an [`Objective`] on slices of `f64`, in which complex entries are interleaved pairs (re, im).
+//! an [`Objective`] on slices of `f64`, in which complex entries are interleaved pairs (re, im). Where the vectors lie on a device
+//! ([`resident`]), decisions are the same code; only sums and updates of vectors are done elsewhere.
 //!
 //! ```text
 //!            +------------------------ one round ------------------------+
@@ -24,6 +25,10 @@
 //! (2006), algorithms 7.4 and 7.5 (L-BFGS), 3.5 and 3.6 (line search), eq. 3.59 (cubic interpolation); Hager & Zhang (2005),
 //! eq. 4.1 (the approximate Wolfe condition at the rounding floor).
 
+pub mod resident;
+
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
 
 use thiserror::Error;
@@ -242,7 +247,6 @@ pub enum Control {
 /// The observer is called when every running member has completed one more step (`iteration` then grows, by more than one where
 /// the slowest member has just ended), first at the start with `iteration` 0, and once when the last member ends, which may
 /// repeat the last number. Faster members may be a few steps ahead.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct Progress<'a> {
     /// Steps that all running members have completed; when none runs, the largest count.
@@ -253,8 +257,34 @@ pub struct Progress<'a> {
     pub values: &'a [f64],
     /// max |g_i| at the current point, `[K]`.
     pub gradient_norms: &'a [f64],
+    /// Whether every member has ended.
+    pub ended: bool,
+    state: &'a State,
+    bench: RefCell<&'a mut dyn Bench>,
+}
+
+impl<'a> Progress<'a> {
     /// The state to be saved with [`State::to_bytes`]; [`resume`] continues from it exactly.
-    pub state: &'a State,
+    ///
+    /// Vectors that lie on a device are read from it now, 2 m + 4 of them per member for L-BFGS; those of the host are borrowed.
+    ///
+    /// Error: a device that fails.
+    pub fn state(&self) -> Result<Cow<'a, State>, OptimiseError> {
+        let failed = |source| OptimiseError::Objective { evaluation: self.state.rounds as usize, source };
+        self.bench.borrow_mut().whole(self.state).map_err(failed)
+    }
+}
+
+impl fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress")
+            .field("iteration", &self.iteration)
+            .field("evaluations", &self.evaluations)
+            .field("values", &self.values)
+            .field("gradient_norms", &self.gradient_norms)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Result of a run.
@@ -499,6 +529,17 @@ enum Verdict {
     Fail,
 }
 
+/// What an evaluation leads to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Decision {
+    /// Whether the trial point becomes the current one.
+    moved: bool,
+    /// Length of the step whose pair (s, y) is to be stored.
+    pair: Option<f64>,
+    /// Why the member ends.
+    last: Option<Stopped>,
+}
+
 /// The next step of a bracketing search grows by 1.1 to 9 times the last increment.
 const GROWTH: (f64, f64) = (1.1, 9.0);
 /// A zoom trial keeps this relative distance from the ends of its interval.
@@ -575,6 +616,11 @@ impl Search {
     }
 }
 
+/// Whether a search along a direction of this slope can go down. Rounding can spoil a nearly singular history; -gradient always descends.
+fn descends(slope: f64) -> bool {
+    slope < 0.0 && slope.is_finite()
+}
+
 /// Minimiser of the cubic through two values and slopes; Nocedal & Wright eq. 3.59.
 fn cubic_minimum(a: Point, b: Point) -> Option<f64> {
     let d1 = a.slope + b.slope - 3.0 * (a.value - b.value) / (a.step - b.step);
@@ -622,9 +668,7 @@ impl Member {
             (Work::Lbfgs { gradient, direction, pairs, oldest, search, .. }, Method::Lbfgs(_)) => {
                 let search = search.get_or_insert_with(|| {
                     let mut slope = lbfgs_direction(gradient, pairs, *oldest, direction);
-                    // Rounding can spoil a nearly singular history; -gradient always descends.
-                    let descends = slope < 0.0 && slope.is_finite();
-                    if !descends && !pairs.is_empty() {
+                    if !descends(slope) && !pairs.is_empty() {
                         pairs.clear();
                         *oldest = 0;
                         slope = lbfgs_direction(gradient, pairs, *oldest, direction);
@@ -642,77 +686,99 @@ impl Member {
 
     /// Takes the evaluation of the proposed point. The caller has refused a non-finite start.
     fn absorb(&mut self, method: &Method, x: &mut [f64], trial: &[f64], value: f64, new: &[f64], options: &Options) {
-        self.evaluations += 1;
-        let new_norm = max_norm(new).filter(|_| value.is_finite());
-        let starting = self.history.is_empty();
-        if starting {
-            self.start_norm = new_norm.unwrap_or(f64::NAN);
-        }
-        let mut last = None;
-        let moved = match (&mut self.work, method) {
-            (Work::Adam { mu, nu }, Method::Adam(adam)) => {
+        let norm = max_norm(new).filter(|_| value.is_finite());
+        let slope = match &self.work {
+            Work::Lbfgs { direction, search: Some(_), .. } if norm.is_some() => dot(new, direction),
+            _ => f64::NAN,
+        };
+        let decision = self.decide(method, value, norm, slope);
+        match (&mut self.work, method) {
+            (Work::Adam { mu, nu }, Method::Adam(adam)) if decision.moved => {
                 let entry = if adam.pairs { 2 } else { 1 };
-                if new_norm.is_some() {
-                    for ((g, mu), nu) in new.chunks_exact(entry).zip(mu.chunks_exact_mut(entry)).zip(nu) {
-                        let mut square = 0.0;
-                        for (g, mu) in g.iter().zip(mu) {
-                            *mu = (1.0 - adam.beta1) * g + adam.beta1 * *mu;
-                            square += g * g;
-                        }
-                        *nu = (1.0 - adam.beta2) * square + adam.beta2 * *nu;
+                for ((g, mu), nu) in new.chunks_exact(entry).zip(mu.chunks_exact_mut(entry)).zip(nu) {
+                    let mut square = 0.0;
+                    for (g, mu) in g.iter().zip(mu) {
+                        *mu = (1.0 - adam.beta1) * g + adam.beta1 * *mu;
+                        square += g * g;
                     }
-                } else {
-                    last = Some(Stopped::NotFinite);
+                    *nu = (1.0 - adam.beta2) * square + adam.beta2 * *nu;
                 }
-                new_norm.is_some()
             }
-            (Work::Lbfgs { gradient, direction, pairs, oldest, restarted, search }, Method::Lbfgs(rules)) => {
-                let moved = match search {
-                    None => true,
-                    Some(running) => {
-                        let finite = new_norm.is_some();
-                        let verdict = if running.stage == Stage::Settle {
-                            if finite { Verdict::Accept } else { Verdict::Fail }
-                        } else if finite {
-                            running.absorb(value, dot(new, direction), rules)
-                        } else {
-                            running.absorb(f64::INFINITY, f64::NAN, rules)
-                        };
-                        let settled = running.stage == Stage::Settle;
-                        let step = running.step;
-                        if verdict == Verdict::Fail && !settled && running.lo.step != 0.0 && running.lo.value < running.start.value {
-                            running.stage = Stage::Settle;
-                            running.step = running.lo.step;
-                        } else if verdict != Verdict::Again {
-                            *search = None;
-                            if verdict == Verdict::Accept && !settled {
-                                *restarted = false;
-                                push_pair(pairs, oldest, rules.history, step, direction, new, gradient);
-                            } else {
-                                // Without a history and without a move the same search would fail in the same way.
-                                let hopeless = pairs.is_empty() && verdict == Verdict::Fail;
-                                if *restarted || hopeless {
-                                    last = Some(Stopped::LineSearch);
-                                }
-                                *restarted = true;
-                                pairs.clear();
-                                *oldest = 0;
-                            }
-                        }
-                        verdict == Verdict::Accept
-                    }
-                };
-                if moved {
+            (Work::Lbfgs { gradient, direction, pairs, oldest, .. }, Method::Lbfgs(rules)) => {
+                if let Some(step) = decision.pair {
+                    push_pair(pairs, oldest, rules.history, step, direction, new, gradient);
+                }
+                if decision.moved {
                     gradient.copy_from_slice(new);
                 }
-                moved
+            }
+            _ => {}
+        }
+        if decision.moved {
+            x.copy_from_slice(trial);
+        }
+        self.conclude(method, &decision, value, norm, options);
+    }
+
+    /// Decides what an evaluation leads to; forgets the history if it is to be forgotten, and touches no other vector.
+    ///
+    /// - `norm`: max |g_i| at the trial point; none where value or gradient is not finite
+    /// - `slope`: g . d at the trial point; read only in a search
+    fn decide(&mut self, method: &Method, value: f64, norm: Option<f64>, slope: f64) -> Decision {
+        self.evaluations += 1;
+        let finite = norm.is_some();
+        if self.history.is_empty() {
+            self.start_norm = norm.unwrap_or(f64::NAN);
+        }
+        let mut decision = Decision { moved: true, pair: None, last: None };
+        match (&mut self.work, method) {
+            (Work::Adam { .. }, Method::Adam(_)) => {
+                decision.moved = finite;
+                decision.last = (!finite).then_some(Stopped::NotFinite);
+            }
+            (Work::Lbfgs { pairs, oldest, restarted, search, .. }, Method::Lbfgs(rules)) => {
+                if let Some(running) = search {
+                    let settled = running.stage == Stage::Settle;
+                    let verdict = match (settled, finite) {
+                        (true, true) => Verdict::Accept,
+                        (true, false) => Verdict::Fail,
+                        (false, true) => running.absorb(value, slope, rules),
+                        (false, false) => running.absorb(f64::INFINITY, f64::NAN, rules),
+                    };
+                    let step = running.step;
+                    if verdict == Verdict::Fail && !settled && running.lo.step != 0.0 && running.lo.value < running.start.value {
+                        running.stage = Stage::Settle;
+                        running.step = running.lo.step;
+                    } else if verdict != Verdict::Again {
+                        *search = None;
+                        if verdict == Verdict::Accept && !settled {
+                            *restarted = false;
+                            decision.pair = Some(step);
+                        } else {
+                            // Without a history and without a move the same search would fail in the same way.
+                            let hopeless = pairs.is_empty() && verdict == Verdict::Fail;
+                            if *restarted || hopeless {
+                                decision.last = Some(Stopped::LineSearch);
+                            }
+                            *restarted = true;
+                            pairs.clear();
+                            *oldest = 0;
+                        }
+                    }
+                    decision.moved = verdict == Verdict::Accept;
+                }
             }
             _ => unreachable!("members are made for the method of their state"),
-        };
-        if moved {
-            x.copy_from_slice(trial);
+        }
+        decision
+    }
+
+    /// Notes a decision whose vectors have been moved, and ends the member where its rules or the limits say so.
+    fn conclude(&mut self, method: &Method, decision: &Decision, value: f64, norm: Option<f64>, options: &Options) {
+        let mut last = decision.last;
+        if decision.moved {
             self.value = value;
-            self.gradient_norm = new_norm.unwrap_or(f64::NAN);
+            self.gradient_norm = norm.unwrap_or(f64::NAN);
             self.history.push(value);
             if let Method::Lbfgs(rules) = method {
                 let window = self.history.len().checked_sub(rules.value_window + 1).map(|k| self.history[k]);
@@ -780,21 +846,9 @@ fn push_pair(pairs: &mut Vec<Pair>, oldest: &mut usize, history: usize, step: f6
         yy[k % LANES] += (a - b) * (a - b);
     }
     let (sy, yy): (f64, f64) = (sy.iter().sum(), yy.iter().sum());
-    let rho = 1.0 / sy;
-    // A pair with (nearly) no curvature would make the implied Hessian singular.
-    let curved = sy > f64::EPSILON * step * norm(direction) * yy.sqrt() && rho.is_finite();
-    if !curved {
-        return;
-    }
-    let slot = if pairs.len() < history {
-        pairs.push(Pair { s: vec![0.0; old.len()], y: vec![0.0; old.len()], rho });
-        pairs.len() - 1
-    } else {
-        let slot = *oldest;
-        *oldest = (slot + 1) % pairs.len();
-        slot
-    };
-    let pair = &mut pairs[slot];
+    let Some(rho) = curvature(sy, step * norm(direction), yy.sqrt()) else { return };
+    let place = next_place(pairs, oldest, history, old.len());
+    let pair = &mut pairs[place];
     pair.rho = rho;
     for (s, d) in pair.s.iter_mut().zip(direction) {
         *s = step * d;
@@ -802,6 +856,23 @@ fn push_pair(pairs: &mut Vec<Pair>, oldest: &mut usize, history: usize, step: f6
     for ((y, a), b) in pair.y.iter_mut().zip(new).zip(old) {
         *y = a - b;
     }
+}
+
+/// Returns 1 / (s . y), or nothing for a pair with (nearly) no curvature, which would make the implied Hessian singular.
+fn curvature(sy: f64, s_norm: f64, y_norm: f64) -> Option<f64> {
+    let rho = 1.0 / sy;
+    (sy > f64::EPSILON * s_norm * y_norm && rho.is_finite()).then_some(rho)
+}
+
+/// The place of the newest pair, whose vectors have n numbers: that of the oldest one when all m are in use.
+fn next_place(pairs: &mut Vec<Pair>, oldest: &mut usize, history: usize, n: usize) -> usize {
+    if pairs.len() < history {
+        pairs.push(Pair { s: vec![0.0; n], y: vec![0.0; n], rho: f64::NAN });
+        return pairs.len() - 1;
+    }
+    let place = *oldest;
+    *oldest = (place + 1) % pairs.len();
+    place
 }
 
 /// Lanes of a sum; fixed, so that a sum has the same bits on every CPU.
@@ -915,37 +986,50 @@ pub fn minimise(
 /// Members that a limit or a cancellation had ended are examined again under the new `options`; members that had converged or
 /// failed stay as they are.
 pub fn resume(
-    mut state: State,
+    state: State,
     objective: &mut dyn Objective,
     options: &Options,
     observer: &mut dyn FnMut(&Progress<'_>) -> Control,
 ) -> Result<Outcome, OptimiseError> {
-    let n = state.n;
-    let batch = state.members.len();
-    for member in &mut state.members {
-        if member.stopped.is_some_and(Stopped::is_limit) {
-            member.stopped = None;
-            member.apply_limits(options);
-        }
-    }
-    let mut trial = state.x.clone();
-    let mut gradient = vec![0.0; state.x.len()];
-    let mut values = vec![0.0; batch];
-    let mut norms = vec![0.0; batch];
-    let mut active: Vec<bool> = state.members.iter().map(|member| member.stopped.is_none()).collect();
-    let mut reported = state.completed();
-    while active.contains(&true) {
-        let State { method, x, members, rounds, .. } = &mut state;
+    let (total, batch) = (state.x.len(), state.members.len());
+    let mut bench = Host { objective, trial: state.x.clone(), gradient: vec![0.0; total], values: vec![0.0; batch] };
+    drive(state, &mut bench, options, observer)
+}
+
+/// Where the vectors of a run are.
+trait Bench {
+    /// Proposes a point for every active member, evaluates all together and absorbs the results.
+    fn round(&mut self, state: &mut State, active: &[bool], options: &Options) -> Result<(), OptimiseError>;
+
+    /// The state with all its vectors. Error: a device that fails.
+    fn whole<'a>(&mut self, state: &'a State) -> Result<Cow<'a, State>, ObjectiveError>;
+
+    /// Current points of all members, `[K][n]`, at the end of a run. Error: a device that fails.
+    fn points(&mut self, state: &mut State) -> Result<Vec<f64>, ObjectiveError>;
+}
+
+/// Vectors in the state itself.
+struct Host<'a> {
+    objective: &'a mut dyn Objective,
+    trial: Vec<f64>,
+    gradient: Vec<f64>,
+    values: Vec<f64>,
+}
+
+impl Bench for Host<'_> {
+    fn round(&mut self, state: &mut State, active: &[bool], options: &Options) -> Result<(), OptimiseError> {
+        let Host { objective, trial, gradient, values } = self;
+        let State { method, n, x, members, rounds } = state;
         for (k, member) in members.iter_mut().enumerate().filter(|(k, _)| active[*k]) {
-            let range = k * n..(k + 1) * n;
+            let range = k * *n..(k + 1) * *n;
             member.propose(method, &x[range.clone()], &mut trial[range]);
         }
         objective
-            .evaluate_active(&trial, &active, &mut gradient, &mut values)
+            .evaluate_active(trial, active, gradient, values)
             .map_err(|source| OptimiseError::Objective { evaluation: *rounds as usize, source })?;
         *rounds += 1;
         for (k, member) in members.iter_mut().enumerate().filter(|(k, _)| active[*k]) {
-            let range = k * n..(k + 1) * n;
+            let range = k * *n..(k + 1) * *n;
             let (x, trial, gradient) = (&mut x[range.clone()], &mut trial[range.clone()], &gradient[range]);
             if member.history.is_empty() {
                 require_finite(k, "value", &values[k..=k])?;
@@ -957,23 +1041,49 @@ pub fn resume(
                 trial.copy_from_slice(x);
             }
         }
+        Ok(())
+    }
+
+    fn whole<'a>(&mut self, state: &'a State) -> Result<Cow<'a, State>, ObjectiveError> {
+        Ok(Cow::Borrowed(state))
+    }
+
+    fn points(&mut self, state: &mut State) -> Result<Vec<f64>, ObjectiveError> {
+        Ok(std::mem::take(&mut state.x))
+    }
+}
+
+/// Rounds until all members have ended, under the observer's eyes.
+fn drive(
+    mut state: State,
+    bench: &mut dyn Bench,
+    options: &Options,
+    observer: &mut dyn FnMut(&Progress<'_>) -> Control,
+) -> Result<Outcome, OptimiseError> {
+    for member in &mut state.members {
+        if member.stopped.is_some_and(Stopped::is_limit) {
+            member.stopped = None;
+            member.apply_limits(options);
+        }
+    }
+    let mut active: Vec<bool> = state.members.iter().map(|member| member.stopped.is_none()).collect();
+    let mut reported = state.completed();
+    while active.contains(&true) {
+        bench.round(&mut state, &active, options)?;
         for (active, member) in active.iter_mut().zip(&state.members) {
             *active = member.stopped.is_none();
         }
         let completed = state.completed();
         if completed != reported || !active.contains(&true) {
             reported = completed;
-            for (k, member) in state.members.iter().enumerate() {
-                // The slots are rewritten by the next evaluation, so they may serve the observer here.
-                values[k] = member.value;
-                norms[k] = member.gradient_norm;
-            }
             let progress = Progress {
                 iteration: completed.unwrap_or(0) as usize,
                 evaluations: state.rounds as usize,
-                values: &values,
-                gradient_norms: &norms,
+                values: &state.values(),
+                gradient_norms: &state.gradient_norms(),
+                ended: !active.contains(&true),
                 state: &state,
+                bench: RefCell::new(&mut *bench),
             };
             if observer(&progress) == Control::Stop {
                 for member in &mut state.members {
@@ -983,7 +1093,8 @@ pub fn resume(
             }
         }
     }
-    Ok(state.finish())
+    let x = bench.points(&mut state).map_err(|source| OptimiseError::Objective { evaluation: state.rounds as usize, source })?;
+    Ok(State { x, ..state }.finish())
 }
 
 /// Names the first non-finite number of a start.
@@ -1044,6 +1155,10 @@ impl State {
         self.members.iter().map(|member| member.value).collect()
     }
 
+    fn gradient_norms(&self) -> Vec<f64> {
+        self.members.iter().map(|member| member.gradient_norm).collect()
+    }
+
     /// Completed steps, `[K]`.
     pub fn iterations(&self) -> Vec<usize> {
         self.members.iter().map(|member| member.iterations() as usize).collect()
@@ -1073,7 +1188,7 @@ impl State {
         let entry = |member: &Member, row: usize| member.history.get(row).copied().unwrap_or(member.value);
         Outcome {
             values: self.values(),
-            gradient_norms: self.members.iter().map(|member| member.gradient_norm).collect(),
+            gradient_norms: self.gradient_norms(),
             iterations: self.iterations(),
             evaluations: self.members.iter().map(|member| member.evaluations as usize).collect(),
             rounds: self.rounds as usize,
@@ -1440,7 +1555,7 @@ mod tests {
             let mut saved = Vec::new();
             let options = Options { max_steps: 9, ..Options::default() };
             minimise(&method, vec![3.0, -2.0, 0.5, 9.0, 1.5, -7.0, 0.1, 2.0], 2, &mut bowl, &options, &mut |progress| {
-                saved.push(progress.state.to_bytes(&[5; 32]));
+                saved.push(progress.state().expect("on the host").to_bytes(&[5; 32]));
                 Control::Continue
             })
             .expect("the bowl is finite");

@@ -17,15 +17,18 @@
 //!
 //! The module refuses masks and complex fields. It writes no files: checkpoints are bytes.
 
+use crate::optimise::resident::{Capacity, resume_resident};
 use crate::optimise::{self, Adam, CheckpointError, Control, Lbfgs, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress, State};
 use crate::sensitivity::{flatten, parameter_arrays};
-use crate::{Compiled, Compiler, Encoder, Error, Fusion, Goal, InputKind, Source, Sphere, Statistics, random};
+use crate::residency::variables;
+use crate::{Compiled, Compiler, Device, Encoder, Error, Fusion, Goal, InputKind, Source, Sphere, Statistics, random};
 use scatterc_compiler::domain::DomainError;
 use scatterc_compiler::gradient::inputs;
 use scatterc_kernels::Serial;
 use scatterc_kernels::healpix::synthesis_grid;
 use scatterc_kernels::sampling::gauss_legendre;
 use scatterc_runtime::Executable;
+use scatterc_runtime::resident::Variables;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -174,6 +177,8 @@ pub struct Options {
     pub fusion: Fusion,
     /// Passes to leave out.
     pub disable: Vec<String>,
+    /// What computes statistics and gradients; on CUDA the vectors of the optimiser stay there. Default: the CPU.
+    pub device: Device,
     /// Threads; 0 means all cores.
     pub threads: usize,
     /// Budget in bytes of the gradient plan; see [`Compiler::memory`].
@@ -201,6 +206,7 @@ impl Default for Options {
             hold_spectrum: None,
             fusion: Fusion::All,
             disable: vec![],
+            device: Device::Cpu,
             threads: 0,
             memory: None,
         }
@@ -562,6 +568,7 @@ impl Generator {
             .fusion(options.fusion)
             .memory(options.memory)
             .disable(&options.disable)
+            .device(options.device)
             .threads(options.threads);
         if let Some(name) = &options.statistic {
             compiler = compiler.statistic(name);
@@ -600,16 +607,6 @@ impl Generator {
         if let Some((index, found)) = flatten(&targets).into_iter().enumerate().find(|(_, x)| !x.is_finite()) {
             return Err(SynthesisError::NotFinite { what: "target's statistics", index, found });
         }
-        let (compiled, executable) = compiler.batch(Some(options.count)).goal(Goal::Gradient(options.loss.clone())).executable()?;
-        let mut fixed: Vec<(String, Vec<f64>)> = parameter_arrays("T", &targets).into_iter().map(|(name, values)| (name, values.to_vec())).collect();
-        fixed.extend(norms.clone());
-        // A loss without targets, or a variant without norms, has no such parameter.
-        fixed.retain(|(name, _)| executable.inputs().iter().any(|port| port.name == *name));
-
-        let names = inputs(&compiled.bound.graph);
-        let [(_, field)] = names.as_slice() else {
-            return Err(SynthesisError::Option { option: "statistic", found: format!("{} fields", names.len()), expected: "one field".into() });
-        };
         let newton = matches!(options.method, Method::Lbfgs(_));
         let hold = options.hold_spectrum.unwrap_or(newton && options.start == Start::Spectrum);
         let scales: Vec<f64> = if hold {
@@ -637,6 +634,29 @@ impl Generator {
         }
         let width = 2 * L * L;
         let count = options.count;
+        let compiler = compiler.batch(Some(count)).goal(Goal::Gradient(options.loss.clone()));
+        let fields = |compiled: &Compiled| inputs(&compiled.bound.graph).into_iter().map(|(_, name)| name).collect::<Vec<String>>();
+        let (compiled, mut executable) = if options.device.is_cuda() {
+            compiler.resident(&|compiled| {
+                let field = fields(compiled).into_iter().next().unwrap_or_default();
+                let known = variables(&field, count, places.len(), Capacity::of(&options.method));
+                Variables { places: places.clone(), scales: factors.clone(), groups: hold.then(|| degrees.clone()), ..known }
+            })?
+        } else {
+            compiler.executable()?
+        };
+        let mut fixed: Vec<(String, Vec<f64>)> = parameter_arrays("T", &targets).into_iter().map(|(name, values)| (name, values.to_vec())).collect();
+        fixed.extend(norms.clone());
+        // A loss without targets, or a variant without norms, has no such parameter.
+        fixed.retain(|(name, _)| executable.inputs().iter().any(|port| port.name == *name));
+        let names = fields(&compiled);
+        let [field] = names.as_slice() else {
+            return Err(SynthesisError::Option { option: "statistic", found: format!("{} fields", names.len()), expected: "one field".into() });
+        };
+        if options.device.is_cuda() {
+            let mut vectors = executable.vectors().map_err(Error::from)?;
+            fixed.iter().try_for_each(|(name, values)| vectors.set(name, values)).map_err(Error::from)?;
+        }
         let problem = Problem {
             executable,
             fixed,
@@ -785,7 +805,7 @@ impl Generator {
 
     /// Runs the optimisation from its start.
     ///
-    /// The observer sees every step and may stop the run; `progress.state` is what a checkpoint holds.
+    /// The observer sees every step and may stop the run; `progress.state()` is what a checkpoint holds.
     pub fn generate(&mut self, observer: &mut dyn FnMut(&Progress<'_>) -> Control) -> Result<Synthesis, SynthesisError> {
         let scaled: Vec<f64> = self.start().iter().map(|x| x / self.unit).collect();
         let mut z = self.problem.pack(&scaled);
@@ -821,7 +841,12 @@ impl Generator {
     pub fn resume(&mut self, state: State, observer: &mut dyn FnMut(&Progress<'_>) -> Control) -> Result<Synthesis, SynthesisError> {
         let target_value = (self.options.tolerance > 0.0).then(|| self.options.tolerance.powi(2) * self.loss_scale);
         let limits = optimise::Options { max_steps: self.options.steps, target_value, ..optimise::Options::default() };
-        let outcome = optimise::resume(state, &mut self.problem, &limits, observer)?;
+        let outcome = if self.options.device.is_cuda() {
+            let mut vectors = self.problem.executable.vectors().map_err(Error::from)?;
+            resume_resident(state, &mut vectors, &limits, observer)?
+        } else {
+            optimise::resume(state, &mut self.problem, &limits, observer)?
+        };
         Ok(Synthesis { fields: self.fields(&outcome.x), start: self.start(), outcome })
     }
 

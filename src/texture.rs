@@ -6,11 +6,15 @@
 //!
 //! A statistic with the array parameter `P` (and `P0`) is normalised by the powers of the target's wavelets (and of its low-pass part), so that scales weigh alike.
 
+use crate::optimise::resident::{Capacity, minimise_resident};
 use crate::optimise::{self, Control, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress};
 use crate::sensitivity::parameter_arrays;
-use crate::{Compiler, Encoder, Error, Goal, Plane, Source, Statistics, random};
+use crate::residency::variables;
+use crate::{Compiled, Compiler, Device, Encoder, Error, Goal, Plane, Source, Statistics, random};
 use scatterc_compiler::domain::DomainError;
+use scatterc_compiler::gradient;
 use scatterc_runtime::Executable;
+use scatterc_runtime::resident::Variables;
 use std::collections::BTreeMap;
 
 /// Powers of the wavelets of a field, and of its low-pass part, on any Fourier domain.
@@ -104,6 +108,8 @@ pub struct Options {
     pub steps: usize,
     /// Ends when the loss falls below this part of its first value.
     pub tolerance: f64,
+    /// What computes statistics and gradients; on CUDA the vectors of the optimiser stay there. Default: the CPU.
+    pub device: Device,
     /// Threads; 0 means all cores.
     pub threads: usize,
 }
@@ -122,6 +128,7 @@ impl Default for Options {
             method: Method::Lbfgs(optimise::Lbfgs::default()),
             steps: 300,
             tolerance: 1e-8,
+            device: Device::Cpu,
             threads: 0,
         }
     }
@@ -237,7 +244,7 @@ pub fn synthesise(
     let deviation = variance.sqrt();
     let standard = |x: &[f64]| -> Vec<f64> { x.iter().map(|x| (x - mean) / deviation).collect() };
     let unit = standard(target);
-    let mut compiler = Compiler::new(source, plane).variant(options.variant.as_deref()).threads(options.threads);
+    let mut compiler = Compiler::new(source, plane).variant(options.variant.as_deref()).device(options.device).threads(options.threads);
     if let Some(name) = &options.statistic {
         compiler = compiler.statistic(name);
     }
@@ -251,7 +258,6 @@ pub fn synthesise(
         encoder.set(name, values)?;
     }
     let statistics: Statistics = encoder.encode(&unit)?;
-    let (compiled, executable) = compiler.goal(Goal::Gradient(options.loss.clone())).executable()?;
     let mut fixed: Vec<(String, Vec<f64>)> = parameter_arrays("T", &statistics).into_iter().map(|(name, values)| (name, values.to_vec())).collect();
     fixed.extend(norms);
     let noise = random::samples(n, options.seed, options.member);
@@ -274,13 +280,26 @@ pub fn synthesise(
         return Err(TextureError::Mask { found: n });
     }
     let start = field.clone();
-    let name = scatterc_compiler::gradient::inputs(&compiled.bound.graph).first().map(|(_, name)| name.clone()).unwrap_or_default();
-    let variables: Vec<f64> = free.iter().map(|k| field[*k]).collect();
-    let mut problem = Problem { executable, name, fixed, field, free };
-    let mut gradient = vec![0.0; variables.len()];
-    let first = problem.evaluate(&variables, &mut gradient).map_err(|source| OptimiseError::Objective { evaluation: 0, source })?;
+    let input = |compiled: &Compiled| gradient::inputs(&compiled.bound.graph).first().map(|(_, name)| name.clone()).unwrap_or_default();
+    let compiler = compiler.goal(Goal::Gradient(options.loss.clone()));
+    let (compiled, executable) = if options.device.is_cuda() {
+        let known = |compiled: &Compiled| variables(&input(compiled), 1, free.len(), Capacity::of(&options.method));
+        compiler.resident(&|compiled| Variables { places: free.clone(), ..known(compiled) })?
+    } else {
+        compiler.executable()?
+    };
+    let x0: Vec<f64> = free.iter().map(|k| field[*k]).collect();
+    let mut problem = Problem { executable, name: input(&compiled), fixed, field, free };
+    let mut gradient = vec![0.0; x0.len()];
+    // On a device this also gives it the samples that are not free, and the targets.
+    let first = problem.evaluate(&x0, &mut gradient).map_err(|source| OptimiseError::Objective { evaluation: 0, source })?;
     let limits = optimise::Options { max_steps: options.steps, target_value: Some(first * options.tolerance), ..optimise::Options::default() };
-    let outcome = optimise::minimise(&options.method, variables, 1, &mut problem, &limits, observer)?;
+    let outcome = if options.device.is_cuda() {
+        let mut vectors = problem.executable.vectors().map_err(Error::from)?;
+        minimise_resident(&options.method, x0, &mut vectors, &limits, observer)?
+    } else {
+        optimise::minimise(&options.method, x0, 1, &mut problem, &limits, observer)?
+    };
     let mut field = start.clone();
     problem.free.iter().zip(&outcome.x).for_each(|(k, x)| field[*k] = *x);
     let own = |x: &[f64]| x.iter().map(|x| mean + deviation * x).collect();

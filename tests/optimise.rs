@@ -231,7 +231,7 @@ fn resumed_runs_equal_uninterrupted_ones() {
         let mut saved = Vec::new();
         let mut iterations = Vec::new();
         let whole = minimise(&method, mixed_start(n), 4, &mut Mixed { calls: Vec::new() }, &options, &mut |progress| {
-            saved.push(progress.state.to_bytes(&fingerprint));
+            saved.push(progress.state().expect("on the host").to_bytes(&fingerprint));
             iterations.push(progress.iteration);
             Control::Continue
         })
@@ -243,7 +243,7 @@ fn resumed_runs_equal_uninterrupted_ones() {
             assert_eq!(&state.to_bytes(&fingerprint), bytes);
             let mut seen = Vec::new();
             let part = resume(state, &mut Mixed { calls: Vec::new() }, &options, &mut |progress| {
-                seen.push(progress.state.to_bytes(&fingerprint));
+                seen.push(progress.state().expect("on the host").to_bytes(&fingerprint));
                 Control::Continue
             })
             .expect("finite");
@@ -255,7 +255,7 @@ fn resumed_runs_equal_uninterrupted_ones() {
         let mut last = Vec::new();
         let short = Options { max_steps: 25, ..Options::default() };
         minimise(&method, mixed_start(n), 4, &mut Mixed { calls: Vec::new() }, &short, &mut |progress| {
-            last = progress.state.to_bytes(&fingerprint);
+            last = progress.state().expect("on the host").to_bytes(&fingerprint);
             Control::Continue
         })
         .expect("finite");
@@ -274,7 +274,7 @@ fn evaluation_limits_stop_inside_a_search_and_resume() {
         let options = Options { max_steps: 80, max_evaluations: Some(limit), ..Options::default() };
         let mut last = None;
         let part = minimise(&lbfgs(), rosenbrock_start(20), 1, &mut rosenbrock, &options, &mut |progress| {
-            last = Some(progress.state.clone());
+            last = Some(progress.state().expect("on the host").into_owned());
             Control::Continue
         })
         .expect("finite");
@@ -383,12 +383,12 @@ fn observers_can_cancel() {
         let mut saved = None;
         let options = Options { max_steps: 40, ..Options::default() };
         let part = minimise(&method, rosenbrock_start(10), 1, &mut rosenbrock, &options, &mut |progress| {
-            assert_eq!(progress.values, progress.state.values());
+            assert_eq!(progress.values, progress.state().expect("on the host").values());
             assert_eq!(progress.gradient_norms.len(), 1);
             if progress.iteration < 7 {
                 return Control::Continue;
             }
-            saved = Some(progress.state.clone());
+            saved = Some(progress.state().expect("on the host").into_owned());
             Control::Stop
         })
         .expect("finite");

@@ -321,7 +321,7 @@ fn resuming_repeats_the_bits() -> Result<(), SynthesisError> {
             if progress.iteration < 11 {
                 return Control::Continue;
             }
-            saved = progress.state.to_bytes(&fingerprint);
+            saved = progress.state().expect("on the host").to_bytes(&fingerprint);
             Control::Stop
         })?;
         let mut second = generator(16, 2, 0, &target, options)?;
@@ -382,7 +382,7 @@ fn foreign_and_damaged_checkpoints_are_refused() -> Result<(), SynthesisError> {
     let fingerprint = *one.fingerprint();
     let mut saved = Vec::new();
     one.generate(&mut |progress| {
-        saved = progress.state.to_bytes(&fingerprint);
+        saved = progress.state().expect("on the host").to_bytes(&fingerprint);
         Control::Continue
     })?;
     let checkpoint = |bytes: &[u8], generator: &Generator| match generator.state(bytes) {

@@ -136,6 +136,24 @@ fn results_history_report_and_picture() {
     assert!(difference <= 1e-12 * largest, "{difference:e}");
 }
 
+/// The emulation of CUDA keeps the optimiser's vectors as a device would.
+#[test]
+fn the_emulated_device_makes_the_fields_of_the_cpu() {
+    let place = Place::new("emulate");
+    let run = ["synthesise", "t.npy", "--directions", "2", "--min-scale", "2", "-q", "--count", "2"];
+    place.succeed(&[&run[..], &["--steps", "5", "-o", "cpu.npy"]].concat());
+    let ((shape, cpu), more) = (place.complex("cpu.npy"), ["--device", "emulate", "-o", "cuda.npy"]);
+    place.succeed(&[&run[..], &more, &["--steps", "5"]].concat());
+    let (found_shape, whole) = place.complex("cuda.npy");
+    assert_eq!(found_shape, shape);
+    let largest = cpu.iter().fold(0.0f64, |a, x| a.max(x.abs()));
+    let difference = cpu.iter().zip(&whole).fold(0.0f64, |a, (x, y)| a.max((x - y).abs()));
+    assert!(difference <= 1e-8 * largest, "{difference:e}");
+    place.succeed(&[&run[..], &more, &["--steps", "2", "--checkpoint", "c"]].concat());
+    place.succeed(&[&run[..], &more, &["--steps", "5", "--resume", "c"]].concat());
+    assert_eq!(place.complex("cuda.npy").1, whole);
+}
+
 #[test]
 fn a_checkpoint_goes_on_where_it_stopped() {
     let place = Place::new("checkpoint");

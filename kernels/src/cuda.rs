@@ -14,6 +14,7 @@ pub mod frame;
 pub mod legendre;
 pub mod sparse;
 pub mod table;
+pub mod vectors;
 
 pub use table::Table;
 
@@ -60,6 +61,8 @@ pub enum Family {
     Sparse,
     /// `frame.cu`.
     Frame,
+    /// `vectors.cu`.
+    Vectors,
 }
 
 impl Family {
@@ -70,6 +73,7 @@ impl Family {
             Family::Contract => include_str!("../cuda/contract.cu").into(),
             Family::Frame => include_str!("../cuda/frame.cu").into(),
             Family::Sparse => include_str!("../cuda/sparse.cu").into(),
+            Family::Vectors => include_str!("../cuda/vectors.cu").into(),
         }
     }
 }
@@ -163,7 +167,7 @@ fn list<T: std::fmt::Display>(kind: &str, name: &str, values: impl IntoIterator<
 fn launch(name: &str, form: Form, mut parts: Vec<Part>, tables: Vec<Table>) -> Result<Kernel, KernelError> {
     let Form { family, item, constants, block, shared } = form;
     let valid = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !valid || ["fourier", "legendre", "contract", "sparse", "frame"].contains(&name) {
+    if !valid || ["fourier", "legendre", "contract", "sparse", "frame", "vectors"].contains(&name) {
         return Err(KernelError::parameter("name", "letters, digits and underscores, and no family's name", name));
     }
     parts.retain(|part| part.blocks > 0);

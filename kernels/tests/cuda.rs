@@ -8,6 +8,7 @@ use scatterc_kernels::cuda::fourier::{PlanarItem, PlanarMap, RingItem, RingMap, 
 use scatterc_kernels::cuda::frame::{self, FrameGramItem, FrameMixItem, FrameTerm};
 use scatterc_kernels::cuda::legendre::{LegendreItem, LegendreMap, to_coefficients, to_rings};
 use scatterc_kernels::cuda::sparse::{CopyItem, ProductItem, copies, fills, products};
+use scatterc_kernels::cuda::vectors::{self, AdamVectors, MeasuresPlace, ProductsPlace, VariablesItem, VectorSpace};
 use scatterc_kernels::cuda::{Element, Family, Kernel, Table, library, unit};
 use scatterc_kernels::frame::{FrameGramPlan, FrameMixPlan, FrameOperator};
 use scatterc_kernels::harmonic::HarmonicTransform;
@@ -85,6 +86,11 @@ impl Plan {
 
     /// Runs the kernels one after another under every schedule, whose results must be the same bits.
     fn run(&self, element: Element, kernels: &[Kernel], arena: &[f64]) -> Vec<f64> {
+        decode(element, &self.run_bytes(element, kernels, &encode(element, arena)))
+    }
+
+    /// The same on an arena of any contents.
+    fn run_bytes(&self, element: Element, kernels: &[Kernel], arena: &[u8]) -> Vec<u8> {
         let emulator = Emulator::new().expect("a folder for results").guarded();
         let module = emulator.compile(&unit(element, kernels)).unwrap_or_else(|e| panic!("{e}"));
         let made = self.tables.iter().map(|t| t.values().expect("valid sizes"));
@@ -93,7 +99,7 @@ impl Plan {
         let mut results: Vec<Vec<u8>> = Vec::new();
         for schedule in SCHEDULES {
             let module = module.clone().with_schedule(schedule);
-            let mut bytes = Bytes::new(&encode(element, arena));
+            let mut bytes = Bytes::new(arena);
             for kernel in kernels {
                 assert!(kernel.tables.iter().all(|t| self.tables.contains(t)));
                 // SAFETY: the emulator is guarded, and tables have the lengths that their kernels read.
@@ -103,7 +109,7 @@ impl Plan {
             results.push(bytes.as_mut().to_vec());
         }
         assert!(results.iter().all(|r| *r == results[0]), "the schedule changes the result");
-        decode(element, &results[0])
+        results.swap_remove(0)
     }
 }
 
@@ -684,4 +690,164 @@ fn text_that_misbehaves_is_refused_with_a_reason() {
     // SAFETY: guarded, inside the arena.
     unsafe { module.launch("k", 1, 8, 64, bytes.as_mut(), &[]) }.expect("stays inside");
     assert!(decode(Element::F64, bytes.as_mut()).iter().all(|x| x.is_nan()));
+}
+
+/// Vectors of an optimiser in an arena: numbers of the element first, then f64.
+struct Optimiser {
+    space: VectorSpace,
+    bytes: Vec<u8>,
+}
+
+impl Optimiser {
+    fn put(&mut self, byte: usize, values: &[f64]) {
+        self.bytes[byte..byte + 8 * values.len()].copy_from_slice(&encode(Element::F64, values));
+    }
+
+    fn get(&self, byte: usize, count: usize) -> Vec<f64> {
+        decode(Element::F64, &self.bytes[byte..byte + 8 * count])
+    }
+
+    fn vector(&self, member: usize, vector: usize) -> usize {
+        self.space.place * self.space.element.size_bytes() + 8 * (member * self.space.vectors + vector) * self.space.stride()
+    }
+}
+
+/// Every launch on vectors once, in two members of which only the second is asked for all of it, against plain loops.
+#[test]
+fn vectors_of_an_optimiser_follow_plain_loops() {
+    for (element, n) in [(Element::F64, 5), (Element::F64, 37), (Element::F64, 1024), (Element::F64, 2603), (Element::F32, 1030)] {
+        let (members, count, size, most, words) = (2, 7, element.size_bytes(), 4, 1 + 2 * 2 + 2 * 4);
+        // Input and gradient of the plan, then two values per member.
+        let width = n + 3;
+        let (gradient_at, values_at) = (members * width, 2 * members * width);
+        let mut end = ((values_at + 2 * members) * size).next_multiple_of(256);
+        let mut reserve = |count: usize| {
+            let begin = end;
+            end += (8 * count).next_multiple_of(256);
+            begin
+        };
+        let mut space = VectorSpace { element, place: 0, members, vectors: count, n };
+        let (control, lists, steps) = (reserve(members * words), reserve(members * (5 + most)), reserve(members * vectors::ADAM_WORDS));
+        let (sums, chunks) = (reserve(members * most * 3), reserve(members * space.chunks() * most * 3));
+        let (measured, measured_chunks, copies) = (reserve(members * 3), reserve(members * space.chunks() * 3), reserve(members * 2));
+        let at = reserve(space.len());
+        space.place = at / size;
+        let mut own = Optimiser { space, bytes: vec![0; end] };
+        let plan_numbers = numbers(values_at + 2 * members, 3);
+        own.bytes[..plan_numbers.len() * size].copy_from_slice(&encode(element, &plan_numbers));
+        let plan_numbers = decode(element, &encode(element, &plan_numbers));
+        let mut v: Vec<Vec<Vec<f64>>> = (0..members).map(|k| (0..count).map(|i| numbers(n, (10 * k + i) as u64)).collect()).collect();
+        for (k, member) in v.iter_mut().enumerate() {
+            // The second moment of Adam is no negative number.
+            member[6].iter_mut().for_each(|x| *x = x.abs());
+            for (i, values) in member.iter().enumerate() {
+                let place = own.vector(k, i);
+                own.put(place, values);
+            }
+        }
+        // Two statements, the second with what the first made: v3 = 0.5 v0 - 2 v1 + v4, v0 = v3.
+        own.put(control + 8 * words, &[2.0, 3.0, 3.0, 0.0, 0.5, 1.0, -2.0, 4.0, 1.0, 0.0, 1.0, 3.0, 1.0]);
+        own.put(lists + 8 * (5 + most), &[2.0, 3.0, 4.0, 0.0, 4.0, 0.0, 3.0, 4.0, 5.0]);
+        let (rate, beta1, beta2, eps, bias1, bias2) = (0.1, 0.9, 0.99, 1e-3, 0.3, 0.2);
+        let pairs = n % 2 == 0;
+        own.put(steps, &[1.0, f64::from(u8::from(pairs)), rate, beta1, beta2, eps, bias1, bias2]);
+        own.put(steps + 8 * vectors::ADAM_WORDS, &[3.0, f64::from(u8::from(pairs)), rate, beta1, beta2, eps, bias1, bias2]);
+
+        let groups: Vec<usize> = (0..n).map(|k| k * k % 5 % n).collect();
+        let places: Vec<usize> = (0..n).map(|k| 1 + (n - 1 - k)).collect();
+        let scales: Vec<f64> = (0..n).map(|k| if k % 7 == 3 { 0.0 } else { 0.5 + k as f64 / n as f64 }).collect();
+        let total = groups.iter().max().map_or(0, |last| last + 1);
+        let lists_of: Vec<Vec<usize>> = (0..total).map(|group| (0..n).filter(|k| groups[*k] == group).collect()).collect();
+        let starts: Vec<i32> = (0..=total).map(|group| lists_of[..group].iter().map(Vec::len).sum::<usize>() as i32).collect();
+        let bytes = |list: Vec<i32>| list.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>();
+        let order = lists_of.concat().iter().map(|k| *k as i32).collect();
+        let tables = vec![bytes(starts), bytes(order), bytes(places.iter().map(|k| *k as i32).collect()), encode(Element::F64, &scales)];
+        let plan = Plan { own: tables, ..Plan::default() };
+        let item = VariablesItem { numbers: (0, width), point: 1, gradient: 2, tables: [0, 1, 2, 3], groups: total, held: true };
+        let back = VariablesItem { numbers: (gradient_at, width), held: false, ..item.clone() };
+        let held = VariablesItem { numbers: (gradient_at, width), gradient: 4, ..item.clone() };
+        let place = |byte: usize| byte / size;
+        let products = ProductsPlace { control: place(lists), most, partial: place(chunks), results: place(sums) };
+        let measures = MeasuresPlace {
+            gradient: 2,
+            direction: 5,
+            partial: place(measured_chunks),
+            results: place(measured),
+            values: (values_at, 2),
+            copies: place(copies),
+        };
+        let adam = AdamVectors { point: 0, trial: 1, gradient: 2, mean: 5, square: 6 };
+        let mut kernels = vec![
+            vectors::expand("a", &space, &item).expect("fits"),
+            vectors::pull_back("b", &space, &back).expect("fits"),
+            vectors::pull_back("c", &space, &held).expect("fits"),
+        ];
+        kernels.extend(vectors::measures("d", &space, &measures).expect("fits"));
+        kernels.push(vectors::combine("e", &space, place(control), words).expect("fits"));
+        kernels.extend(vectors::products("f", &space, &products).expect("fits"));
+        kernels.push(vectors::adam("g", &space, place(steps), &adam).expect("fits"));
+        own.bytes = plan.run_bytes(element, &kernels, &own.bytes);
+
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        for (k, v) in v.iter_mut().enumerate() {
+            let length = |group: usize| lists_of[group].iter().filter(|i| scales[**i] != 0.0).map(|i| v[1][*i] * v[1][*i]).sum::<f64>().sqrt();
+            let lengths: Vec<f64> = (0..total).map(length).collect();
+            let mut input = plan_numbers[k * width..(k + 1) * width].to_vec();
+            let divided = |x: f64, group: usize| if lengths[group] > 0.0 { x / lengths[group] } else { 0.0 };
+            (0..n).for_each(|i| input[places[i]] = divided(v[1][i] * scales[i], groups[i]));
+            let found = decode(element, &own.bytes[k * width * size..(k + 1) * width * size]);
+            assert!(relative(&found, &input) < if element == Element::F64 { 1e-13 } else { 1e-7 }, "expansion of member {k}, n = {n}");
+            let free: Vec<f64> = (0..n).map(|i| plan_numbers[gradient_at + k * width + places[i]] * scales[i]).collect();
+            let along: Vec<f64> = lists_of.iter().map(|list| list.iter().map(|i| free[*i] * v[1][*i]).sum()).collect();
+            let across = |i: usize| divided(free[i] - v[1][i] * divided(divided(along[groups[i]], groups[i]), groups[i]), groups[i]);
+            v[4] = (0..n).map(across).collect();
+            v[2] = free;
+            let largest = v[2].iter().fold(0.0f64, |a, x| a.max(x.abs()));
+            assert!(relative(&own.get(measured + 24 * k, 3), &[largest, 0.0, dot(&v[2], &v[5])]) < 1e-12, "measures of member {k}, n = {n}");
+            assert_eq!(own.get(copies + 16 * k, 2), plan_numbers[values_at + 2 * k..values_at + 2 * k + 2], "values of member {k}, n = {n}");
+            if k == 1 {
+                v[3] = (0..n).map(|e| 0.5 * v[0][e] - 2.0 * v[1][e] + v[4][e]).collect();
+                v[0] = v[3].clone();
+                let rights = [0, 3, 4, 5];
+                let expected: Vec<f64> = rights.iter().flat_map(|r| [dot(&v[3], &v[*r]), dot(&v[4], &v[*r])]).collect();
+                let found = own.get(sums + 8 * most * 3, most * 3);
+                let found: Vec<f64> = found.chunks_exact(3).flat_map(|row| [row[0], row[1]]).collect();
+                assert!(relative(&found, &expected) < 1e-12, "products, n = {n}");
+                assert_eq!(found[3].to_bits(), found[4].to_bits(), "a product has one value, n = {n}");
+                v[0] = v[1].clone();
+            }
+            let entry = if pairs { 2 } else { 1 };
+            for (i, e) in (0..n).step_by(entry).enumerate() {
+                if k == 1 {
+                    let square: f64 = (e..e + entry).map(|e| v[2][e] * v[2][e]).sum();
+                    (e..e + entry).for_each(|e| v[5][e] = (1.0 - beta1) * v[2][e] + beta1 * v[5][e]);
+                    v[6][i] = (1.0 - beta2) * square + beta2 * v[6][i];
+                }
+                let scale = (v[6][i] / bias2).sqrt() + eps;
+                (e..e + entry).for_each(|e| v[1][e] = v[0][e] - rate * (v[5][e] / bias1 / scale));
+            }
+            for (i, expected) in v.iter().enumerate() {
+                let found = own.get(own.vector(k, i), n);
+                assert!(relative(&found, expected) < 1e-12, "vector {i} of member {k}, n = {n}");
+            }
+        }
+    }
+}
+
+/// What is not finite is counted and does not hide the largest modulus; places between f64 are refused.
+#[test]
+fn measures_count_what_is_not_finite() {
+    let n = 1500;
+    let space = VectorSpace { element: Element::F64, place: 512, members: 1, vectors: 2, n };
+    let measures = MeasuresPlace { gradient: 0, direction: 1, partial: 64, results: 0, values: (40, 1), copies: 48 };
+    let kernels = vectors::measures("m", &space, &measures).expect("fits");
+    let mut arena = vec![0.0; 512 + space.len()];
+    arena[512..512 + n].copy_from_slice(&numbers(n, 1));
+    arena[512 + 1499] = f64::NEG_INFINITY;
+    arena[512 + 3] = f64::NAN;
+    arena[512 + 700] = -7.5;
+    let found = Plan::default().run(Element::F64, &kernels, &arena);
+    assert_eq!(found[..2], [7.5, 2.0]);
+    let odd = VectorSpace { element: Element::F32, place: 3, ..space };
+    assert!(vectors::combine("m", &odd, 0, 9).is_err());
 }

@@ -1,6 +1,6 @@
 //! A [`Machine`] without a GPU: launches run on the CPU, thread by thread, from the same text.
 
-use crate::cuda::{CudaError, Launch, Machine, MachineMemory, in_arena};
+use crate::cuda::{CudaError, Launch, Machine, MachineMemory, in_arena, is_procedure};
 use scatterc_kernels::cuda::emulate::{EmulationError, Emulator, Module};
 use std::time::Instant;
 
@@ -8,6 +8,7 @@ struct Emulated {
     modules: Vec<Module>,
     /// Each launch with the module that has its kernel.
     launches: Vec<(usize, Launch)>,
+    procedures: Vec<Vec<(usize, Launch)>>,
     /// 16-byte words, which is the alignment that kernels expect.
     arena: Vec<u128>,
     arena_bytes: usize,
@@ -33,17 +34,25 @@ fn failed(source: EmulationError) -> CudaError {
 /// Compiles the programs with the host's C++ compiler. The arguments are those of [`crate::cuda::open`]. The text runs as it is: only texts of this compiler belong here.
 ///
 /// Error: no compiler, text that does not compile.
-pub(crate) fn open(sources: &[String], launches: &[Launch], arena_bytes: usize, tables: &[Vec<u8>]) -> Result<Box<dyn Machine>, CudaError> {
+pub(crate) fn open(
+    sources: &[String],
+    launches: &[Launch],
+    procedures: &[Vec<Launch>],
+    arena_bytes: usize,
+    tables: &[Vec<u8>],
+) -> Result<Box<dyn Machine>, CudaError> {
     let emulator = Emulator::new().map_err(failed)?;
     let modules = sources.iter().map(|source| emulator.compile(source).map_err(failed)).collect::<Result<Vec<_>, _>>()?;
     let of = |launch: &Launch| {
         let has = |source: &String| source.contains(&format!(" {}(", launch.kernel));
         sources.iter().position(has).ok_or_else(|| CudaError::NoKernel { kernel: launch.kernel.clone(), found: vec![] })
     };
-    let launches = launches.iter().map(|launch| Ok((of(launch)?, launch.clone()))).collect::<Result<Vec<_>, CudaError>>()?;
+    let found = |list: &[Launch]| list.iter().map(|launch| Ok((of(launch)?, launch.clone()))).collect::<Result<Vec<_>, CudaError>>();
+    let (launches, procedures) = (found(launches)?, procedures.iter().map(|list| found(list)).collect::<Result<_, _>>()?);
     Ok(Box::new(Emulated {
         modules,
         launches,
+        procedures,
         arena: vec![0; arena_bytes.div_ceil(16)],
         arena_bytes,
         tables_bytes: tables.iter().map(Vec::len).sum(),
@@ -58,9 +67,8 @@ impl Emulated {
         unsafe { std::slice::from_raw_parts_mut(self.arena.as_mut_ptr().cast(), len) }
     }
 
-    fn launch(&mut self, k: usize) -> Result<(), CudaError> {
+    fn launch(&mut self, module: usize, launch: &Launch) -> Result<(), CudaError> {
         let tables: Vec<*const u8> = self.tables.iter().map(|table| table.as_ptr().cast()).collect();
-        let (module, launch) = self.launches[k].clone();
         let module = self.modules[module].clone();
         // SAFETY: the text comes from the compiler of this program, whose kernels keep to the buffers and tables that the plan gives them.
         unsafe { module.launch(&launch.kernel, launch.grid, launch.block, launch.shared, self.bytes(), &tables) }.map_err(failed)
@@ -84,18 +92,23 @@ impl Machine for Emulated {
         Ok(())
     }
 
+    fn start(&mut self, procedure: usize) -> Result<(), CudaError> {
+        is_procedure(procedure, self.procedures.len())?;
+        self.procedures[procedure].clone().iter().try_for_each(|(module, launch)| self.launch(*module, launch))
+    }
+
     fn run(&mut self) -> Result<(), CudaError> {
-        (0..self.launches.len()).try_for_each(|k| self.launch(k))
+        self.launches.clone().iter().try_for_each(|(module, launch)| self.launch(*module, launch))
     }
 
     fn run_timed(&mut self) -> Result<Vec<f64>, CudaError> {
-        (0..self.launches.len())
-            .map(|k| {
-                let start = Instant::now();
-                self.launch(k)?;
-                Ok(1e3 * start.elapsed().as_secs_f64())
-            })
-            .collect()
+        let launches = self.launches.clone();
+        let one = |(module, launch): &(usize, Launch)| {
+            let start = Instant::now();
+            self.launch(*module, launch)?;
+            Ok(1e3 * start.elapsed().as_secs_f64())
+        };
+        launches.iter().map(one).collect()
     }
 
     fn memory(&self) -> Result<MachineMemory, CudaError> {

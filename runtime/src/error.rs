@@ -101,6 +101,16 @@ pub enum LoadError {
         /// How much.
         found: String,
     },
+    /// Variables of an optimisation that do not fit the plan.
+    #[error("variables of an optimisation: {what}: expected {expected}, found {found}")]
+    Variables {
+        /// What does not fit.
+        what: String,
+        /// What would.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
     /// The CUDA device, its compiler or its emulation.
     #[error("{source}")]
     Cuda {
@@ -145,6 +155,19 @@ pub enum RunError {
         /// Numbers expected.
         expected: usize,
         /// Numbers found.
+        found: usize,
+    },
+    /// A plan without vectors of an optimiser.
+    #[error("the plan holds no vectors of an optimiser: it was not loaded with variables, which needs a plan for CUDA")]
+    NotResident,
+    /// A call on vectors that does not fit what was announced.
+    #[error("vectors of an optimiser: {what}: expected {expected}, found {found}")]
+    Vectors {
+        /// What does not fit.
+        what: &'static str,
+        /// What would.
+        expected: String,
+        /// What it is.
         found: usize,
     },
     /// The CUDA device or its emulation failed.

@@ -1,5 +1,6 @@
 //! The front of all devices: a loaded plan that takes inputs by name and gives outputs by name, in logical layouts.
 
+use crate::resident::{Variables, Vectors};
 use crate::tables::Cache;
 use crate::{LoadError, RunError, cpu, launches};
 use scatterc_ir::Plan;
@@ -55,6 +56,28 @@ impl Executable {
     ///
     /// Error: everything in the plan that does not fit, kernel text that is not accepted, memory, threads or devices the system refuses.
     pub fn load(plan: &Plan, options: &Options) -> Result<Self, LoadError> {
+        Self::load_checked(plan, options, None)
+    }
+
+    /// As [`Self::load`], with vectors of an optimiser on the device; see [`Self::vectors`].
+    ///
+    /// Error: as [`Self::load`], a plan that is not for CUDA, variables that do not fit its inputs and outputs.
+    pub fn load_resident(plan: &Plan, options: &Options, variables: &Variables) -> Result<Self, LoadError> {
+        Self::load_checked(plan, options, Some(variables))
+    }
+
+    /// The vectors on the device. Error: the plan was loaded without.
+    pub fn vectors(&mut self) -> Result<Vectors<'_>, RunError> {
+        match &mut self.engine {
+            Engine::Launches(engine) => {
+                let layout = engine.layout().cloned().ok_or(RunError::NotResident)?;
+                Ok(Vectors { inputs: &self.inputs, engine, layout })
+            }
+            Engine::Cpu(_) => Err(RunError::NotResident),
+        }
+    }
+
+    fn load_checked(plan: &Plan, options: &Options, variables: Option<&Variables>) -> Result<Self, LoadError> {
         scatterc_ir::plan::verify(plan).map_err(|faults| LoadError::Plan { faults })?;
         for ports in [&plan.inputs, &plan.outputs] {
             for (k, port) in ports.iter().enumerate() {
@@ -64,8 +87,12 @@ impl Executable {
             }
         }
         let engine = match plan.target {
+            Target::Cpu if variables.is_some() => {
+                let expected = "a plan for CUDA".into();
+                return Err(LoadError::Variables { what: "vectors on the device".into(), expected, found: "a plan for the CPU".into() });
+            }
             Target::Cpu => Engine::Cpu(Box::new(cpu::Engine::load(plan, options)?)),
-            Target::Cuda => Engine::Launches(Box::new(launches::Engine::load(plan, options)?)),
+            Target::Cuda => Engine::Launches(Box::new(launches::Engine::load(plan, options, variables)?)),
         };
         Ok(Executable { inputs: plan.inputs.clone(), outputs: plan.outputs.clone(), engine })
     }

@@ -2,6 +2,7 @@
 
 use crate::cuda::{self, CudaError, Launch, Machine, Settings};
 use crate::emulation;
+use crate::resident::{Layout, Variables};
 use crate::{LoadError, MachineKind, Memory, Options, RunError, reference};
 use scatterc_ir::ops::Attribute;
 use scatterc_ir::plan::{Element, Plan, Port, SparsePart, Step, Table};
@@ -20,6 +21,8 @@ pub(crate) struct Engine {
     memory: Memory,
     /// Bytes on their way to or from the machine.
     staging: Vec<u8>,
+    /// Vectors of an optimiser behind the plan.
+    layout: Option<Layout>,
 }
 
 /// Numbers as they are stored.
@@ -102,8 +105,8 @@ pub(crate) fn programs(plan: &Plan, parts: usize) -> Vec<String> {
 }
 
 impl Engine {
-    /// Makes the tables, compiles the kernels and opens the machine; the plan was verified.
-    pub(crate) fn load(plan: &Plan, options: &Options) -> Result<Self, LoadError> {
+    /// Makes the tables, compiles the kernels and opens the machine, with vectors where variables are given; the plan was verified.
+    pub(crate) fn load(plan: &Plan, options: &Options, variables: Option<&Variables>) -> Result<Self, LoadError> {
         for port in plan.inputs.iter().chain(&plan.outputs) {
             let len = port.ty.axes.iter().try_fold(port.ty.space.len(), |len, n| len.checked_mul(*n));
             if len != Some(port.slot.len) {
@@ -111,7 +114,7 @@ impl Engine {
                 return Err(LoadError::Port { port: port.name.clone(), expected, found: port.slot.len.to_string() });
             }
         }
-        let tables: Vec<Vec<u8>> = (0..plan.tables.len()).map(|k| table_bytes(plan, k)).collect::<Result<_, _>>()?;
+        let mut tables: Vec<Vec<u8>> = (0..plan.tables.len()).map(|k| table_bytes(plan, k)).collect::<Result<_, _>>()?;
         let launches: Vec<Launch> = plan
             .steps
             .iter()
@@ -123,23 +126,58 @@ impl Engine {
             })
             .collect();
         let threads = if options.threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { options.threads };
-        let arena_bytes = plan.arena * plan.element.bytes();
+        let (mut arena_bytes, mut procedures, mut layout, mut extra) = (plan.arena * plan.element.bytes(), vec![], None, None);
+        if let Some(variables) = variables {
+            let extension = variables.extend(plan, &launches, tables.len())?;
+            tables.extend(extension.tables);
+            (arena_bytes, procedures, layout, extra) = (extension.arena_bytes, extension.procedures, Some(extension.layout), Some(extension.source));
+        }
+        let sources = |parts| programs(plan, parts).into_iter().chain(extra).collect::<Vec<_>>();
         let machine: Box<dyn Machine> = match options.machine {
             MachineKind::Gpu => {
                 let settings = Settings { cache: options.cache.clone(), threads, ..Settings::default() };
-                cuda::open(&programs(plan, if threads == 1 { 1 } else { PROGRAMS }), &launches, arena_bytes, &tables, &settings)?
+                cuda::open(&sources(if threads == 1 { 1 } else { PROGRAMS }), &launches, &procedures, arena_bytes, &tables, &settings)?
             }
-            MachineKind::Emulation => emulation::open(&programs(plan, 1), &launches, arena_bytes, &tables)?,
+            MachineKind::Emulation => emulation::open(&sources(1), &launches, &procedures, arena_bytes, &tables)?,
         };
         let memory = Memory { arena: arena_bytes, tables: tables.iter().map(Vec::len).sum(), scratch: 0 };
-        Ok(Engine { machine, element: plan.element, timing: false, seconds: vec![0.0; plan.steps.len()], memory, staging: vec![] })
+        Ok(Engine { machine, element: plan.element, timing: false, seconds: vec![0.0; plan.steps.len()], memory, staging: vec![], layout })
+    }
+
+    /// Where the vectors of an optimiser are.
+    pub(crate) fn layout(&self) -> Option<&Layout> {
+        self.layout.as_ref()
+    }
+
+    /// Copies an input in; its length was checked.
+    pub(crate) fn give(&mut self, port: &Port, values: &[f64]) -> Result<(), RunError> {
+        encode(self.element, values, &mut self.staging);
+        Ok(self.machine.upload(port.slot.offset * self.element.bytes(), &self.staging)?)
+    }
+
+    /// Copies f64 to a byte of the arena.
+    pub(crate) fn upload_numbers(&mut self, byte: usize, values: &[f64]) -> Result<(), RunError> {
+        encode(Element::F64, values, &mut self.staging);
+        Ok(self.machine.upload(byte, &self.staging)?)
+    }
+
+    /// Copies f64 from a byte of the arena.
+    pub(crate) fn download_numbers(&mut self, byte: usize, values: &mut [f64]) -> Result<(), RunError> {
+        self.staging.resize(8 * values.len(), 0);
+        self.machine.download(byte, &mut self.staging)?;
+        decode(Element::F64, &self.staging, values);
+        Ok(())
+    }
+
+    /// Starts a procedure.
+    pub(crate) fn start(&mut self, procedure: usize) -> Result<(), RunError> {
+        Ok(self.machine.start(procedure)?)
     }
 
     /// Copies the inputs in and runs all launches; lengths and names were checked.
     pub(crate) fn execute(&mut self, inputs: &[(&Port, &[f64])]) -> Result<(), RunError> {
         for (port, given) in inputs {
-            encode(self.element, given, &mut self.staging);
-            self.machine.upload(port.slot.offset * self.element.bytes(), &self.staging)?;
+            self.give(port, given)?;
         }
         if !self.timing {
             return Ok(self.machine.run()?);

@@ -7,6 +7,7 @@
 //!
 //! - [`reference`](mod@reference): one loop per op, f64, slow on purpose.
 //! - [`Executable`]: loads and runs plans; `cpu` and `launches` are its engines.
+//! - [`resident`]: vectors of an optimiser beside a plan on a device.
 //! - [`cuda`]: compiles device text, opens a device, replays launches.
 //! - [`maps`]: the device's layouts, weights and small linear maps.
 //! - `planar`: maps of images and spectra, filters from formulas.
@@ -26,6 +27,7 @@ mod launches;
 pub mod maps;
 mod planar;
 pub mod reference;
+pub mod resident;
 mod sparse;
 pub mod tables;
 mod threads;

@@ -119,6 +119,34 @@ fn check_order(settings: &Settings) -> CudaMachine {
     machine
 }
 
+/// Procedures run when they are started, in order with transfers, and leave the launches of a run alone.
+fn check_procedures(settings: &Settings) {
+    let sources = KERNELS.map(String::from);
+    let table: Vec<u8> = (0..512).flat_map(|k| f64::from(k).to_le_bytes()).collect();
+    let procedures = [vec![launch("twice", 2, 0), launch("add_table", 2, 0)], vec![], vec![launch("twice", 1, 0)]];
+    let tables = [vec![0; 8], table];
+    let machine = CudaMachine::with_procedures(&sources, &[launch("add_table", 1, 0)], &procedures, 4096, &tables, settings);
+    let mut machine = machine.expect("opens");
+    let mut bytes = vec![0; 4096];
+    let mut expected = vec![0.0; 512];
+    for round in 0..3 {
+        let start: Vec<f64> = (0..512).map(|k| f64::from(k + round)).collect();
+        machine.upload(0, &start.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).expect("uploads");
+        // Nothing waits in between: the order of the stream is enough.
+        [0, 2, 1].into_iter().try_for_each(|procedure| machine.start(procedure)).expect("starts");
+        if round == 2 {
+            machine.run().expect("runs");
+        }
+        machine.download(0, &mut bytes).expect("downloads");
+        for (k, (expected, x)) in expected.iter_mut().zip(&start).enumerate() {
+            let both = 2.0 * x + k as f64;
+            *expected = if k < 256 { 2.0 * both + if round == 2 { k as f64 } else { 0.0 } } else { both };
+        }
+        assert_eq!(numbers(&bytes), expected, "round {round}");
+    }
+    assert_eq!(machine.start(3), Err(CudaError::NoProcedure { found: 3, count: 3 }));
+}
+
 /// Transfers of several buffers and a rest, at an odd place.
 fn check_transfers(settings: &Settings) {
     let bytes = 21 * (1 << 20) + 13;
@@ -146,6 +174,20 @@ fn launches_run_in_order_on_arena_and_tables() {
     });
 }
 
+#[test]
+fn procedures_run_in_order_with_transfers() {
+    // A failing instantiation of a second graph and a failing launch give everything back.
+    let faults = ["", "cuGraphInstantiateWithFlags:2:2"];
+    with_fake_driver("procedures_run_in_order_with_transfers", &faults, |fault, settings| {
+        if fault.is_empty() {
+            return check_procedures(settings);
+        }
+        let procedures = [vec![launch("twice", 1, 0)]];
+        let made = CudaMachine::with_procedures(&KERNELS.map(String::from), &[launch("twice", 1, 0)], &procedures, 4096, &[], settings);
+        assert!(matches!(made, Err(CudaError::OutOfMemory { .. })), "{:?}", made.err());
+    });
+}
+
 /// Says what it measured, so that a person can hold it against the data sheet.
 #[test]
 fn a_real_device_does_the_same() {
@@ -162,6 +204,7 @@ fn a_real_device_does_the_same() {
         Err(other) => panic!("{other}"),
     }
     let mut machine = check_order(&settings);
+    check_procedures(&settings);
     let _ = writeln!(say, "\n{}: {:?}, {:?}", machine.name(), machine.launches().expect("known"), machine.memory().expect("known"));
     let multiprocessors = machine.device().description().multiprocessors;
     drop(machine);

@@ -420,6 +420,7 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
             method: method.clone(),
             steps: args.steps,
             tolerance: args.tolerance * args.tolerance,
+            device: args.device.device(),
             threads: args.device.threads,
         };
         let mut progress = args::Progress::new(global, args.steps as u64, "steps");

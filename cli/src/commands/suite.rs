@@ -277,7 +277,7 @@ fn ceiling(options: &DeviceOptions) -> Value {
             let measured = driver::devices().and_then(|devices| {
                 let multiprocessors = devices.first().map_or(1, |d| d.multiprocessors);
                 ceiling::measure(multiprocessors, ceiling::ELEMENTS, |sources, launches, bytes| {
-                    open(sources, launches, bytes, &[], &Settings::default())
+                    open(sources, launches, &[], bytes, &[], &Settings::default())
                 })
             });
             match measured {

@@ -164,6 +164,9 @@ pub(super) fn fault(path: &Path, error: SynthesisError) -> CliError {
 /// Runs the command. What can be refused without reading data is refused first.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     args.device.check()?;
+    if args.device.device == DeviceKind::Reference {
+        return Err(CliError::option("--device", "reference", "cpu: synthesis runs compiled gradients"));
+    }
     if args.domain.is_healpix() {
         return super::healpix::synthesise(args, global);
     }
@@ -183,9 +186,6 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     }
     if let Some(mask) = &args.mask {
         return Err(CliError::Unavailable(format!("masks are not available on the sphere yet: cannot use `--mask {}`", mask.display())));
-    }
-    if args.device.device == DeviceKind::Reference {
-        return Err(CliError::option("--device", "reference", "cpu: synthesis runs compiled gradients"));
     }
     let statistic = StatisticOptions {
         statistic: args.statistic.clone(),
@@ -255,6 +255,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         hold_spectrum: args.free_spectrum.then_some(false),
         fusion: args.device.fuse.into(),
         disable: args.device.disable.clone(),
+        device: args.device.device(),
         threads: args.device.threads,
         memory: args.device.budget(),
         ..Options::default()
@@ -379,11 +380,15 @@ fn optimise(generator: &mut Generator, state: Option<State>, checkpoint: &Path, 
     let mut observer = |progress: &Progress<'_>| {
         let worst = progress.values.iter().copied().fold(0.0, f64::max);
         bar.at(progress.iteration as u64, &format!("loss {worst:.4e}"));
-        let ended = progress.state.stopped().iter().all(Option::is_some);
+        let ended = progress.ended;
         interrupted = !ended && INTERRUPTED.load(Ordering::SeqCst);
         if interrupted || periodic && (ended || saved.elapsed() > CHECKPOINT_INTERVAL) {
-            if let Err(error) = write_bytes_atomic(checkpoint, &progress.state.to_bytes(&fingerprint)) {
-                failed = Some(error.into());
+            let written = match progress.state() {
+                Ok(state) => write_bytes_atomic(checkpoint, &state.to_bytes(&fingerprint)).map_err(CliError::from),
+                Err(error) => Err(CliError::Unavailable(error.to_string())),
+            };
+            if let Err(error) = written {
+                failed = Some(error);
                 return Control::Stop;
             }
             saved = Instant::now();

@@ -1,13 +1,13 @@
 //! The device: context, modules, one arena, tables, and a fixed list of launches that is replayed as a CUDA graph.
 //!
-//! All work goes to one stream of its own, so launches run in order and nothing waits for other users of the device. The launches are captured once; a run is one call
-//! of the driver. Transfers go through two page-locked buffers, so that copying on the host and the bus overlap. Device memory is held by address, never by the
+//! All work goes to one stream of its own, so launches run in order and nothing waits for other users of the device. The launches are captured once, those of each procedure
+//! too; a run is one call of the driver. Transfers go through two page-locked buffers, so that copying on the host and the bus overlap. Device memory is held by address, never by the
 //! driver library's safe slices: those record events of their own, which a capture refuses.
 //!
 //! Written against the documentation of the driver API, `https://docs.nvidia.com/cuda/cuda-driver-api/`.
 
 use super::nvrtc::{Compiler, Cubin, Options, Resources, Version};
-use super::{CudaError, Launch, Machine, MachineMemory, Settings, in_arena};
+use super::{CudaError, Launch, Machine, MachineMemory, Settings, in_arena, is_procedure};
 use crate::tables::Cache;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -273,6 +273,12 @@ pub struct LaunchReport {
     pub resident_blocks: u32,
 }
 
+/// Launches and the graph that replays them; null where there is none.
+struct Procedure {
+    launches: Vec<Prepared>,
+    graph: sys::CUgraphExec,
+}
+
 /// A device with an arena, tables and launches.
 pub struct CudaMachine {
     device: Arc<Device>,
@@ -282,9 +288,10 @@ pub struct CudaMachine {
     tables: sys::CUdeviceptr,
     tables_bytes: usize,
     modules: Vec<sys::CUmodule>,
-    launches: Vec<Prepared>,
-    graph: sys::CUgraphExec,
-    /// The same with an event before and after every launch; made when it is first asked for.
+    /// The launches of the plan.
+    main: Procedure,
+    procedures: Vec<Procedure>,
+    /// Those of the plan with an event before and after every launch; made when it is first asked for.
     timed_graph: sys::CUgraphExec,
     events: Vec<sys::CUevent>,
     stages: Vec<Stage>,
@@ -298,15 +305,27 @@ unsafe impl Send for CudaMachine {}
 
 impl std::fmt::Debug for CudaMachine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CudaMachine").field("device", &self.device.description).field("launches", &self.launches.len()).finish_non_exhaustive()
+        f.debug_struct("CudaMachine").field("device", &self.device.description).field("launches", &self.main.launches.len()).finish_non_exhaustive()
     }
 }
 
 impl CudaMachine {
-    /// As [`super::open`]. Device time is spent only after everything that can be checked without it was.
+    /// As [`super::open`], without procedures.
     pub fn new(
         sources: &[String],
         launches: &[Launch],
+        arena_bytes: usize,
+        tables: &[Vec<u8>],
+        settings: &Settings,
+    ) -> Result<CudaMachine, CudaError> {
+        Self::with_procedures(sources, launches, &[], arena_bytes, tables, settings)
+    }
+
+    /// As [`super::open`]. Device time is spent only after everything that can be checked without it was.
+    pub fn with_procedures(
+        sources: &[String],
+        launches: &[Launch],
+        procedures: &[Vec<Launch>],
         arena_bytes: usize,
         tables: &[Vec<u8>],
         settings: &Settings,
@@ -317,12 +336,16 @@ impl CudaMachine {
         let options = Options { line_info: settings.line_info, threads: settings.threads, ..Options::new(device.description.capability) };
         let cubins = compiler.compile(sources, &options)?;
         let homes = homes(&cubins)?;
-        check(launches, &homes, &cubins, &device.description)?;
+        let lists: Vec<&[Launch]> = std::iter::once(launches).chain(procedures.iter().map(Vec::as_slice)).collect();
+        lists.iter().try_for_each(|list| check(list, &homes, &cubins, &device.description))?;
         let mut machine = CudaMachine::empty(device, compiler.version())?;
-        machine.load(&cubins, launches, &homes)?;
+        let mut prepared = machine.load(&cubins, &lists, &homes)?.into_iter();
         machine.allocate(arena_bytes, tables)?;
-        if !machine.launches.is_empty() {
-            machine.graph = machine.capture(&[])?;
+        machine.main.launches = prepared.next().unwrap_or_default();
+        machine.main.graph = machine.capture(&machine.main.launches, &[])?;
+        for launches in prepared {
+            let graph = machine.capture(&launches, &[])?;
+            machine.procedures.push(Procedure { launches, graph });
         }
         machine.synchronize()?;
         Ok(machine)
@@ -338,8 +361,8 @@ impl CudaMachine {
             tables: 0,
             tables_bytes: 0,
             modules: Vec::new(),
-            launches: Vec::new(),
-            graph: std::ptr::null_mut(),
+            main: Procedure { launches: Vec::new(), graph: std::ptr::null_mut() },
+            procedures: Vec::new(),
             timed_graph: std::ptr::null_mut(),
             events: Vec::new(),
             stages: Vec::new(),
@@ -360,7 +383,7 @@ impl CudaMachine {
     }
 
     /// Loads all programs, looks the functions up and allows them their shared memory.
-    fn load(&mut self, cubins: &[Cubin], launches: &[Launch], homes: &BTreeMap<String, usize>) -> Result<(), CudaError> {
+    fn load(&mut self, cubins: &[Cubin], lists: &[&[Launch]], homes: &BTreeMap<String, usize>) -> Result<Vec<Vec<Prepared>>, CudaError> {
         use sys::CUfunction_attribute as Attribute;
         for cubin in cubins {
             // SAFETY: a whole cubin; the driver copies what it needs before it returns.
@@ -368,7 +391,7 @@ impl CudaMachine {
             self.modules.push(module.map_err(fail_to_get("cuModuleLoadData", "machine code", cubin.bytes.len()))?);
         }
         let mut shared: BTreeMap<&str, u32> = BTreeMap::new();
-        for launch in launches {
+        for launch in lists.iter().copied().flatten() {
             let most = shared.entry(&launch.kernel).or_default();
             *most = launch.shared.max(*most);
         }
@@ -390,20 +413,15 @@ impl CudaMachine {
             }
             functions.insert(kernel, (function, resources, threads));
         }
-        for (position, launch) in launches.iter().enumerate() {
+        let prepare = |(position, launch): (usize, &Launch)| {
             let (function, resources, threads) = functions[launch.kernel.as_str()].clone();
             if launch.block > threads {
-                return Err(refuse(
-                    position,
-                    launch,
-                    "threads of a block with the registers of this kernel",
-                    format!("at most {threads}"),
-                    launch.block,
-                ));
+                let what = "threads of a block with the registers of this kernel";
+                return Err(refuse(position, launch, what, format!("at most {threads}"), launch.block));
             }
-            self.launches.push(Prepared { launch: launch.clone(), function, resources });
-        }
-        Ok(())
+            Ok(Prepared { launch: launch.clone(), function, resources })
+        };
+        lists.iter().map(|list| list.iter().enumerate().map(prepare).collect()).collect()
     }
 
     /// The arena, and one block of memory that begins with the addresses of the tables.
@@ -426,12 +444,15 @@ impl CudaMachine {
         Ok(())
     }
 
-    /// Captures the launches, and records of the events around them where there are any, as a graph that is ready to run. Nothing runs.
-    fn capture(&self, events: &[sys::CUevent]) -> Result<sys::CUgraphExec, CudaError> {
+    /// Captures launches, and records of the events around them where there are any, as a graph that is ready to run; null for no launch. Nothing runs.
+    fn capture(&self, launches: &[Prepared], events: &[sys::CUevent]) -> Result<sys::CUgraphExec, CudaError> {
+        if launches.is_empty() {
+            return Ok(std::ptr::null_mut());
+        }
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: a stream of our own that is not being captured.
         unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(fail("cuStreamBeginCapture"))?;
-        let captured = self.launch_all(events);
+        let captured = self.launch_all(launches, events);
         // The capture must end whatever happened in it.
         // SAFETY: the capture begun above, on the same thread.
         let ended = unsafe { result::stream::end_capture(self.stream) };
@@ -462,13 +483,13 @@ impl CudaMachine {
     }
 
     /// All launches onto the stream; where there are events, the first is recorded before and one after each launch.
-    fn launch_all(&self, events: &[sys::CUevent]) -> Result<(), CudaError> {
+    fn launch_all(&self, launches: &[Prepared], events: &[sys::CUevent]) -> Result<(), CudaError> {
         // Within a capture an event is a node of the graph only if it is declared external; else it would merely order work.
         let external = sys::CUevent_record_flags::CU_EVENT_RECORD_EXTERNAL as u32;
         // SAFETY: event and stream are our own.
         let record = |event| unsafe { sys::cuEventRecordWithFlags(event, self.stream, external) }.result().map_err(fail("cuEventRecordWithFlags"));
         events.first().map_or(Ok(()), |event| record(*event))?;
-        for (position, prepared) in self.launches.iter().enumerate() {
+        for (position, prepared) in launches.iter().enumerate() {
             self.launch(prepared)?;
             events.get(position + 1).map_or(Ok(()), |event| record(*event))?;
         }
@@ -536,25 +557,31 @@ impl CudaMachine {
         Ok(())
     }
 
-    /// Runs a graph and waits for it; nothing where there is none.
-    fn replay(&self, graph: sys::CUgraphExec) -> Result<(), CudaError> {
-        if !graph.is_null() {
-            // SAFETY: an executable graph of our own; it runs on one stream, so it never runs twice at a time.
-            unsafe { result::graph::launch(graph, self.stream) }.map_err(fail("cuGraphLaunch"))?;
+    /// Starts a graph; nothing where there is none.
+    fn begin(&self, graph: sys::CUgraphExec) -> Result<(), CudaError> {
+        if graph.is_null() {
+            return Ok(());
         }
+        // SAFETY: an executable graph of our own; it runs on one stream, so it never runs twice at a time.
+        unsafe { result::graph::launch(graph, self.stream) }.map_err(fail("cuGraphLaunch"))
+    }
+
+    /// Runs a graph and waits for it.
+    fn replay(&self, graph: sys::CUgraphExec) -> Result<(), CudaError> {
+        self.begin(graph)?;
         self.synchronize()
     }
 
     /// The events are nodes of a second graph, so that no time of the host lies between them.
     fn timed(&mut self) -> Result<Vec<f64>, CudaError> {
-        if self.launches.is_empty() {
+        if self.main.launches.is_empty() {
             return Ok(Vec::new());
         }
-        while self.events.len() <= self.launches.len() {
+        while self.events.len() <= self.main.launches.len() {
             self.events.push(result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(fail("cuEventCreate"))?);
         }
         if self.timed_graph.is_null() {
-            self.timed_graph = self.capture(&self.events)?;
+            self.timed_graph = self.capture(&self.main.launches, &self.events)?;
         }
         self.replay(self.timed_graph)?;
         self.events.windows(2).map(|pair| elapsed(pair[0], pair[1])).collect()
@@ -584,7 +611,7 @@ impl CudaMachine {
 
     /// Registers, spills, shared memory and occupancy of every launch. Error: a lost device.
     pub fn launches(&mut self) -> Result<Vec<LaunchReport>, CudaError> {
-        self.guarded(|machine| machine.launches.iter().map(report).collect())
+        self.guarded(|machine| machine.main.launches.iter().map(report).collect())
     }
 }
 
@@ -613,8 +640,13 @@ impl Machine for CudaMachine {
         self.guarded(|machine| machine.receive(bytes, machine.arena + byte_offset as u64))
     }
 
+    fn start(&mut self, procedure: usize) -> Result<(), CudaError> {
+        is_procedure(procedure, self.procedures.len())?;
+        self.guarded(|machine| machine.begin(machine.procedures[procedure].graph))
+    }
+
     fn run(&mut self) -> Result<(), CudaError> {
-        self.guarded(|machine| machine.replay(machine.graph))
+        self.guarded(|machine| machine.replay(machine.main.graph))
     }
 
     fn run_timed(&mut self) -> Result<Vec<f64>, CudaError> {
@@ -648,7 +680,8 @@ impl Drop for CudaMachine {
         }
         // SAFETY: each handle was made by this machine, is released once, and nothing on the stream uses it any more.
         unsafe {
-            for graph in [self.graph, self.timed_graph].into_iter().filter(|graph| !graph.is_null()) {
+            let graphs = self.procedures.iter().map(|procedure| procedure.graph);
+            for graph in graphs.chain([self.main.graph, self.timed_graph]).filter(|graph| !graph.is_null()) {
                 let _ = result::graph::exec_destroy(graph);
             }
             for event in self.events.iter().chain(self.stages.iter().map(|stage| &stage.event)).filter(|event| !event.is_null()) {

@@ -140,6 +140,14 @@ pub enum CudaError {
         /// What it is.
         found: u64,
     },
+    /// A procedure that a machine does not have.
+    #[error("procedure {found}: expected a number below {count}")]
+    NoProcedure {
+        /// The number asked for.
+        found: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// A transfer outside the arena.
     #[error("{what} of {bytes} bytes at byte {offset}: expected within the arena of {arena_bytes} bytes")]
     Range {

@@ -62,7 +62,7 @@ pub struct MachineMemory {
     pub total_bytes: Option<u64>,
 }
 
-/// Something that holds an arena and tables and runs a fixed list of launches on them.
+/// Something that holds an arena and tables and runs a fixed list of launches on them, and further lists, the *procedures*, one at a time.
 pub trait Machine: Send {
     /// What it is, for people.
     fn name(&self) -> String;
@@ -72,6 +72,11 @@ pub trait Machine: Send {
 
     /// Copies bytes out of the arena. Error: a range outside of it, a lost device.
     fn download(&mut self, byte_offset: usize, bytes: &mut [u8]) -> Result<(), CudaError>;
+
+    /// Starts a procedure and may return before it is done; transfers and other work come after it.
+    ///
+    /// Error: a number that is not below that of the procedures, a lost device.
+    fn start(&mut self, procedure: usize) -> Result<(), CudaError>;
 
     /// Runs all launches in order and waits for them. Error: a lost device.
     fn run(&mut self) -> Result<(), CudaError>;
@@ -100,6 +105,7 @@ pub struct Settings {
 ///
 /// - `sources`: text of programs; a kernel's name appears in one of them
 /// - `launches`: in the order in which they run
+/// - `procedures`: further lists of launches
 /// - `arena_bytes`: size of the arena, which begins as zeros
 /// - `tables`: contents of the tables, in the order in which kernels count them; each begins at a multiple of 256 bytes
 ///
@@ -108,11 +114,12 @@ pub struct Settings {
 pub fn open(
     sources: &[String],
     launches: &[Launch],
+    procedures: &[Vec<Launch>],
     arena_bytes: usize,
     tables: &[Vec<u8>],
     settings: &Settings,
 ) -> Result<Box<dyn Machine>, CudaError> {
-    Ok(Box::new(driver::CudaMachine::new(sources, launches, arena_bytes, tables, settings)?))
+    Ok(Box::new(driver::CudaMachine::with_procedures(sources, launches, procedures, arena_bytes, tables, settings)?))
 }
 
 /// Says that this program was built without the feature `cuda`.
@@ -120,11 +127,17 @@ pub fn open(
 pub fn open(
     _sources: &[String],
     _launches: &[Launch],
+    _procedures: &[Vec<Launch>],
     _arena_bytes: usize,
     _tables: &[Vec<u8>],
     _settings: &Settings,
 ) -> Result<Box<dyn Machine>, CudaError> {
     Err(CudaError::NotBuilt)
+}
+
+/// Checks the number of a procedure, for those who write machines. Error: [`CudaError::NoProcedure`].
+pub fn is_procedure(found: usize, count: usize) -> Result<(), CudaError> {
+    if found < count { Ok(()) } else { Err(CudaError::NoProcedure { found, count }) }
 }
 
 /// Checks a transfer (`what`: "upload" or "download") against the arena, for those who write machines. Error: [`CudaError::Range`].

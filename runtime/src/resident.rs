@@ -1,0 +1,417 @@
+//! Vectors of an optimiser that live in the arena of a plan for CUDA, behind what the plan needs, and the procedures that work on them.
+//!
+//! ```text
+//! arena:  | plan | controls | results | partial sums | vectors [member][vector][n] |
+//! evaluate = expand (trial -> input of the plan), launches of the plan, pull back (gradient of the plan -> vector), measures
+//! ```
+//!
+//! Nothing but control blocks goes to the device in a step, and nothing but results comes back: some hundred numbers each. Vectors are f64 whatever the element of the plan is.
+
+use crate::cuda::Launch;
+use crate::launches::Engine;
+use crate::{LoadError, RunError};
+use scatterc_ir::plan::{Element, Plan, Port};
+use scatterc_kernels::cuda::vectors::{
+    ADAM_WORDS, AdamVectors, LEFTS, MeasuresPlace, ProductsPlace, VariablesItem, VectorSpace, adam, combine, expand, measures, products, pull_back,
+};
+use scatterc_kernels::cuda::{Element as Number, Kernel, unit};
+use scatterc_kernels::KernelError;
+
+/// Variables of a group where nothing is held: what a block takes.
+const UNHELD_GROUP: usize = 1024;
+
+/// Numbers of the vectors that have a purpose of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Current point, which a step of Adam moves.
+    pub point: usize,
+    /// Where the plan is evaluated.
+    pub trial: usize,
+    /// Gradient there.
+    pub gradient: usize,
+    /// What the gradient is multiplied with.
+    pub direction: usize,
+    /// Adam's mean gradient.
+    pub mean: usize,
+    /// Adam's mean squared modulus.
+    pub square: usize,
+}
+
+/// How the variables of an optimisation become an input of a plan, and what is kept of them.
+///
+/// For every member, `input[place_i] = scale_i z_i`, with groups divided by the length of their variables, `scale_i z_i / |z_group|`; the other numbers of the input stay as they were given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variables {
+    /// The input that varies, `[members][..]`.
+    pub input: String,
+    /// The output that is minimised, `[members]` or `[members][..]`: a member's values are added.
+    pub value: String,
+    /// Its gradient in the input, with the input's shape.
+    pub gradient: String,
+    /// Independent problems K.
+    pub members: usize,
+    /// Where every variable lies in the numbers of a member; no two in one place.
+    pub places: Vec<usize>,
+    /// Factor of every variable.
+    pub scales: Vec<f64>,
+    /// Group of every variable, if lengths of groups are to count for nothing; variables of scale 0 do not belong to the length.
+    pub groups: Option<Vec<usize>>,
+    /// Vectors of a member.
+    pub vectors: usize,
+    /// Most statements of a member in one call of [`Vectors::combine`].
+    pub statements: usize,
+    /// Most terms of all of them.
+    pub terms: usize,
+    /// Most right vectors of a member in one call of [`Vectors::products`].
+    pub rights: usize,
+    /// What vectors are for.
+    pub roles: Roles,
+}
+
+/// The procedures, by number.
+const COMBINE: usize = 0;
+const PRODUCTS: usize = 1;
+const ADAM: usize = 2;
+const EVALUATE: usize = 3;
+
+/// Where everything lies in the arena, in bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    space: VectorSpace,
+    /// Begin of the vectors.
+    vectors: usize,
+    combine: usize,
+    /// f64 of a member's control block, and the statements in it.
+    combine_words: usize,
+    statements: usize,
+    products: usize,
+    rights: usize,
+    sums: usize,
+    adam: usize,
+    /// Three measures per member, then the values.
+    measures: usize,
+    values: usize,
+}
+
+/// What a machine needs besides the plan.
+pub(crate) struct Extension {
+    pub(crate) layout: Layout,
+    /// One more program.
+    pub(crate) source: String,
+    pub(crate) procedures: Vec<Vec<Launch>>,
+    /// Tables behind those of the plan.
+    pub(crate) tables: Vec<Vec<u8>>,
+    pub(crate) arena_bytes: usize,
+}
+
+fn refuse(what: &str, expected: impl Into<String>, found: impl std::fmt::Display) -> LoadError {
+    LoadError::Variables { what: what.into(), expected: expected.into(), found: found.to_string() }
+}
+
+fn port<'a>(ports: &'a [Port], name: &str, what: &str) -> Result<&'a Port, LoadError> {
+    let known = || ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ");
+    ports.iter().find(|port| port.name == name).ok_or_else(|| refuse(what, format!("one of [{}]", known()), name))
+}
+
+impl Variables {
+    /// Checks everything against the plan; returns input, value and gradient.
+    fn check<'a>(&self, plan: &'a Plan) -> Result<[&'a Port; 3], LoadError> {
+        let input = port(&plan.inputs, &self.input, "input")?;
+        let (value, gradient) = (port(&plan.outputs, &self.value, "value")?, port(&plan.outputs, &self.gradient, "gradient")?);
+        if gradient.slot.len != input.slot.len {
+            return Err(refuse("numbers of the gradient", format!("{}, as the input has", input.slot.len), gradient.slot.len));
+        }
+        for port in [input, value] {
+            if self.members == 0 || port.slot.len == 0 || !port.slot.len.is_multiple_of(self.members) {
+                return Err(refuse(&format!("members, for the {} numbers of `{}`", port.slot.len, port.name), "a divisor", self.members));
+            }
+        }
+        let (n, width) = (self.places.len(), input.slot.len / self.members);
+        if n == 0 || n > i32::MAX as usize {
+            return Err(refuse("variables", "1 to 2^31 - 1", n));
+        }
+        for (what, found) in [("scales", self.scales.len()), ("groups", self.groups.as_ref().map_or(n, Vec::len))] {
+            if found != n {
+                return Err(refuse(what, format!("{n}, one per variable"), found));
+            }
+        }
+        let mut taken = vec![false; width];
+        for place in &self.places {
+            match taken.get_mut(*place) {
+                Some(taken) if !*taken => *taken = true,
+                _ => return Err(refuse("place of a variable", format!("below {width}, and not that of another variable"), place)),
+            }
+        }
+        if let Some(group) = self.groups.iter().flatten().find(|group| **group >= n) {
+            return Err(refuse("group of a variable", format!("below {n}"), group));
+        }
+        let Roles { point, trial, gradient: slope, direction, mean, square } = self.roles;
+        if let Some(vector) = [point, trial, slope, direction, mean, square].into_iter().find(|vector| *vector >= self.vectors) {
+            return Err(refuse("vector", format!("below {}", self.vectors), vector));
+        }
+        Ok([input, value, gradient])
+    }
+
+    /// Begins of the groups and the end, and their variables.
+    fn divided(&self) -> (Vec<i32>, Vec<i32>) {
+        let n = self.places.len();
+        let groups = match &self.groups {
+            Some(groups) => groups.clone(),
+            None => (0..n).map(|k| k / UNHELD_GROUP).collect(),
+        };
+        let count = groups.iter().max().map_or(0, |last| last + 1);
+        let mut starts = vec![0i32; count + 1];
+        groups.iter().for_each(|group| starts[group + 1] += 1);
+        (0..count).for_each(|k| starts[k + 1] += starts[k]);
+        // A stable order keeps the variables of a group in theirs.
+        let mut members: Vec<i32> = (0..n as i32).collect();
+        members.sort_by_key(|k| groups[*k as usize]);
+        (starts, members)
+    }
+
+    /// Lays out the arena and writes the kernels.
+    ///
+    /// - `plan_launches`: those of the plan
+    /// - `first_table`: number of the first table of the extension
+    pub(crate) fn extend(&self, plan: &Plan, plan_launches: &[Launch], first_table: usize) -> Result<Extension, LoadError> {
+        let [input, value, gradient] = self.check(plan)?;
+        let Variables { members, vectors, statements, terms, rights, roles, .. } = *self;
+        let element = match plan.element {
+            Element::F32 => Number::F32,
+            Element::F64 => Number::F64,
+        };
+        let (n, each_value) = (self.places.len(), value.slot.len / members);
+        let mut end = (plan.arena * plan.element.bytes()).next_multiple_of(256);
+        let mut reserve = |words: usize| {
+            let begin = end;
+            end += (8 * words).next_multiple_of(256);
+            begin
+        };
+        let place = |bytes: usize| bytes / plan.element.bytes();
+        let mut space = VectorSpace { element, place: 0, members, vectors, n };
+        let combine_words = 1 + 2 * statements + 2 * terms;
+        let combine_at = reserve(members * combine_words);
+        let products_at = reserve(members * (5 + rights));
+        let adam_at = reserve(members * ADAM_WORDS);
+        let sums = reserve(members * rights * LEFTS);
+        let measures_at = reserve(members * (3 + each_value));
+        let values = measures_at + 8 * 3 * members;
+        let product_chunks = reserve(members * space.chunks() * rights * LEFTS);
+        let measure_chunks = reserve(members * space.chunks() * 3);
+        let vectors_at = reserve(space.len());
+        space.place = place(vectors_at);
+
+        let (starts, of_groups) = self.divided();
+        let numbers = |list: &[i32]| list.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>();
+        let places: Vec<i32> = self.places.iter().map(|place| *place as i32).collect();
+        let scales = self.scales.iter().flat_map(|x| x.to_ne_bytes()).collect();
+        let item = VariablesItem {
+            numbers: (input.slot.offset, input.slot.len / members),
+            point: roles.trial,
+            gradient: roles.gradient,
+            tables: [first_table, first_table + 1, first_table + 2, first_table + 3],
+            groups: starts.len() - 1,
+            held: self.groups.is_some(),
+        };
+        let back = VariablesItem { numbers: (gradient.slot.offset, item.numbers.1), ..item.clone() };
+        let products_place = ProductsPlace { control: place(products_at), most: rights, partial: place(product_chunks), results: place(sums) };
+        let measures_place = MeasuresPlace {
+            gradient: roles.gradient,
+            direction: roles.direction,
+            partial: place(measure_chunks),
+            results: place(measures_at),
+            values: (value.slot.offset, each_value),
+            copies: place(values),
+        };
+        let adam_vectors =
+            AdamVectors { point: roles.point, trial: roles.trial, gradient: roles.gradient, mean: roles.mean, square: roles.square };
+        let make = || -> Result<[Vec<Kernel>; 5], KernelError> {
+            Ok([
+                vec![combine("optimiser_combine", &space, place(combine_at), combine_words)?],
+                products("optimiser_products", &space, &products_place)?.into(),
+                vec![adam("optimiser_adam", &space, place(adam_at), &adam_vectors)?],
+                vec![expand("optimiser_expand", &space, &item)?],
+                [pull_back("optimiser_pull_back", &space, &back)?].into_iter().chain(measures("optimiser_measure", &space, &measures_place)?).collect(),
+            ])
+        };
+        let kernels = make().map_err(|e| refuse("launches on vectors", "sizes that kernels take", e))?;
+        let source = unit(element, &kernels.concat());
+        let launch = |kernel: &Kernel| Launch { kernel: kernel.name.clone(), grid: kernel.grid, block: kernel.block, shared: kernel.shared };
+        let [combine, products, adam, before, after] = kernels.map(|list| list.iter().map(launch).collect::<Vec<_>>());
+        let evaluate = [before, plan_launches.to_vec(), after].concat();
+        let layout = Layout {
+            space,
+            vectors: vectors_at,
+            combine: combine_at,
+            combine_words,
+            statements,
+            products: products_at,
+            rights,
+            sums,
+            adam: adam_at,
+            measures: measures_at,
+            values: each_value,
+        };
+        // In the order of the procedures' numbers.
+        let procedures = vec![combine, products, adam, evaluate];
+        Ok(Extension { layout, source, procedures, tables: vec![numbers(&starts), numbers(&of_groups), numbers(&places), scales], arena_bytes: end })
+    }
+}
+
+/// What an evaluation tells of a member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measure {
+    /// The value.
+    pub value: f64,
+    /// Largest modulus of the gradient; none where a number is not finite.
+    pub largest: Option<f64>,
+    /// Inner product of gradient and direction.
+    pub slope: f64,
+}
+
+/// Statements of a member: the vector written, and the terms of its sum.
+pub type Program<'a> = Vec<(usize, &'a [(f64, usize)])>;
+
+/// The vectors of a loaded plan; see [`crate::Executable::vectors`].
+pub struct Vectors<'a> {
+    pub(crate) inputs: &'a [Port],
+    pub(crate) engine: &'a mut Engine,
+    pub(crate) layout: Layout,
+}
+
+fn limit(what: &'static str, expected: usize, found: usize) -> Result<(), RunError> {
+    if found <= expected { Ok(()) } else { Err(RunError::Vectors { what, expected: format!("at most {expected}"), found }) }
+}
+
+impl Vectors<'_> {
+    /// Members and numbers of a vector.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.layout.space.members, self.layout.space.n)
+    }
+
+    /// Gives an input of the plan, such as the targets of a loss; of the input that varies, what is no variable stays as it is here.
+    ///
+    /// Error: an unknown input, a wrong length, a device that fails.
+    pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), RunError> {
+        let Some(port) = self.inputs.iter().find(|port| port.name == name) else {
+            let expected = self.inputs.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(RunError::UnknownInput { name: name.into(), expected });
+        };
+        if port.ty.len() != values.len() {
+            return Err(RunError::Length { name: name.into(), expected: port.ty.len(), found: values.len() });
+        }
+        self.engine.give(port, values)
+    }
+
+    /// Byte of the first number of a vector.
+    fn place(&self, member: usize, vector: usize, count: usize) -> Result<usize, RunError> {
+        let space = &self.layout.space;
+        for (what, expected, found) in [("member", space.members, member), ("vector", space.vectors, vector)] {
+            if found >= expected {
+                return Err(RunError::Vectors { what, expected: format!("below {expected}"), found });
+            }
+        }
+        limit("numbers of a vector", space.n, count)?;
+        Ok(self.layout.vectors + 8 * (member * space.vectors + vector) * space.stride())
+    }
+
+    fn listed(&self, found: usize) -> Result<(), RunError> {
+        let expected = self.layout.space.members;
+        if found == expected { Ok(()) } else { Err(RunError::Vectors { what: "lists, one per member", expected: expected.to_string(), found }) }
+    }
+
+    /// Writes the first numbers of a vector.
+    pub fn write(&mut self, member: usize, vector: usize, values: &[f64]) -> Result<(), RunError> {
+        let place = self.place(member, vector, values.len())?;
+        self.engine.upload_numbers(place, values)
+    }
+
+    /// Reads the first numbers of a vector.
+    pub fn read(&mut self, member: usize, vector: usize, values: &mut [f64]) -> Result<(), RunError> {
+        let place = self.place(member, vector, values.len())?;
+        self.engine.download_numbers(place, values)
+    }
+
+    /// Executes the statements of all members, `out = sum_k c_k v_k` element by element; may return before it is done.
+    ///
+    /// Error: more statements or terms than were announced, a statement without terms, an unknown vector, a device that fails.
+    pub fn combine(&mut self, programs: &[Program]) -> Result<(), RunError> {
+        self.listed(programs.len())?;
+        let (words, statements) = (self.layout.combine_words, self.layout.statements);
+        let mut control = vec![0.0; programs.len() * words];
+        for (member, (program, control)) in programs.iter().zip(control.chunks_exact_mut(words)).enumerate() {
+            limit("statements", statements, program.len())?;
+            let terms: usize = program.iter().map(|(_, terms)| terms.len()).sum();
+            limit("terms", (words - 1 - 2 * statements) / 2, terms)?;
+            let mut at = vec![program.len() as f64];
+            for (out, terms) in program {
+                if terms.is_empty() {
+                    return Err(RunError::Vectors { what: "terms", expected: "at least 1".into(), found: 0 });
+                }
+                self.place(member, *out, 0)?;
+                at.extend([*out as f64, terms.len() as f64]);
+                for (coefficient, vector) in *terms {
+                    self.place(member, *vector, 0)?;
+                    at.extend([*vector as f64, *coefficient]);
+                }
+            }
+            control[..at.len()].copy_from_slice(&at);
+        }
+        self.engine.upload_numbers(self.layout.combine, &control)?;
+        self.engine.start(COMBINE)
+    }
+
+    /// Inner products of at most three left vectors with right vectors, for every member; `out[member]` becomes `[left][right]`.
+    ///
+    /// A product has the same bits whatever else is computed, and whichever of its vectors is left.
+    ///
+    /// Error: more vectors than were announced, an unknown vector, a device that fails.
+    pub fn products(&mut self, lists: &[(&[usize], &[usize])], out: &mut [Vec<f64>]) -> Result<(), RunError> {
+        self.listed(lists.len())?;
+        self.listed(out.len())?;
+        let most = self.layout.rights;
+        let mut control = vec![0.0; lists.len() * (5 + most)];
+        for (member, ((lefts, rights), control)) in lists.iter().zip(control.chunks_exact_mut(5 + most)).enumerate() {
+            limit("left vectors", LEFTS, lefts.len())?;
+            limit("right vectors", most, rights.len())?;
+            lefts.iter().chain(*rights).try_for_each(|vector| self.place(member, *vector, 0).map(drop))?;
+            control[0] = lefts.len() as f64;
+            control[4] = rights.len() as f64;
+            control[1..].iter_mut().zip(*lefts).for_each(|(word, vector)| *word = *vector as f64);
+            control[5..].iter_mut().zip(*rights).for_each(|(word, vector)| *word = *vector as f64);
+        }
+        self.engine.upload_numbers(self.layout.products, &control)?;
+        self.engine.start(PRODUCTS)?;
+        let mut sums = vec![0.0; lists.len() * most * LEFTS];
+        self.engine.download_numbers(self.layout.sums, &mut sums)?;
+        for (((lefts, rights), out), sums) in lists.iter().zip(out).zip(sums.chunks_exact(most * LEFTS)) {
+            *out = (0..lefts.len()).flat_map(|j| (0..rights.len()).map(move |r| sums[r * LEFTS + j])).collect();
+        }
+        Ok(())
+    }
+
+    /// Moves members as Adam does; may return before it is done. Per member the numbers that [`adam`](fn@scatterc_kernels::cuda::vectors::adam) documents.
+    ///
+    /// Error: a device that fails.
+    pub fn adam(&mut self, steps: &[[f64; ADAM_WORDS]]) -> Result<(), RunError> {
+        self.listed(steps.len())?;
+        self.engine.upload_numbers(self.layout.adam, steps.as_flattened())?;
+        self.engine.start(ADAM)
+    }
+
+    /// Runs the plan at the trial points of all members; its gradients become vectors.
+    ///
+    /// Error: a device that fails.
+    pub fn evaluate(&mut self, out: &mut [Measure]) -> Result<(), RunError> {
+        self.listed(out.len())?;
+        self.engine.start(EVALUATE)?;
+        let mut found = vec![0.0; out.len() * (3 + self.layout.values)];
+        self.engine.download_numbers(self.layout.measures, &mut found)?;
+        let (measures, values) = found.split_at(3 * out.len());
+        for ((out, measures), values) in out.iter_mut().zip(measures.as_chunks::<3>().0).zip(values.chunks_exact(self.layout.values)) {
+            let [largest, not_finite, slope] = *measures;
+            *out = Measure { value: values.iter().sum(), largest: (not_finite == 0.0).then_some(largest), slope };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,508 @@
+//! Optimisers whose vectors stay on a device: only scalars come to the host.
+//!
+//! ```text
+//! host    coefficients --> direction, trial -->            <-- value, slope, max |g| --> decision -->        <-- inner products
+//! device               combine ---------> evaluate -------->                             combine, products -->
+//! ```
+//!
+//! L-BFGS is the vector-free form of Chen, Wang & Zhou (2014, *Large-scale L-BFGS using MapReduce*, algorithm 3): the direction is a combination
+//! of the stored s and y and of the gradient, whose coefficients follow from their inner products. A step changes three of the vectors, so it costs
+//! 3 (2 m + 3) new products, one pass over the vectors on the device, and as many numbers on their way to the host.
+//!
+//! Decisions (line searches, limits, stopping rules, restarts) are those of the host's driver. Trajectories agree with it up to the order of sums, which the device
+//! fixes, so that a resumed run has the bits of the uninterrupted one here too.
+//!
+//! Vectors of a member are known by number; what they are for is fixed by the constants here, beyond which the pairs of L-BFGS follow: all s, then all y.
+
+use super::{
+    Adam, Bench, Control, Lbfgs, Method, ObjectiveError, Options, OptimiseError, Outcome, Pair, Progress, Search, State, Work, curvature, descends,
+    drive, next_place, power, require_finite,
+};
+use std::borrow::Cow;
+
+/// Number of a vector of a member.
+pub type Vector = usize;
+
+/// The current point.
+pub const POINT: Vector = 0;
+/// The point to be evaluated.
+pub const TRIAL: Vector = 1;
+/// The gradient there, which [`Vectors::evaluate`] writes.
+pub const GRADIENT: Vector = 2;
+/// The direction of a line search; [`Vectors::evaluate`] measures the slope along it.
+pub const DIRECTION: Vector = 3;
+/// The mean gradient of Adam.
+pub const MEAN: Vector = 3;
+/// The mean squared modulus of Adam; with pairs, half as many numbers.
+pub const SQUARE: Vector = 4;
+/// The gradient at the current point, for L-BFGS.
+const ANCHOR: Vector = 4;
+/// The first s.
+const FIRST: Vector = 5;
+
+/// `out = sum_k c_k v_k`, element by element, the terms from first to last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    /// The vector that is written; it may be among the terms.
+    pub out: Vector,
+    /// Coefficients and vectors; at least one.
+    pub terms: Vec<(f64, Vector)>,
+}
+
+impl Statement {
+    /// A statement.
+    pub fn new(out: Vector, terms: impl Into<Vec<(f64, Vector)>>) -> Self {
+        Statement { out, terms: terms.into() }
+    }
+}
+
+/// Inner products of every vector of one list with every vector of another.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Products {
+    /// At most three vectors; none: nothing is computed.
+    pub lefts: Vec<Vector>,
+    /// At most [`Capacity::rights`] vectors.
+    pub rights: Vec<Vector>,
+}
+
+/// What Adam does to a member, see [`Adam`]: first absorption, then proposal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// The trial point becomes the current one, and the moments take the gradient there.
+    pub absorb: bool,
+    /// A new trial point follows from the moments.
+    pub propose: bool,
+    /// The method.
+    pub rate: f64,
+    /// Decay of the mean gradient.
+    pub beta1: f64,
+    /// Decay of the mean square.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// 1 - beta1^t of the proposal.
+    pub bias1: f64,
+    /// 1 - beta2^t of the proposal.
+    pub bias2: f64,
+    /// Whether entries are pairs (re, im) with a common second moment.
+    pub pairs: bool,
+}
+
+/// What an evaluation tells of a member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// The value at the trial point.
+    pub value: f64,
+    /// max |g_i| there; none where a number is not finite.
+    pub norm: Option<f64>,
+    /// The inner product of the gradient there with [`DIRECTION`].
+    pub slope: f64,
+}
+
+/// What a method needs of a device, per member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Vectors.
+    pub vectors: usize,
+    /// Most statements of one call of [`Vectors::combine`].
+    pub statements: usize,
+    /// Most terms of all of them.
+    pub terms: usize,
+    /// Most right vectors of one call of [`Vectors::products`].
+    pub rights: usize,
+}
+
+impl Capacity {
+    /// What a method needs.
+    pub fn of(method: &Method) -> Self {
+        match method {
+            Method::Adam(_) => Capacity { vectors: SQUARE + 1, statements: 1, terms: 1, rights: 1 },
+            // One pair more than is stored: a new one is written before its curvature is known.
+            Method::Lbfgs(Lbfgs { history: m, .. }) => {
+                Capacity { vectors: FIRST + 2 * (m + 1), statements: 5, terms: (2 * m + 3).max(6), rights: 2 * (m + 1) + 1 }
+            }
+        }
+    }
+}
+
+/// K members with vectors of n numbers on a device, and an objective there.
+///
+/// Calls take effect in their order; those that return no numbers may return before they are done. Lists have one entry per member.
+///
+/// Sums have a fixed order, and a product does not depend on what else is computed with it, nor on which of its vectors is left and which is right.
+pub trait Vectors {
+    /// K and n.
+    fn shape(&self) -> (usize, usize);
+
+    /// Writes the first numbers of a vector. Error: a device that fails.
+    fn write(&mut self, member: usize, vector: Vector, values: &[f64]) -> Result<(), ObjectiveError>;
+
+    /// Reads the first numbers of a vector. Error: a device that fails.
+    fn read(&mut self, member: usize, vector: Vector, values: &mut [f64]) -> Result<(), ObjectiveError>;
+
+    /// Executes statements one after another. Error: more than the capacity, a device that fails.
+    fn combine(&mut self, programs: &[Vec<Statement>]) -> Result<(), ObjectiveError>;
+
+    /// Fills `out[member]` with the products, `[left][right]`. Error: more than the capacity, a device that fails.
+    fn products(&mut self, lists: &[Products], out: &mut [Vec<f64>]) -> Result<(), ObjectiveError>;
+
+    /// Moves members as Adam does. Error: a device that fails.
+    fn adam(&mut self, steps: &[Option<AdamStep>]) -> Result<(), ObjectiveError>;
+
+    /// Evaluates all members at [`TRIAL`] and writes [`GRADIENT`]. Error: a device that fails.
+    fn evaluate(&mut self, measured: &mut [Measured]) -> Result<(), ObjectiveError>;
+}
+
+/// As [`super::minimise`], with vectors on a device.
+///
+/// - `x0`: `[K][n]`, finite; K and n are those of the device
+pub fn minimise_resident(
+    method: &Method,
+    x0: Vec<f64>,
+    vectors: &mut dyn Vectors,
+    options: &Options,
+    observer: &mut dyn FnMut(&Progress<'_>) -> Control,
+) -> Result<Outcome, OptimiseError> {
+    resume_resident(State::new(method, x0, vectors.shape().0)?, vectors, options, observer)
+}
+
+/// As [`super::resume`], with vectors on a device: with the bits of the uninterrupted run if that ran on a device too.
+pub fn resume_resident(
+    mut state: State,
+    vectors: &mut dyn Vectors,
+    options: &Options,
+    observer: &mut dyn FnMut(&Progress<'_>) -> Control,
+) -> Result<Outcome, OptimiseError> {
+    let (members, n) = vectors.shape();
+    for (name, expected, found) in [("batch", members, state.batch()), ("length of a member", n, state.dimension())] {
+        if expected != found {
+            return Err(OptimiseError::Shape { name, expected: format!("{expected}, as on the device"), found });
+        }
+    }
+    let evaluation = state.rounds as usize;
+    let mut bench = Device::new(&mut state, vectors).map_err(|source| OptimiseError::Objective { evaluation, source })?;
+    drive(state, &mut bench, options, observer)
+}
+
+/// What the host knows of the vectors of a member.
+#[derive(Clone, Debug)]
+struct Shadow {
+    /// Pairs that fit, one more than are stored.
+    room: usize,
+    /// Where each stored pair lies on the device.
+    places: Vec<usize>,
+    /// Inner products of all s, all y and the gradient, `[2 room + 1][2 room + 1]`; only those that were asked for are right.
+    gram: Vec<f64>,
+    /// Whether the trial point has been proposed already.
+    proposed: bool,
+}
+
+impl Shadow {
+    fn new(method: &Method) -> Self {
+        let room = match method {
+            Method::Adam(_) => 0,
+            Method::Lbfgs(rules) => rules.history + 1,
+        };
+        Shadow { room, places: Vec::new(), gram: vec![0.0; (2 * room + 1) * (2 * room + 1)], proposed: false }
+    }
+
+    fn s(&self, place: usize) -> Vector {
+        FIRST + place
+    }
+
+    fn y(&self, place: usize) -> Vector {
+        FIRST + self.room + place
+    }
+
+    /// A place for a new pair.
+    fn spare(&self) -> usize {
+        (0..self.room).find(|place| !self.places.contains(place)).expect("one place more than pairs")
+    }
+
+    /// Row of a vector in the matrix of products.
+    fn row(&self, vector: Vector) -> usize {
+        if vector == ANCHOR { 2 * self.room } else { vector - FIRST }
+    }
+
+    fn product(&self, a: Vector, b: Vector) -> f64 {
+        self.gram[self.row(a) * (2 * self.room + 1) + self.row(b)]
+    }
+
+    /// The vectors whose products are kept, with a new pair where there is one.
+    fn rights(&self, new: Option<usize>) -> Vec<Vector> {
+        let stored = self.places.iter().chain(&new).flat_map(|place| [self.s(*place), self.y(*place)]);
+        stored.chain([ANCHOR]).collect()
+    }
+
+    /// Takes products, which hold in both orders.
+    fn note(&mut self, list: &Products, products: &[f64]) {
+        let width = 2 * self.room + 1;
+        let pairs = list.lefts.iter().flat_map(|a| list.rights.iter().map(move |b| (*a, *b)));
+        for ((a, b), product) in pairs.zip(products) {
+            let (a, b) = (self.row(a), self.row(b));
+            self.gram[a * width + b] = *product;
+            self.gram[b * width + a] = *product;
+        }
+    }
+
+    /// The direction `-H g` as a combination, and its slope: the two-loop recursion (Nocedal & Wright algorithm 7.4) on coefficients.
+    fn direction(&self, pairs: &[Pair], oldest: usize) -> (Vec<(f64, Vector)>, f64) {
+        let count = pairs.len();
+        // From the oldest to the newest pair.
+        let order: Vec<usize> = (0..count).map(|k| (oldest + k) % count).collect();
+        let mut terms = vec![(-1.0, ANCHOR)];
+        terms.extend(order.iter().map(|k| (0.0, self.y(self.places[*k]))));
+        terms.extend(order.iter().map(|k| (0.0, self.s(self.places[*k]))));
+        let along = |terms: &[(f64, Vector)], v: Vector| terms.iter().filter(|term| term.0 != 0.0).map(|(c, b)| c * self.product(*b, v)).sum::<f64>();
+        let mut alphas = vec![0.0; count];
+        for (age, k) in order.iter().enumerate().rev() {
+            alphas[age] = pairs[*k].rho * along(&terms, self.s(self.places[*k]));
+            terms[1 + age].0 = -alphas[age];
+        }
+        if let Some(newest) = order.last() {
+            let y = self.y(self.places[*newest]);
+            let scale = 1.0 / (pairs[*newest].rho * self.product(y, y));
+            terms.iter_mut().for_each(|term| term.0 *= scale);
+        }
+        for (age, k) in order.iter().enumerate() {
+            let beta = pairs[*k].rho * along(&terms, self.y(self.places[*k]));
+            terms[1 + count + age].0 = alphas[age] - beta;
+        }
+        let slope = along(&terms, ANCHOR);
+        (terms, slope)
+    }
+}
+
+/// Vectors on a device; those of the state are empty.
+struct Device<'a> {
+    vectors: &'a mut dyn Vectors,
+    shadows: Vec<Shadow>,
+    measured: Vec<Measured>,
+}
+
+impl<'a> Device<'a> {
+    /// Moves the vectors of a state to the device.
+    fn new(state: &mut State, vectors: &'a mut dyn Vectors) -> Result<Self, ObjectiveError> {
+        let State { method, n, x, members, .. } = state;
+        let mut shadows = vec![Shadow::new(method); members.len()];
+        for (k, ((member, x), shadow)) in members.iter_mut().zip(x.chunks_exact(*n)).zip(&mut shadows).enumerate() {
+            for vector in [POINT, TRIAL] {
+                vectors.write(k, vector, x)?;
+            }
+            match &mut member.work {
+                Work::Adam { mu, nu } => {
+                    vectors.write(k, MEAN, &std::mem::take(mu))?;
+                    vectors.write(k, SQUARE, &std::mem::take(nu))?;
+                }
+                Work::Lbfgs { gradient, direction, pairs, .. } => {
+                    vectors.write(k, ANCHOR, &std::mem::take(gradient))?;
+                    vectors.write(k, DIRECTION, &std::mem::take(direction))?;
+                    shadow.places = (0..pairs.len()).collect();
+                    for (place, pair) in pairs.iter_mut().enumerate() {
+                        vectors.write(k, shadow.s(place), &std::mem::take(&mut pair.s))?;
+                        vectors.write(k, shadow.y(place), &std::mem::take(&mut pair.y))?;
+                    }
+                }
+            }
+        }
+        x.clear();
+        let mut device = Device { vectors, shadows, measured: vec![Measured { value: f64::NAN, norm: None, slope: f64::NAN }; members.len()] };
+        if matches!(method, Method::Lbfgs(_)) {
+            let most = device.shadows.iter().map(|shadow| shadow.places.len()).max().unwrap_or(0);
+            for place in 0..most.max(1) {
+                let lists = device.shadows.iter().map(|shadow| {
+                    let own = shadow.places.get(place).map(|place| [shadow.s(*place), shadow.y(*place)]);
+                    Products { lefts: own.into_iter().flatten().chain([ANCHOR]).collect(), rights: shadow.rights(None) }
+                });
+                device.products(lists.collect())?;
+            }
+        }
+        Ok(device)
+    }
+
+    /// Current points of all members.
+    fn read_points(&mut self, n: usize) -> Result<Vec<f64>, ObjectiveError> {
+        let mut x = vec![0.0; n * self.shadows.len()];
+        for (k, x) in x.chunks_exact_mut(n).enumerate() {
+            self.vectors.read(k, POINT, x)?;
+        }
+        Ok(x)
+    }
+
+    /// Has products computed and noted.
+    fn products(&mut self, lists: Vec<Products>) -> Result<(), ObjectiveError> {
+        if lists.iter().all(|list| list.lefts.is_empty()) {
+            return Ok(());
+        }
+        let mut found = vec![Vec::new(); lists.len()];
+        self.vectors.products(&lists, &mut found)?;
+        for ((shadow, list), found) in self.shadows.iter_mut().zip(&lists).zip(&found) {
+            shadow.note(list, found);
+        }
+        Ok(())
+    }
+
+    fn combine(&mut self, programs: &[Vec<Statement>]) -> Result<(), ObjectiveError> {
+        if programs.iter().all(Vec::is_empty) { Ok(()) } else { self.vectors.combine(programs) }
+    }
+
+    fn adam(&mut self, steps: &[Option<AdamStep>]) -> Result<(), ObjectiveError> {
+        if steps.iter().all(Option::is_none) { Ok(()) } else { self.vectors.adam(steps) }
+    }
+
+    /// Has the trial points of active members made.
+    fn propose(&mut self, state: &mut State, active: &[bool]) -> Result<(), ObjectiveError> {
+        let mut programs = vec![Vec::new(); active.len()];
+        let mut steps = vec![None; active.len()];
+        for (k, (member, shadow)) in state.members.iter_mut().zip(&mut self.shadows).enumerate().filter(|(k, _)| active[*k]) {
+            // The start is the trial point since the vectors came here.
+            if member.history.is_empty() || std::mem::take(&mut shadow.proposed) {
+                continue;
+            }
+            let iteration = member.iterations() + 1;
+            let value = member.value;
+            match (&mut member.work, &state.method) {
+                (Work::Lbfgs { pairs, oldest, search, .. }, Method::Lbfgs(_)) => {
+                    let search = search.get_or_insert_with(|| {
+                        let (mut terms, mut slope) = shadow.direction(pairs, *oldest);
+                        if !descends(slope) && !pairs.is_empty() {
+                            pairs.clear();
+                            shadow.places.clear();
+                            *oldest = 0;
+                            (terms, slope) = shadow.direction(pairs, *oldest);
+                        }
+                        let step = if pairs.is_empty() { 1.0 / shadow.product(ANCHOR, ANCHOR).sqrt() } else { 1.0 };
+                        programs[k].push(Statement::new(DIRECTION, terms));
+                        Search::new(value, slope, step)
+                    });
+                    programs[k].push(Statement::new(TRIAL, [(1.0, POINT), (search.step, DIRECTION)]));
+                }
+                (Work::Adam { .. }, Method::Adam(adam)) => steps[k] = Some(adam_step(adam, iteration, false, true)),
+                _ => unreachable!("members are made for the method of their state"),
+            }
+        }
+        self.combine(&programs)?;
+        self.adam(&steps)
+    }
+
+    /// Names what is not finite at the start of a member.
+    fn require_finite(&mut self, n: usize, member: usize, measured: Measured, evaluation: usize) -> Result<(), OptimiseError> {
+        require_finite(member, "value", &[measured.value])?;
+        if measured.norm.is_none() {
+            let mut gradient = vec![0.0; n];
+            self.vectors.read(member, GRADIENT, &mut gradient).map_err(|source| OptimiseError::Objective { evaluation, source })?;
+            require_finite(member, "gradient", &gradient)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what the evaluation moves.
+    fn absorb(&mut self, state: &mut State, active: &[bool], options: &Options) -> Result<(), ObjectiveError> {
+        let mut programs = vec![Vec::new(); active.len()];
+        let mut steps = vec![None; active.len()];
+        let mut lists = vec![Products::default(); active.len()];
+        let mut new = vec![None; active.len()];
+        for (k, (member, shadow)) in state.members.iter_mut().zip(&mut self.shadows).enumerate().filter(|(k, _)| active[*k]) {
+            let Measured { value, norm, slope } = self.measured[k];
+            let norm = norm.filter(|_| value.is_finite());
+            let decision = member.decide(&state.method, value, norm, slope);
+            member.conclude(&state.method, &decision, value, norm, options);
+            let ended = member.stopped.is_some();
+            match (&member.work, &state.method) {
+                (Work::Lbfgs { pairs, .. }, Method::Lbfgs(_)) => {
+                    // A decision keeps the pairs or forgets them all.
+                    shadow.places.truncate(pairs.len());
+                    if let Some(step) = decision.pair {
+                        let place = shadow.spare();
+                        new[k] = Some(place);
+                        programs[k].push(Statement::new(shadow.s(place), [(step, DIRECTION)]));
+                        programs[k].push(Statement::new(shadow.y(place), [(1.0, GRADIENT), (-1.0, ANCHOR)]));
+                    }
+                    if decision.moved {
+                        programs[k].push(Statement::new(ANCHOR, [(1.0, GRADIENT)]));
+                        programs[k].push(Statement::new(POINT, [(1.0, TRIAL)]));
+                        let own = new[k].map(|place| [shadow.s(place), shadow.y(place)]);
+                        lists[k] = Products { lefts: own.into_iter().flatten().chain([ANCHOR]).collect(), rights: shadow.rights(new[k]) };
+                    }
+                }
+                (Work::Adam { .. }, Method::Adam(adam)) if decision.moved => {
+                    shadow.proposed = !ended;
+                    steps[k] = Some(adam_step(adam, member.iterations() + 1, true, !ended));
+                }
+                _ => {}
+            }
+            // From now on the joint evaluation sees the final point of a member that has ended; where it moved, it does already.
+            if ended && !decision.moved {
+                programs[k].push(Statement::new(TRIAL, [(1.0, POINT)]));
+            }
+        }
+        self.combine(&programs)?;
+        self.adam(&steps)?;
+        self.products(lists)?;
+        let Method::Lbfgs(rules) = &state.method else { return Ok(()) };
+        for ((member, shadow), new) in state.members.iter_mut().zip(&mut self.shadows).zip(new) {
+            let (Some(place), Work::Lbfgs { pairs, oldest, .. }) = (new, &mut member.work) else { continue };
+            let (s, y) = (shadow.s(place), shadow.y(place));
+            let Some(rho) = curvature(shadow.product(s, y), shadow.product(s, s).sqrt(), shadow.product(y, y).sqrt()) else { continue };
+            let position = next_place(pairs, oldest, rules.history, 0);
+            pairs[position].rho = rho;
+            shadow.places.resize(pairs.len(), place);
+            shadow.places[position] = place;
+        }
+        Ok(())
+    }
+}
+
+fn adam_step(adam: &Adam, iteration: u64, absorb: bool, propose: bool) -> AdamStep {
+    let Adam { learning_rate, beta1, beta2, eps, pairs } = *adam;
+    let (bias1, bias2) = (1.0 - power(beta1, iteration), 1.0 - power(beta2, iteration));
+    AdamStep { absorb, propose, rate: learning_rate, beta1, beta2, eps, bias1, bias2, pairs }
+}
+
+impl Bench for Device<'_> {
+    fn round(&mut self, state: &mut State, active: &[bool], options: &Options) -> Result<(), OptimiseError> {
+        let evaluation = state.rounds as usize;
+        let failed = |source| OptimiseError::Objective { evaluation, source };
+        self.propose(state, active).map_err(failed)?;
+        self.vectors.evaluate(&mut self.measured).map_err(failed)?;
+        state.rounds += 1;
+        for k in (0..active.len()).filter(|k| active[*k]) {
+            if state.members[k].history.is_empty() {
+                self.require_finite(state.n, k, self.measured[k], evaluation)?;
+            }
+        }
+        self.absorb(state, active, options).map_err(failed)
+    }
+
+    fn whole<'a>(&mut self, state: &'a State) -> Result<Cow<'a, State>, ObjectiveError> {
+        let mut whole = State { x: self.read_points(state.n)?, ..state.clone() };
+        let n = whole.n;
+        for (k, (member, shadow)) in whole.members.iter_mut().zip(&self.shadows).enumerate() {
+            let mut read = |vector: Vector, n: usize| -> Result<Vec<f64>, ObjectiveError> {
+                let mut values = vec![0.0; n];
+                self.vectors.read(k, vector, &mut values)?;
+                Ok(values)
+            };
+            match (&mut member.work, &whole.method) {
+                (Work::Adam { mu, nu }, Method::Adam(adam)) => {
+                    *mu = read(MEAN, n)?;
+                    *nu = read(SQUARE, if adam.pairs { n / 2 } else { n })?;
+                }
+                (Work::Lbfgs { gradient, direction, pairs, .. }, Method::Lbfgs(_)) => {
+                    *gradient = read(ANCHOR, n)?;
+                    *direction = read(DIRECTION, n)?;
+                    for (pair, place) in pairs.iter_mut().zip(&shadow.places) {
+                        pair.s = read(shadow.s(*place), n)?;
+                        pair.y = read(shadow.y(*place), n)?;
+                    }
+                }
+                _ => unreachable!("members are made for the method of their state"),
+            }
+        }
+        Ok(Cow::Owned(whole))
+    }
+
+    fn points(&mut self, state: &mut State) -> Result<Vec<f64>, ObjectiveError> {
+        self.read_points(state.n)
+    }
+}

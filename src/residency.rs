@@ -1,0 +1,66 @@
+//! Optimisers on a plan for CUDA: what [`optimise::resident`](crate::optimise::resident) asks of a device, done by the runtime's vectors.
+
+use crate::optimise::ObjectiveError;
+use crate::optimise::resident::{AdamStep, Capacity, DIRECTION, GRADIENT, MEAN, Measured, POINT, Products, SQUARE, Statement, TRIAL, Vector, Vectors};
+use scatterc_runtime::resident::{self as device, Measure, Roles, Variables};
+
+/// What vectors are for.
+pub const ROLES: Roles = Roles { point: POINT, trial: TRIAL, gradient: GRADIENT, direction: DIRECTION, mean: MEAN, square: SQUARE };
+
+/// Variables of a plan of value and gradient in one input, with all variables of scale 1 in their order; places, scales and groups are for the caller to change.
+pub fn variables(input: &str, members: usize, n: usize, capacity: Capacity) -> Variables {
+    let Capacity { vectors, statements, terms, rights } = capacity;
+    Variables {
+        input: input.into(),
+        value: "value".into(),
+        gradient: format!("gradient.{input}"),
+        members,
+        places: (0..n).collect(),
+        scales: vec![1.0; n],
+        groups: None,
+        vectors,
+        statements,
+        terms,
+        rights,
+        roles: ROLES,
+    }
+}
+
+impl Vectors for device::Vectors<'_> {
+    fn shape(&self) -> (usize, usize) {
+        device::Vectors::shape(self)
+    }
+
+    fn write(&mut self, member: usize, vector: Vector, values: &[f64]) -> Result<(), ObjectiveError> {
+        Ok(device::Vectors::write(self, member, vector, values)?)
+    }
+
+    fn read(&mut self, member: usize, vector: Vector, values: &mut [f64]) -> Result<(), ObjectiveError> {
+        Ok(device::Vectors::read(self, member, vector, values)?)
+    }
+
+    fn combine(&mut self, programs: &[Vec<Statement>]) -> Result<(), ObjectiveError> {
+        let borrowed: Vec<device::Program> = programs.iter().map(|list| list.iter().map(|s| (s.out, s.terms.as_slice())).collect()).collect();
+        Ok(device::Vectors::combine(self, &borrowed)?)
+    }
+
+    fn products(&mut self, lists: &[Products], out: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
+        let borrowed: Vec<(&[Vector], &[Vector])> = lists.iter().map(|list| (list.lefts.as_slice(), list.rights.as_slice())).collect();
+        Ok(device::Vectors::products(self, &borrowed, out)?)
+    }
+
+    fn adam(&mut self, steps: &[Option<AdamStep>]) -> Result<(), ObjectiveError> {
+        let numbers = |step: &Option<AdamStep>| {
+            let Some(AdamStep { absorb, propose, rate, beta1, beta2, eps, bias1, bias2, pairs }) = *step else { return [0.0; 8] };
+            [f64::from(2 * u8::from(absorb) + u8::from(propose)), f64::from(u8::from(pairs)), rate, beta1, beta2, eps, bias1, bias2]
+        };
+        Ok(device::Vectors::adam(self, &steps.iter().map(numbers).collect::<Vec<_>>())?)
+    }
+
+    fn evaluate(&mut self, measured: &mut [Measured]) -> Result<(), ObjectiveError> {
+        let mut found = vec![Measure { value: f64::NAN, largest: None, slope: f64::NAN }; measured.len()];
+        device::Vectors::evaluate(self, &mut found)?;
+        measured.iter_mut().zip(found).for_each(|(out, Measure { value, largest, slope })| *out = Measured { value, norm: largest, slope });
+        Ok(())
+    }
+}
