@@ -391,23 +391,19 @@ pub fn wavelets(pixels: &Pixels, K: usize, L: usize, targets: &[usize], cells: &
     Ok(rows)
 }
 
+/// Corners inside a patch that weigh less than this together are rounding errors of weights that are zero.
+const NO_WEIGHT: f64 = 1e-9;
+
 /// Nodes of a stencil on a patch: pixel numbers become positions in it, corners outside weigh nothing, a node without corners takes those of the centre.
 fn restrict(corners: &mut [[(usize, f64); 4]], cells: &[usize]) {
-    let position = |pixel: usize| cells.binary_search(&pixel).ok();
-    let centre = corners[corners.len() / 2];
-    for corner in corners.iter_mut() {
-        if corner.iter().all(|(pixel, _)| position(*pixel).is_none()) {
-            *corner = centre;
-        }
-        let mut inside = corner.map(|(pixel, weight)| position(pixel).map_or((0, 0.0), |k| (k, weight)));
-        let mut total: f64 = inside.iter().map(|(_, weight)| weight).sum();
-        if total == 0.0 {
-            // The direction lies on a pixel outside: the first corner stands for it if the patch has it.
-            inside[0].1 = if position(corner[0].0).is_some() { 1.0 } else { 0.0 };
-            total = inside[0].1;
-        }
-        *corner = inside.map(|(k, weight)| (k, weight / total.max(1e-12)));
-    }
+    let inside = |corner: [(usize, f64); 4]| {
+        let kept = corner.map(|(pixel, weight)| cells.binary_search(&pixel).map_or((0, 0.0), |k| (k, weight)));
+        let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
+        (total > NO_WEIGHT).then(|| kept.map(|(k, weight)| (k, weight / total)))
+    };
+    // The centre is the target, a cell of the patch, so that it has a corner.
+    let centre = inside(corners[corners.len() / 2]).unwrap_or([(0, 0.0); 4]);
+    corners.iter_mut().for_each(|corner| *corner = inside(*corner).unwrap_or(centre));
 }
 
 /// Rows of the change from nside to nside / 2: the 36 children of a pixel and its eight neighbours, with weights exp(-2 (distance / side)^2) that sum to 1, where side is that of a
