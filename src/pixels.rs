@@ -10,7 +10,7 @@
 use crate::gaussian::{GaussianError, Gaussianised};
 use crate::optimise::{self, Control, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress};
 use crate::sensitivity::parameter_arrays;
-use crate::{Compiler, Encoder, Error, Goal, Healpix, MASK, Source, Statistics, random};
+use crate::{Compiler, Device, Encoder, Error, Goal, Healpix, MASK, Source, Statistics, random};
 use scatterc_compiler::domain::DomainError;
 use scatterc_kernels::gather::Sums;
 use scatterc_kernels::stencil::{self, Pixels};
@@ -125,17 +125,19 @@ pub struct Measure {
     pub numbers: BTreeMap<String, f64>,
     /// Threads; 0 means all cores.
     pub threads: usize,
+    /// What runs the statistic and its gradient; the optimiser itself runs on the host.
+    pub device: Device,
 }
 
 impl Measure {
     /// A built-in statistic or file, weighted by its variant `sigma`, which `foscat` has.
     pub fn new(statistic: &str) -> Result<Self, Error> {
         let source = Source::find(statistic)?;
-        Ok(Measure { source, statistic: None, variant: None, sigma: Some("sigma".into()), numbers: BTreeMap::new(), threads: 0 })
+        Ok(Measure { source, statistic: None, variant: None, sigma: Some("sigma".into()), numbers: BTreeMap::new(), threads: 0, device: Device::Cpu })
     }
 
     fn compiler<'a>(&'a self, domain: &'a Healpix, variant: Option<&str>) -> Compiler<'a> {
-        let mut compiler = Compiler::new(&self.source, domain).variant(variant).threads(self.threads);
+        let mut compiler = Compiler::new(&self.source, domain).variant(variant).threads(self.threads).device(self.device);
         if let Some(name) = &self.statistic {
             compiler = compiler.statistic(name);
         }

@@ -396,6 +396,7 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         sigma,
         numbers,
         threads: args.device.threads,
+        device: args.device.device(),
     };
     synthesise::listen();
     let mut made = Vec::with_capacity(args.count);
