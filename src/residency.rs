@@ -1,7 +1,9 @@
 //! Optimisers on a plan for CUDA: what [`optimise::resident`](crate::optimise::resident) asks of a device, done by the runtime's vectors.
 
 use crate::optimise::ObjectiveError;
-use crate::optimise::resident::{AdamStep, Capacity, DIRECTION, GRADIENT, MEAN, Measured, POINT, Products, SQUARE, Statement, TRIAL, Vector, Vectors};
+use crate::optimise::resident::{
+    AdamStep, Capacity, DIRECTION, GRADIENT, MEAN, Measured, POINT, Products, SQUARE, Statement, TRIAL, Vector, Vectors,
+};
 use scatterc_runtime::resident::{self as device, Measure, Roles, Variables};
 
 /// What vectors are for.

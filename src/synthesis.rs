@@ -19,8 +19,8 @@
 
 use crate::optimise::resident::{Capacity, resume_resident};
 use crate::optimise::{self, Adam, CheckpointError, Control, Lbfgs, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress, State};
-use crate::sensitivity::{flatten, parameter_arrays};
 use crate::residency::variables;
+use crate::sensitivity::{flatten, parameter_arrays};
 use crate::{Compiled, Compiler, Device, Encoder, Error, Fusion, Goal, InputKind, Source, Sphere, Statistics, random};
 use scatterc_compiler::domain::DomainError;
 use scatterc_compiler::gradient::inputs;

@@ -8,8 +8,8 @@
 
 use crate::optimise::resident::{Capacity, minimise_resident};
 use crate::optimise::{self, Control, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress};
-use crate::sensitivity::parameter_arrays;
 use crate::residency::variables;
+use crate::sensitivity::parameter_arrays;
 use crate::{Compiled, Compiler, Device, Encoder, Error, Goal, Plane, Source, Statistics, random};
 use scatterc_compiler::domain::DomainError;
 use scatterc_compiler::gradient;

@@ -198,7 +198,11 @@ fn decisions_are_those_of_the_host() {
         let mut device = Plain::new(&method, members, n, mixed);
         let first = minimise_resident(&method, x0.clone(), &mut device, &steps(10), &mut go).expect("starts are finite");
         let expected = on_host(&method, &x0, members, &steps(10));
-        assert_eq!((&first.iterations, &first.evaluations, &first.stopped), (&expected.iterations, &expected.evaluations, &expected.stopped), "{method:?}");
+        assert_eq!(
+            (&first.iterations, &first.evaluations, &first.stopped),
+            (&expected.iterations, &expected.evaluations, &expected.stopped),
+            "{method:?}"
+        );
         assert!(largest_difference(&first.x, &expected.x) < 1e-8, "{method:?}: {:e}", largest_difference(&first.x, &expected.x));
         for (found, expected) in first.history.iter().zip(&expected.history) {
             assert!(largest_difference(found, expected) < 1e-8 * expected.iter().fold(1.0, |a, x| x.abs().max(a)), "{method:?}");
@@ -229,7 +233,9 @@ fn starts_that_are_not_finite_are_named() {
         });
         minimise_resident(&method, vec![0.0; 6], &mut device, &steps(3), &mut go).expect_err("not finite")
     };
-    assert!(matches!(error(2, f64::INFINITY, 0.0), OptimiseError::StartNotFinite { member: 1, quantity: "gradient", found } if found == f64::INFINITY));
+    assert!(
+        matches!(error(2, f64::INFINITY, 0.0), OptimiseError::StartNotFinite { member: 1, quantity: "gradient", found } if found == f64::INFINITY)
+    );
     assert!(matches!(error(9, 0.0, f64::NAN), OptimiseError::StartNotFinite { member: 1, quantity: "value", .. }));
     let mut device = Plain::new(&method, 2, 3, mixed);
     let shape = minimise_resident(&method, vec![0.0; 8], &mut device, &steps(3), &mut go);

@@ -11,11 +11,11 @@ use crate::cuda::Launch;
 use crate::launches::Engine;
 use crate::{LoadError, RunError};
 use scatterc_ir::plan::{Element, Plan, Port};
+use scatterc_kernels::KernelError;
 use scatterc_kernels::cuda::vectors::{
     ADAM_WORDS, AdamVectors, LEFTS, MeasuresPlace, ProductsPlace, VariablesItem, VectorSpace, adam, combine, expand, measures, products, pull_back,
 };
 use scatterc_kernels::cuda::{Element as Number, Kernel, unit};
-use scatterc_kernels::KernelError;
 
 /// Variables of a group where nothing is held: what a block takes.
 const UNHELD_GROUP: usize = 1024;
@@ -223,15 +223,17 @@ impl Variables {
             values: (value.slot.offset, each_value),
             copies: place(values),
         };
-        let adam_vectors =
-            AdamVectors { point: roles.point, trial: roles.trial, gradient: roles.gradient, mean: roles.mean, square: roles.square };
+        let adam_vectors = AdamVectors { point: roles.point, trial: roles.trial, gradient: roles.gradient, mean: roles.mean, square: roles.square };
         let make = || -> Result<[Vec<Kernel>; 5], KernelError> {
             Ok([
                 vec![combine("optimiser_combine", &space, place(combine_at), combine_words)?],
                 products("optimiser_products", &space, &products_place)?.into(),
                 vec![adam("optimiser_adam", &space, place(adam_at), &adam_vectors)?],
                 vec![expand("optimiser_expand", &space, &item)?],
-                [pull_back("optimiser_pull_back", &space, &back)?].into_iter().chain(measures("optimiser_measure", &space, &measures_place)?).collect(),
+                [pull_back("optimiser_pull_back", &space, &back)?]
+                    .into_iter()
+                    .chain(measures("optimiser_measure", &space, &measures_place)?)
+                    .collect(),
             ])
         };
         let kernels = make().map_err(|e| refuse("launches on vectors", "sizes that kernels take", e))?;

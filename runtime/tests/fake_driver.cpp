@@ -18,6 +18,7 @@ typedef unsigned long long Address;
 namespace {
 struct Event {
     bool timed = false, recorded = false, done = true;
+    long records = 0;
     double time = 0;
 };
 struct Function {
@@ -163,7 +164,12 @@ Result cuEventDestroy_v2(void* event) { CONTEXT; if (!held.erase(event)) abort()
 static Result record(Event* event) {
     event->recorded = true;
     event->done = false;
-    submit([event] { event->done = true; event->time = now; });
+    // An event that is recorded again is past when the latest record is; a captured record counts each time it is replayed.
+    const long mine = capturing ? 0 : ++event->records;
+    submit([event, mine] {
+        if (!mine || mine == event->records) event->done = true;
+        event->time = now;
+    });
     return 0;
 }
 // Within a capture it would order work and could not be waited for or timed, which is never meant here.

@@ -15,7 +15,7 @@
 //! Vectors of a member are known by number; what they are for is fixed by the constants here, beyond which the pairs of L-BFGS follow: all s, then all y.
 
 use super::{
-    Adam, Bench, Control, Lbfgs, Method, ObjectiveError, Options, OptimiseError, Outcome, Pair, Progress, Search, State, Work, curvature, descends,
+    Adam, Bench, Control, Lbfgs, Method, ObjectiveError, OptimiseError, Options, Outcome, Pair, Progress, Search, State, Work, curvature, descends,
     drive, next_place, power, require_finite,
 };
 use std::borrow::Cow;
