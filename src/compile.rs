@@ -10,8 +10,8 @@ use scatterc_compiler::schedule::{ScheduleError, Scheduled, schedule, schedule_c
 use scatterc_compiler::{gradient, loss};
 use scatterc_ir::plan::Element;
 use scatterc_ir::{Graph, Plan};
-use scatterc_runtime::{Executable, MachineKind, Options};
 use scatterc_runtime::tables::{Cache, Key};
+use scatterc_runtime::{Executable, MachineKind, Options};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -315,7 +315,14 @@ impl<'a> Compiler<'a> {
         if let Some(plan) = stored {
             let bound = self.bind()?;
             let scheduled = Scheduled { plan, launches: vec![] };
-            let compiled = Compiled { graph: bound.graph.clone(), bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64(), machine: self.device.machine() };
+            let compiled = Compiled {
+                graph: bound.graph.clone(),
+                bound,
+                trace: vec![],
+                scheduled,
+                compile_s: start.elapsed().as_secs_f64(),
+                machine: self.device.machine(),
+            };
             // A stored plan that does not load is from code that disagrees with this one: it is made again.
             if let Ok(executable) = Executable::load(compiled.plan(), &self.options()) {
                 return Ok((compiled, executable));

@@ -11,8 +11,8 @@ use scatterc::compiler::gradient;
 use scatterc::compiler::pass::run_passes;
 use scatterc::compiler::schedule::schedule_cuda;
 use scatterc::ir::{Graph, plan};
-use scatterc::runtime::{Executable, MachineKind, Options};
 use scatterc::runtime::cuda::nvrtc;
+use scatterc::runtime::{Executable, MachineKind, Options};
 use scatterc::{Compiler, Device, Element, Goal, InputKind, Source, Sphere};
 use support::*;
 

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use scatterc::compiler::domain::DomainError;
 use scatterc::kernels::healpix::{HealpixError, nested_to_ring};
 use scatterc::runtime::{Executable, RunError, reference};
-use scatterc::{Device, Element, Array, Compiled, Compiler, Domain, Fusion, Index, InputKind, Source, Sphere};
+use scatterc::{Array, Compiled, Compiler, Device, Domain, Element, Fusion, Index, InputKind, Source, Sphere};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};

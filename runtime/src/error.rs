@@ -1,7 +1,7 @@
 //! What loading and running can refuse.
 
-use scatterc_ir::filter::FilterError;
 use crate::cuda::CudaError;
+use scatterc_ir::filter::FilterError;
 use scatterc_kernels::KernelError;
 
 /// Why a plan cannot be loaded.

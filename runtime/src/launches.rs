@@ -113,12 +113,9 @@ impl Engine {
             .steps
             .iter()
             .filter_map(|step| match step {
-                Step::Launch { kernel, grid, block, shared, .. } => Some(Launch {
-                    kernel: plan.kernels[*kernel].name.clone(),
-                    grid: *grid as u32,
-                    block: *block as u32,
-                    shared: *shared as u32,
-                }),
+                Step::Launch { kernel, grid, block, shared, .. } => {
+                    Some(Launch { kernel: plan.kernels[*kernel].name.clone(), grid: *grid as u32, block: *block as u32, shared: *shared as u32 })
+                }
                 _ => None,
             })
             .collect();

@@ -30,6 +30,6 @@ pub mod tables;
 mod threads;
 mod tile;
 
-pub use executable::{Executable, MachineKind, Memory, Options};
 pub use error::{LoadError, RunError};
+pub use executable::{Executable, MachineKind, Memory, Options};
 pub use tables::Cache;

@@ -176,6 +176,7 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::FourierReal { .. }
         | Linear::FourierInverse { .. }
         | Linear::Filter { .. }
+        | Linear::FilterInverse { .. }
         | Linear::FilterEach { .. }
         | Linear::Smooth { .. }
         | Linear::Truncate { .. }
@@ -265,6 +266,7 @@ impl Small {
             | Linear::FourierReal { .. }
             | Linear::FourierInverse { .. }
             | Linear::Filter { .. }
+            | Linear::FilterInverse { .. }
             | Linear::FilterEach { .. }
             | Linear::Smooth { .. }
             | Linear::Truncate { .. }

@@ -229,7 +229,8 @@ pub fn on_reference(graph: &Graph, inputs: &Arrays) -> Arrays {
 
 /// Runs a plan on the CPU device.
 pub fn on_cpu(plan: &Plan, threads: usize, inputs: &Arrays) -> Arrays {
-    let mut executable = Executable::load(plan, &Options { threads, cache: Some(cache()), ..Options::default() }).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", plan.name));
+    let mut executable = Executable::load(plan, &Options { threads, cache: Some(cache()), ..Options::default() })
+        .unwrap_or_else(|e| panic!("{}: {e}\n{plan}", plan.name));
     executable.run(&borrowed(inputs)).unwrap_or_else(|e| panic!("{}: {e}", plan.name))
 }
 

@@ -74,7 +74,11 @@ fn median(times: &mut [f64]) -> f64 {
 
 impl Suite<'_> {
     fn compiler<'s>(&self, source: &'s Source, domain: &'s dyn Domain, element: Element) -> Compiler<'s> {
-        Compiler::new(source, domain).device(device(self.options, element)).threads(self.options.threads).cache(self.cache.clone()).disable(&self.options.disable)
+        Compiler::new(source, domain)
+            .device(device(self.options, element))
+            .threads(self.options.threads)
+            .cache(self.cache.clone())
+            .disable(&self.options.disable)
     }
 
     /// Notes an outcome; what cannot run is a fault and an entry with its message.
@@ -124,7 +128,8 @@ impl Suite<'_> {
         let sphere = Sphere::new(L, N, 0, InputKind::Half)?;
         let mut encoder = self.compiler(&source, &sphere, element).encoder()?;
         let found = encoder.encode(&numbers("flm"))?;
-        let compare = |(ours, theirs): (&str, &str)| (ours.to_string(), found.get(ours).map_or(f64::INFINITY, |array| error(&array.re, &numbers(theirs))));
+        let compare =
+            |(ours, theirs): (&str, &str)| (ours.to_string(), found.get(ours).map_or(f64::INFINITY, |array| error(&array.re, &numbers(theirs))));
         Ok(NAMES.into_iter().map(compare).collect())
     }
 
@@ -263,10 +268,14 @@ fn ceiling(options: &DeviceOptions) -> Value {
             use scatterc::runtime::cuda::{Settings, ceiling, driver, open};
             let measured = driver::devices().and_then(|devices| {
                 let multiprocessors = devices.first().map_or(1, |d| d.multiprocessors);
-                ceiling::measure(multiprocessors, ceiling::ELEMENTS, |sources, launches, bytes| open(sources, launches, bytes, &[], &Settings::default()))
+                ceiling::measure(multiprocessors, ceiling::ELEMENTS, |sources, launches, bytes| {
+                    open(sources, launches, bytes, &[], &Settings::default())
+                })
             });
             match measured {
-                Ok(c) => json!({ "copy_gbytes": c.copy_gbytes, "triad_gbytes": c.triad_gbytes, "f64_gflops": c.f64_gflops, "f32_gflops": c.f32_gflops }),
+                Ok(c) => {
+                    json!({ "copy_gbytes": c.copy_gbytes, "triad_gbytes": c.triad_gbytes, "f64_gflops": c.f64_gflops, "f32_gflops": c.f32_gflops })
+                }
                 Err(e) => json!({ "error": e.to_string() }),
             }
         }
@@ -281,8 +290,11 @@ fn ceiling(options: &DeviceOptions) -> Value {
 /// Runs the suite; `largest` bounds L.
 pub fn run(options: &DeviceOptions, largest: usize, output: Option<&Path>, global: &Global) -> Result<(), CliError> {
     let mut suite = Suite { options, global, cache: Cache::global(), faults: vec![] };
-    let report: Map<String, Value> =
-        scatterc::runtime::cuda::report::report(suite.cache.clone()).lines.into_iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
+    let report: Map<String, Value> = scatterc::runtime::cuda::report::report(suite.cache.clone())
+        .lines
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), json!(value)))
+        .collect();
     let golden = suite.golden();
     let mut agreement = Map::new();
     for (L, N, kind) in [(8, 2, InputKind::Full), (13, 3, InputKind::Half), (16, 4, InputKind::Grid)] {

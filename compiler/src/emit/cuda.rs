@@ -10,10 +10,10 @@
 
 use crate::loops::{Body, Id, Instruction};
 use crate::schedule::{Launch, ScheduleError, Scheduled};
-use scatterc_ir::{Linear, Space};
 use scatterc_ir::ops::Attribute;
 use scatterc_ir::plan::{Element, Kernel, Plan, Slot, SparsePart, Step, Stream, Table};
 use scatterc_ir::scalar::{Binary, Unary};
+use scatterc_ir::{Linear, Space};
 use scatterc_kernels::KernelError;
 use scatterc_kernels::cuda as device;
 use std::collections::BTreeMap;
@@ -103,7 +103,10 @@ impl Loop<'_> {
     fn text(&self, name: &str, partial: usize) -> String {
         let mut out = String::new();
         let chunks = self.chunks();
-        let _ = writeln!(out, "static __device__ __forceinline__ void {name}(const int block, real* __restrict__ arena, const void* const* __restrict__ tables) {{");
+        let _ = writeln!(
+            out,
+            "static __device__ __forceinline__ void {name}(const int block, real* __restrict__ arena, const void* const* __restrict__ tables) {{"
+        );
         let _ = writeln!(out, "    const int o = block / {chunks}, begin = (block % {chunks}) * {GRAIN};");
         let _ = writeln!(out, "    const int end = begin + {GRAIN} < {0} ? begin + {GRAIN} : {0};", self.trip);
         for (k, stream) in self.streams.iter().enumerate() {
@@ -156,7 +159,11 @@ impl Loop<'_> {
             let list: Vec<String> = (first..first + n).map(|k| format!("(double)a{k}")).collect();
             let _ = writeln!(out, "    {{\n        __shared__ double room[{}];", n * BLOCK / 32);
             let _ = writeln!(out, "        double all[{n}] = {{{}}};\n        block_sums<{n}>(all, room);", list.join(", "));
-            let _ = writeln!(out, "        if (threadIdx.x < {n}) arena[{}LL + (long long)block * {per} + threadIdx.x] = (real)all[threadIdx.x];\n    }}", partial + first);
+            let _ = writeln!(
+                out,
+                "        if (threadIdx.x < {n}) arena[{}LL + (long long)block * {per} + threadIdx.x] = (real)all[threadIdx.x];\n    }}",
+                partial + first
+            );
         }
         out.push_str("}\n");
         out
@@ -648,7 +655,8 @@ fn frame_items(step: &Step) -> Vec<FrameItem> {
         Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs } => {
             let numbers = numbers_of(coefficients);
             let targets = counts.iter().enumerate().flat_map(|(target, n)| std::iter::repeat_n(target, *n));
-            let term = |(target, t): (usize, &[usize; 4])| FrameTerm { target, scale: t[0], field: t[1], direction: t[2], coefficient: Some(numbers[t[3]]) };
+            let term =
+                |(target, t): (usize, &[usize; 4])| FrameTerm { target, scale: t[0], field: t[1], direction: t[2], coefficient: Some(numbers[t[3]]) };
             vec![FrameItem::Mix(FrameMixItem {
                 L: *L,
                 N: *N,
@@ -723,7 +731,14 @@ pub(crate) fn lower(scheduled: Scheduled, bodies: &[Body], element: Element) -> 
             families.extend(one.family);
             let kernel = lowering.plan.kernels.len();
             lowering.plan.kernels.push(Kernel { name: one.name, summary: one.launch.summary.clone(), text: one.text });
-            lowering.plan.steps.push(Step::Launch { kernel, grid: one.grid, block: one.block, shared: one.shared, reads: one.reads, writes: one.writes });
+            lowering.plan.steps.push(Step::Launch {
+                kernel,
+                grid: one.grid,
+                block: one.block,
+                shared: one.shared,
+                reads: one.reads,
+                writes: one.writes,
+            });
             launches.push(one.launch);
         }
     }
