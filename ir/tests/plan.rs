@@ -99,6 +99,7 @@ fn example() -> Plan {
                 ],
             },
         ],
+        ..Plan::default()
     }
 }
 
