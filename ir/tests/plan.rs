@@ -130,7 +130,7 @@ fn every_linear_row_can_be_a_step() {
 #[test]
 fn every_fault_of_a_text_names_its_line() {
     for (line, message) in [
-        ("nonsense", "expected note, arena, input, output, table, kernel or step"),
+        ("nonsense", "expected note, target, arena, input, output, table, prelude, kernel or step"),
         ("arena many", "expected a number"),
         ("arena -5", "expected a number"),
         ("note a = b", "expected `\"`"),
