@@ -1,7 +1,7 @@
 //! Rewrites for Fourier domains that keep all values: filters one after another become one, transforms there and back disappear, and averages of products are taken
 //! from spectra.
 
-use crate::simplify::rewrite;
+use crate::simplify::{prune, rewrite};
 use scatterc_ir::filter::Bank;
 use scatterc_ir::graph::{Builder, TypeError};
 use scatterc_ir::scalar::{self, Binary, Scalar, Unary};
@@ -27,6 +27,42 @@ pub fn filters(graph: &Graph) -> Result<Graph, TypeError> {
             _ => None,
         })
     })
+}
+
+/// Inverse transforms of filtered and folded spectra, and their adjoints, as one map each, so that a filtered spectrum is never stored: the kernel filters and folds while it
+/// reads. Filters whose results others read as well are applied again, which costs less than reading them.
+pub fn joined(graph: &Graph) -> Result<Graph, TypeError> {
+    let joined = rewrite(graph, |b, value, operands| {
+        let Some((map, adjoint)) = graph.linear(value) else { return Ok(None) };
+        // From the map that was met last back to the first one.
+        let mut chain = vec![map.clone()];
+        let mut source = operands[0];
+        while chain.len() < 3
+            && let Some((before, same)) = b.graph().linear(source)
+            && same == adjoint
+            && matches!(before, Linear::Filter { .. } | Linear::Fold { real: 0, .. } | Linear::FourierInverse { .. })
+        {
+            chain.push(before.clone());
+            source = b.graph().node(source).operands[0];
+            if matches!(chain.last(), Some(Linear::Filter { .. })) && !adjoint {
+                break;
+            }
+            if matches!(chain.last(), Some(Linear::FourierInverse { .. })) && adjoint {
+                break;
+            }
+        }
+        if adjoint {
+            chain.reverse();
+        }
+        let (filter, (h, w)) = match chain.as_slice() {
+            [Linear::FourierInverse { H, W }, filter] | [Linear::FourierInverse { H, W }, Linear::Fold { .. }, filter] => (filter.clone(), (*H, *W)),
+            _ => return Ok(None),
+        };
+        let Linear::Filter { H, W, j, power, real, bank } = filter else { return Ok(None) };
+        let one = Linear::FilterInverse { H, W, h, w, j, power, real, bank };
+        Ok(Some(if adjoint { b.adjoint(one, source)? } else { b.linear(one, source)? }))
+    })?;
+    prune(&joined)
 }
 
 /// True when a real spectrum comes from a real image by maps that keep it one.

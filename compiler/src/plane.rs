@@ -7,7 +7,7 @@ use crate::domain::{Domain, DomainError, Field, Numbers};
 use scatterc_ir::filter::{Bank, Evaluation, LARGEST_GRID, Transform};
 use scatterc_ir::graph::Builder;
 use scatterc_ir::notation::Filter;
-use scatterc_ir::ops::pointwise;
+use scatterc_ir::ops::{Indices, pointwise};
 use scatterc_ir::{Linear, Op, Space, Type, Value};
 use scatterc_kernels::planar::PlanarFft;
 
@@ -489,7 +489,7 @@ impl Domain for Plane {
                 }
                 match b.ty(field.re).space {
                     Space::Image { .. } => {
-                        let (rows, columns) = ((0..H).step_by(H / h).collect::<Vec<_>>(), (0..W).step_by(W / w).collect::<Vec<_>>());
+                        let (rows, columns) = ((0..H).step_by(H / h).collect::<Indices>(), (0..W).step_by(W / w).collect::<Indices>());
                         self.parts(field, |v| Ok(b.linear(Linear::Pick { H, W, rows: rows.clone(), columns: columns.clone() }, v)?))
                     }
                     space => {
@@ -509,7 +509,7 @@ impl Domain for Plane {
                 }
                 let [top, bottom, left, right] = self.padding;
                 let repeat = self.boundary == Boundary::Symmetric;
-                let (rows, columns) = (reflected(H, top, bottom, repeat), reflected(W, left, right, repeat));
+                let (rows, columns) = (Indices::from(reflected(H, top, bottom, repeat)), Indices::from(reflected(W, left, right, repeat)));
                 self.parts(&field, |v| Ok(b.linear(Linear::Pick { H, W, rows: rows.clone(), columns: columns.clone() }, v)?))
             }
             "unpad" => {
@@ -524,9 +524,9 @@ impl Domain for Plane {
                     let k = (base / n).max(1);
                     let first = before.div_ceil(k);
                     let end = if self.line { (before + own).div_ceil(k) } else { first + own / k };
-                    (first..end.min(n)).collect::<Vec<_>>()
+                    (first..end.min(n)).collect::<Indices>()
                 };
-                let rows = if self.line { vec![0] } else { range(H, self.bank.H, top, self.H) };
+                let rows = if self.line { Indices::from(vec![0]) } else { range(H, self.bank.H, top, self.H) };
                 let columns = range(W, self.bank.W, left, self.W);
                 self.parts(&field, |v| Ok(b.linear(Linear::Pick { H, W, rows: rows.clone(), columns: columns.clone() }, v)?))
             }

@@ -4,6 +4,7 @@ use crate::emit::{clif, cuda};
 use crate::fuse::{Built, Contraction, Demand, FrameTerm, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
 use crate::harmonic::{Form, Scale};
 use crate::loops::Body;
+use crate::planar;
 use crate::tile::{self, MOST_ROOTS, Tile};
 use scatterc_ir::plan::{Element, Kernel, Place, Plan, Port, Slot, Step, Stream, Table, Target, TileStream};
 use scatterc_ir::text::spelling;
@@ -222,11 +223,12 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
                 }
             },
             Role::Contraction(c) => {
-                key = format!("gram {:?} {level}", c.weights);
+                key = format!("gram {:?} {level} {:?}", c.weights, apart(graph, &reads, target));
                 Proto::Gram { weights: c.weights.clone(), results: vec![*value] }
             }
             Role::Mixture(m) => {
-                key = format!("mix {:?} {level}", m.weights);
+                let own = (target == Target::Cpu && value_len(graph, *value, target) >= LARGE).then_some(*value);
+                key = format!("mix {:?} {level} {own:?}", m.weights);
                 Proto::Mix { weights: m.weights.clone(), results: vec![*value] }
             }
             Role::FrameContraction(forms) => {
@@ -286,8 +288,20 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
     tasks
 }
 
-/// Topological order; among launches that are ready, the one whose last result comes first in the graph.
-fn ordered(tasks: Vec<Task>) -> Vec<Task> {
+/// Buffers of this many f64 (1 MB) and more decide in which order launches run, and which are joined.
+const LARGE: usize = 1 << 17;
+
+/// An operand that is large and four times as large as any other: launches that read it run by themselves, so that it need not live together with those of other launches.
+fn apart(graph: &Graph, reads: &BTreeSet<Value>, target: Target) -> Option<Value> {
+    let mut lens: Vec<(usize, Value)> = reads.iter().map(|v| (value_len(graph, *v, target), *v)).collect();
+    lens.sort_unstable();
+    let (len, largest) = lens.pop()?;
+    let next = lens.last().map_or(0, |(len, _)| *len);
+    (target == Target::Cpu && len >= LARGE && len >= 4 * next).then_some(largest)
+}
+
+/// Topological order; among launches that are ready, one that gives back a large buffer and takes less, else the one whose last result comes first in the graph.
+fn ordered(graph: &Graph, tasks: Vec<Task>, target: Target) -> Vec<Task> {
     let mut producer: HashMap<Value, usize> = HashMap::new();
     for (k, task) in tasks.iter().enumerate() {
         for value in &task.writes {
@@ -310,13 +324,48 @@ fn ordered(tasks: Vec<Task>) -> Vec<Task> {
             ready.push((priority(task), std::cmp::Reverse(k)));
         }
     }
+    // Launches that have yet to read a large buffer, and those of them that are ready.
+    let len = |v: &Value| value_len(graph, *v, target);
+    let mut left: HashMap<Value, usize> = HashMap::new();
+    for value in tasks.iter().flat_map(|task| &task.reads).filter(|v| producer.contains_key(v) && len(v) >= LARGE) {
+        *left.entry(*value).or_default() += 1;
+    }
+    // Results live to the end, so reading them gives nothing back; one more reader stands for that.
+    graph.outputs.iter().for_each(|output| {
+        left.entry(output.value).and_modify(|n| *n += 1);
+    });
+    let mut freeing: BTreeSet<usize> = BTreeSet::new();
+    let large: Vec<bool> = tasks.iter().map(|task| task.reads.iter().any(|v| left.contains_key(v))).collect();
+    freeing.extend((0..tasks.len()).filter(|k| waiting[*k] == 0 && large[*k]));
+    let mut done = vec![false; tasks.len()];
     let mut order = Vec::with_capacity(tasks.len());
-    while let Some((_, std::cmp::Reverse(k))) = ready.pop() {
+    loop {
+        let gives_back = |k: &&usize| {
+            let task: &Task = &tasks[**k];
+            let freed: usize = task.reads.iter().filter(|v| left.get(v) == Some(&1)).map(len).sum();
+            freed >= LARGE && freed > task.writes.iter().map(len).sum()
+        };
+        let k = match freeing.iter().find(gives_back) {
+            Some(k) => *k,
+            None => match ready.pop() {
+                Some((_, std::cmp::Reverse(k))) if done[k] => continue,
+                Some((_, std::cmp::Reverse(k))) => k,
+                None => break,
+            },
+        };
+        done[k] = true;
+        freeing.remove(&k);
         order.push(k);
+        tasks[k].reads.iter().for_each(|v| {
+            left.entry(*v).and_modify(|n| *n -= 1);
+        });
         for r in &readers[k] {
             waiting[*r] -= 1;
             if waiting[*r] == 0 {
                 ready.push((priority(&tasks[*r]), std::cmp::Reverse(*r)));
+                if large[*r] {
+                    freeing.insert(*r);
+                }
             }
         }
     }
@@ -380,8 +429,15 @@ fn reductions(roles: &[Role], proto: &Proto) -> (Vec<Value>, usize) {
 /// Elements of one task of a loop: small enough to balance threads, large enough to hide the call.
 const GRAIN: usize = 8192;
 
+/// Joins maps that one kernel of the CPU does together.
+fn joined_maps(graph: &Graph, fusion: Fusion) -> Result<Graph, ScheduleError> {
+    let joined = if fusion == Fusion::All { planar::joined(graph) } else { Ok(graph.clone()) };
+    joined.map_err(|error| ScheduleError::Node { node: graph.name.clone(), message: error.to_string() })
+}
+
 /// Builds the plan of a graph.
 pub fn schedule(graph: &Graph, fusion: Fusion) -> Result<Scheduled, ScheduleError> {
+    let graph = &joined_maps(graph, fusion)?;
     Ok(plan_of(graph, fusion, &BTreeSet::new(), Target::Cpu)?.0)
 }
 
@@ -399,7 +455,7 @@ const ROUNDS: usize = 60;
 /// Each round finds the launch at which most is alive and gives up, cheapest first, values that lie idle there; they are computed again right before their next reader.
 /// Values never change: the same operations run, some of them twice. Error: the smallest arena reached, when the limit cannot be met.
 pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize) -> Result<(Graph, Scheduled), ScheduleError> {
-    let mut graph = graph.clone();
+    let mut graph = joined_maps(graph, fusion)?;
     let mut late = BTreeSet::new();
     let mut best = usize::MAX;
     for _ in 0..ROUNDS {
@@ -420,7 +476,7 @@ pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize) -> Result<(G
 fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usize, limit: usize) -> Option<(Graph, BTreeSet<Value>)> {
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
-    let tasks = ordered(tasks(graph, &roles, &demand, fusion, late, Target::Cpu));
+    let tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, Target::Cpu), Target::Cpu);
     let mut made: HashMap<Value, usize> = HashMap::new();
     let mut uses: HashMap<Value, Vec<usize>> = HashMap::new();
     for (k, task) in tasks.iter().enumerate() {
@@ -595,7 +651,7 @@ fn depths(tasks: &[Task]) -> Vec<usize> {
 fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target) -> Result<(Scheduled, Vec<Body>), ScheduleError> {
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
-    let mut tasks = ordered(tasks(graph, &roles, &demand, fusion, late, target));
+    let mut tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, target), target);
     // When a launch runs, for the lives of buffers. Launches of one depth run together on CUDA, so they may not take each other's buffers.
     let mut times: Vec<usize> = (0..tasks.len()).collect();
     if target == Target::Cuda {
@@ -1286,6 +1342,11 @@ fn linear_flops(map: &Linear, count: usize) -> f64 {
         Linear::Fourier { H, W } | Linear::FourierReal { H, W } | Linear::FourierInverse { H, W } => {
             let n = (H * W) as f64;
             2.5 * count as f64 * n * n.log2().max(1.0)
+        }
+        // Images, and a spectrum read for each.
+        Linear::FilterInverse { H, W, h, w, .. } => {
+            let n = (h * w) as f64;
+            2.5 * count as f64 * n * n.log2().max(1.0) + (count * H * W) as f64
         }
         Linear::Filter { H, W, .. } | Linear::FilterEach { H, W, .. } => 2.0 * (count * H * W) as f64,
         // A row of a stencil meets about half as many pixels as its square has, a down-grade reads nine times four.

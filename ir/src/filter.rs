@@ -7,6 +7,7 @@
 //! Definitions are evaluated when they are asked for: `wavelet` and `lowpass` are arrays, `octave`, `layer` and `count` numbers. Fourier transforms are supplied by the
 //! caller through [`Transform`], so this module owns no numerics but those of its primitives.
 
+use crate::elementary::{cosines, exponentials, sines};
 use crate::notation::{BinaryOperator, Expr, ExprKind, Filter, Item, Vocabulary, check, parse};
 use std::collections::HashMap;
 use std::fmt;
@@ -196,6 +197,14 @@ impl Part {
         match self {
             Part::Number(x) => Part::Number(f(*x)),
             Part::Array(a) => Part::Array(Rc::new(a.iter().map(|x| f(*x)).collect())),
+        }
+    }
+
+    /// A function of many numbers at once.
+    fn all(&self, f: fn(&[f64]) -> Vec<f64>) -> Part {
+        match self {
+            Part::Number(x) => Part::Number(f(&[*x])[0]),
+            Part::Array(a) => Part::Array(Rc::new(f(a))),
         }
     }
 
@@ -503,12 +512,18 @@ impl<'a> Evaluation<'a> {
             return Err(self.fail(format!("`{name}` takes {} arguments, found {}", row.1, arguments.len())));
         }
         let (H, W) = (self.bank.H, self.bank.W);
+        let many: Option<fn(&[f64]) -> Vec<f64>> = match name {
+            "exp" => Some(exponentials),
+            "sin" => Some(sines),
+            "cos" => Some(cosines),
+            _ => None,
+        };
+        if let Some(f) = many {
+            return Ok(real(self.real(&arguments[0], name)?.all(f)));
+        }
         let unary: Option<fn(f64) -> f64> = match name {
-            "exp" => Some(f64::exp),
             "log" => Some(f64::ln),
             "sqrt" => Some(f64::sqrt),
-            "sin" => Some(f64::sin),
-            "cos" => Some(f64::cos),
             "floor" => Some(f64::floor),
             "ceil" => Some(f64::ceil),
             "sign" => Some(|a| {
@@ -541,7 +556,7 @@ impl<'a> Evaluation<'a> {
         match name {
             "cis" => {
                 let x = self.real(&arguments[0], name)?;
-                Ok(Complex { re: x.map(f64::cos), im: Some(x.map(f64::sin)) })
+                Ok(Complex { re: x.all(cosines), im: Some(x.all(sines)) })
             }
             "select" => {
                 let c = self.real(&arguments[0], name)?;

@@ -10,6 +10,7 @@
 //! - [`filter`]: filter banks as formulas over a grid.
 //! - [`plan`]: what the compiler hands to the runtime.
 
+mod elementary;
 pub mod filter;
 pub mod graph;
 pub mod notation;

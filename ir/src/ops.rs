@@ -7,8 +7,8 @@ use crate::filter::Bank;
 use crate::scalar::{self, Scalar};
 use crate::types::{Space, scale_bandlimit};
 use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::sync::OnceLock;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 
 /// Value of an attribute in graph text.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,6 +139,67 @@ impl AttributeValue for Vec<usize> {
             Attribute::List(list) if list.iter().all(|k| (0..LARGEST_ATTRIBUTE).contains(k)) => Ok(list.iter().map(|k| *k as usize).collect()),
             _ => Err("a list of whole numbers"),
         }
+    }
+}
+
+/// A long list of indices, shared by its copies and known by its hash: passes copy and compare maps many times, and a list may have an entry per sample.
+#[derive(Clone)]
+pub struct Indices {
+    list: Arc<[usize]>,
+    hash: u64,
+    largest: Option<usize>,
+}
+
+impl Indices {
+    /// The largest entry; `None` for an empty list.
+    pub fn largest(&self) -> Option<usize> {
+        self.largest
+    }
+}
+
+impl From<Vec<usize>> for Indices {
+    fn from(list: Vec<usize>) -> Self {
+        let mut state = DefaultHasher::new();
+        list.hash(&mut state);
+        Indices { largest: list.iter().max().copied(), hash: state.finish(), list: list.into() }
+    }
+}
+
+impl FromIterator<usize> for Indices {
+    fn from_iter<I: IntoIterator<Item = usize>>(list: I) -> Self {
+        Indices::from(list.into_iter().collect::<Vec<usize>>())
+    }
+}
+
+impl std::ops::Deref for Indices {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.list
+    }
+}
+
+impl PartialEq for Indices {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.list, &other.list) || (self.hash == other.hash && self.list == other.list)
+    }
+}
+
+impl fmt::Debug for Indices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.list.fmt(f)
+    }
+}
+
+impl AttributeValue for Indices {
+    fn digest(&self, state: &mut impl Hasher) {
+        self.hash.hash(state);
+    }
+    fn to_attribute(&self) -> Attribute {
+        Attribute::List(self.iter().map(|k| *k as i64).collect())
+    }
+    fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str> {
+        Vec::<usize>::from_attribute(attribute).map(Indices::from)
     }
 }
 
@@ -288,6 +349,8 @@ linear_ops! {
     "fourier_inverse" => FourierInverse { H: usize = 3, W: usize = 4 };
     /// real_spectrum(H,W) or (`real`=0) spectrum(H,W) -> [L] spectrum(H,W): multiplication by the L filters of scale j of the bank, each to the given power.
     "filter" => Filter { H: usize = 4, W: usize = 6, j: usize = 1, power: usize = 1, real: usize = 1, bank: Bank = Bank::sample() };
+    /// real_spectrum(H,W) or (`real`=0) spectrum(H,W) -> [L,2] image(h,w): `fourier_inverse` of `fold` of `filter`, without what lies between. C1: h divides H, w divides W.
+    "filter_inverse" => FilterInverse { H: usize = 4, W: usize = 6, h: usize = 2, w: usize = 6, j: usize = 1, power: usize = 1, real: usize = 1, bank: Bank = Bank::sample() };
     /// [L] spectrum(H,W) -> [L] spectrum(H,W): entry l is multiplied by filter l of scale j.
     "filter_each" => FilterEach { H: usize = 4, W: usize = 6, j: usize = 1, bank: Bank = Bank::sample() };
     /// real_spectrum(H,W) -> real_spectrum(H,W): multiplication by the even part of the low-pass filter of scale j of the bank, which is what the real part of the smoothed image needs.
@@ -299,7 +362,7 @@ linear_ops! {
     /// (real_)spectrum(H,W) -> (real_)spectrum(h,w): the mean over aliases, so that the image is sampled at every H/h-th row and W/w-th column. C1: h divides H, w divides W.
     "fold" => Fold { H: usize = 6, W: usize = 8, h: usize = 3, w: usize = 4, real: usize = 1 };
     /// image(H,W) -> image(rows,columns): y_rc = x_{rows[r], columns[c]}: pads, crops, samples and shifts. C1: every entry lies in the image.
-    "pick" => Pick { H: usize = 3, W: usize = 4, rows: Vec<usize> = vec![2, 0, 1, 1], columns: Vec<usize> = vec![3, 2, 1, 0, 1] };
+    "pick" => Pick { H: usize = 3, W: usize = 4, rows: Indices = Indices::from(vec![2, 0, 1, 1]), columns: Indices = Indices::from(vec![3, 2, 1, 0, 1]) };
     /// [K] image(H,W) -> [K,count] image(H,W): y_ka[r, c] = x_k[r + rows[k count + a], c + columns[k count + a]], cyclically; K = len(rows) / count. C1: as many columns as rows, whole groups, entries below H and W.
     "roll" => Roll { H: usize = 3, W: usize = 4, rows: Vec<usize> = vec![0, 1, 2, 0], columns: Vec<usize> = vec![3, 0, 1, 0], count: usize = 2 };
     /// image(H,W) -> point: mean over the rows from `top` to H - `bottom` and the columns from `left` to W - `right`. C1: the window is not empty.
@@ -418,6 +481,15 @@ impl Linear {
                 bank.fits(*H, *W)?;
                 Ok(Signature { domain: (vec![], spectrum(*real, *H, *W)), range: (vec![bank.L], Spectrum { H: *H, W: *W }) })
             }
+            Linear::FilterInverse { H, W, h, w, power, real, bank, .. } => {
+                sizes(self, &[*H, *W, *h, *w, *power])?;
+                bank.fits(*H, *W)?;
+                if H % h != 0 || W % w != 0 {
+                    // filter_inverse C1
+                    return Err(format!("filter_inverse C1: {h} x {w} does not divide {H} x {W}"));
+                }
+                Ok(Signature { domain: (vec![], spectrum(*real, *H, *W)), range: (vec![bank.L, 2], Image { H: *h, W: *w }) })
+            }
             Linear::FilterEach { H, W, bank, .. } => {
                 sizes(self, &[*H, *W])?;
                 bank.fits(*H, *W)?;
@@ -459,7 +531,7 @@ impl Linear {
             }
             Linear::Pick { H, W, rows, columns } => {
                 sizes(self, &[*H, *W, rows.len(), columns.len()])?;
-                if rows.iter().any(|r| r >= H) || columns.iter().any(|c| c >= W) {
+                if rows.largest() >= Some(*H) || columns.largest() >= Some(*W) {
                     // pick C1
                     return Err(format!("pick C1: every entry must lie in the image of {H} x {W}"));
                 }

@@ -103,6 +103,7 @@ fn example() -> Plan {
                 ],
             },
         ],
+        ..Plan::default()
     }
 }
 

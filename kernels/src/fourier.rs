@@ -8,6 +8,7 @@
 //! self-sorting mixed radix (decimation in frequency), odd radices r by the (r - 1) / 2 cosine and sine products of
 //! symmetric and antisymmetric parts. The inverse is the forward program with real and imaginary parts exchanged.
 //! Lengths with a prime factor above [`LARGEST_PRIME`] go row by row through `rustfft`.
+//! [`LaneFft`] is the same program for eight sequences of any length, even ones included, which images use.
 
 use std::sync::Arc;
 
@@ -71,7 +72,7 @@ struct Split {
 const LONGEST_WHOLE: usize = 63;
 
 impl Split {
-    /// n from its odd prime factors; a <= b with the least b, so that both fit the cache closest to the core.
+    /// n from its factors; a <= b with the least b, so that both fit the cache closest to the core.
     fn new(n: usize, factors: &[usize]) -> Self {
         let mut chosen = 0u32;
         if n > LONGEST_WHOLE {
@@ -173,8 +174,16 @@ impl Pass {
     }
 }
 
-fn odd_factors(mut n: usize) -> Vec<usize> {
+/// Radices of n: powers of two as 8 and 4 where they can be, then odd primes.
+fn radices(mut n: usize) -> Vec<usize> {
     let mut factors = Vec::new();
+    let mut twos = n.trailing_zeros();
+    n >>= twos;
+    while twos > 0 {
+        let part = if twos == 3 || twos > 4 { 3 } else { twos.min(2) };
+        factors.push(1 << part);
+        twos -= part;
+    }
     let mut p = 3;
     while n > 1 {
         while n.is_multiple_of(p) {
@@ -197,7 +206,7 @@ impl RingFft {
             return Err(KernelError::parameter("L", "in 1..=2^20", L));
         }
         let n = 2 * L - 1;
-        let factors = odd_factors(n);
+        let factors = radices(n);
         let method = if n == 1 {
             Method::Copy
         } else if factors.iter().all(|p| *p <= LARGEST_PRIME) {
@@ -655,6 +664,9 @@ unsafe fn short_transform<V: Lanes>(passes: &[Pass], source: View, target: View,
         // SAFETY: views hold as many elements as the passes transform.
         unsafe {
             match (pass.radix - 1) / 2 {
+                _ if pass.radix == 2 => even_pass::<V, 2>(pass, from, to, factors),
+                _ if pass.radix == 4 => even_pass::<V, 4>(pass, from, to, factors),
+                _ if pass.radix == 8 => even_pass::<V, 8>(pass, from, to, factors),
                 1 => small_pass::<V, 1>(pass, from, to, factors),
                 2 => small_pass::<V, 2>(pass, from, to, factors),
                 3 => small_pass::<V, 3>(pass, from, to, factors),
@@ -668,6 +680,165 @@ unsafe fn short_transform<V: Lanes>(passes: &[Pass], source: View, target: View,
             }
         }
         from = to;
+    }
+}
+
+/// Radix 2, 4 or 8 with everything in registers.
+#[inline(always)]
+unsafe fn even_pass<V: Lanes, const R: usize>(pass: &Pass, source: View, target: View, factors: *const f64) {
+    let (before, inner) = (pass.before, pass.inner);
+    // SAFETY: the indices enumerate the n = before * radix * inner elements; tables have the shapes of `Pass`.
+    unsafe {
+        for k in 0..before {
+            for i in 0..inner {
+                let at = i + inner * R * k;
+                let mut x = [[V::zero(); 2]; R];
+                for (j, x) in x.iter_mut().enumerate() {
+                    *x = source.load(at + inner * j);
+                }
+                let x = butterfly::<V, R>(x);
+                let to = i + inner * k;
+                let own = pass.twiddles.as_ptr().add(if inner > 1 { i * (R - 1) * 2 } else { 0 });
+                for u in 0..R {
+                    let element = to + inner * before * u;
+                    let mut y = x[u];
+                    if inner > 1 && u > 0 {
+                        y = times(y, own.add(2 * u - 2));
+                    } else if !factors.is_null() {
+                        y = times(y, factors.add(2 * element));
+                    }
+                    target.store(element, y[0], y[1]);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn plus<V: Lanes>(a: [V; 2], b: [V; 2]) -> [V; 2] {
+    [a[0].add(b[0]), a[1].add(b[1])]
+}
+
+#[inline(always)]
+fn minus<V: Lanes>(a: [V; 2], b: [V; 2]) -> [V; 2] {
+    [a[0].sub(b[0]), a[1].sub(b[1])]
+}
+
+/// a - i b.
+#[inline(always)]
+fn minus_i<V: Lanes>(a: [V; 2], b: [V; 2]) -> [V; 2] {
+    [a[0].add(b[1]), a[1].sub(b[0])]
+}
+
+/// a + i b.
+#[inline(always)]
+fn plus_i<V: Lanes>(a: [V; 2], b: [V; 2]) -> [V; 2] {
+    [a[0].sub(b[1]), a[1].add(b[0])]
+}
+
+/// The transform of four numbers.
+#[inline(always)]
+fn four<V: Lanes>(x: [[V; 2]; 4]) -> [[V; 2]; 4] {
+    let (a, b, c, d) = (plus(x[0], x[2]), minus(x[0], x[2]), plus(x[1], x[3]), minus(x[1], x[3]));
+    [plus(a, c), minus_i(b, d), minus(a, c), plus_i(b, d)]
+}
+
+/// The transform of two, four or eight numbers.
+#[inline(always)]
+fn butterfly<V: Lanes, const R: usize>(x: [[V; 2]; R]) -> [[V; 2]; R] {
+    let mut y = x;
+    match R {
+        2 => (y[0], y[1]) = (plus(x[0], x[1]), minus(x[0], x[1])),
+        4 => y.copy_from_slice(&four([x[0], x[1], x[2], x[3]])),
+        _ => {
+            let (even, odd) = (four([x[0], x[2], x[4], x[6]]), four([x[1], x[3], x[5], x[7]]));
+            // Odd outputs turn by eighths: (1 - i) / sqrt 2 and its cube.
+            let half = V::splat(std::f64::consts::FRAC_1_SQRT_2);
+            let turn = |z: [V; 2]| [z[0].add(z[1]).mul(half), z[1].sub(z[0]).mul(half)];
+            let (first, third) = (turn(odd[1]), turn(odd[3]));
+            (y[0], y[4]) = (plus(even[0], odd[0]), minus(even[0], odd[0]));
+            (y[1], y[5]) = (plus(even[1], first), minus(even[1], first));
+            (y[2], y[6]) = (minus_i(even[2], odd[2]), plus_i(even[2], odd[2]));
+            (y[3], y[7]) = (minus_i(even[3], third), plus_i(even[3], third));
+        }
+    }
+    y
+}
+
+/// Transforms of eight sequences of one length at once.
+pub(crate) struct LaneFft {
+    n: usize,
+    method: Method,
+}
+
+impl LaneFft {
+    /// The transform of sequences of `n` numbers, n >= 1.
+    pub(crate) fn new(n: usize) -> Self {
+        let factors = radices(n);
+        let method = if n == 1 {
+            Method::Copy
+        } else if factors.iter().all(|p| *p <= LARGEST_PRIME) {
+            Method::Split(Arc::new(Split::new(n, &factors)))
+        } else {
+            Method::Rows(rustfft::FftPlanner::new().plan_fft_forward(n))
+        };
+        Self { n, method }
+    }
+
+    /// f64 of workspace that a transform needs beside its source and its target.
+    pub(crate) fn scratch_len(&self) -> usize {
+        match &self.method {
+            Method::Copy => 0,
+            Method::Split(split) => {
+                let radix = split.passes().map(|p| p.radix).max().unwrap_or(1);
+                2 * split.b * 2 * LANES + radix * 2 * LANES + 4 * WIDEST * LANES
+            }
+            Method::Rows(_) => self.n * 2 * LANES,
+        }
+    }
+
+    /// sum_p x_p e^{-2 pi i k p / n} per lane, or with the opposite sign when `inverse`, without a factor.
+    ///
+    /// # Safety
+    ///
+    /// `data` and `out` hold n elements `[re: 8, im: 8]`, `scratch` holds `scratch_len()` f64, all writable and apart from each other; `data` is destroyed.
+    pub(crate) unsafe fn run(&self, inverse: bool, data: *mut f64, out: *mut f64, scratch: *mut f64) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { sequences(self, inverse, data, out, scratch) }
+    }
+}
+
+dispatch! {
+    /// Eight sequences; see [`LaneFft::run`].
+    fn sequences = sequences_lanes(fft: &LaneFft, inverse: bool, data: *mut f64, out: *mut f64, scratch: *mut f64)
+}
+
+#[inline(always)]
+unsafe fn sequences_lanes<V: Lanes>(fft: &LaneFft, inverse: bool, data: *mut f64, out: *mut f64, scratch: *mut f64) {
+    // SAFETY: the caller of `LaneFft::run` promises the lengths.
+    unsafe {
+        let view = |at: *mut f64| {
+            let plain = View::side_by_side(at);
+            // The inverse is the forward program with real and imaginary parts exchanged.
+            if inverse { View { re: plain.im, im: plain.re, ..plain } } else { plain }
+        };
+        let (source, target) = (view(data), view(out));
+        match &fft.method {
+            Method::Copy => std::ptr::copy_nonoverlapping(data, out, 2 * LANES),
+            Method::Split(split) => {
+                let (a, b) = (split.a, split.b);
+                let short = |k: usize| View::side_by_side(scratch.add(k * b * 2 * LANES));
+                let wide = scratch.add(2 * b * 2 * LANES);
+                let work = Workspace { between: source, staged: target, temporary: [short(0), short(1)], wide };
+                for i in 0..if a > 1 { b } else { 0 } {
+                    column::<V>(split, i, source.every(i, b), &work);
+                }
+                for k in 0..a {
+                    short_transform::<V>(&split.rows, source.every(b * k, 1), target.every(k, a), std::ptr::null(), &work);
+                }
+            }
+            Method::Rows(row) => rows::<V>(row.as_ref(), fft.n, source, target, View::side_by_side(scratch)),
+        }
     }
 }
 

@@ -1,21 +1,32 @@
-//! Discrete Fourier transforms of images and series: real and complex, both directions, and adjoints.
+//! Discrete Fourier transforms of images and series: real and complex, both directions, and adjoints; with filters and folds of the spectrum on the way.
 //!
 //! An image is `[H][W]`; a series is an image of one row. Spectra are complex, interleaved, frequency 0 first; the spectrum of a real image keeps the columns
-//! 0 ..= W/2. Rows are transformed by `rustfft` and `realfft`, columns in blocks that are gathered so that every transform runs on consecutive numbers.
+//! 0 ..= W/2.
+//!
+//! ```text
+//! spectrum --gather 8 columns (filter, fold)--> [H][re: 8, im: 8] --FFT, turn--> blocks of 8 rows [W][re: 8, im: 8] --FFT, turn--> image
+//! image --8 or 16 rows, turned--> [W][re: 8, im: 8] --FFT, turn--> blocks of 8 columns [H][re: 8, im: 8] --FFT--scatter (filter, unfold)--> spectrum
+//! ```
+//!
+//! Eight rows or columns run in the lanes of a vector ([`crate::fourier`]); two real rows are one complex one. Blocks are turned in registers when a sweep ends, so no
+//! image is transposed in memory. Columns of a spectrum that are zero are not transformed. A series has one row and so nothing to fill lanes with: it goes through
+//! `rustfft` and `realfft`.
 
 use crate::KernelError;
+use crate::fourier::LaneFft;
 use crate::parallel::{Parallel, Shared};
+use crate::simd::{LANES, Lanes, dispatch, with_scratch};
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// Columns gathered at a time: one cache line of complex numbers is four of them.
-const COLUMNS: usize = 16;
-
 /// Largest number of rows or columns.
 const LARGEST: usize = 1 << 20;
+
+/// f64 of one element of a sequence of eight lanes.
+const ELEMENT: usize = 2 * LANES;
 
 type C = Complex<f64>;
 
@@ -23,8 +34,17 @@ type C = Complex<f64>;
 pub struct PlanarFft {
     H: usize,
     W: usize,
-    row: [Arc<dyn Fft<f64>>; 2],
-    column: [Arc<dyn Fft<f64>>; 2],
+    method: Method,
+}
+
+enum Method {
+    Series(Series),
+    Lanes { rows: LaneFft, columns: LaneFft },
+}
+
+/// Transforms of one row.
+struct Series {
+    complex: [Arc<dyn Fft<f64>>; 2],
     to_complex: Arc<dyn RealToComplex<f64>>,
     to_real: Arc<dyn ComplexToReal<f64>>,
     scratch: usize,
@@ -36,13 +56,11 @@ impl std::fmt::Debug for PlanarFft {
     }
 }
 
-/// Buffers of one thread: a spectrum, gathered columns, scratch of the row transforms, a row of reals.
+/// Buffers of one thread for series: a spectrum, scratch of the transforms, a row of reals.
 #[derive(Default)]
 struct Buffers {
     spectrum: Vec<C>,
-    columns: Vec<C>,
     scratch: Vec<C>,
-    row: Vec<C>,
     reals: Vec<f64>,
 }
 
@@ -71,6 +89,64 @@ fn grown(buffer: &mut Vec<C>, len: usize) -> &mut [C] {
     &mut buffer[..len]
 }
 
+/// Factors of the frequencies of a grid, `[H][W]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Factors<'a> {
+    /// Real parts.
+    pub re: &'a [f64],
+    /// Imaginary parts; absent for a real filter.
+    pub im: Option<&'a [f64]>,
+}
+
+/// How the spectrum that a transform reads or writes lies in memory: on a grid `H` x `W` whose aliases add up to the grid `h` x `w` of the transform.
+#[derive(Clone, Copy)]
+struct Outer<'a> {
+    H: usize,
+    W: usize,
+    /// Whether only the columns 0 ..= W/2 are stored, the others being their conjugates.
+    half: bool,
+    h: usize,
+    w: usize,
+    /// Columns of the transform that are used.
+    width: usize,
+    factors: Option<Factors<'a>>,
+    scale: f64,
+}
+
+impl Outer<'_> {
+    /// Complex numbers between rows.
+    #[inline(always)]
+    fn stride(&self) -> usize {
+        if self.half { self.W / 2 + 1 } else { self.W }
+    }
+
+    /// f64 of one spectrum.
+    fn len(&self) -> usize {
+        2 * self.H * self.stride()
+    }
+
+    /// Where frequency (r, c) is stored, and the sign of its imaginary part.
+    #[inline(always)]
+    fn place(&self, r: usize, c: usize) -> (usize, f64) {
+        let stride = self.stride();
+        if c < stride { (r * stride + c, 1.0) } else { ((self.H - r) % self.H * stride + self.W - c, -1.0) }
+    }
+}
+
+/// Working memory of one thread: blocks between the sweeps, a sequence before and after its transform, and the transform's own.
+#[derive(Clone, Copy)]
+struct Work {
+    blocks: *mut f64,
+    data: *mut f64,
+    out: *mut f64,
+    own: *mut f64,
+}
+
+/// f64 of the longest sequence, whole blocks, and room to take half spectra apart.
+fn sequence_len(H: usize, W: usize) -> usize {
+    (H.max(W).next_multiple_of(LANES) + 2 * LANES) * ELEMENT
+}
+
 impl PlanarFft {
     /// Plans transforms of `H` rows and `W` columns, each from 1 to 2^20.
     pub fn new(H: usize, W: usize) -> Result<Self, KernelError> {
@@ -79,14 +155,18 @@ impl PlanarFft {
                 return Err(KernelError::parameter(name, format!("from 1 to {LARGEST}"), n));
             }
         }
-        let mut planner = FftPlanner::new();
-        let row = [planner.plan_fft_forward(W), planner.plan_fft_inverse(W)];
-        let column = [planner.plan_fft_forward(H), planner.plan_fft_inverse(H)];
-        let mut planner = RealFftPlanner::new();
-        let (to_complex, to_real) = (planner.plan_fft_forward(W), planner.plan_fft_inverse(W));
-        let scratch = row.iter().chain(&column).map(|fft| fft.get_inplace_scratch_len()).max().unwrap_or(0);
-        let scratch = scratch.max(to_complex.get_scratch_len()).max(to_real.get_scratch_len());
-        Ok(PlanarFft { H, W, row, column, to_complex, to_real, scratch })
+        let method = if H == 1 {
+            let mut planner = FftPlanner::new();
+            let complex = [planner.plan_fft_forward(W), planner.plan_fft_inverse(W)];
+            let mut planner = RealFftPlanner::new();
+            let (to_complex, to_real) = (planner.plan_fft_forward(W), planner.plan_fft_inverse(W));
+            let scratch = complex.iter().map(|fft| fft.get_inplace_scratch_len()).max().unwrap_or(0);
+            let scratch = scratch.max(to_complex.get_scratch_len()).max(to_real.get_scratch_len());
+            Method::Series(Series { complex, to_complex, to_real, scratch })
+        } else {
+            Method::Lanes { rows: LaneFft::new(W), columns: LaneFft::new(H) }
+        };
+        Ok(PlanarFft { H, W, method })
     }
 
     /// Columns of the spectrum of a real image.
@@ -102,30 +182,11 @@ impl PlanarFft {
 
     /// f64 of one thread's buffers.
     pub fn scratch_len(&self) -> usize {
-        2 * (self.H * self.W + COLUMNS * self.H + self.scratch + self.W + 1)
-    }
-
-    /// Transforms every column of `[H][width]`, in place.
-    fn columns(&self, inverse: bool, data: &mut [C], width: usize, columns: &mut Vec<C>, scratch: &mut [C]) {
-        if self.H == 1 {
-            return;
-        }
-        let (H, fft) = (self.H, &self.column[usize::from(inverse)]);
-        let block = grown(columns, COLUMNS * H);
-        for first in (0..width).step_by(COLUMNS) {
-            let n = COLUMNS.min(width - first);
-            for r in 0..H {
-                let row = &data[r * width + first..][..n];
-                for (c, x) in row.iter().enumerate() {
-                    block[c * H + r] = *x;
-                }
-            }
-            fft.process_with_scratch(&mut block[..n * H], scratch);
-            for r in 0..H {
-                let row = &mut data[r * width + first..][..n];
-                for (c, x) in row.iter_mut().enumerate() {
-                    *x = block[c * H + r];
-                }
+        match &self.method {
+            Method::Series(series) => 4 * (self.W + series.scratch),
+            Method::Lanes { rows, columns } => {
+                let blocks = self.H.next_multiple_of(LANES) * self.W.next_multiple_of(LANES) * 2;
+                blocks + 2 * sequence_len(self.H, self.W) + rows.scratch_len().max(columns.scratch_len())
             }
         }
     }
@@ -137,17 +198,21 @@ impl PlanarFft {
     ///
     /// Error: eps log2(HW) relative to the norm. Panics if a length does not fit.
     pub fn real_forward(&self, par: &dyn Parallel, images: &[f64], spectra: &mut [f64]) {
-        let (size, half) = (self.H * self.W, self.half());
-        self.each(par, images, size, spectra, 2 * self.H * half, |image, out, buffers| {
-            let Buffers { columns, scratch, reals, .. } = buffers;
-            let scratch = grown(scratch, self.scratch);
-            let out = complex_mut(out);
-            for (x, y) in image.chunks_exact(self.W).zip(out.chunks_exact_mut(half)) {
-                reals.clear();
-                reals.extend_from_slice(x);
-                self.to_complex.process_with_scratch(reals, y, scratch).expect("lengths are those of the plan");
-            }
-            self.columns(false, out, half, columns, scratch);
+        self.real_analysis(par, images, spectra, 1.0, 1.0);
+    }
+
+    /// [`Self::real_forward`] with columns 0 and W/2 times `outer`, the others times `inner`.
+    fn real_analysis(&self, par: &dyn Parallel, images: &[f64], spectra: &mut [f64], inner: f64, outer: f64) {
+        let to = self.own(true);
+        self.each(par, images, self.H * self.W, spectra, to.len(), |image, out| match &self.method {
+            Method::Series(series) => series.real_forward(image, out, inner, outer),
+            Method::Lanes { .. } => self.with_work(|work| {
+                // SAFETY: lengths were checked by `each`; the working memory is that of `scratch_len`.
+                unsafe {
+                    self.real_rows(image, work, inner, outer);
+                    self.columns_out(&to, out.as_mut_ptr(), work, false);
+                }
+            }),
         });
     }
 
@@ -155,38 +220,27 @@ impl PlanarFft {
     ///
     /// With `whole` and `factor` = 1/(HW) this is the inverse of [`Self::real_forward`]; without and with 1 its transpose.
     pub fn real_inverse(&self, par: &dyn Parallel, spectra: &[f64], images: &mut [f64], whole: bool, factor: f64) {
-        let (size, half) = (self.H * self.W, self.half());
-        // The row transform counts inner columns twice.
-        let (inner, outer) = if whole { (factor, factor) } else { (0.5 * factor, factor) };
-        self.each(par, spectra, 2 * self.H * half, images, size, |spectrum, image, buffers| {
-            let Buffers { spectrum: data, columns, scratch, row, .. } = buffers;
-            let scratch = grown(scratch, self.scratch);
-            let data = grown(data, self.H * half);
-            data.copy_from_slice(complex(spectrum));
-            self.columns(true, data, half, columns, scratch);
-            let row = grown(row, half);
-            for (x, y) in data.chunks_exact(half).zip(image.chunks_exact_mut(self.W)) {
-                row.iter_mut().zip(x).for_each(|(row, x)| *row = x * inner);
-                // Only the real part of the self-conjugate columns counts.
-                row[0] = C::new(x[0].re * outer, 0.0);
-                if self.W.is_multiple_of(2) {
-                    row[half - 1] = C::new(x[half - 1].re * outer, 0.0);
+        self.real_synthesis(par, &self.own(true), spectra, images, if whole { factor } else { 0.5 * factor }, factor);
+    }
+
+    /// Inner columns count `inner` times, once for themselves and once for their conjugates; the others `outer` times.
+    fn real_synthesis(&self, par: &dyn Parallel, from: &Outer, spectra: &[f64], images: &mut [f64], inner: f64, outer: f64) {
+        self.each(par, spectra, from.len(), images, self.H * self.W, |spectrum, image| match &self.method {
+            Method::Series(series) => gathered(from, spectrum, |spectrum| series.real_inverse(spectrum, image, inner, outer)),
+            Method::Lanes { .. } => self.with_work(|work| {
+                // SAFETY: lengths were checked by `each`; the working memory is that of `scratch_len`.
+                unsafe {
+                    self.columns_in(from, spectrum.as_ptr(), work);
+                    self.real_rows_out(work, image, inner, outer);
                 }
-                self.to_real.process_with_scratch(row, y, scratch).expect("self-conjugate columns are real");
-            }
+            }),
         });
     }
 
     /// Transpose of [`Self::real_inverse`] with `whole` and 1/(HW): the forward transform with m_l / (HW).
     pub fn real_inverse_adjoint(&self, par: &dyn Parallel, images: &[f64], spectra: &mut [f64]) {
-        self.real_forward(par, images, spectra);
-        let (half, outer) = (self.half(), 1.0 / (self.H * self.W) as f64);
-        for row in complex_mut(spectra).chunks_exact_mut(half) {
-            for (l, x) in row.iter_mut().enumerate() {
-                let own = l == 0 || 2 * l == self.W;
-                *x *= if own { outer } else { 2.0 * outer };
-            }
-        }
+        let outer = 1.0 / (self.H * self.W) as f64;
+        self.real_analysis(par, images, spectra, 2.0 * outer, outer);
     }
 
     /// Real and imaginary parts of (1/HW) sum_kl F_kl e^{2 pi i ..} of consecutive spectra.
@@ -194,73 +248,855 @@ impl PlanarFft {
     /// - `spectra`: `[n][H][W]` complex
     /// - `images`: `[n][2][H][W]`
     pub fn inverse(&self, par: &dyn Parallel, spectra: &[f64], images: &mut [f64]) {
-        let size = self.H * self.W;
-        let factor = 1.0 / size as f64;
-        self.each(par, spectra, 2 * size, images, 2 * size, |spectrum, image, buffers| {
-            let Buffers { spectrum: data, columns, scratch, .. } = buffers;
-            let scratch = grown(scratch, self.scratch);
-            let data = grown(data, size);
-            data.copy_from_slice(complex(spectrum));
-            self.columns(true, data, self.W, columns, scratch);
-            let (re, im) = image.split_at_mut(size);
-            for ((x, re), im) in data.chunks_exact_mut(self.W).zip(re.chunks_exact_mut(self.W)).zip(im.chunks_exact_mut(self.W)) {
-                self.row[1].process_with_scratch(x, scratch);
-                for ((x, re), im) in x.iter().zip(re).zip(im) {
-                    *re = factor * x.re;
-                    *im = factor * x.im;
-                }
-            }
-        });
+        let (from, size) = (self.own(false), self.H * self.W);
+        self.each(par, spectra, from.len(), images, 2 * size, |spectrum, image| self.inverse_one(&from, spectrum, image, 1.0 / size as f64));
     }
 
     /// Transpose of [`Self::inverse`]: the forward transform of re + i im, times 1/(HW).
     pub fn inverse_adjoint(&self, par: &dyn Parallel, images: &[f64], spectra: &mut [f64]) {
-        let size = self.H * self.W;
-        let factor = 1.0 / size as f64;
-        self.each(par, images, 2 * size, spectra, 2 * size, |image, out, buffers| {
-            let Buffers { columns, scratch, .. } = buffers;
-            let scratch = grown(scratch, self.scratch);
-            let (re, im) = image.split_at(size);
-            let out = complex_mut(out);
-            for ((x, re), im) in out.chunks_exact_mut(self.W).zip(re.chunks_exact(self.W)).zip(im.chunks_exact(self.W)) {
-                x.iter_mut().zip(re.iter().zip(im)).for_each(|(x, (re, im))| *x = C::new(factor * re, factor * im));
-                self.row[0].process_with_scratch(x, scratch);
-            }
-            self.columns(false, out, self.W, columns, scratch);
-        });
+        let (to, size) = (self.own(false), self.H * self.W);
+        self.each(par, images, 2 * size, spectra, to.len(), |image, out| self.forward_one(&to, image, out, 1.0 / size as f64, false));
     }
 
     /// Transform of separate real and imaginary parts in place, for tables.
     pub fn in_place(&self, inverse: bool, re: &mut [f64], im: &mut [f64]) {
-        let mut data: Vec<C> = re.iter().zip(im.iter()).map(|(re, im)| C::new(*re, *im)).collect();
-        let mut scratch = vec![C::default(); self.scratch];
-        data.chunks_exact_mut(self.W).for_each(|row| self.row[usize::from(inverse)].process_with_scratch(row, &mut scratch));
-        self.columns(inverse, &mut data, self.W, &mut Vec::new(), &mut scratch);
-        let factor = if inverse { 1.0 / (self.H * self.W) as f64 } else { 1.0 };
-        for (x, (re, im)) in data.iter().zip(re.iter_mut().zip(im)) {
-            *re = factor * x.re;
-            *im = factor * x.im;
+        let size = self.H * self.W;
+        let mut spectrum = vec![0.0; 2 * size];
+        let mut image = vec![0.0; 2 * size];
+        if inverse {
+            spectrum.chunks_exact_mut(2).zip(re.iter().zip(&*im)).for_each(|(z, (a, b))| (z[0], z[1]) = (*a, *b));
+            self.inverse_one(&self.own(false), &spectrum, &mut image, 1.0 / size as f64);
+            re.copy_from_slice(&image[..size]);
+            im.copy_from_slice(&image[size..]);
+        } else {
+            image[..size].copy_from_slice(re);
+            image[size..].copy_from_slice(im);
+            self.forward_one(&self.own(false), &image, &mut spectrum, 1.0, false);
+            spectrum.chunks_exact(2).zip(re.iter_mut().zip(im)).for_each(|(z, (a, b))| (*a, *b) = (z[0], z[1]));
         }
     }
 
-    /// Runs `task(input, output, buffers)` for consecutive fields, one task each.
-    fn each(
-        &self,
-        par: &dyn Parallel,
-        inputs: &[f64],
-        from: usize,
-        outputs: &mut [f64],
-        to: usize,
-        task: impl Fn(&[f64], &mut [f64], &mut Buffers) + Sync,
-    ) {
+    /// The spectrum on the grid of the transform.
+    fn own(&self, half: bool) -> Outer<'static> {
+        let (H, W) = (self.H, self.W);
+        Outer { H, W, half, h: H, w: W, width: if half { self.half() } else { W }, factors: None, scale: 1.0 }
+    }
+
+    fn inverse_one(&self, from: &Outer, spectrum: &[f64], image: &mut [f64], factor: f64) {
+        match &self.method {
+            Method::Series(series) => gathered(from, spectrum, |spectrum| series.inverse(spectrum, image, factor)),
+            Method::Lanes { rows, .. } => self.with_work(|work| {
+                let (re, im) = image.split_at_mut(self.H * self.W);
+                // SAFETY: callers checked the lengths; the working memory is that of `scratch_len`.
+                unsafe {
+                    self.columns_in(from, spectrum.as_ptr(), work);
+                    let block = self.W.next_multiple_of(LANES) * ELEMENT;
+                    for first in (0..self.H).step_by(LANES) {
+                        rows.run(true, work.blocks.add(first / LANES * block), work.out, work.own);
+                        let at = first * self.W;
+                        let n = LANES.min(self.H - first);
+                        store_rows(work.out, self.W, re.as_mut_ptr().add(at), n, im.as_mut_ptr().add(at), n, factor);
+                    }
+                }
+            }),
+        }
+    }
+
+    /// The forward transform of re + i im, times `factor`; added to what the spectrum holds when `more`.
+    fn forward_one(&self, to: &Outer, image: &[f64], spectrum: &mut [f64], factor: f64, more: bool) {
+        let (re, im) = image.split_at(self.H * self.W);
+        match &self.method {
+            Method::Series(series) => series.forward(to, re, im, spectrum, factor, more),
+            Method::Lanes { rows, .. } => self.with_work(|work| {
+                // SAFETY: callers checked the lengths; the working memory is that of `scratch_len`.
+                unsafe {
+                    let block = self.H.next_multiple_of(LANES) * ELEMENT;
+                    for first in (0..self.H).step_by(LANES) {
+                        let at = first * self.W;
+                        let n = LANES.min(self.H - first);
+                        load_rows(re.as_ptr().add(at), n, im.as_ptr().add(at), n, self.W, factor, work.data);
+                        rows.run(false, work.data, work.out, work.own);
+                        turn(work.out, self.W, work.blocks.add(first * ELEMENT), block);
+                    }
+                    self.columns_out(to, spectrum.as_mut_ptr(), work, more);
+                }
+            }),
+        }
+    }
+
+    /// Columns of a spectrum, transformed, to blocks of eight rows.
+    ///
+    /// # Safety
+    ///
+    /// `spectrum` is readable for `from.len()` f64, `work` holds `scratch_len()`.
+    unsafe fn columns_in(&self, from: &Outer, spectrum: *const f64, work: Work) {
+        let Method::Lanes { columns, .. } = &self.method else { return };
+        let block = self.W.next_multiple_of(LANES) * ELEMENT;
+        for first in (0..from.width).step_by(LANES) {
+            let mut zero = false;
+            // SAFETY: the caller's promise; a column of H elements fits the buffers, and so do whole blocks of rows.
+            unsafe {
+                gather(from, spectrum, first, work.data, &raw mut zero);
+                let to = work.blocks.add(first * ELEMENT);
+                if zero {
+                    (0..self.H.div_ceil(LANES)).for_each(|k| to.add(k * block).write_bytes(0, LANES * ELEMENT));
+                } else {
+                    columns.run(true, work.data, work.out, work.own);
+                    turn(work.out, self.H, to, block);
+                }
+            }
+        }
+    }
+
+    /// Blocks of eight columns, transformed, to a spectrum; added to it when `more`.
+    ///
+    /// # Safety
+    ///
+    /// `spectrum` is writable for `to.len()` f64, `work` holds `scratch_len()`.
+    unsafe fn columns_out(&self, to: &Outer, spectrum: *mut f64, work: Work, more: bool) {
+        let Method::Lanes { columns, .. } = &self.method else { return };
+        let block = self.H.next_multiple_of(LANES) * ELEMENT;
+        for first in (0..to.width).step_by(LANES) {
+            // SAFETY: the caller's promise; blocks were written by the sweep over rows.
+            unsafe {
+                columns.run(false, work.blocks.add(first / LANES * block), work.out, work.own);
+                scatter(to, work.out, first, spectrum, more);
+            }
+        }
+    }
+
+    /// Rows of a real image, sixteen at a time as eight complex ones, to blocks of eight columns.
+    ///
+    /// # Safety
+    ///
+    /// `work` holds `scratch_len()` f64.
+    unsafe fn real_rows(&self, image: &[f64], work: Work, inner: f64, outer: f64) {
+        let Method::Lanes { rows, .. } = &self.method else { return };
+        let (W, half) = (self.W, self.half());
+        let block = self.H.next_multiple_of(LANES) * ELEMENT;
+        for first in (0..self.H).step_by(2 * LANES) {
+            let (n, m) = (LANES.min(self.H - first), LANES.min(self.H.saturating_sub(first + LANES)));
+            // SAFETY: rows below H are read; half spectra of two blocks of rows fit where the sequence was.
+            unsafe {
+                let at = image.as_ptr().add(first * W);
+                load_rows(at, n, if m > 0 { at.add(LANES * W) } else { at }, m, W, 1.0, work.data);
+                rows.run(false, work.data, work.out, work.own);
+                let second = work.data.add(half * ELEMENT);
+                take_apart(work.out, W, work.data, second, inner, outer);
+                turn(work.data, half, work.blocks.add(first * ELEMENT), block);
+                if m > 0 {
+                    turn(second, half, work.blocks.add((first + LANES) * ELEMENT), block);
+                }
+            }
+        }
+    }
+
+    /// Blocks of eight rows of a half spectrum to a real image.
+    ///
+    /// # Safety
+    ///
+    /// `work` holds `scratch_len()` f64.
+    unsafe fn real_rows_out(&self, work: Work, image: &mut [f64], inner: f64, outer: f64) {
+        let Method::Lanes { rows, .. } = &self.method else { return };
+        let W = self.W;
+        let block = W.next_multiple_of(LANES) * ELEMENT;
+        for first in (0..self.H).step_by(2 * LANES) {
+            let (n, m) = (LANES.min(self.H - first), LANES.min(self.H.saturating_sub(first + LANES)));
+            // SAFETY: blocks of all rows were written by the sweep over columns; rows below H are written.
+            unsafe {
+                let own = work.blocks.add(first / LANES * block);
+                put_together(own, if m > 0 { own.add(block) } else { std::ptr::null() }, W, work.data, inner, outer);
+                rows.run(true, work.data, work.out, work.own);
+                let at = image.as_mut_ptr().add(first * W);
+                store_rows(work.out, W, at, n, if m > 0 { at.add(LANES * W) } else { at }, m, 1.0);
+            }
+        }
+    }
+
+    /// Runs `body` with this thread's working memory.
+    fn with_work(&self, body: impl FnOnce(Work)) {
+        let blocks = self.H.next_multiple_of(LANES) * self.W.next_multiple_of(LANES) * 2;
+        let sequence = sequence_len(self.H, self.W);
+        with_scratch(self.scratch_len(), |at| {
+            // SAFETY: the offsets are those that `scratch_len` adds up.
+            let part = |offset: usize| unsafe { at.add(offset) };
+            body(Work { blocks: part(0), data: part(blocks), out: part(blocks + sequence), own: part(blocks + 2 * sequence) });
+        });
+    }
+
+    /// Runs `task(input, output)` for consecutive fields, one task each.
+    fn each(&self, par: &dyn Parallel, inputs: &[f64], from: usize, outputs: &mut [f64], to: usize, task: impl Fn(&[f64], &mut [f64]) + Sync) {
         let n = inputs.len() / from;
         assert_eq!((inputs.len(), outputs.len()), (n * from, n * to), "whole fields of {} x {}", self.H, self.W);
         let out = Shared::new(outputs);
         par.for_each(n, &|k| {
             // SAFETY: task k writes its own field of an output that outlives the tasks; lengths were checked.
             let output = unsafe { std::slice::from_raw_parts_mut(out.get().add(k * to), to) };
-            BUFFERS.with_borrow_mut(|buffers| task(&inputs[k * from..][..from], output, buffers));
+            task(&inputs[k * from..][..from], output);
         });
+    }
+}
+
+impl Series {
+    fn real_forward(&self, row: &[f64], spectrum: &mut [f64], inner: f64, outer: f64) {
+        BUFFERS.with_borrow_mut(|buffers| {
+            let Buffers { scratch, reals, .. } = buffers;
+            reals.clear();
+            reals.extend_from_slice(row);
+            let out = complex_mut(spectrum);
+            self.to_complex.process_with_scratch(reals, out, grown(scratch, self.scratch)).expect("lengths are those of the plan");
+            for (l, x) in out.iter_mut().enumerate() {
+                *x *= if l == 0 || 2 * l == row.len() { outer } else { inner };
+            }
+        });
+    }
+
+    fn real_inverse(&self, spectrum: &[f64], row: &mut [f64], inner: f64, outer: f64) {
+        BUFFERS.with_borrow_mut(|buffers| {
+            let Buffers { spectrum: data, scratch, .. } = buffers;
+            let (x, half) = (complex(spectrum), spectrum.len() / 2);
+            let data = grown(data, half);
+            data.iter_mut().zip(x).for_each(|(y, x)| *y = x * inner);
+            // Only the real part of the self-conjugate columns counts.
+            data[0] = C::new(x[0].re * outer, 0.0);
+            if row.len().is_multiple_of(2) {
+                data[half - 1] = C::new(x[half - 1].re * outer, 0.0);
+            }
+            self.to_real.process_with_scratch(data, row, grown(scratch, self.scratch)).expect("self-conjugate columns are real");
+        });
+    }
+
+    fn inverse(&self, spectrum: &[f64], image: &mut [f64], factor: f64) {
+        BUFFERS.with_borrow_mut(|buffers| {
+            let Buffers { spectrum: data, scratch, .. } = buffers;
+            let data = grown(data, spectrum.len() / 2);
+            data.copy_from_slice(complex(spectrum));
+            self.complex[1].process_with_scratch(data, grown(scratch, self.scratch));
+            let (re, im) = image.split_at_mut(data.len());
+            for (x, (re, im)) in data.iter().zip(re.iter_mut().zip(im)) {
+                (*re, *im) = (factor * x.re, factor * x.im);
+            }
+        });
+    }
+
+    fn forward(&self, to: &Outer, re: &[f64], im: &[f64], spectrum: &mut [f64], factor: f64, more: bool) {
+        BUFFERS.with_borrow_mut(|buffers| {
+            let Buffers { spectrum: data, scratch, .. } = buffers;
+            let data = grown(data, re.len());
+            data.iter_mut().zip(re.iter().zip(im)).for_each(|(x, (re, im))| *x = C::new(factor * re, factor * im));
+            self.complex[0].process_with_scratch(data, grown(scratch, self.scratch));
+            spread(to, data, spectrum, more);
+        });
+    }
+}
+
+/// A spectrum on the grid of the transform of a series, filtered and folded where that is asked for.
+fn gathered(from: &Outer, spectrum: &[f64], body: impl FnOnce(&[f64])) {
+    if from.factors.is_none() && from.scale == 1.0 && (from.H, from.W) == (from.h, from.w) && from.width == from.stride() {
+        return body(spectrum);
+    }
+    let mut out = vec![0.0; 2 * from.width];
+    let mut lanes = [0.0; ELEMENT];
+    for (k, out) in out.chunks_mut(ELEMENT).enumerate() {
+        let mut zero = false;
+        // SAFETY: the spectrum holds `from.len()` f64, as callers check, and a series has one row of eight columns at a time.
+        unsafe { gather(from, spectrum.as_ptr(), k * LANES, lanes.as_mut_ptr(), &raw mut zero) };
+        out.chunks_exact_mut(2).enumerate().for_each(|(i, z)| z.copy_from_slice(&[lanes[i], lanes[LANES + i]]));
+    }
+    body(&out);
+}
+
+/// The transpose of [`gathered`].
+fn spread(to: &Outer, data: &[C], spectrum: &mut [f64], more: bool) {
+    let mut lanes = [0.0; ELEMENT];
+    for (k, x) in data[..to.width].chunks(LANES).enumerate() {
+        x.iter().enumerate().for_each(|(i, x)| (lanes[i], lanes[LANES + i]) = (x.re, x.im));
+        // SAFETY: as in `gathered`.
+        unsafe { scatter(to, lanes.as_ptr(), k * LANES, spectrum.as_mut_ptr(), more) };
+    }
+}
+
+/// Images of filtered spectra without storing what lies between: of one spectrum F on a grid `H` x `W` the inverse transforms of G_l F for filters l, folded to a grid
+/// `h` x `w` by summing aliases; and the transpose.
+pub struct Synthesis {
+    fft: Arc<PlanarFft>,
+    H: usize,
+    W: usize,
+    half: bool,
+    filters: usize,
+}
+
+impl std::fmt::Debug for Synthesis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Synthesis({} x {} to {:?}, {} filters)", self.H, self.W, self.fft, self.filters)
+    }
+}
+
+impl Synthesis {
+    /// Of spectra on a grid `H` x `W`, stored up to column W/2 when `half`, to images of the size of `fft`.
+    ///
+    /// Error: sizes that are no multiples of those of the transform, or no filter.
+    pub fn new(fft: Arc<PlanarFft>, H: usize, W: usize, half: bool, filters: usize) -> Result<Self, KernelError> {
+        for (name, large, small) in [("H", H, fft.H), ("W", W, fft.W)] {
+            if large == 0 || !large.is_multiple_of(small) || large > LARGEST {
+                return Err(KernelError::parameter(name, format!("a multiple of {small} up to {LARGEST}"), large));
+            }
+        }
+        if filters == 0 {
+            return Err(KernelError::parameter("filters", "at least 1", filters));
+        }
+        Ok(Synthesis { fft, H, W, half, filters })
+    }
+
+    /// f64 of one thread's buffers.
+    pub fn scratch_len(&self) -> usize {
+        self.fft.scratch_len()
+    }
+
+    /// Samples of one image.
+    pub fn points(&self) -> f64 {
+        (self.fft.H * self.fft.W) as f64
+    }
+
+    fn outer<'a>(&self, factors: &Factors<'a>, l: usize) -> Outer<'a> {
+        let n = self.H * self.W;
+        let part = |all: &'a [f64]| &all[l * n..][..n];
+        let factors = Factors { re: part(factors.re), im: factors.im.map(part) };
+        let (h, w) = (self.fft.H, self.fft.W);
+        // The fold's hw / HW and the transform's 1 / hw.
+        Outer { H: self.H, W: self.W, half: self.half, h, w, width: w, factors: Some(factors), scale: 1.0 / n as f64 }
+    }
+
+    /// - `spectra`: `[n][H][W]` complex, or `[n][H][W/2+1]`
+    /// - `factors`: `[filters][H][W]`
+    /// - `images`: `[n][filters][2][h][w]`, real and imaginary parts
+    ///
+    /// Panics if a length does not fit.
+    pub fn apply(&self, par: &dyn Parallel, factors: &Factors, spectra: &[f64], images: &mut [f64]) {
+        let (from, to) = (self.outer(factors, 0).len(), 2 * self.fft.H * self.fft.W);
+        let n = spectra.len() / from;
+        assert_eq!((spectra.len(), images.len()), (n * from, n * self.filters * to), "whole fields of {self:?}");
+        let out = Shared::new(images);
+        par.for_each(n * self.filters, &|k| {
+            // SAFETY: task k writes its own image; lengths were checked.
+            let image = unsafe { std::slice::from_raw_parts_mut(out.get().add(k * to), to) };
+            self.fft.inverse_one(&self.outer(factors, k % self.filters), &spectra[k / self.filters * from..][..from], image, 1.0);
+        });
+    }
+
+    /// The transpose of [`Self::apply`]: spectra from cotangents of images, summed over the filters in their order.
+    pub fn adjoint(&self, par: &dyn Parallel, factors: &Factors, images: &[f64], spectra: &mut [f64]) {
+        let (to, from) = (self.outer(factors, 0).len(), 2 * self.fft.H * self.fft.W);
+        let n = spectra.len() / to;
+        assert_eq!((spectra.len(), images.len()), (n * to, n * self.filters * from), "whole fields of {self:?}");
+        let out = Shared::new(spectra);
+        par.for_each(n, &|k| {
+            // SAFETY: task k writes its own spectrum; lengths were checked.
+            let spectrum = unsafe { std::slice::from_raw_parts_mut(out.get().add(k * to), to) };
+            spectrum.fill(0.0);
+            for l in 0..self.filters {
+                let image = &images[(k * self.filters + l) * from..][..from];
+                self.fft.forward_one(&self.outer(factors, l), image, spectrum, 1.0, true);
+            }
+        });
+    }
+}
+
+/// Means over aliases: spectra on a grid `H` x `W` to those of every H/h-th row and W/w-th column of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fold {
+    /// Rows and columns of the given grid.
+    pub from: (usize, usize),
+    /// Rows and columns of the result, divisors of the former.
+    pub to: (usize, usize),
+    /// Whether the spectra are those of real images, stored up to column W/2.
+    pub half: bool,
+}
+
+impl Fold {
+    fn outer(&self) -> Outer<'static> {
+        let ((H, W), (h, w)) = (self.from, self.to);
+        assert!(h > 0 && w > 0 && H.is_multiple_of(h) && W.is_multiple_of(w), "{h} x {w} divides {H} x {W}");
+        let width = if self.half { w / 2 + 1 } else { w };
+        Outer { H, W, half: self.half, h, w, width, factors: None, scale: (h * w) as f64 / (H * W) as f64 }
+    }
+
+    /// y_{r,c} = (hw / HW) times the sum of x over the frequencies that equal (r, c) modulo h and w.
+    ///
+    /// - `x`: `[n][H][W]` or `[n][H][W/2+1]` complex
+    /// - `y`: `[n][h][w]` or `[n][h][w/2+1]` complex
+    ///
+    /// Panics if a length does not fit.
+    pub fn apply(&self, par: &dyn Parallel, x: &[f64], y: &mut [f64]) {
+        let outer = self.outer();
+        self.each(
+            par,
+            &outer,
+            x.len(),
+            y,
+            |k, y, data| {
+                let width = outer.width;
+                for first in (0..width).step_by(LANES) {
+                    let mut zero = false;
+                    // SAFETY: the lengths were checked; `data` holds h elements of eight lanes.
+                    unsafe { gather(&outer, x[k * outer.len()..].as_ptr(), first, data.as_mut_ptr(), &raw mut zero) };
+                    for (row, z) in y.chunks_exact_mut(2 * width).zip(data.chunks_exact(ELEMENT)) {
+                        let row = &mut row[2 * first..];
+                        row.chunks_exact_mut(2).zip(z[..LANES].iter().zip(&z[LANES..])).for_each(|(y, (re, im))| (y[0], y[1]) = (*re, *im));
+                    }
+                }
+            },
+            false,
+        );
+    }
+
+    /// The transpose of [`Self::apply`].
+    pub fn adjoint(&self, par: &dyn Parallel, y: &[f64], x: &mut [f64]) {
+        let outer = self.outer();
+        self.each(
+            par,
+            &outer,
+            y.len(),
+            x,
+            |k, x, data| {
+                let width = outer.width;
+                let y = &y[k * 2 * outer.h * width..][..2 * outer.h * width];
+                x.fill(0.0);
+                for first in (0..width).step_by(LANES) {
+                    for (row, z) in y.chunks_exact(2 * width).zip(data.chunks_exact_mut(ELEMENT)) {
+                        let (re, im) = z.split_at_mut(LANES);
+                        row[2 * first..].chunks_exact(2).zip(re.iter_mut().zip(im)).for_each(|(y, (re, im))| (*re, *im) = (y[0], y[1]));
+                    }
+                    // SAFETY: as in `apply`.
+                    unsafe { scatter(&outer, data.as_ptr(), first, x.as_mut_ptr(), true) };
+                }
+            },
+            true,
+        );
+    }
+
+    /// Runs `task(k, result, buffer)` for every field.
+    fn each(
+        &self,
+        par: &dyn Parallel,
+        outer: &Outer,
+        given: usize,
+        result: &mut [f64],
+        task: impl Fn(usize, &mut [f64], &mut [f64]) + Sync,
+        adjoint: bool,
+    ) {
+        let (large, small) = (outer.len(), 2 * outer.h * outer.width);
+        let (from, to) = if adjoint { (small, large) } else { (large, small) };
+        let n = given / from;
+        assert_eq!((given, result.len()), (n * from, n * to), "whole fields of {self:?}");
+        let shared = Shared::new(result);
+        par.for_each(n, &|k| {
+            with_scratch(outer.h * ELEMENT, |data| {
+                // SAFETY: task k writes its own field of a result whose length was checked, and scratch memory is its own.
+                let (out, data) = unsafe {
+                    (std::slice::from_raw_parts_mut(shared.get().add(k * to), to), std::slice::from_raw_parts_mut(data, outer.h * ELEMENT))
+                };
+                task(k, out, data);
+            });
+        });
+    }
+}
+
+/// Half spectra times real weights, plain and turned by i: for x of `len` complex numbers and weights e_l, o_l the numbers e_l x and i o_l x.
+///
+/// - `weights`: `[filters][2][len]`, e_l and o_l
+/// - `spectra`: `[n][len]` complex
+/// - `out`: `[n][filters][2][len]` complex
+///
+/// Panics if a length does not fit.
+pub fn turned(par: &dyn Parallel, weights: &[f64], len: usize, spectra: &[f64], out: &mut [f64]) {
+    let (n, filters) = (spectra.len() / (2 * len), weights.len() / (2 * len));
+    assert_eq!((weights.len(), spectra.len(), out.len()), (2 * len * filters, 2 * len * n, 4 * len * filters * n), "whole spectra of {len} numbers");
+    let shared = Shared::new(out);
+    par.for_each(n * filters, &|k| {
+        let (weights, x) = (&weights[k % filters * 2 * len..], &spectra[k / filters * 2 * len..]);
+        // SAFETY: task k writes its own two spectra of `len` numbers; lengths were checked.
+        unsafe { weigh(weights.as_ptr(), len, x.as_ptr(), shared.get().add(k * 4 * len)) };
+    });
+}
+
+/// The transpose of [`turned`], summed over the filters in their order.
+pub fn turned_adjoint(par: &dyn Parallel, weights: &[f64], len: usize, out: &[f64], spectra: &mut [f64]) {
+    let (n, filters) = (spectra.len() / (2 * len), weights.len() / (2 * len));
+    assert_eq!((weights.len(), spectra.len(), out.len()), (2 * len * filters, 2 * len * n, 4 * len * filters * n), "whole spectra of {len} numbers");
+    let shared = Shared::new(spectra);
+    par.for_each(n, &|k| {
+        // SAFETY: task k writes its own spectrum of `len` numbers; lengths were checked.
+        unsafe { weigh_adjoint(weights.as_ptr(), filters, len, out[k * 4 * len * filters..].as_ptr(), shared.get().add(k * 2 * len)) };
+    });
+}
+
+dispatch! {
+    /// One spectrum and one pair of weights of [`turned`].
+    fn weigh = weigh_lanes(weights: *const f64, len: usize, x: *const f64, out: *mut f64)
+}
+
+#[inline(always)]
+unsafe fn weigh_lanes<V: Lanes>(weights: *const f64, len: usize, x: *const f64, out: *mut f64) {
+    let whole = len / LANES * LANES;
+    // SAFETY: the caller promises `len` weights of either kind, `len` complex numbers, and room for twice as many.
+    unsafe {
+        let turned = out.add(2 * len);
+        for k in (0..whole).step_by(LANES) {
+            let (e, o) = (V::load(weights.add(k)), V::load(weights.add(len + k)));
+            let [re, im] = V::load_complex(x.add(2 * k));
+            V::store_complex([e.mul(re), e.mul(im)], out.add(2 * k));
+            V::store_complex([V::zero().sub(o.mul(im)), o.mul(re)], turned.add(2 * k));
+        }
+        for k in whole..len {
+            let (e, o) = (*weights.add(k), *weights.add(len + k));
+            let (re, im) = (*x.add(2 * k), *x.add(2 * k + 1));
+            (*out.add(2 * k), *out.add(2 * k + 1)) = (e * re, e * im);
+            (*turned.add(2 * k), *turned.add(2 * k + 1)) = (-o * im, o * re);
+        }
+    }
+}
+
+dispatch! {
+    /// One spectrum of [`turned_adjoint`].
+    fn weigh_adjoint = weigh_adjoint_lanes(weights: *const f64, filters: usize, len: usize, parts: *const f64, x: *mut f64)
+}
+
+#[inline(always)]
+unsafe fn weigh_adjoint_lanes<V: Lanes>(weights: *const f64, filters: usize, len: usize, parts: *const f64, x: *mut f64) {
+    let whole = len / LANES * LANES;
+    // SAFETY: the caller promises `filters` pairs of weights and of spectra, and room for `len` complex numbers.
+    unsafe {
+        for k in (0..whole).step_by(LANES) {
+            let mut sum = [V::zero(); 2];
+            for l in 0..filters {
+                let (weights, plain) = (weights.add(2 * l * len + k), parts.add(4 * l * len + 2 * k));
+                let (e, o) = (V::load(weights), V::load(weights.add(len)));
+                let ([a, b], [c, d]) = (V::load_complex(plain), V::load_complex(plain.add(2 * len)));
+                sum[0] = o.fma(d, e.fma(a, sum[0]));
+                sum[1] = o.fnma(c, e.fma(b, sum[1]));
+            }
+            V::store_complex(sum, x.add(2 * k));
+        }
+        for k in whole..len {
+            let (mut re, mut im) = (0.0, 0.0);
+            for l in 0..filters {
+                let (weights, plain) = (weights.add(2 * l * len + k), parts.add(4 * l * len + 2 * k));
+                let (e, o, turned) = (*weights, *weights.add(len), plain.add(2 * len));
+                re += e * *plain + o * *turned.add(1);
+                im += e * *plain.add(1) - o * *turned;
+            }
+            (*x.add(2 * k), *x.add(2 * k + 1)) = (re, im);
+        }
+    }
+}
+
+/// How eight columns of the transform lie in the spectrum outside.
+#[derive(Clone, Copy, PartialEq)]
+enum Run {
+    /// One after another.
+    Straight,
+    /// The conjugates of columns W - c, backwards.
+    Mirrored,
+    /// Some of both, or fewer than eight.
+    Single,
+}
+
+impl Run {
+    #[inline(always)]
+    fn of(outer: &Outer, c: usize, lanes: usize) -> Run {
+        let stride = outer.stride();
+        if lanes == LANES && c + LANES <= stride {
+            Run::Straight
+        } else if lanes == LANES && c >= stride {
+            Run::Mirrored
+        } else {
+            Run::Single
+        }
+    }
+}
+
+dispatch! {
+    /// Columns `first` .. `first + 8` of the transform from the spectrum outside, to `[h][re: 8, im: 8]`; tells whether all is zero. Columns beyond the width are zero.
+    fn gather = gather_lanes(outer: &Outer, spectrum: *const f64, first: usize, data: *mut f64, zero: *mut bool)
+}
+
+#[inline(always)]
+unsafe fn gather_lanes<V: Lanes>(outer: &Outer, spectrum: *const f64, first: usize, data: *mut f64, zero: *mut bool) {
+    let lanes = LANES.min(outer.width - first);
+    let (H, W, stride) = (outer.H, outer.W, outer.stride());
+    let scale = V::splat(outer.scale);
+    // Squares of numbers down to 1e-250 stay above zero with this factor, and a NaN is not equal to zero either.
+    let large = V::splat(f64::powi(2.0, 300));
+    let mut any = V::zero();
+    // SAFETY: frequencies (r, c) with r < H and c < W exist outside, factors have as many entries, and `data` holds h elements.
+    unsafe {
+        for alias in 0..W / outer.w {
+            let c = first + alias * outer.w;
+            let run = Run::of(outer, c, lanes);
+            let mut row = 0;
+            for r in 0..H {
+                let mut z = match run {
+                    Run::Straight => V::load_complex(spectrum.add(2 * (r * stride + c))),
+                    Run::Mirrored => {
+                        let opposite = if r == 0 { 0 } else { H - r };
+                        let [re, im] = V::load_complex(spectrum.add(2 * (opposite * stride + W - c - (LANES - 1))));
+                        [re.reversed(), V::zero().sub(im.reversed())]
+                    }
+                    Run::Single => {
+                        let (mut re, mut im) = ([0.0; LANES], [0.0; LANES]);
+                        for lane in 0..lanes {
+                            let (place, sign) = outer.place(r, c + lane);
+                            (re[lane], im[lane]) = (*spectrum.add(2 * place), sign * *spectrum.add(2 * place + 1));
+                        }
+                        [V::load(re.as_ptr()), V::load(im.as_ptr())]
+                    }
+                };
+                if let Some(factors) = &outer.factors {
+                    let at = r * W + c;
+                    let f = lanes_of::<V>(factors.re.as_ptr().add(at), lanes).mul(scale);
+                    z = match factors.im {
+                        None => [z[0].mul(f), z[1].mul(f)],
+                        Some(im) => {
+                            let g = lanes_of::<V>(im.as_ptr().add(at), lanes).mul(scale);
+                            [z[0].mul(f).sub(z[1].mul(g)), z[0].mul(g).add(z[1].mul(f))]
+                        }
+                    };
+                } else {
+                    z = [z[0].mul(scale), z[1].mul(scale)];
+                }
+                let to = data.add(row * ELEMENT);
+                if alias > 0 || r >= outer.h {
+                    z = [z[0].add(V::load(to)), z[1].add(V::load(to.add(LANES)))];
+                }
+                let (re, im) = (z[0].mul(large), z[1].mul(large));
+                any = im.fma(im, re.fma(re, any));
+                z[0].store(to);
+                z[1].store(to.add(LANES));
+                row += 1;
+                if row == outer.h {
+                    row = 0;
+                }
+            }
+        }
+        *zero = any.sum() == 0.0;
+    }
+}
+
+/// The first `lanes` of eight numbers, zeros behind.
+#[inline(always)]
+unsafe fn lanes_of<V: Lanes>(from: *const f64, lanes: usize) -> V {
+    // SAFETY: the caller promises `lanes` readable numbers.
+    unsafe {
+        if lanes == LANES {
+            return V::load(from);
+        }
+        let mut part = [0.0; LANES];
+        std::ptr::copy_nonoverlapping(from, part.as_mut_ptr(), lanes);
+        V::load(part.as_ptr())
+    }
+}
+
+dispatch! {
+    /// The transpose of [`gather`]: columns `first` .. `first + 8`, `[h][re: 8, im: 8]`, to the spectrum outside; added to it when `more`.
+    fn scatter = scatter_lanes(outer: &Outer, data: *const f64, first: usize, spectrum: *mut f64, more: bool)
+}
+
+#[inline(always)]
+unsafe fn scatter_lanes<V: Lanes>(outer: &Outer, data: *const f64, first: usize, spectrum: *mut f64, more: bool) {
+    let lanes = LANES.min(outer.width - first);
+    let (H, W, stride) = (outer.H, outer.W, outer.stride());
+    let scale = V::splat(outer.scale);
+    // SAFETY: as in `gather_lanes`, with the spectrum writable.
+    unsafe {
+        for alias in 0..W / outer.w {
+            let c = first + alias * outer.w;
+            let run = Run::of(outer, c, lanes);
+            let mut row = 0;
+            for r in 0..H {
+                let from = data.add(row * ELEMENT);
+                row += 1;
+                if row == outer.h {
+                    row = 0;
+                }
+                let mut z = [V::load(from).mul(scale), V::load(from.add(LANES)).mul(scale)];
+                if let Some(factors) = &outer.factors {
+                    let at = r * W + c;
+                    let f = lanes_of::<V>(factors.re.as_ptr().add(at), lanes);
+                    z = match factors.im {
+                        None => [z[0].mul(f), z[1].mul(f)],
+                        Some(im) => {
+                            let g = lanes_of::<V>(im.as_ptr().add(at), lanes);
+                            [z[0].mul(f).add(z[1].mul(g)), z[1].mul(f).sub(z[0].mul(g))]
+                        }
+                    };
+                }
+                let to = match run {
+                    Run::Straight => spectrum.add(2 * (r * stride + c)),
+                    Run::Mirrored => {
+                        z = [z[0].reversed(), V::zero().sub(z[1].reversed())];
+                        let opposite = if r == 0 { 0 } else { H - r };
+                        spectrum.add(2 * (opposite * stride + W - c - (LANES - 1)))
+                    }
+                    Run::Single => {
+                        let (mut re, mut im) = ([0.0; LANES], [0.0; LANES]);
+                        z[0].store(re.as_mut_ptr());
+                        z[1].store(im.as_mut_ptr());
+                        for lane in 0..lanes {
+                            let (place, sign) = outer.place(r, c + lane);
+                            let to = spectrum.add(2 * place);
+                            let old = if more { (*to, *to.add(1)) } else { (0.0, 0.0) };
+                            (*to, *to.add(1)) = (old.0 + re[lane], old.1 + sign * im[lane]);
+                        }
+                        continue;
+                    }
+                };
+                if more {
+                    let [re, im] = V::load_complex(to);
+                    z = [z[0].add(re), z[1].add(im)];
+                }
+                V::store_complex(z, to);
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// Blocks of eight elements with their lanes and elements exchanged: block k of `[n][re: 8, im: 8]` to `to + k stride`.
+    fn turn = turn_lanes(from: *const f64, n: usize, to: *mut f64, stride: usize)
+}
+
+#[inline(always)]
+unsafe fn turn_lanes<V: Lanes>(from: *const f64, n: usize, to: *mut f64, stride: usize) {
+    // SAFETY: the caller promises whole blocks on either side; elements from n on are arbitrary and go where nobody reads.
+    unsafe {
+        for block in 0..n.div_ceil(LANES) {
+            let (from, to) = (from.add(block * LANES * ELEMENT), to.add(block * stride));
+            for part in [0, LANES] {
+                let mut v = [V::zero(); 8];
+                for (i, v) in v.iter_mut().enumerate() {
+                    *v = V::load(from.add(i * ELEMENT + part));
+                }
+                for (i, v) in V::transpose8(v).into_iter().enumerate() {
+                    v.store(to.add(i * ELEMENT + part));
+                }
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// Up to eight rows each as real and as imaginary parts, times a factor, to `[W][re: 8, im: 8]`; missing rows are zero.
+    fn load_rows = load_rows_lanes(re: *const f64, n_re: usize, im: *const f64, n_im: usize, W: usize, factor: f64, data: *mut f64)
+}
+
+#[inline(always)]
+unsafe fn load_rows_lanes<V: Lanes>(re: *const f64, n_re: usize, im: *const f64, n_im: usize, W: usize, factor: f64, data: *mut f64) {
+    let factor = V::splat(factor);
+    // SAFETY: the caller promises the rows, and whole blocks of elements in `data`.
+    unsafe {
+        for first in (0..W).step_by(LANES) {
+            let lanes = LANES.min(W - first);
+            for (rows, n, part) in [(re, n_re, 0), (im, n_im, LANES)] {
+                let mut v = [V::zero(); 8];
+                for (i, v) in v.iter_mut().enumerate().take(n) {
+                    *v = lanes_of::<V>(rows.add(i * W + first), lanes).mul(factor);
+                }
+                for (i, v) in V::transpose8(v).into_iter().enumerate() {
+                    v.store(data.add((first + i) * ELEMENT + part));
+                }
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// The transpose of [`load_rows`], times a factor: `[W][re: 8, im: 8]` to up to eight rows of real and of imaginary parts.
+    fn store_rows = store_rows_lanes(data: *const f64, W: usize, re: *mut f64, n_re: usize, im: *mut f64, n_im: usize, factor: f64)
+}
+
+#[inline(always)]
+unsafe fn store_rows_lanes<V: Lanes>(data: *const f64, W: usize, re: *mut f64, n_re: usize, im: *mut f64, n_im: usize, factor: f64) {
+    let factor = V::splat(factor);
+    // SAFETY: the caller promises the rows, and whole blocks of elements in `data`.
+    unsafe {
+        for first in (0..W).step_by(LANES) {
+            let lanes = LANES.min(W - first);
+            for (rows, n, part) in [(re, n_re, 0), (im, n_im, LANES)] {
+                let mut v = [V::zero(); 8];
+                for (i, v) in v.iter_mut().enumerate() {
+                    *v = V::load(data.add((first + i) * ELEMENT + part)).mul(factor);
+                }
+                for (i, v) in V::transpose8(v).into_iter().enumerate().take(n) {
+                    let to = rows.add(i * W + first);
+                    if lanes == LANES {
+                        v.store(to);
+                    } else {
+                        let mut part = [0.0; LANES];
+                        v.store(part.as_mut_ptr());
+                        std::ptr::copy_nonoverlapping(part.as_ptr(), to, lanes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// Half spectra of two real rows per lane from that of row + i row, with columns 0 and W/2 times `outer`, the others times `inner`.
+    fn take_apart = take_apart_lanes(z: *const f64, W: usize, a: *mut f64, b: *mut f64, inner: f64, outer: f64)
+}
+
+#[inline(always)]
+unsafe fn take_apart_lanes<V: Lanes>(z: *const f64, W: usize, a: *mut f64, b: *mut f64, inner: f64, outer: f64) {
+    // SAFETY: the caller promises W elements in `z`, W/2 + 1 in `a` and in `b`.
+    unsafe {
+        for l in 0..W / 2 + 1 {
+            let own = l == 0 || 2 * l == W;
+            let half = V::splat(0.5 * if own { outer } else { inner });
+            let (x, y) = (z.add(l * ELEMENT), z.add((W - l) % W * ELEMENT));
+            let (p, q, s, t) = (V::load(x), V::load(x.add(LANES)), V::load(y), V::load(y.add(LANES)));
+            let (a, b) = (a.add(l * ELEMENT), b.add(l * ELEMENT));
+            p.add(s).mul(half).store(a);
+            q.sub(t).mul(half).store(a.add(LANES));
+            q.add(t).mul(half).store(b);
+            s.sub(p).mul(half).store(b.add(LANES));
+        }
+    }
+}
+
+dispatch! {
+    /// The spectrum of row + i row from half spectra of two blocks of rows, the second of which may be null for zeros; columns weighed as by [`take_apart`].
+    fn put_together = put_together_lanes(a: *const f64, b: *const f64, W: usize, z: *mut f64, inner: f64, outer: f64)
+}
+
+#[inline(always)]
+unsafe fn put_together_lanes<V: Lanes>(a: *const f64, b: *const f64, W: usize, z: *mut f64, inner: f64, outer: f64) {
+    let (inner, outer) = (V::splat(inner), V::splat(outer));
+    // SAFETY: the caller promises W/2 + 1 elements in `a` and, unless it is null, in `b`, and W in `z`.
+    unsafe {
+        for l in 0..W / 2 + 1 {
+            let at = a.add(l * ELEMENT);
+            let (ar, ai) = (V::load(at), V::load(at.add(LANES)));
+            let (br, bi) = if b.is_null() {
+                (V::zero(), V::zero())
+            } else {
+                let at = b.add(l * ELEMENT);
+                (V::load(at), V::load(at.add(LANES)))
+            };
+            let to = z.add(l * ELEMENT);
+            if l == 0 || 2 * l == W {
+                // Only the real part of the self-conjugate columns counts.
+                ar.mul(outer).store(to);
+                br.mul(outer).store(to.add(LANES));
+            } else {
+                let mirror = z.add((W - l) * ELEMENT);
+                ar.sub(bi).mul(inner).store(to);
+                ai.add(br).mul(inner).store(to.add(LANES));
+                ar.add(bi).mul(inner).store(mirror);
+                br.sub(ai).mul(inner).store(mirror.add(LANES));
+            }
+        }
     }
 }
 

@@ -130,6 +130,45 @@ pub(crate) trait Lanes: Copy {
     fn minus_i(self) -> Self;
     /// Lane j of the i-th result is lane i of `v[j]`.
     fn transpose8(v: [Self; 8]) -> [Self; 8];
+    /// Eight complex numbers lying one after another: their real and their imaginary parts.
+    #[inline(always)]
+    unsafe fn load_complex(from: *const f64) -> [Self; 2] {
+        let (mut re, mut im) = ([0.0; 8], [0.0; 8]);
+        for i in 0..8 {
+            // SAFETY: the caller promises sixteen readable f64; the arrays hold eight each.
+            unsafe {
+                re[i] = *from.add(2 * i);
+                im[i] = *from.add(2 * i + 1);
+            }
+        }
+        // SAFETY: the arrays hold eight f64 each.
+        unsafe { [Self::load(re.as_ptr()), Self::load(im.as_ptr())] }
+    }
+    /// Writes eight complex numbers one after another.
+    #[inline(always)]
+    unsafe fn store_complex(z: [Self; 2], to: *mut f64) {
+        let (mut re, mut im) = ([0.0; 8], [0.0; 8]);
+        // SAFETY: the arrays hold eight f64 each; the caller promises sixteen writable f64.
+        unsafe {
+            z[0].store(re.as_mut_ptr());
+            z[1].store(im.as_mut_ptr());
+            for i in 0..8 {
+                *to.add(2 * i) = re[i];
+                *to.add(2 * i + 1) = im[i];
+            }
+        }
+    }
+    /// The lanes in reverse order.
+    #[inline(always)]
+    fn reversed(self) -> Self {
+        let mut lanes = [0.0; 8];
+        // SAFETY: the array holds eight f64.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            lanes.reverse();
+            Self::load(lanes.as_ptr())
+        }
+    }
     /// f64s that fit the registers as sums of a kernel, in units of eight, with room for its operands.
     const SUMS: usize;
 
@@ -529,6 +568,29 @@ mod x86 {
                 let odd = four(a1, b1, c1, d1);
                 [Self(even[0]), Self(odd[0]), Self(even[1]), Self(odd[1]), Self(even[2]), Self(odd[2]), Self(even[3]), Self(odd[3])]
             }
+        }
+        #[inline(always)]
+        unsafe fn load_complex(from: *const f64) -> [Self; 2] {
+            // SAFETY: the caller promises sixteen readable f64; AVX-512 was checked by `dispatch!`.
+            unsafe {
+                let (a, b) = (_mm512_loadu_pd(from), _mm512_loadu_pd(from.add(8)));
+                let (even, odd) = (_mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0), _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1));
+                [Self(_mm512_permutex2var_pd(a, even, b)), Self(_mm512_permutex2var_pd(a, odd, b))]
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_complex(z: [Self; 2], to: *mut f64) {
+            // SAFETY: the caller promises sixteen writable f64; AVX-512 was checked by `dispatch!`.
+            unsafe {
+                let (low, high) = (_mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0), _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4));
+                _mm512_storeu_pd(to, _mm512_permutex2var_pd(z[0].0, low, z[1].0));
+                _mm512_storeu_pd(to.add(8), _mm512_permutex2var_pd(z[0].0, high, z[1].0));
+            }
+        }
+        #[inline(always)]
+        fn reversed(self) -> Self {
+            // SAFETY: AVX-512 was checked by `dispatch!`.
+            unsafe { Self(_mm512_permutexvar_pd(_mm512_set_epi64(0, 1, 2, 3, 4, 5, 6, 7), self.0)) }
         }
         #[inline(always)]
         unsafe fn scale_two(w: f64, from: *const f64, to: *mut f64) {

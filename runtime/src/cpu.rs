@@ -161,7 +161,7 @@ impl Engine {
         let code = Code::compile(&plan.kernels)?;
         let arena = Arena::new(plan.arena)?;
         let mut memory = Memory { arena: 8 * plan.arena, ..Memory::default() };
-        let mut planar = PlanarTables::default();
+        let mut planar = PlanarTables::with_cache(cache.clone());
         let mut tables = Vec::with_capacity(plan.tables.len());
         for (k, table) in plan.tables.iter().enumerate() {
             let Some(map) = table.weights() else { continue };
@@ -652,6 +652,7 @@ impl Context<'_> {
             | Linear::FourierReal { .. }
             | Linear::FourierInverse { .. }
             | Linear::Filter { .. }
+            | Linear::FilterInverse { .. }
             | Linear::FilterEach { .. }
             | Linear::Smooth { .. }
             | Linear::Truncate { .. }

@@ -178,6 +178,7 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::FourierReal { .. }
         | Linear::FourierInverse { .. }
         | Linear::Filter { .. }
+        | Linear::FilterInverse { .. }
         | Linear::FilterEach { .. }
         | Linear::Smooth { .. }
         | Linear::Truncate { .. }
@@ -272,6 +273,7 @@ impl Small {
             | Linear::FourierReal { .. }
             | Linear::FourierInverse { .. }
             | Linear::Filter { .. }
+            | Linear::FilterInverse { .. }
             | Linear::FilterEach { .. }
             | Linear::Smooth { .. }
             | Linear::Truncate { .. }

@@ -1,8 +1,10 @@
 //! Linear maps of images and spectra on the CPU: transforms, filters from formulas, changes of grid. Layouts are the logical ones.
 
+use crate::tables::{Cache, Key};
 use scatterc_ir::Linear;
 use scatterc_ir::filter::{Bank, Evaluation, FilterError, Sampled, Transform};
-use scatterc_kernels::planar::PlanarFft;
+use scatterc_ir::ops::Indices;
+use scatterc_kernels::planar::{self, Fold, PlanarFft, Synthesis};
 use scatterc_kernels::{KernelError, Parallel};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ impl From<PlanarError> for KernelError {
 /// Transforms and filter tables met so far, shared by the steps of a plan.
 #[derive(Default)]
 pub(crate) struct PlanarTables {
+    /// Where evaluated filters are kept from one plan to the next.
+    cache: Option<Arc<Cache>>,
     ffts: HashMap<(usize, usize), Arc<PlanarFft>>,
     /// Filters of all directions on the base grid; `usize::MAX` directions stand for the low-pass filter.
     filters: HashMap<(Bank, usize, bool), Arc<Vec<Sampled>>>,
@@ -41,6 +45,12 @@ pub(crate) struct Factors {
     im: Option<Vec<f64>>,
 }
 
+impl Factors {
+    fn borrowed(&self) -> planar::Factors<'_> {
+        planar::Factors { re: &self.re, im: self.im.as_deref() }
+    }
+}
+
 impl Transform for PlanarTables {
     fn fourier(&self, H: usize, W: usize, inverse: bool, re: &mut [f64], im: &mut [f64]) {
         // Sizes come from a bank, which bounds them as the transform does.
@@ -50,7 +60,42 @@ impl Transform for PlanarTables {
     }
 }
 
+/// Values below this part of the largest one are zero: those of a filter made by a transform are its rounding errors, and where a whole column of frequencies is zero the
+/// inverse transform skips it.
+const NEGLIGIBLE: f64 = 1.0 / (1u64 << 54) as f64;
+
+/// One after another: whether there are imaginary parts, then real parts and these, per filter.
+fn to_bytes(filters: &[Sampled]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for filter in filters {
+        bytes.extend(u64::from(filter.im.is_some()).to_le_bytes());
+        filter.re.iter().chain(filter.im.iter().flatten()).for_each(|x| bytes.extend(x.to_le_bytes()));
+    }
+    bytes
+}
+
+/// `None` for bytes that are not `count` filters of `n` numbers.
+fn from_bytes(mut bytes: &[u8], count: usize, n: usize) -> Option<Vec<Sampled>> {
+    let mut numbers = |n: usize| -> Option<Vec<f64>> {
+        let (head, rest) = bytes.split_at_checked(8 * n)?;
+        bytes = rest;
+        Some(head.chunks_exact(8).map(|x| f64::from_le_bytes([x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]])).collect())
+    };
+    let mut filters = Vec::with_capacity(count);
+    for _ in 0..count {
+        let complex = numbers(1)?[0].to_bits() == 1;
+        let re = numbers(n)?;
+        filters.push(Sampled { re, im: if complex { Some(numbers(n)?) } else { None } });
+    }
+    bytes.is_empty().then_some(filters)
+}
+
 impl PlanarTables {
+    /// Tables that keep evaluated filters in `cache`.
+    pub(crate) fn with_cache(cache: Arc<Cache>) -> Self {
+        PlanarTables { cache: Some(cache), ..PlanarTables::default() }
+    }
+
     /// The transform of that size.
     pub(crate) fn fft(&mut self, H: usize, W: usize) -> Result<Arc<PlanarFft>, KernelError> {
         if let Some(fft) = self.ffts.get(&(H, W)) {
@@ -75,7 +120,19 @@ impl PlanarTables {
         let filter = bank.filter()?;
         let name = if lowpass { "lowpass" } else { "wavelet" };
         let directions = if lowpass { 1 } else { bank.L };
-        let made = (0..directions).map(|l| Evaluation::new(&filter, bank, j, l, &*self).array(name)).collect::<Result<Vec<_>, _>>()?;
+        let stored = Key::of_texts("filters", &[&bank.to_string(), name, &j.to_string()]);
+        let known = self.cache.as_ref().and_then(|cache| cache.find(&stored)).and_then(|bytes| from_bytes(&bytes, directions, bank.H * bank.W));
+        let made = match known {
+            Some(made) => made,
+            None => {
+                let mut made = (0..directions).map(|l| Evaluation::new(&filter, bank, j, l, &*self).array(name)).collect::<Result<Vec<_>, _>>()?;
+                made.iter_mut().for_each(clean);
+                if let Some(cache) = &self.cache {
+                    cache.store(&stored, to_bytes(&made));
+                }
+                made
+            }
+        };
         let made = Arc::new(made);
         self.filters.insert(key, made.clone());
         Ok(made)
@@ -169,6 +226,13 @@ impl PlanarTables {
     }
 }
 
+/// Sets what is negligible to zero.
+fn clean(filter: &mut Sampled) {
+    let parts = || filter.re.iter().chain(filter.im.iter().flatten());
+    let limit = NEGLIGIBLE * parts().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    filter.re.iter_mut().chain(filter.im.iter_mut().flatten()).filter(|x| x.abs() < limit).for_each(|x| *x = 0.0);
+}
+
 /// Frequency from -floor(n/2) on that sits at `k` of `n`.
 fn signed(n: usize, k: usize) -> i64 {
     if k < n.div_ceil(2) { k as i64 } else { k as i64 - n as i64 }
@@ -202,6 +266,11 @@ pub(crate) enum Planar {
         real: bool,
         factors: Arc<Factors>,
     },
+    /// One spectrum to L images of filtered ones.
+    FilterInverse {
+        synthesis: Synthesis,
+        factors: Arc<Factors>,
+    },
     /// Every stored complex number times its factor, for `n` fields of `len` complex numbers.
     Each {
         factors: Arc<Factors>,
@@ -219,18 +288,12 @@ pub(crate) enum Planar {
         h: usize,
         w: usize,
     },
-    Fold {
-        H: usize,
-        W: usize,
-        h: usize,
-        w: usize,
-        real: bool,
-    },
+    Fold(Fold),
     Pick {
         H: usize,
         W: usize,
-        rows: Vec<usize>,
-        columns: Vec<usize>,
+        rows: Indices,
+        columns: Indices,
     },
     Roll {
         H: usize,
@@ -256,11 +319,15 @@ impl Planar {
             Linear::Filter { H, W, j, power, real, bank } => {
                 Planar::Filter { H: *H, W: *W, L: bank.L, real: *real == 1, factors: tables.factors(bank, *j, false, *power, *H, *W)? }
             }
+            Linear::FilterInverse { H, W, h, w, j, power, real, bank } => Planar::FilterInverse {
+                synthesis: Synthesis::new(tables.fft(*h, *w)?, *H, *W, *real == 1, bank.L)?,
+                factors: tables.factors(bank, *j, false, *power, *H, *W)?,
+            },
             Linear::FilterEach { H, W, j, bank } => Planar::Each { factors: tables.factors(bank, *j, false, 1, *H, *W)? },
             Linear::Smooth { H, W, j, bank } => Planar::Each { factors: Arc::new(tables.even(bank, *j, *H, *W)?) },
             Linear::Truncate { H, W, h, w, real } => Planar::Truncate { H: *H, W: *W, h: *h, w: *w, real: *real == 1 },
             Linear::Clip { H, W, h, w } => Planar::Clip { H: *H, W: *W, h: *h, w: *w },
-            Linear::Fold { H, W, h, w, real } => Planar::Fold { H: *H, W: *W, h: *h, w: *w, real: *real == 1 },
+            Linear::Fold { H, W, h, w, real } => Planar::Fold(Fold { from: (*H, *W), to: (*h, *w), half: *real == 1 }),
             Linear::Pick { H, W, rows, columns } => Planar::Pick { H: *H, W: *W, rows: rows.clone(), columns: columns.clone() },
             Linear::Roll { H, W, rows, columns, count } => Planar::Roll { H: *H, W: *W, rows: rows.clone(), columns: columns.clone(), count: *count },
             Linear::SpectralFilter { H, W, h, w, j, power, bank } => {
@@ -276,6 +343,7 @@ impl Planar {
             Planar::Fourier(fft) | Planar::FourierReal { fft, .. } | Planar::FourierInverse(fft) => {
                 2.5 * len as f64 * (fft.flops() / 5.0).max(2.0).log2()
             }
+            Planar::FilterInverse { synthesis, .. } => 2.5 * len as f64 * synthesis.points().max(2.0).log2(),
             _ => 2.0 * len as f64,
         }
     }
@@ -284,6 +352,7 @@ impl Planar {
     pub(crate) fn scratch_len(&self) -> usize {
         match self {
             Planar::Fourier(fft) | Planar::FourierReal { fft, .. } | Planar::FourierInverse(fft) => fft.scratch_len(),
+            Planar::FilterInverse { synthesis, .. } => synthesis.scratch_len(),
             _ => 0,
         }
     }
@@ -305,6 +374,8 @@ impl Planar {
                     if adjoint { filter_adjoint(*H, *W, *real, factors, x, y) } else { filter(*H, *W, *real, factors, x, y) }
                 }
             }
+            (Planar::FilterInverse { synthesis, factors }, false) => synthesis.apply(par, &factors.borrowed(), x, y),
+            (Planar::FilterInverse { synthesis, factors }, true) => synthesis.adjoint(par, &factors.borrowed(), x, y),
             (Planar::Each { factors }, _) => {
                 let n = 2 * factors.re.len();
                 let sign = if adjoint { -1.0 } else { 1.0 };
@@ -356,28 +427,8 @@ impl Planar {
                     }
                 }
             }
-            (Planar::Fold { H, W, h, w, real }, _) => {
-                let (half, small_half) = if *real { (W / 2 + 1, w / 2 + 1) } else { (*W, *w) };
-                let (large, small) = (2 * H * half, 2 * h * small_half);
-                let scale = (h * w) as f64 / (H * W) as f64;
-                let (from, to) = if adjoint { (small, large) } else { (large, small) };
-                for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
-                    y.fill(0.0);
-                    for r in 0..*H {
-                        for c in (0..*W).filter(|c| c % w < small_half) {
-                            let (k, sign) = stored(*H, *W, *real, r, c);
-                            let i = r % h * small_half + c % w;
-                            if adjoint {
-                                y[2 * k] += scale * x[2 * i];
-                                y[2 * k + 1] += sign * scale * x[2 * i + 1];
-                            } else {
-                                y[2 * i] += scale * x[2 * k];
-                                y[2 * i + 1] += sign * scale * x[2 * k + 1];
-                            }
-                        }
-                    }
-                }
-            }
+            (Planar::Fold(fold), false) => fold.apply(par, x, y),
+            (Planar::Fold(fold), true) => fold.adjoint(par, x, y),
             (Planar::Pick { H, W, rows, columns }, _) => {
                 let (large, small) = (H * W, rows.len() * columns.len());
                 let (from, to) = if adjoint { (small, large) } else { (large, small) };
@@ -422,37 +473,8 @@ impl Planar {
                     }
                 }
             }
-            (Planar::Spectral { weights, len }, _) => {
-                let filters = weights.len() / (2 * len);
-                let (one, all) = (2 * len, 4 * len * filters);
-                let (from, to) = if adjoint { (all, one) } else { (one, all) };
-                for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
-                    if adjoint {
-                        y.fill(0.0);
-                    }
-                    for (l, both) in weights.chunks_exact(2 * len).enumerate() {
-                        let (even, odd) = both.split_at(*len);
-                        let part = 2 * l * one..2 * (l + 1) * one;
-                        if adjoint {
-                            let (plain, turned) = x[part].split_at(one);
-                            let pairs = y.chunks_exact_mut(2).zip(plain.chunks_exact(2)).zip(turned.chunks_exact(2));
-                            pairs.zip(even.iter().zip(odd)).for_each(|(((y, a), b), (e, o))| {
-                                y[0] += e * a[0] + o * b[1];
-                                y[1] += e * a[1] - o * b[0];
-                            });
-                        } else {
-                            let (plain, turned) = y[part].split_at_mut(one);
-                            let pairs = x.chunks_exact(2).zip(plain.chunks_exact_mut(2)).zip(turned.chunks_exact_mut(2));
-                            pairs.zip(even.iter().zip(odd)).for_each(|(((x, a), b), (e, o))| {
-                                a[0] = e * x[0];
-                                a[1] = e * x[1];
-                                b[0] = -o * x[1];
-                                b[1] = o * x[0];
-                            });
-                        }
-                    }
-                }
-            }
+            (Planar::Spectral { weights, len }, false) => planar::turned(par, weights, *len, x, y),
+            (Planar::Spectral { weights, len }, true) => planar::turned_adjoint(par, weights, *len, x, y),
         }
     }
 }

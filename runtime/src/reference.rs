@@ -378,6 +378,7 @@ fn entries(tables: &mut Tables, map: &Linear, width: usize, mut entry: &mut impl
         | Linear::FourierReal { .. }
         | Linear::FourierInverse { .. }
         | Linear::Filter { .. }
+        | Linear::FilterInverse { .. }
         | Linear::FilterEach { .. }
         | Linear::Smooth { .. }
         | Linear::Truncate { .. }

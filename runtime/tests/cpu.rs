@@ -104,6 +104,24 @@ fn every_linear_row_agrees_with_the_reference() {
     }
 }
 
+/// Sizes at which blocks of eight columns lie straight, mirrored, across the middle and beyond the end.
+#[test]
+fn images_of_many_sizes_agree_with_the_reference() {
+    let mut maps = Vec::new();
+    for (H, W, h, w) in [(16, 48, 8, 24), (12, 40, 4, 20), (9, 35, 3, 7), (16, 16, 16, 16), (1, 48, 1, 12), (3, 26, 1, 13)] {
+        maps.extend([Linear::Fourier { H, W }, Linear::FourierReal { H, W }, Linear::FourierInverse { H, W }]);
+        let bank = scatterc_ir::Bank { H, W, ..scatterc_ir::Bank::sample() };
+        for real in [0, 1] {
+            maps.push(Linear::Fold { H, W, h, w, real });
+            maps.push(Linear::FilterInverse { H, W, h, w, j: 1, power: 1, real, bank: bank.clone() });
+        }
+        maps.push(Linear::SpectralFilter { H, W, h: H, w: W, j: 1, power: 1, bank });
+    }
+    for map in maps {
+        compare_linear(&map, Space::Point, &[2]);
+    }
+}
+
 #[test]
 fn transforms_of_many_sizes_agree_with_the_reference() {
     let mut maps = Vec::new();

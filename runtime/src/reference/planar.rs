@@ -105,6 +105,24 @@ pub(super) fn entries(map: &Linear, entry: &mut impl FnMut(usize, usize, f64)) -
                 }
             }
         }
+        Linear::FilterInverse { H, W, h, w, j, power, real, bank } => {
+            let n = h * w;
+            for (l, filter) in filters(bank, *j, false, *power, *H, *W)?.into_iter().enumerate() {
+                for (k, (a, b)) in filter.into_iter().enumerate() {
+                    let (stored, conjugated) = place(*real, *H, *W, k / W, k % W);
+                    let sign = if conjugated { -1.0 } else { 1.0 };
+                    for (p, q) in (0..*h).flat_map(|p| (0..*w).map(move |q| (p, q))) {
+                        let (sin, cos) = angle(*h, *w, (k / W % h, k % W % w), (p, q)).sin_cos();
+                        let (re, im) = ((a * cos - b * sin) / (H * W) as f64, (a * sin + b * cos) / (H * W) as f64);
+                        let o = 2 * l * n + p * w + q;
+                        entry(o, 2 * stored, re);
+                        entry(o, 2 * stored + 1, -sign * im);
+                        entry(o + n, 2 * stored, im);
+                        entry(o + n, 2 * stored + 1, sign * re);
+                    }
+                }
+            }
+        }
         Linear::FilterEach { H, W, j, bank } => {
             for (k, factor) in filters(bank, *j, false, 1, *H, *W)?.into_iter().flatten().enumerate() {
                 product(entry, k, (k, false), factor);
