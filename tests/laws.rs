@@ -210,7 +210,7 @@ fn damaged_plans_are_refused_or_loaded_but_never_panic() {
             damaged[k] = bytes[next(bytes.len())];
         }
         let Ok(plan) = plan::parse(&damaged.into_iter().collect::<String>()) else { continue };
-        let options = scatterc::runtime::Options { threads: 1, cache: Some(cache()) };
+        let options = scatterc::runtime::Options { threads: 1, cache: Some(cache()), ..Default::default() };
         loaded += usize::from(scatterc::runtime::Executable::load(&plan, &options).is_ok());
     }
     assert!(loaded > 10, "only {loaded} damaged plans load; the damages are too coarse");

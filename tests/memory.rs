@@ -26,7 +26,7 @@ fn a_fresh_process_measures_one_plan() {
     let mut encoder = Compiler::new(&source, &small).threads(2).cache(Arc::new(Cache::in_memory())).encoder().expect("compiles");
     encoder.encode(&vec![0.1; 2 * 8 * 8]).expect("runs");
     let before = resident();
-    let options = scatterc::runtime::Options { threads: 2, cache: Some(Arc::new(Cache::in_memory())) };
+    let options = scatterc::runtime::Options { threads: 2, cache: Some(Arc::new(Cache::in_memory())), ..Default::default() };
     let mut executable = scatterc::runtime::Executable::load(&plan, &options).expect("the plan loads");
     executable.run(&given).expect("the plan runs");
     if let (Some(before), Some(after)) = (before, resident()) {

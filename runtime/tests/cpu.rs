@@ -22,7 +22,7 @@ fn random(seed: u64, n: usize) -> Vec<f64> {
 }
 
 fn options(threads: usize) -> Options {
-    Options { threads, cache: Some(Arc::new(Cache::in_memory())) }
+    Options { threads, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() }
 }
 
 fn load(plan: &Plan) -> Executable {
@@ -181,6 +181,7 @@ fn loop_plan(L: usize, grain: usize) -> Plan {
         }],
         inputs: vec![x],
         outputs: vec![y, z, sums],
+        ..Plan::default()
     }
 }
 
