@@ -250,7 +250,7 @@ fn kernels_that_measure_ceilings_compile_without_spills() {
 #[test]
 fn without_a_driver_opening_says_what_is_missing() {
     let launch = Launch { kernel: "scale".into(), grid: 1, block: 32, shared: 0 };
-    match open(&[SMALL.into()], &[launch], 1024, &[], &Settings::default()) {
+    match open(&[SMALL.into()], &[launch], &[], 1024, &[], &Settings::default()) {
         Err(CudaError::NoDriver) => assert!(CudaError::NoDriver.to_string().contains("libcuda.so.1")),
         // Machines with a driver, with or without a device or the compiler.
         Err(CudaError::NoDevice { .. } | CudaError::OldDriver { .. } | CudaError::NoNvrtc { .. } | CudaError::Driver { .. }) => {}
