@@ -103,7 +103,6 @@ fn example() -> Plan {
                 ],
             },
         ],
-        ..Plan::default()
     }
 }
 
