@@ -4,6 +4,8 @@
 //! module returns the real factor; [`crate::harmonic`] applies nu.
 
 use crate::KernelError;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Largest scale: ceil(log2 L).
 pub fn j_max(L: usize) -> usize {
@@ -45,19 +47,30 @@ fn tiling_integral(a: f64) -> f64 {
     sum
 }
 
+/// T(ell / 2^j) / T(1/2) for ell = ceil(2^(j-1)) ..= 2^j, made once per process: every scale of every bandlimit reads them.
+fn transition(j: usize) -> Arc<[f64]> {
+    static KNOWN: Mutex<BTreeMap<usize, Arc<[f64]>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known
+        .entry(j)
+        .or_insert_with(|| {
+            let (top, norm) = (1usize << j, tiling_integral(0.5));
+            (top.div_ceil(2)..=top).map(|ell| tiling_integral(ell as f64 / top as f64) / norm).collect()
+        })
+        .clone()
+}
+
 /// k_j(ell) for j = 0..=J + 1: 1 below 2^(j-1), 0 above 2^j, T(ell / 2^j) / T(1/2) between.
-fn generating(L: usize, j: usize, norm: f64) -> Vec<f64> {
-    let top = 2f64.powi(j as i32);
+fn generating(L: usize, j: usize) -> Vec<f64> {
+    // Degrees below 2^(j-1) only: nothing of the transition is read, however large j is.
+    let Some(first) = 1usize.checked_shl(j as u32).map(|top| top.div_ceil(2)).filter(|first| *first < L && j < 63) else {
+        return vec![1.0; L];
+    };
+    let between = transition(j);
     (0..L)
-        .map(|ell| {
-            let ell = ell as f64;
-            if ell < top / 2.0 {
-                1.0
-            } else if ell > top {
-                0.0
-            } else {
-                tiling_integral(ell / top) / norm
-            }
+        .map(|ell| match ell.checked_sub(first) {
+            None => 1.0,
+            Some(k) => between.get(k).copied().unwrap_or(0.0),
         })
         .collect()
 }
@@ -66,26 +79,20 @@ fn generating(L: usize, j: usize, norm: f64) -> Vec<f64> {
 ///
 /// Error: 5e-14 of the recorded s2wav values at L <= 256 (`wavelets.npz`).
 pub fn kappa(L: usize) -> Vec<Vec<f64>> {
-    let norm = tiling_integral(0.5);
     let J = j_max(L);
-    let k: Vec<Vec<f64>> = (0..J + 2).map(|j| generating(L, j, norm)).collect();
+    let k: Vec<Vec<f64>> = (0..J + 2).map(|j| generating(L, j)).collect();
     (0..=J).map(|j| k[j + 1].iter().zip(&k[j]).map(|(upper, lower)| (upper - lower).max(0.0).sqrt()).collect()).collect()
 }
 
 /// kappa_j(ell) of one scale, `[L]`.
 pub fn kappa_of_scale(L: usize, j: usize) -> Vec<f64> {
-    let norm = tiling_integral(0.5);
-    let (upper, lower) = (generating(L, j + 1, norm), generating(L, j, norm));
+    let (upper, lower) = (generating(L, j + 1), generating(L, j));
     upper.iter().zip(&lower).map(|(upper, lower)| (upper - lower).max(0.0).sqrt()).collect()
 }
 
 /// Scaling function phi_ell = sqrt((2 ell + 1) / (4 pi)) sqrt(k_{J_min}(ell)), `[L]`.
 pub fn scaling(L: usize, J_min: usize) -> Vec<f64> {
-    generating(L, J_min, tiling_integral(0.5))
-        .iter()
-        .enumerate()
-        .map(|(ell, k)| ((2 * ell + 1) as f64 / (4.0 * std::f64::consts::PI)).sqrt() * k.sqrt())
-        .collect()
+    generating(L, J_min).iter().enumerate().map(|(ell, k)| ((2 * ell + 1) as f64 / (4.0 * std::f64::consts::PI)).sqrt() * k.sqrt()).collect()
 }
 
 /// |s_{ell n}| of the directionality component: sqrt(binomial(g, (g - n) / 2) / 2^g), g the largest integer <= min(N - 1, ell)
