@@ -255,6 +255,17 @@ fn measurements_are_one_object() {
 }
 
 #[test]
+fn the_suite_checks_a_device() {
+    let text = succeed(&["bench", "--suite", "--largest", "0", "--threads", "2"]);
+    let object: Value = serde_json::from_str(&text).expect("one JSON object");
+    assert_eq!(object["device"], "cpu");
+    assert_eq!(object["faults"].as_array().map(Vec::len), Some(0), "{}", object["faults"]);
+    let golden = object["golden"].as_object().expect("golden cases");
+    assert!(golden.len() == 2 && golden.values().all(|case| case["ok"] == true), "{golden:?}");
+    assert!(object["agreement"].as_object().is_some_and(|cases| cases.len() >= 6), "{}", object["agreement"]);
+}
+
+#[test]
 fn small_commands() {
     let doctor = succeed(&["doctor"]);
     assert!(doctor.contains("devices    cpu, reference"), "{doctor}");
