@@ -51,6 +51,12 @@ fn bandwidth() -> f64 {
     (8 * STREAM) as f64 / best
 }
 
+/// The middle one of some values, which are sorted; 0 of none.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
 /// Numbers from -1 to 1, the same every time.
 pub fn noise(n: usize, seed: u64) -> Vec<f64> {
     let mut state = seed;

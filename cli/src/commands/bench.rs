@@ -1,7 +1,7 @@
 //! `scatterc bench`: compile time, run time, memory.
 
 use crate::args::{self, CliError, DeviceOptions, DomainOptions, Global, StatisticOptions, print};
-use crate::measure;
+use crate::measure::{self, median};
 use scatterc::{Goal, InputKind};
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -50,11 +50,6 @@ struct Measured {
     bytes: f64,
     held_bytes: usize,
     shapes: Value,
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// The largest resident set of this process so far, MB; 0 where the system does not say.

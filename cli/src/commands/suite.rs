@@ -5,7 +5,7 @@
 
 use crate::args::{CliError, DeviceKind, DeviceOptions, Global, print};
 use crate::io::{NamedArray, parse_npz, write_bytes_atomic};
-use crate::measure::{given, inputs};
+use crate::measure::{given, inputs, median};
 use scatterc::runtime::{Cache, reference};
 use scatterc::{Boundary, Compiler, Device, Domain, Element, Error, Goal, Healpix, InputKind, Plane, Source, Sphere};
 use serde_json::{Map, Value, json};
@@ -65,11 +65,6 @@ fn error(found: &[f64], expected: &[f64]) -> f64 {
     let scale = expected.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
     // A NaN is an error of infinite size.
     found.iter().zip(expected).map(|(x, y)| if (x - y).is_finite() { (x - y).abs() } else { f64::INFINITY }).fold(0.0, f64::max) / scale
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(0.0)
 }
 
 impl Suite<'_> {
