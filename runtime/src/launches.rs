@@ -48,40 +48,63 @@ fn rows(map: &Linear, adjoint: bool) -> Result<usize, String> {
     Ok(axes.iter().product::<usize>() * if space == Space::Any { 1 } else { space.len() })
 }
 
-/// The bytes of a table.
-fn table_bytes(plan: &Plan, k: usize) -> Result<Vec<u8>, LoadError> {
-    let fault = |expected: &str, found: String| LoadError::Table { table: k, expected: expected.into(), found };
-    let too_large = |n: usize| fault("at most as many numbers as the arena", n.to_string());
-    let bytes = |numbers: &[i32]| numbers.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>();
-    let matrix = |map: &Linear, adjoint: bool| -> Result<(Vec<i32>, Vec<i32>, Vec<f64>), LoadError> {
-        let n = rows(map, adjoint).map_err(|e| fault("a map with entries", e))?.max(rows(map, !adjoint).map_err(|e| fault("a map with entries", e))?);
-        // A matrix belongs to values in the arena, so a larger one is a mistake or an attack on memory.
-        if n > plan.arena || n > i32::MAX as usize {
-            return Err(too_large(n));
-        }
-        reference::matrix(map, adjoint, rows(map, adjoint).unwrap_or(0), 1).map_err(|e| fault("a map with entries", e.to_string()))
-    };
-    match &plan.tables[k] {
-        Table::Weights(map) => {
-            let (_, columns, values) = matrix(map, false)?;
-            let mut weights = vec![0.0; rows(map, true).unwrap_or(0)];
-            columns.iter().zip(values).for_each(|(column, value)| weights[*column as usize] = value);
-            Ok(weights.iter().flat_map(|x| x.to_ne_bytes()).collect())
-        }
-        Table::Sparse { map, adjoint, part } => {
-            let (starts, columns, values) = matrix(map, *adjoint)?;
-            Ok(match part {
-                SparsePart::Rows => bytes(&starts),
-                SparsePart::Columns => bytes(&columns),
-                SparsePart::Values => values.iter().flat_map(|x| x.to_ne_bytes()).collect(),
-            })
-        }
-        Table::Library { name, attributes } => {
-            let whole = |a: &Attribute| if let Attribute::Integer(n) = a { usize::try_from(*n).ok() } else { None };
-            let given: Option<Vec<(String, usize)>> = attributes.iter().map(|(name, a)| Some((name.clone(), whole(a)?))).collect();
-            let unknown = || fault("a table of the kernel library", plan.tables[k].to_string());
-            let table = given.and_then(|given| device::Table::from_attributes(name, &given)).ok_or_else(unknown)?;
-            table.values().map_err(|e| fault("sizes of the kernel library", e.to_string()))
+/// A sparse matrix: first entry of every row and the end of the last, columns, values.
+type Matrix = (Vec<i32>, Vec<i32>, Vec<f64>);
+
+/// Makes the tables of a plan, one after another.
+struct TableMaker<'a> {
+    plan: &'a Plan,
+    /// The matrix made last: its arrays are tables that follow one another.
+    last: Option<((&'a Linear, bool), Matrix)>,
+}
+
+impl<'a> TableMaker<'a> {
+    /// The matrix of one field of a map or its adjoint, for table `k`.
+    fn matrix(&mut self, k: usize, map: &'a Linear, adjoint: bool) -> Result<&Matrix, LoadError> {
+        let fault = |found: String| LoadError::Table { table: k, expected: "a map with entries".into(), found };
+        let made = match self.last.take() {
+            Some((key, made)) if key == (map, adjoint) => made,
+            _ => {
+                let (to, from) = (rows(map, adjoint).map_err(fault)?, rows(map, !adjoint).map_err(fault)?);
+                // A matrix belongs to values in the arena, so a larger one is a mistake or an attack on memory.
+                let n = to.max(from);
+                if n > self.plan.arena || n > i32::MAX as usize {
+                    return Err(LoadError::Table { table: k, expected: "at most as many numbers as the arena".into(), found: n.to_string() });
+                }
+                reference::matrix(map, adjoint, to, 1).map_err(|e| fault(e.to_string()))?
+            }
+        };
+        Ok(&self.last.insert(((map, adjoint), made)).1)
+    }
+
+    /// The bytes of table `k`.
+    fn bytes(&mut self, k: usize) -> Result<Vec<u8>, LoadError> {
+        let integers = |numbers: &[i32]| numbers.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>();
+        let numbers = |numbers: &[f64]| numbers.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>();
+        let plan = self.plan;
+        match &plan.tables[k] {
+            Table::Weights(map) => {
+                let (_, columns, values) = self.matrix(k, map, false)?;
+                let mut weights = vec![0.0; rows(map, true).unwrap_or(0)];
+                columns.iter().zip(values).for_each(|(column, value)| weights[*column as usize] = *value);
+                Ok(numbers(&weights))
+            }
+            Table::Sparse { map, adjoint, part } => {
+                let (starts, columns, values) = self.matrix(k, map, *adjoint)?;
+                Ok(match part {
+                    SparsePart::Rows => integers(starts),
+                    SparsePart::Columns => integers(columns),
+                    SparsePart::Values => numbers(values),
+                })
+            }
+            Table::Library { name, attributes } => {
+                let fault = |expected: &str, found: String| LoadError::Table { table: k, expected: expected.into(), found };
+                let whole = |a: &Attribute| if let Attribute::Integer(n) = a { usize::try_from(*n).ok() } else { None };
+                let given: Option<Vec<(String, usize)>> = attributes.iter().map(|(name, a)| Some((name.clone(), whole(a)?))).collect();
+                let unknown = || fault("a table of the kernel library", plan.tables[k].to_string());
+                let table = given.and_then(|given| device::Table::from_attributes(name, &given)).ok_or_else(unknown)?;
+                table.values().map_err(|e| fault("sizes of the kernel library", e.to_string()))
+            }
         }
     }
 }
@@ -114,7 +137,8 @@ impl Engine {
                 return Err(LoadError::Port { port: port.name.clone(), expected, found: port.slot.len.to_string() });
             }
         }
-        let mut tables: Vec<Vec<u8>> = (0..plan.tables.len()).map(|k| table_bytes(plan, k)).collect::<Result<_, _>>()?;
+        let mut maker = TableMaker { plan, last: None };
+        let mut tables: Vec<Vec<u8>> = (0..plan.tables.len()).map(|k| maker.bytes(k)).collect::<Result<_, _>>()?;
         let launches: Vec<Launch> = plan
             .steps
             .iter()
