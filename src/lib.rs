@@ -51,6 +51,7 @@ pub mod texture;
 
 pub use compile::{Array, Compiled, Compiler, Device, Encoder, Goal, Statistics};
 pub use scatterc_compiler::bind::Index;
+pub use scatterc_runtime::Legendre;
 pub use scatterc_compiler::domain::{Domain, InputKind};
 pub use scatterc_compiler::fuse::Fusion;
 pub use scatterc_compiler::healpix::{Healpix, MASK};

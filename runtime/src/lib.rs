@@ -35,5 +35,5 @@ mod tile;
 mod wide;
 
 pub use error::{LoadError, RunError};
-pub use executable::{Executable, MachineKind, Memory, Options};
+pub use executable::{Executable, Legendre, MachineKind, Memory, Options};
 pub use tables::Cache;
