@@ -311,7 +311,15 @@ impl<'a> Compiler<'a> {
             scheduled.plan.notes.push(("variant".into(), variant.clone()));
         }
         scheduled.plan.notes.push(("compiler".into(), env!("CARGO_PKG_VERSION").into()));
-        Ok(Compiled { bound, graph, trace, scheduled, compile_s: start.elapsed().as_secs_f64(), machine: self.device.machine(), legendre: self.legendre })
+        Ok(Compiled {
+            bound,
+            graph,
+            trace,
+            scheduled,
+            compile_s: start.elapsed().as_secs_f64(),
+            machine: self.device.machine(),
+            legendre: self.legendre,
+        })
     }
 
     fn options(&self) -> Options {

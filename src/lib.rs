@@ -51,13 +51,13 @@ pub mod texture;
 
 pub use compile::{Array, Compiled, Compiler, Device, Encoder, Goal, Statistics};
 pub use scatterc_compiler::bind::Index;
-pub use scatterc_runtime::Legendre;
 pub use scatterc_compiler::domain::{Domain, InputKind};
 pub use scatterc_compiler::fuse::Fusion;
 pub use scatterc_compiler::healpix::{Healpix, MASK};
 pub use scatterc_compiler::plane::{Boundary, Plane, with_numbers};
 pub use scatterc_compiler::sphere::Sphere;
 pub use scatterc_ir::plan::Element;
+pub use scatterc_runtime::Legendre;
 pub use statistics::Source;
 
 /// Everything that can go wrong between a text and a number.

@@ -477,7 +477,15 @@ impl From<FuseKind> for Fusion {
 
 impl Default for DeviceOptions {
     fn default() -> Self {
-        DeviceOptions { device: DeviceKind::Cpu, precision: Precision::F64, threads: 0, memory: None, disable: vec![], fuse: FuseKind::All, legendre: LegendreKind::Auto }
+        DeviceOptions {
+            device: DeviceKind::Cpu,
+            precision: Precision::F64,
+            threads: 0,
+            memory: None,
+            disable: vec![],
+            fuse: FuseKind::All,
+            legendre: LegendreKind::Auto,
+        }
     }
 }
 
