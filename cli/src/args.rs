@@ -724,8 +724,7 @@ impl Runner {
 
     /// Statistics of the outputs of a run.
     pub fn statistics(&self, results: Vec<(String, Vec<f64>)>) -> scatterc::Statistics {
-        let batch = scatterc::compile::batch_of(&self.compiled.bound.graph);
-        scatterc::compile::statistics(&self.compiled.bound.outputs, batch, results)
+        scatterc::compile::statistics(&self.compiled.bound.outputs, self.compiled.bound.batch, results)
     }
 }
 
@@ -945,6 +944,8 @@ fn statistics_arrays(compiled: &Compiled, batch: Option<usize>, arrays: &[Array]
     let mut out = Vec::new();
     for array in arrays {
         let mut shape: Vec<usize> = batch.into_iter().collect();
+        // Samples of fields carry their axes in their type.
+        shape.extend(array.axes.iter().filter(|_| !array.index.rows.is_empty()));
         shape.extend(entry_shape(compiled, array));
         out.push((
             array.name.clone(),
@@ -975,7 +976,7 @@ fn entry_shape(compiled: &Compiled, array: &Array) -> Vec<usize> {
         return vec![array.re.len()];
     };
     let ty = graph.ty(output.value);
-    let skip = usize::from(scatterc::compile::batch_of(graph).is_some());
+    let skip = usize::from(compiled.bound.batch.is_some());
     ty.axes.iter().skip(skip).copied().chain(transforms::space_shape(ty.space, false)).collect()
 }
 

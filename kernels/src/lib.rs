@@ -53,6 +53,7 @@ pub mod peak;
 pub mod planar;
 pub mod sampling;
 pub mod simd;
+pub mod spin;
 pub mod stencil;
 pub mod wavelets;
 pub mod wigner;

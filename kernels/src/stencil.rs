@@ -55,6 +55,21 @@ impl Rows {
         8 * (self.starts.len() + self.values.len()) + 4 * self.columns.len()
     }
 
+    /// The same map with one row per number of the result: all rows of the first number of the blocks, then all of the second, ..
+    pub fn planes(&self) -> Rows {
+        let mut out = Rows::new(self.n_columns, 1);
+        for o in 0..self.width {
+            for r in 0..self.len() {
+                for e in self.starts[r]..self.starts[r + 1] {
+                    out.columns.push(self.columns[e]);
+                    out.values.push(self.values[e * self.width + o]);
+                }
+                out.starts.push(out.columns.len());
+            }
+        }
+        out
+    }
+
     /// Calls `f(row, column, weights)` for every entry in order.
     pub fn each(&self, mut f: impl FnMut(usize, usize, &[f64])) {
         for r in 0..self.len() {
@@ -104,6 +119,13 @@ struct Circle {
     half: f64,
 }
 
+/// Face of a NESTED pixel and its place (x, y) there.
+pub(crate) fn place_on_face(nside: usize, pixel: usize) -> (usize, i64, i64) {
+    let per_face = nside * nside;
+    let inside = (pixel % per_face) as u64;
+    (pixel / per_face, compact_bits(inside) as i64, compact_bits(inside >> 1) as i64)
+}
+
 /// Geometry of the pixels of one nside.
 #[derive(Debug, Clone)]
 pub struct Pixels {
@@ -145,6 +167,11 @@ impl Pixels {
     /// Never: a map has at least twelve pixels.
     pub fn is_empty(&self) -> bool {
         self.nested.is_empty()
+    }
+
+    /// RING number of a NESTED pixel.
+    pub fn ring_number(&self, pixel: usize) -> usize {
+        self.rings[pixel] as usize
     }
 
     /// Ring and place in it of a NESTED pixel.
@@ -221,8 +248,7 @@ impl Pixels {
     pub fn neighbours(&self, pixel: usize) -> [Option<usize>; 8] {
         let side = self.nside as i64;
         let per_face = self.nside * self.nside;
-        let (face, inside) = (pixel / per_face, (pixel % per_face) as u64);
-        let (x, y) = (compact_bits(inside) as i64, compact_bits(inside >> 1) as i64);
+        let (face, x, y) = place_on_face(self.nside, pixel);
         STEPS.map(|(dx, dy)| {
             let (mut x, mut y) = (x + dx, y + dy);
             let beyond = |k: i64| if k < 0 { -1 } else { i64::from(k >= side) };

@@ -460,7 +460,7 @@ impl Context<'_> {
                 let pairs = pairs.iter().flat_map(|(a, b)| (0..a.len / from).map(move |f| (part(a, f, from), part(b, f, to)))).collect();
                 Prepared::Frame(FrameStep::Apply { operator, adjoint: *adjoint, bandlimits: [*L_in, *L_out], pairs })
             }
-            Step::Linear { map: map @ (Linear::Stencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. }), adjoint, pairs, .. } => {
+            Step::Linear { map: map @ (Linear::Stencil { .. } | Linear::SpinStencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. }), adjoint, pairs, .. } => {
                 let map = self.cache.sparse(map, *adjoint)?;
                 if self.counted.insert(Arc::as_ptr(&map) as usize) {
                     self.memory.tables += map.bytes();
@@ -664,6 +664,7 @@ impl Context<'_> {
             | Linear::Average { .. }
             | Linear::SpectralSum { .. }
             | Linear::Stencil { .. }
+            | Linear::SpinStencil { .. }
             | Linear::Downgrade { .. }
             | Linear::Upgrade { .. }
             | Linear::PixelMean { .. }

@@ -4,7 +4,7 @@ use crate::tables::Key;
 use scatterc_ir::Linear;
 use scatterc_kernels::gather::{Sums, Wavelets};
 use scatterc_kernels::stencil::{self, Pixels, Rows};
-use scatterc_kernels::{KernelError, Parallel};
+use scatterc_kernels::{KernelError, Parallel, Serial};
 
 /// Rows of the whole matrix, row by row of one plane of the result; what every device's tables are made from.
 ///
@@ -17,6 +17,7 @@ pub fn rows(map: &Linear) -> Result<Rows, KernelError> {
             let targets = if cells.is_empty() { all(pixels.len()) } else { cells.clone() };
             stencil::wavelets(&pixels, *K, *L, &targets, cells, 1)
         }
+        Linear::SpinStencil { nside, K, L, spin } => scatterc_kernels::spin::spin_wavelets(&Serial, *nside, *K, *L, *spin),
         Linear::Downgrade { nside, cells } => {
             let (fine, coarse) = (Pixels::new(*nside)?, Pixels::new(nside / 2)?);
             let targets = if cells.is_empty() { all(coarse.len()) } else { stencil::coarse_cells(cells) };
@@ -42,6 +43,8 @@ impl Sparse {
                 let lengths = if adjoint { (2 * L * n, n) } else { (n, 2 * L * n) };
                 Sparse::Wavelets { map: Wavelets::new(*nside, *K, *L, cells, adjoint)?, lengths }
             }
+            // Numbers of the result one by one, plane after plane.
+            spin @ Linear::SpinStencil { .. } => Sparse::Sums(Sums::new(rows(spin)?.planes(), adjoint)),
             other => Sparse::Sums(Sums::new(rows(other)?, adjoint)),
         })
     }
