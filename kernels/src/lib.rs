@@ -47,6 +47,7 @@ pub mod gather;
 pub mod harmonic;
 pub mod healpix;
 pub mod layout;
+mod made;
 pub mod naive;
 mod parallel;
 pub mod peak;

@@ -11,7 +11,7 @@
 use crate::error::KernelError;
 use crate::healpix::{Ring, Transform, index, n_pixels, ring_geometry};
 use crate::parallel::{Parallel, Shared};
-use crate::stencil::{self, Pixels, Rows, place_on_face};
+use crate::stencil::{self, COLUMNS, Pixels, ROWS, Rows, place_on_face};
 use crate::wigner::wigner_d;
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
@@ -215,8 +215,6 @@ pub fn nearest(nside: usize, count: usize) -> Result<Vec<Vec<usize>>, KernelErro
 
 /// Unit vector of a pixel's centre, by the arithmetic of the HEALPix library, whose last bits decide between pixels.
 fn centre(nside: usize, pixel: usize) -> [f64; 3] {
-    const ROWS: [i64; 12] = [2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4];
-    const COLUMNS: [i64; 12] = [1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7];
     let (face, x, y) = place_on_face(nside, pixel);
     let side = nside as i64;
     let second = 4.0 / n_pixels(nside) as f64;

@@ -2,7 +2,7 @@
 
 use crate::tables::Key;
 use scatterc_ir::Linear;
-use scatterc_kernels::gather::{Sums, Wavelets};
+use scatterc_kernels::gather::{Downgrade, Sums, Wavelets};
 use scatterc_kernels::stencil::{self, Pixels, Rows};
 use scatterc_kernels::{KernelError, Parallel, Serial};
 
@@ -32,6 +32,7 @@ pub fn rows(map: &Linear) -> Result<Rows, KernelError> {
 #[derive(Debug)]
 pub(crate) enum Sparse {
     Wavelets { map: Wavelets, lengths: (usize, usize) },
+    Downgrade(Downgrade),
     Sums(Sums),
 }
 
@@ -43,6 +44,7 @@ impl Sparse {
                 let lengths = if adjoint { (2 * L * n, n) } else { (n, 2 * L * n) };
                 Sparse::Wavelets { map: Wavelets::new(*nside, *K, *L, cells, adjoint)?, lengths }
             }
+            Linear::Downgrade { nside, cells } if cells.is_empty() => Sparse::Downgrade(Downgrade::new(*nside, adjoint)?),
             // Numbers of the result one by one, plane after plane.
             spin @ Linear::SpinStencil { .. } => Sparse::Sums(Sums::new(rows(spin)?.planes(), adjoint)),
             other => Sparse::Sums(Sums::new(rows(other)?, adjoint)),
@@ -57,6 +59,7 @@ impl Sparse {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Sparse::Wavelets { map, .. } => map.bytes(),
+            Sparse::Downgrade(map) => map.bytes(),
             Sparse::Sums(map) => map.bytes(),
         }
     }
@@ -65,6 +68,7 @@ impl Sparse {
     pub(crate) fn lengths(&self) -> (usize, usize) {
         match self {
             Sparse::Wavelets { lengths, .. } => *lengths,
+            Sparse::Downgrade(map) => map.lengths(),
             Sparse::Sums(map) => map.lengths(),
         }
     }
@@ -73,7 +77,7 @@ impl Sparse {
     pub(crate) fn scratch_len(&self, fields: usize) -> usize {
         match self {
             Sparse::Wavelets { map, .. } => map.scratch_len(fields),
-            Sparse::Sums(_) => 0,
+            Sparse::Downgrade(_) | Sparse::Sums(_) => 0,
         }
     }
 
@@ -81,6 +85,7 @@ impl Sparse {
     pub(crate) fn flops(&self) -> f64 {
         match self {
             Sparse::Wavelets { map, .. } => map.flops(),
+            Sparse::Downgrade(map) => map.flops(),
             Sparse::Sums(map) => map.flops(),
         }
     }
@@ -88,6 +93,7 @@ impl Sparse {
     pub(crate) fn apply(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]], scratch: &mut [f64]) {
         match self {
             Sparse::Wavelets { map, .. } => map.apply(par, inputs, outputs, scratch),
+            Sparse::Downgrade(map) => map.apply(par, inputs, outputs),
             Sparse::Sums(map) => map.apply(par, inputs, outputs),
         }
     }
