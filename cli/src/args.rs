@@ -258,11 +258,14 @@ pub struct HealpixOptions {
     /// Sets weights of coarse masks to zero that do not exceed this.
     #[arg(long, value_name = "T")]
     pub mask_threshold: Option<f64>,
+    /// Spin of the maps, 1 or 2: they come in pairs, such as Q and U.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub spin: usize,
 }
 
 impl Default for HealpixOptions {
     fn default() -> Self {
-        HealpixOptions { nside: None, kernel: 3, cells: None, mask_threshold: None }
+        HealpixOptions { nside: None, kernel: 3, cells: None, mask_threshold: None, spin: 0 }
     }
 }
 
