@@ -303,11 +303,14 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
         domain = domain.mask(args.domain.healpix.mask_threshold);
     }
     let compiler = args::compiler(&source, &domain, &options, &args.device)?;
-    let mut encoder = compiler.encoder()?;
-    if let Some(mask) = mask {
-        encoder.set(MASK, mask)?;
-    }
-    let statistics = encoder.encode(&target.maps[0])?;
+    // The target's plan gives its memory back before the gradient's is made.
+    let statistics = {
+        let mut encoder = compiler.encoder()?;
+        if let Some(mask) = mask {
+            encoder.set(MASK, mask)?;
+        }
+        encoder.encode(&target.maps[0])?
+    };
     let mut runner = Runner::new(&compiler.goal(Goal::Gradient(args.loss.clone())), &args.device)?;
     let wanted = format!("gradient.{}", name.name);
     let (mut values, mut gradients) = (Vec::new(), Vec::new());
