@@ -38,8 +38,8 @@ impl Wavelets {
 
     /// Rows of the adjoint for the base pixels `first..first + count`.
     pub(crate) fn columns(&self, turns: &Turns, first: usize, count: usize) -> Columns {
-        // A node lies at most sqrt(2) (K / 2) sides away, and its corners one pixel further.
-        let pixels = with_rim(&self.pixels, (first..first + count).collect(), self.K / 2 + 2);
+        // A node lies at most sqrt(2) (K / 2) sides away and its corners one pixel further; where pixels are narrow that is up to K of them.
+        let pixels = with_rim(&self.pixels, (first..first + count).collect(), self.K);
         let back: Vec<usize> = pixels.iter().map(|p| turns.turned(*p, (turns.count - turns.quarter(*p)) % turns.count)).collect();
         let rows = self.rows(&back);
         transposed(&rows, &pixels, turns, turns, first, count)

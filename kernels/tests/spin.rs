@@ -58,27 +58,3 @@ fn a_turned_pair_swaps_gradient_and_curl() -> Result<(), KernelError> {
     assert!(matches!(spin_wavelets(&Serial, 2, 4, 2, 2), Err(KernelError::Parameter { name: "K", .. })));
     Ok(())
 }
-
-#[test]
-fn temporary_golden() {
-    for spin in [2usize, 1] {
-        let raw = std::fs::read(format!("/tmp/pixels/spin{spin}.bin")).unwrap();
-        let v: Vec<f64> = raw.chunks(8).map(|c| f64::from_le_bytes(c.try_into().unwrap())).collect();
-        let n = 768;
-        let (x, g) = v.split_at(2 * n);
-        let t = std::time::Instant::now();
-        let rows = spin_wavelets(&Serial, 8, 3, 4, spin).unwrap();
-        println!("{:?}", t.elapsed());
-        let mut worst = 0.0f64;
-        let mut out = vec![0.0; n * 16];
-        rows.each(|r, column, w| w.iter().enumerate().for_each(|(o, w)| out[o * n + r] += w * x[column]));
-        // golden [2][4][n] complex
-        for o in 0..16 {
-            for p in 0..n {
-                worst = worst.max((out[o * n + p] - g[((o / 2) * n + p) * 2 + o % 2]).abs());
-            }
-        }
-        let scale = g.iter().fold(0.0f64, |a, b| a.max(b.abs()));
-        println!("spin {spin}: {:e}", worst / scale);
-    }
-}
