@@ -11,6 +11,7 @@
 //!
 //! Source: FOSCAT 2026.6.1 (Delouis et al. 2022, A&A 668, A122), with its geometry in double precision.
 
+use crate::simd::Real;
 use crate::error::KernelError;
 use crate::healpix::{compact_bits, n_pixels, ring_geometry};
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ pub const MOST_ORIENTATIONS: usize = 32;
 
 /// Sparse rows: row r reads the columns `columns[starts[r]..starts[r + 1]]`, each with a block of `width` weights, one per number of the result's pixel.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Rows {
+pub struct Rows<T = f64> {
     /// Columns of the whole matrix.
     pub n_columns: usize,
     /// Weights per entry.
@@ -33,7 +34,7 @@ pub struct Rows {
     /// Columns of the entries.
     pub columns: Vec<u32>,
     /// Weights of the entries, `width` each.
-    pub values: Vec<f64>,
+    pub values: Vec<T>,
 }
 
 impl Rows {
@@ -41,19 +42,9 @@ impl Rows {
         Rows { n_columns, width, starts: vec![0], columns: vec![], values: vec![] }
     }
 
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.starts.len() - 1
-    }
-
-    /// True without rows.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        8 * (self.starts.len() + self.values.len()) + 4 * self.columns.len()
+    /// The same rows with weights rounded to another element.
+    pub fn rounded<T: Real>(self) -> Rows<T> {
+        Rows { n_columns: self.n_columns, width: self.width, starts: self.starts, columns: self.columns, values: T::all_of(self.values) }
     }
 
     /// The same map with one row per number of the result: all rows of the first number of the blocks, then all of the second, ..
@@ -70,9 +61,26 @@ impl Rows {
         }
         out
     }
+}
+
+impl<T: Copy> Rows<T> {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// True without rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        8 * self.starts.len() + size_of::<T>() * self.values.len() + 4 * self.columns.len()
+    }
 
     /// Calls `f(row, column, weights)` for every entry in order.
-    pub fn each(&self, mut f: impl FnMut(usize, usize, &[f64])) {
+    pub fn each(&self, mut f: impl FnMut(usize, usize, &[T])) {
         for r in 0..self.len() {
             for e in self.starts[r]..self.starts[r + 1] {
                 f(r, self.columns[e] as usize, &self.values[e * self.width..][..self.width]);

@@ -3,6 +3,7 @@
 use crate::tables::Key;
 use scatterc_ir::Linear;
 use scatterc_kernels::gather::{Downgrade, Sums, Wavelets};
+use scatterc_kernels::simd::Real;
 use scatterc_kernels::stencil::{self, Pixels, Rows};
 use scatterc_kernels::{KernelError, Parallel, Serial};
 
@@ -30,14 +31,14 @@ pub fn rows(map: &Linear) -> Result<Rows, KernelError> {
 
 /// A prepared map or adjoint.
 #[derive(Debug)]
-pub(crate) enum Sparse {
-    Wavelets { map: Wavelets, lengths: (usize, usize) },
-    Downgrade(Downgrade),
-    Sums(Sums),
+pub(crate) enum Sparse<T> {
+    Wavelets { map: Wavelets<T>, lengths: (usize, usize) },
+    Downgrade(Downgrade<T>),
+    Sums(Sums<T>),
 }
 
-impl Sparse {
-    pub(crate) fn new(map: &Linear, adjoint: bool) -> Result<Sparse, KernelError> {
+impl<T: Real> Sparse<T> {
+    pub(crate) fn new(map: &Linear, adjoint: bool) -> Result<Sparse<T>, KernelError> {
         Ok(match map {
             Linear::Stencil { nside, K, L, cells } => {
                 let n = if cells.is_empty() { 12 * nside * nside } else { cells.len() };
@@ -46,14 +47,14 @@ impl Sparse {
             }
             Linear::Downgrade { nside, cells } if cells.is_empty() => Sparse::Downgrade(Downgrade::new(*nside, adjoint)?),
             // Numbers of the result one by one, plane after plane.
-            spin @ Linear::SpinStencil { .. } => Sparse::Sums(Sums::new(rows(spin)?.planes(), adjoint)),
-            other => Sparse::Sums(Sums::new(rows(other)?, adjoint)),
+            spin @ Linear::SpinStencil { .. } => Sparse::Sums(Sums::new(rows(spin)?.planes().rounded(), adjoint)),
+            other => Sparse::Sums(Sums::new(rows(other)?.rounded(), adjoint)),
         })
     }
 
     /// Everything the tables depend on.
     pub(crate) fn key(map: &Linear, adjoint: bool) -> Key {
-        Key::of_texts("sparse", &[&format!("{map:?} {adjoint}")])
+        Key::of_texts("sparse", &[&format!("{map:?} {adjoint} {}", size_of::<T>())])
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -90,7 +91,7 @@ impl Sparse {
         }
     }
 
-    pub(crate) fn apply(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]], scratch: &mut [f64]) {
+    pub(crate) fn apply(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]], scratch: &mut [T]) {
         match self {
             Sparse::Wavelets { map, .. } => map.apply(par, inputs, outputs, scratch),
             Sparse::Downgrade(map) => map.apply(par, inputs, outputs),
