@@ -413,12 +413,14 @@ impl Compiled {
 pub struct Array {
     /// Its name.
     pub name: String,
-    /// Real parts, `[batch.., entries]`.
+    /// Real parts, `[batch.., axes.., entries]`.
     pub re: Vec<f64>,
     /// Imaginary parts of a complex output.
     pub im: Option<Vec<f64>>,
     /// What each entry is; empty for field-valued outputs.
     pub index: Arc<Index>,
+    /// Leading axes, after that of a batch: masks, and components of a field.
+    pub axes: Vec<usize>,
 }
 
 /// All outputs of a statistic.
@@ -475,7 +477,7 @@ impl Encoder {
         let mut given: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(fields.iter().copied()).collect();
         given.extend(self.parameters.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
         let results = self.executable.run(&given)?;
-        Ok(statistics(&self.compiled.bound.outputs, batch_of(&self.compiled.bound.graph), results))
+        Ok(statistics(&self.compiled.bound.outputs, self.compiled.bound.batch, results))
     }
 
     /// The compiled program.
@@ -489,11 +491,6 @@ impl Encoder {
     }
 }
 
-/// Batch size of a bound graph: the leading axis of its inputs.
-pub fn batch_of(graph: &Graph) -> Option<usize> {
-    gradient::inputs(graph).first().and_then(|(v, _)| graph.ty(*v).axes.first().copied())
-}
-
 /// Collects named results into the outputs of a statistic.
 pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(String, Vec<f64>)>) -> Statistics {
     let mut results: BTreeMap<String, Vec<f64>> = results.into_iter().collect();
@@ -503,7 +500,7 @@ pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(St
         .map(|info| {
             let (re, im) =
                 if info.complex { (take(format!("{}.re", info.name)), take(format!("{}.im", info.name))) } else { (take(info.name.clone()), None) };
-            Array { name: info.name.clone(), re: re.unwrap_or_default(), im, index: info.index.clone() }
+            Array { name: info.name.clone(), re: re.unwrap_or_default(), im, index: info.index.clone(), axes: info.axes.clone() }
         })
         .collect();
     Statistics { batch, arrays }
