@@ -436,6 +436,8 @@ pub enum FuseKind {
     Loops,
     /// Loops and ring tiles, but no contractions.
     Ring,
+    /// Loops, ring tiles and contractions of stored rows; filters are not applied where their results are read.
+    Gram,
     /// Everything legal.
     All,
 }
@@ -446,6 +448,7 @@ impl From<FuseKind> for Fusion {
             FuseKind::None => Fusion::None,
             FuseKind::Loops => Fusion::Loops,
             FuseKind::Ring => Fusion::Ring,
+            FuseKind::Gram => Fusion::Gram,
             FuseKind::All => Fusion::All,
         }
     }

@@ -20,6 +20,7 @@ use crate::sparse::Sparse;
 use crate::tables::{Cache, Transform};
 use crate::threads::Threads;
 use crate::tile::{self, Tile};
+use crate::weighed::WeighedStep;
 use crate::{LoadError, Memory, Options};
 use scatterc_ir::plan::{Port, Slot, Step, Stream};
 use scatterc_ir::types::scale_bandlimit;
@@ -115,6 +116,7 @@ enum Prepared {
     Gram { plan: GramPlan, table: usize, rows: Vec<Slot>, places: Vec<usize>, outputs: Vec<Slot>, values: Vec<f64>, work: f64 },
     Mix { plan: MixPlan, table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<f64>, outputs: Vec<Slot>, work: f64 },
     Frame(FrameStep),
+    Weighed(WeighedStep),
     Concat { rows: usize, inputs: Vec<Slot>, output: Slot },
     Fill { value: f64, output: Slot },
 }
@@ -161,7 +163,7 @@ impl Engine {
         let code = Code::compile(&plan.kernels)?;
         let arena = Arena::new(plan.arena)?;
         let mut memory = Memory { arena: 8 * plan.arena, ..Memory::default() };
-        let mut planar = PlanarTables::with_cache(cache.clone());
+        let mut planar = PlanarTables::new(cache.clone(), scatterc_kernels::Parallel::threads(&threads));
         let mut tables = Vec::with_capacity(plan.tables.len());
         for (k, table) in plan.tables.iter().enumerate() {
             let Some(map) = table.weights() else { continue };
@@ -419,6 +421,19 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
                 return fault("bandlimits", format!("at most {LARGEST_BANDLIMIT}"), largest.to_string());
             }
         }
+        Step::FilterGram { filters, rows, .. } | Step::FilterMix { filters, rows, .. } => {
+            let held: usize = rows.iter().map(|slot| slot.len).sum();
+            for map in filters {
+                if let Err((expected, found)) = check_map(map) {
+                    return fault("filters", expected, found);
+                }
+                // Weights are as long as the rows; without rows nothing bounds them.
+                let directions = if let Linear::SpectralFilter { bank, .. } = map { bank.L } else { 0 };
+                if held == 0 || directions == 0 || directions > 1 << 16 {
+                    return fault("filters", "1 to 65536 directions, and rows".into(), format!("{directions} directions, {held} numbers"));
+                }
+            }
+        }
         Step::Concat { .. } | Step::Fill { .. } => {}
         Step::Launch { .. } => return fault("target", "a plan for the CPU".into(), "a launch of a CUDA kernel".into()),
     }
@@ -559,6 +574,13 @@ impl Context<'_> {
                     Prepared::Frame(prepared)
                 }
                 None => unreachable!("the arm names the steps that `FrameStep` prepares"),
+            },
+            Step::FilterGram { .. } | Step::FilterMix { .. } => match WeighedStep::new(step, &mut self.planar)? {
+                Some(prepared) => {
+                    self.memory.scratch += prepared.bytes();
+                    Prepared::Weighed(prepared)
+                }
+                None => unreachable!("the arm names the steps that `WeighedStep` prepares"),
             },
             Step::Concat { rows, inputs, output } => Prepared::Concat { rows: *rows, inputs: inputs.clone(), output: *output },
             Step::Fill { value, output } => Prepared::Fill { value: *value, output: *output },
@@ -804,6 +826,8 @@ impl Prepared {
             }
             // SAFETY: the caller's promise, passed on.
             Prepared::Frame(step) => unsafe { step.run(arena, threads) },
+            // SAFETY: as above.
+            Prepared::Weighed(step) => unsafe { step.run(arena, threads) },
             Prepared::Concat { rows, inputs, output } => {
                 let joined = write(output);
                 let stride = joined.len() / *rows;

@@ -3,8 +3,10 @@
 use crate::tables::{Cache, Key};
 use scatterc_ir::Linear;
 use scatterc_ir::filter::{Bank, Evaluation, FilterError, Sampled, Transform};
+use scatterc_ir::notation::Filter;
 use scatterc_ir::ops::Indices;
 use scatterc_kernels::planar::{self, Fold, PlanarFft, Synthesis};
+use scatterc_kernels::weighed::Weights;
 use scatterc_kernels::{KernelError, Parallel};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,8 +38,14 @@ pub(crate) struct PlanarTables {
     /// Filters of all directions on the base grid; `usize::MAX` directions stand for the low-pass filter.
     filters: HashMap<(Bank, usize, bool), Arc<Vec<Sampled>>>,
     restricted: HashMap<(Bank, usize, bool, usize, usize, usize), Arc<Factors>>,
+    in_tiles: HashMap<Tiled, Arc<Weights>>,
     bytes: usize,
+    /// Threads that evaluate filters.
+    threads: usize,
 }
+
+/// Bank, scale, power, grid of the spectra and grid of the filter.
+type Tiled = (Bank, usize, usize, (usize, usize), (usize, usize));
 
 /// Factors of `[n][H][W]` spectra.
 pub(crate) struct Factors {
@@ -91,9 +99,9 @@ fn from_bytes(mut bytes: &[u8], count: usize, n: usize) -> Option<Vec<Sampled>> 
 }
 
 impl PlanarTables {
-    /// Tables that keep evaluated filters in `cache`.
-    pub(crate) fn with_cache(cache: Arc<Cache>) -> Self {
-        PlanarTables { cache: Some(cache), ..PlanarTables::default() }
+    /// Tables that keep evaluated filters in `cache` and evaluate them on several threads.
+    pub(crate) fn new(cache: Arc<Cache>, threads: usize) -> Self {
+        PlanarTables { cache: Some(cache), threads, ..PlanarTables::default() }
     }
 
     /// The transform of that size.
@@ -125,7 +133,7 @@ impl PlanarTables {
         let made = match known {
             Some(made) => made,
             None => {
-                let mut made = (0..directions).map(|l| Evaluation::new(&filter, bank, j, l, &*self).array(name)).collect::<Result<Vec<_>, _>>()?;
+                let mut made = self.evaluated(&filter, bank, j, directions, name)?;
                 made.iter_mut().for_each(clean);
                 if let Some(cache) = &self.cache {
                     cache.store(&stored, to_bytes(&made));
@@ -136,6 +144,22 @@ impl PlanarTables {
         let made = Arc::new(made);
         self.filters.insert(key, made.clone());
         Ok(made)
+    }
+
+    /// The filters of one scale, evaluated on as many threads as are allowed.
+    fn evaluated(&self, filter: &Filter, bank: &Bank, j: usize, directions: usize, name: &str) -> Result<Vec<Sampled>, FilterError> {
+        let share = directions.div_ceil(self.threads.max(1));
+        let some = |first: usize| -> Result<Vec<Sampled>, FilterError> {
+            (first..directions.min(first + share)).map(|l| Evaluation::new(filter, bank, j, l, self).array(name)).collect()
+        };
+        if share >= directions {
+            return some(0);
+        }
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..directions).step_by(share).map(|first| scope.spawn(move || some(first))).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        Ok(parts.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     /// Filters of scale j on a grid of `H` x `W`, each to a power.
@@ -209,6 +233,27 @@ impl PlanarTables {
             }
         }
         self.bytes += 8 * weights.len();
+        Ok(weights)
+    }
+
+    /// [`Self::halves`] for kernels that apply them in cache.
+    pub(crate) fn weights_in_tiles(
+        &mut self,
+        bank: &Bank,
+        j: usize,
+        power: usize,
+        (H, W): (usize, usize),
+        (h, w): (usize, usize),
+    ) -> Result<Arc<Weights>, PlanarError> {
+        let key = (bank.clone(), j, power, (H, W), (h, w));
+        if let Some(found) = self.in_tiles.get(&key) {
+            return Ok(found.clone());
+        }
+        let before = self.bytes;
+        let weights = Arc::new(Weights::new(bank.L, H * (W / 2 + 1), &self.halves(bank, j, power, (H, W), (h, w))?));
+        // What they were made from is gone.
+        self.bytes = before + 8 * weights.numbers();
+        self.in_tiles.insert(key, weights.clone());
         Ok(weights)
     }
 
