@@ -11,6 +11,17 @@ const DURATION: Duration = Duration::from_millis(25);
 /// f64 of the array read for the bandwidth, per thread: larger than the caches close to a core.
 const STREAM: usize = 1 << 22;
 
+/// Processor time of this process, all threads together; `None` where the system does not say.
+pub fn processor_seconds() -> Option<f64> {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
 /// Peak arithmetic and memory bandwidth of `threads` threads together.
 pub fn roofline(threads: usize) -> Roofline {
     let total = |rate: fn() -> f64| -> f64 {

@@ -5,7 +5,7 @@ use scatterc_ir::Linear;
 use scatterc_ir::filter::{Bank, Evaluation, FilterError, Sampled, Transform};
 use scatterc_ir::notation::Filter;
 use scatterc_ir::ops::Indices;
-use scatterc_kernels::planar::{self, Fold, PlanarFft, Synthesis};
+use scatterc_kernels::planar::{self, Fold, PlanarFft, Support, Synthesis};
 use scatterc_kernels::weighed::Weights;
 use scatterc_kernels::{KernelError, Parallel};
 use std::collections::HashMap;
@@ -315,6 +315,7 @@ pub(crate) enum Planar {
     FilterInverse {
         synthesis: Synthesis,
         factors: Arc<Factors>,
+        support: Support,
     },
     /// Every stored complex number times its factor, for `n` fields of `len` complex numbers.
     Each {
@@ -364,10 +365,13 @@ impl Planar {
             Linear::Filter { H, W, j, power, real, bank } => {
                 Planar::Filter { H: *H, W: *W, L: bank.L, real: *real == 1, factors: tables.factors(bank, *j, false, *power, *H, *W)? }
             }
-            Linear::FilterInverse { H, W, h, w, j, power, real, bank } => Planar::FilterInverse {
-                synthesis: Synthesis::new(tables.fft(*h, *w)?, *H, *W, *real == 1, bank.L)?,
-                factors: tables.factors(bank, *j, false, *power, *H, *W)?,
-            },
+            Linear::FilterInverse { H, W, h, w, j, power, real, bank } => {
+                let synthesis = Synthesis::new(tables.fft(*h, *w)?, *H, *W, *real == 1, bank.L)?;
+                let factors = tables.factors(bank, *j, false, *power, *H, *W)?;
+                let support = synthesis.support(&factors.borrowed());
+                tables.bytes += support.bytes();
+                Planar::FilterInverse { synthesis, factors, support }
+            }
             Linear::FilterEach { H, W, j, bank } => Planar::Each { factors: tables.factors(bank, *j, false, 1, *H, *W)? },
             Linear::Smooth { H, W, j, bank } => Planar::Each { factors: Arc::new(tables.even(bank, *j, *H, *W)?) },
             Linear::Truncate { H, W, h, w, real } => Planar::Truncate { H: *H, W: *W, h: *h, w: *w, real: *real == 1 },
@@ -419,8 +423,8 @@ impl Planar {
                     if adjoint { filter_adjoint(*H, *W, *real, factors, x, y) } else { filter(*H, *W, *real, factors, x, y) }
                 }
             }
-            (Planar::FilterInverse { synthesis, factors }, false) => synthesis.apply(par, &factors.borrowed(), x, y),
-            (Planar::FilterInverse { synthesis, factors }, true) => synthesis.adjoint(par, &factors.borrowed(), x, y),
+            (Planar::FilterInverse { synthesis, factors, support }, false) => synthesis.apply(par, &factors.borrowed(), support, x, y),
+            (Planar::FilterInverse { synthesis, factors, support }, true) => synthesis.adjoint(par, &factors.borrowed(), support, x, y),
             (Planar::Each { factors }, _) => {
                 let n = 2 * factors.re.len();
                 let sign = if adjoint { -1.0 } else { 1.0 };
