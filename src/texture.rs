@@ -165,7 +165,7 @@ impl Default for Options {
             method: Method::Lbfgs(optimise::Lbfgs::default()),
             steps: 300,
             tolerance: 1e-8,
-            device: Device::Cpu,
+            device: Device::default(),
             threads: 0,
         }
     }
@@ -432,7 +432,8 @@ pub fn synthesise_from(
     for level in (0..=first).rev() {
         let own = coarser(plane, level)?;
         let (full, size) = ((plane.H, plane.W), (own.H, own.W));
-        let thinned = |list: &[f64]| -> Result<Vec<f64>, TextureError> { if level == 0 { Ok(list.to_vec()) } else { resampled(full, size, list, None) } };
+        let thinned =
+            |list: &[f64]| -> Result<Vec<f64>, TextureError> { if level == 0 { Ok(list.to_vec()) } else { resampled(full, size, list, None) } };
         // A coarse sample is free where one of its fine ones is, and weighs what they weigh together.
         let block = |pick: &dyn Fn(usize) -> f64| -> Vec<f64> {
             let (p, q) = (full.0 / size.0, full.1 / size.1);

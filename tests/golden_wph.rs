@@ -62,8 +62,12 @@ fn values(found: &Statistics, places: &[(&str, Vec<i64>)]) -> Vec<(f64, f64)> {
 fn compare_filters(case: &Case, bank: &Bank, J: usize) -> Outcome {
     let psi: Vec<(f64, f64)> = (0..J).map(|j| sampled(bank, j, false)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     let expected = case.array("phi_hat");
-    let phi: Vec<(f64, f64)> =
-        (0..expected.shape[0]).map(|k| sampled(bank, J - expected.shape[0] + k, true)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    let phi: Vec<(f64, f64)> = (0..expected.shape[0])
+        .map(|k| sampled(bank, J - expected.shape[0] + k, true))
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .flatten()
+        .collect();
     println!("psi_hat {:.1e}, phi_hat {:.1e}", difference(&psi, &case.array("psi_hat"), "psi_hat"), difference(&phi, &expected, "phi_hat"));
     Ok(())
 }

@@ -473,7 +473,7 @@ fn syntheses_on_the_sphere_follow_the_host() {
         (synthesis::Options { method: synthesis::Options::adam(0.02), ..plain.clone() }, 1e-10),
     ];
     for (options, tolerance) in cases {
-        let expected = generator(Device::Cpu, &options).generate(&mut go).expect("finite");
+        let expected = generator(Device::default(), &options).generate(&mut go).expect("finite");
         let found = generator(Device::EmulatedCuda(Element::F64), &options).generate(&mut go).expect("finite");
         let size = expected.fields.iter().fold(0.0f64, |a, x| a.max(x.abs()));
         let difference = largest_difference(&found.fields, &expected.fields) / size;
@@ -507,7 +507,7 @@ fn textures_with_fixed_samples_follow_the_host() {
         let options = texture::Options { variant, free: Some(free.clone()), steps: 6, threads: 1, device, ..Default::default() };
         texture::synthesise(&source, &plane, &target, &options, &mut go).unwrap_or_else(|e| panic!("{e}"))
     };
-    let (expected, found) = (run(Device::Cpu), run(Device::EmulatedCuda(Element::F64)));
+    let (expected, found) = (run(Device::default()), run(Device::EmulatedCuda(Element::F64)));
     assert!(largest_difference(&found.field, &expected.field) < 1e-8, "{:e}", largest_difference(&found.field, &expected.field));
     assert!(found.outcome.values[0] < found.outcome.history[0][0]);
     for (k, _) in free.iter().enumerate().filter(|(_, free)| !**free) {

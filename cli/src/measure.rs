@@ -1,7 +1,9 @@
 //! What this machine can do, measured in some fifty milliseconds, and inputs to measure plans with.
 
+use scatterc::Element;
 use scatterc::compiler::explain::Roofline;
 use scatterc::ir::Space;
+use scatterc::kernels::peak;
 use scatterc::runtime::Executable;
 use std::time::{Duration, Instant};
 
@@ -22,8 +24,8 @@ pub fn processor_seconds() -> Option<f64> {
     None
 }
 
-/// Peak arithmetic and memory bandwidth of `threads` threads together.
-pub fn roofline(threads: usize) -> Roofline {
+/// Peak arithmetic on an element and memory bandwidth of `threads` threads together.
+pub fn roofline(threads: usize, element: Element) -> Roofline {
     let total = |rate: fn() -> f64| -> f64 {
         std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads).filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, rate).ok()).collect();
@@ -32,10 +34,13 @@ pub fn roofline(threads: usize) -> Roofline {
         })
     };
     Roofline {
-        flops_per_s: total(|| scatterc::kernels::peak::flops_per_s(DURATION)),
+        flops_per_s: match element {
+            Element::F64 => total(|| peak::flops_per_s::<f64>(DURATION)),
+            Element::F32 => total(|| peak::flops_per_s::<f32>(DURATION)),
+        },
         bytes_per_s: total(bandwidth),
         source: format!(
-            "measured on {threads} thread{}{}",
+            "measured in {element} on {threads} thread{}{}",
             if threads == 1 { "" } else { "s" },
             if cfg!(debug_assertions) { ", too low: this build is not optimised" } else { "" }
         ),

@@ -349,7 +349,9 @@ fn shaped_as_mixtures(graph: &Graph, weighs_in_cache: bool) -> Vec<bool> {
         let weighs = |k: usize| reduction_weights(graph, node.operands[k]).is_some();
         shaped[value.index()] = match &node.op {
             Op::Linear { map: Linear::Reindex { .. }, adjoint: true } | Op::Linear { map: Linear::Reshape { .. }, .. } => is(0),
-            Op::Linear { map, adjoint: true } => (scale_of(map).is_some() || weighs_in_cache && matches!(map, Linear::SpectralFilter { .. })) && is(0),
+            Op::Linear { map, adjoint: true } => {
+                (scale_of(map).is_some() || weighs_in_cache && matches!(map, Linear::SpectralFilter { .. })) && is(0)
+            }
             Op::Pointwise(f) => {
                 let mut list = Vec::new();
                 sum_of_products(f, &mut list) && list.iter().all(|(i, k)| k.map_or_else(|| is(*i), |k| weighs(*i) != weighs(k)))

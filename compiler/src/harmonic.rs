@@ -214,7 +214,10 @@ fn is_frame_part(graph: &Graph, addend: Addend, depth: usize) -> bool {
 pub fn regroup(graph: &Graph) -> Result<Graph, TypeError> {
     let users = graph.users();
     let outputs: Vec<Value> = graph.outputs.iter().map(|o| o.value).collect();
-    let sum = |v: Value| matches!(graph.node(v).ty.space, Space::Coefficients { .. } | Space::RealSpectrum { .. }) && addends(graph, v).is_some_and(|parts| parts.len() > 1);
+    let sum = |v: Value| {
+        matches!(graph.node(v).ty.space, Space::Coefficients { .. } | Space::RealSpectrum { .. })
+            && addends(graph, v).is_some_and(|parts| parts.len() > 1)
+    };
     let inner = |v: Value| sum(v) && !outputs.contains(&v) && users[v.index()].len() == 1 && users[v.index()].iter().all(|r| sum(*r));
     let mut b = Builder::new(&graph.name);
     let mut map: Vec<Value> = Vec::with_capacity(graph.nodes.len());

@@ -1,7 +1,9 @@
 //! Schedule: stored values become launches in order, buffers share one arena, loops become kernels, and the whole becomes a plan.
 
 use crate::emit::{clif, cuda};
-use crate::fuse::{Built, Contraction, Demand, FilterForm, FilterTerm, FrameTerm, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
+use crate::fuse::{
+    Built, Contraction, Demand, FilterForm, FilterTerm, FrameTerm, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage,
+};
 use crate::harmonic::{Form, Scale};
 use crate::loops::Body;
 use crate::planar;
@@ -450,33 +452,38 @@ fn joined_maps(graph: &Graph, fusion: Fusion) -> Result<Graph, ScheduleError> {
     joined.map_err(|error| ScheduleError::Node { node: graph.name.clone(), message: error.to_string() })
 }
 
-/// Builds the plan of a graph.
+/// Builds the plan of a graph for the CPU in f64.
 pub fn schedule(graph: &Graph, fusion: Fusion) -> Result<Scheduled, ScheduleError> {
+    schedule_cpu(graph, fusion, Element::F64)
+}
+
+/// Builds the plan of a graph for the CPU.
+pub fn schedule_cpu(graph: &Graph, fusion: Fusion, element: Element) -> Result<Scheduled, ScheduleError> {
     let graph = &joined_maps(graph, fusion)?;
-    Ok(plan_of(graph, fusion, &BTreeSet::new(), Target::Cpu)?.0)
+    Ok(plan_of(graph, fusion, &BTreeSet::new(), Target::Cpu, element)?.0)
 }
 
 /// Builds the plan of a graph for CUDA: logical layouts, no tiles, launches of one level of the graph joined, one translation unit for all kernels.
 pub fn schedule_cuda(graph: &Graph, fusion: Fusion, element: Element) -> Result<Scheduled, ScheduleError> {
     // The device's kernels read stored rows, so filtered spectra are stored.
     let fusion = if fusion == Fusion::All { Fusion::Gram } else { fusion };
-    let (scheduled, bodies) = plan_of(graph, fusion, &BTreeSet::new(), Target::Cuda)?;
+    let (scheduled, bodies) = plan_of(graph, fusion, &BTreeSet::new(), Target::Cuda, element)?;
     cuda::lower(scheduled, &bodies, element)
 }
 
 /// Most rounds of recomputation tried.
 const ROUNDS: usize = 60;
 
-/// Builds a plan whose arena holds at most `limit` f64, recomputing values for their late readers where storing them to the peak is what costs.
+/// Builds a plan for the CPU whose arena holds at most `limit` numbers, recomputing values for their late readers where storing them to the peak is what costs.
 ///
 /// Each round finds the launch at which most is alive and gives up, cheapest first, values that lie idle there; they are computed again right before their next reader.
 /// Values never change: the same operations run, some of them twice. Error: the smallest arena reached, when the limit cannot be met.
-pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize) -> Result<(Graph, Scheduled), ScheduleError> {
+pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize, element: Element) -> Result<(Graph, Scheduled), ScheduleError> {
     let mut graph = joined_maps(graph, fusion)?;
     let mut late = BTreeSet::new();
     let mut best = usize::MAX;
     for _ in 0..ROUNDS {
-        let scheduled = plan_of(&graph, fusion, &late, Target::Cpu)?.0;
+        let scheduled = plan_of(&graph, fusion, &late, Target::Cpu, element)?.0;
         if scheduled.plan.arena <= limit {
             return Ok((graph, scheduled));
         }
@@ -486,7 +493,7 @@ pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize) -> Result<(G
             None => break,
         }
     }
-    Err(ScheduleError::Memory { needed: 8 * best, limit: 8 * limit })
+    Err(ScheduleError::Memory { needed: element.bytes() * best, limit: element.bytes() * limit })
 }
 
 /// One round: the graph with some values computed a second time for the readers after the peak.
@@ -665,7 +672,7 @@ fn depths(tasks: &[Task]) -> Vec<usize> {
 }
 
 /// The plan, and the bodies of its kernels. On the CPU kernels are CLIF; for CUDA their texts are left to [`cuda::lower`].
-fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target) -> Result<(Scheduled, Vec<Body>), ScheduleError> {
+fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target, element: Element) -> Result<(Scheduled, Vec<Body>), ScheduleError> {
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
     let mut tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, target), target);
@@ -688,7 +695,7 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target
         last.insert(storage(&roles, output.value).0, usize::MAX);
     }
     let mut slots: HashMap<Value, Slot> = HashMap::new();
-    let mut plan = Plan { name: graph.name.clone(), target, ..Plan::default() };
+    let mut plan = Plan { name: graph.name.clone(), target, element, ..Plan::default() };
     let mut start = 0;
     for value in graph.values() {
         if let Op::Input(name) | Op::Parameter(name) = &graph.node(value).op {
@@ -754,6 +761,8 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target
         plan.outputs.push(Port { name: output.name.clone(), slot, ty: graph.ty(output.value).clone() });
     }
     plan.arena = end;
+    // Launches count f64.
+    launches.iter_mut().for_each(|launch: &mut Launch| launch.bytes *= element.bytes() as f64 / 8.0);
     Ok((Scheduled { plan, launches }, bodies))
 }
 
@@ -980,7 +989,12 @@ impl Emit<'_> {
         // Products of a pair are formed once for all its filters; each sum then takes one multiply-add per frequency.
         let pairs: BTreeSet<[usize; 3]> = forms.chunks_exact(5).map(|f| [f[0], f[1].min(f[2]), f[1].max(f[2])]).collect();
         let launch = Launch {
-            summary: format!("gram of {} pairs of {} rows, {} sums weighed in cache", pairs.len(), rows.iter().map(|s| s.len / row_len.max(1)).sum::<usize>(), forms.len() / 5),
+            summary: format!(
+                "gram of {} pairs of {} rows, {} sums weighed in cache",
+                pairs.len(),
+                rows.iter().map(|s| s.len / row_len.max(1)).sum::<usize>(),
+                forms.len() / 5
+            ),
             flops: ((4 * pairs.len() + forms.len() / 5) * row_len) as f64,
             bytes: 8.0 * (rows.iter().map(|s| s.len).sum::<usize>() + self.weights_of(&filters)) as f64,
             values: results.len(),
@@ -1168,7 +1182,7 @@ impl Emit<'_> {
     /// Number of a kernel; equal texts are one kernel.
     fn kernel(&mut self, body: &Body, trip: usize, summary: &str) -> usize {
         let text = match self.target {
-            Target::Cpu => clif::emit(body, trip),
+            Target::Cpu => clif::emit(body, trip, self.plan.element),
             Target::Cuda => body.to_string(),
         };
         if let Some(k) = self.kernels.get(&text) {

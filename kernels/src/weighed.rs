@@ -14,7 +14,7 @@
 
 use crate::contract::CHUNKS;
 use crate::parallel::{Parallel, Shared};
-use crate::simd::{LANES, Lanes, dispatch, with_scratch};
+use crate::simd::{LANES, Lanes, Real, dispatch, with_scratch};
 use std::collections::BTreeMap;
 
 /// Frequencies per tile.
@@ -25,17 +25,17 @@ const GROUP: usize = 4;
 
 /// Weights of one filter: `[tile][direction][e, o][TILE]`, zeros behind the last frequency.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Weights {
+pub struct Weights<T = f64> {
     directions: usize,
     len: usize,
-    numbers: Vec<f64>,
+    numbers: Vec<T>,
 }
 
-impl Weights {
+impl<T: Real> Weights<T> {
     /// From `[directions][e, o][len]`. Panics if the length does not fit.
-    pub fn new(directions: usize, len: usize, weights: &[f64]) -> Self {
+    pub fn new(directions: usize, len: usize, weights: &[T]) -> Self {
         assert_eq!(weights.len(), 2 * directions * len, "two weights per direction and frequency");
-        let mut numbers = vec![0.0; len.div_ceil(TILE) * 2 * directions * TILE];
+        let mut numbers = vec![T::default(); len.div_ceil(TILE) * 2 * directions * TILE];
         for (k, tile) in numbers.chunks_exact_mut(2 * directions * TILE).enumerate() {
             let range = k * TILE..len.min((k + 1) * TILE);
             for (row, tile) in weights.chunks_exact(len).zip(tile.chunks_exact_mut(TILE)) {
@@ -50,7 +50,7 @@ impl Weights {
         self.directions
     }
 
-    /// f64 held.
+    /// Numbers held.
     pub fn numbers(&self) -> usize {
         self.numbers.len()
     }
@@ -137,7 +137,7 @@ impl WeighedGram {
     /// `out[f]` := factor times the form f of the rows. Panics if a length or a filter does not fit.
     ///
     /// - `rows`: `[len]` complex each
-    pub fn run(&self, par: &dyn Parallel, rows: &[&[f64]], filters: &[&Weights], factor: f64, out: &mut [f64]) {
+    pub fn run<T: Real>(&self, par: &dyn Parallel, rows: &[&[T]], filters: &[&Weights<T>], factor: f64, out: &mut [f64]) {
         assert_eq!((rows.len(), out.len()), (self.n_rows, self.places.len()), "rows and forms are those of the plan");
         let len = rows.first().map_or(0, |row| row.len() / 2);
         check(rows, filters, len);
@@ -150,7 +150,7 @@ impl WeighedGram {
         let mut partial = vec![0.0; self.sums * n_chunks];
         let shared = Shared::new(&mut partial);
         par.for_each(n_chunks, &|c| {
-            with_scratch(2 * TILE * self.n_rows + LANES * self.sums, |work| {
+            with_scratch(2 * TILE * self.n_rows + LANES * self.sums, |work: *mut f64| {
                 // SAFETY: rows and filters were checked; chunk c writes its own sums; the scratch memory holds parts of all rows and the sums in lanes.
                 unsafe { gram(self, rows, filters, c * chunk, len.min((c + 1) * chunk), work, shared.get().add(c * self.sums)) }
             });
@@ -162,14 +162,14 @@ impl WeighedGram {
     }
 }
 
-fn check(rows: &[&[f64]], filters: &[&Weights], len: usize) {
+fn check<T: Real>(rows: &[&[T]], filters: &[&Weights<T>], len: usize) {
     assert!(rows.iter().all(|row| row.len() == 2 * len), "rows of one length");
     assert!(filters.iter().all(|filter| filter.len == len), "weights are as long as the rows");
 }
 
 /// Real and imaginary parts of a tile of all rows, `[row][re, im][TILE]`, zeros behind the last frequency.
 #[inline(always)]
-unsafe fn take_apart<V: Lanes>(rows: &[&[f64]], from: usize, to: usize, parts: *mut f64) {
+unsafe fn take_apart<V: Lanes>(rows: &[&[V::Element]], from: usize, to: usize, parts: *mut V::Element) {
     let count = to - from;
     let whole = count / LANES * LANES;
     for (r, row) in rows.iter().enumerate() {
@@ -195,16 +195,24 @@ unsafe fn take_apart<V: Lanes>(rows: &[&[f64]], from: usize, to: usize, parts: *
 
 dispatch! {
     /// Sums of all units over the frequencies from .. to, a chunk.
-    fn gram = gram_lanes(plan: &WeighedGram, rows: &[&[f64]], filters: &[&Weights], from: usize, to: usize, work: *mut f64, out: *mut f64)
+    fn gram<T> = gram_lanes(plan: &WeighedGram, rows: &[&[T]], filters: &[&Weights<T>], from: usize, to: usize, work: *mut f64, out: *mut f64)
 }
 
 #[inline(always)]
-unsafe fn gram_lanes<V: Lanes>(plan: &WeighedGram, rows: &[&[f64]], filters: &[&Weights], from: usize, to: usize, work: *mut f64, out: *mut f64) {
+unsafe fn gram_lanes<V: Lanes>(
+    plan: &WeighedGram,
+    rows: &[&[V::Element]],
+    filters: &[&Weights<V::Element>],
+    from: usize,
+    to: usize,
+    work: *mut f64,
+    out: *mut f64,
+) {
     // SAFETY: the caller promises lengths, rooms and that the chunk starts with a tile.
     unsafe {
-        let parts = work;
-        let lanes = work.add(2 * TILE * rows.len());
-        (0..plan.sums).for_each(|k| V::zero().store(lanes.add(k * LANES)));
+        // Sums of tiles are added up in f64.
+        let (lanes, parts) = (work, work.add(LANES * plan.sums).cast::<V::Element>());
+        std::slice::from_raw_parts_mut(lanes, LANES * plan.sums).fill(0.0);
         let mut tile = from;
         while tile < to {
             let end = to.min(tile + TILE);
@@ -236,16 +244,19 @@ unsafe fn gram_lanes<V: Lanes>(plan: &WeighedGram, rows: &[&[f64]], filters: &[&
             }
             tile = end;
         }
-        (0..plan.sums).for_each(|k| *out.add(k) = V::load(lanes.add(k * LANES)).sum());
+        for k in 0..plan.sums {
+            let v = std::slice::from_raw_parts(lanes.add(k * LANES), LANES);
+            *out.add(k) = ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+        }
     }
 }
 
 /// Adds to the sums of `N` directions what `n` vectors of frequencies give.
 #[inline(always)]
 unsafe fn sums<V: Lanes, const N: usize, const TURNED: bool>(
-    a: *const f64,
-    b: *const f64,
-    weights: *const f64,
+    a: *const V::Element,
+    b: *const V::Element,
+    weights: *const V::Element,
     l: *const u32,
     n: usize,
     plain: *mut f64,
@@ -257,10 +268,6 @@ unsafe fn sums<V: Lanes, const N: usize, const TURNED: bool>(
         let (mut s, mut t) = ([V::zero(); N], [V::zero(); N]);
         for k in 0..N {
             weight[k] = weights.add(2 * TILE * *l.add(k) as usize);
-            s[k] = V::load(plain.add(k * LANES));
-            if TURNED {
-                t[k] = V::load(turned.add(k * LANES));
-            }
         }
         for e in (0..n * LANES).step_by(LANES) {
             let (ar, ai) = (V::load(a.add(e)), V::load(a.add(TILE + e)));
@@ -277,9 +284,9 @@ unsafe fn sums<V: Lanes, const N: usize, const TURNED: bool>(
             }
         }
         for k in 0..N {
-            s[k].store(plain.add(k * LANES));
+            s[k].add_to(plain.add(k * LANES));
             if TURNED {
-                t[k].store(turned.add(k * LANES));
+                t[k].add_to(turned.add(k * LANES));
             }
         }
     }
@@ -345,7 +352,7 @@ impl WeighedMix {
     }
 
     /// `out_t` := factor times the sum over the terms of t of coefficient times weighed row. Panics if a count or length does not fit.
-    pub fn run(&self, par: &dyn Parallel, rows: &[&[f64]], filters: &[&Weights], coefficients: &[f64], factor: f64, out: &mut [&mut [f64]]) {
+    pub fn run<T: Real>(&self, par: &dyn Parallel, rows: &[&[T]], filters: &[&Weights<T>], coefficients: &[T], factor: f64, out: &mut [&mut [T]]) {
         assert_eq!((rows.len(), out.len()), (self.n_rows, self.targets.len()), "rows and targets are those of the plan");
         assert!(coefficients.len() >= self.n_coefficients, "a term names a coefficient beyond {}", coefficients.len());
         let len = out.first().map_or(0, |row| row.len() / 2);
@@ -353,11 +360,12 @@ impl WeighedMix {
         assert!(out.iter().all(|row| row.len() == 2 * len), "rows of one length");
         let mut sums = vec![0.0; self.sums];
         for (sum, coefficient, sign) in &self.terms {
-            sums[*sum as usize] += sign * factor * coefficients[*coefficient as usize];
+            sums[*sum as usize] += sign * factor * coefficients[*coefficient as usize].wide();
         }
+        let sums = T::all_of(sums);
         let out = Shared::all(out);
         par.for_each(len.div_ceil(TILE), &|tile| {
-            with_scratch(2 * TILE * self.n_rows, |work| {
+            with_scratch(2 * TILE * self.n_rows, |work: *mut T| {
                 // SAFETY: lengths were checked, and by `new` rows and directions; the task writes only its tile of the targets.
                 unsafe { mix(self, rows, filters, &sums, tile * TILE, len.min((tile + 1) * TILE), work, &out) }
             });
@@ -367,19 +375,19 @@ impl WeighedMix {
 
 dispatch! {
     /// One tile of all targets.
-    fn mix = mix_lanes(plan: &WeighedMix, rows: &[&[f64]], filters: &[&Weights], sums: &[f64], from: usize, to: usize, work: *mut f64, out: &[Shared])
+    fn mix<T> = mix_lanes(plan: &WeighedMix, rows: &[&[T]], filters: &[&Weights<T>], sums: &[T], from: usize, to: usize, work: *mut T, out: &[Shared<T>])
 }
 
 #[inline(always)]
 unsafe fn mix_lanes<V: Lanes>(
     plan: &WeighedMix,
-    rows: &[&[f64]],
-    filters: &[&Weights],
-    sums: &[f64],
+    rows: &[&[V::Element]],
+    filters: &[&Weights<V::Element>],
+    sums: &[V::Element],
     from: usize,
     to: usize,
-    work: *mut f64,
-    out: &[Shared],
+    work: *mut V::Element,
+    out: &[Shared<V::Element>],
 ) {
     // SAFETY: the caller's promise, passed on; the last vector of a tile reads zeros behind the last frequency.
     unsafe {
@@ -399,7 +407,7 @@ unsafe fn mix_lanes<V: Lanes>(
                 e += LANES;
             }
             if e < to - from {
-                let mut last = [0.0; 2 * LANES];
+                let mut last = [V::Element::default(); 2 * LANES];
                 V::store_complex(mixed::<V, 1>(sources, filters, sums, from / TILE, work, e)[0], last.as_mut_ptr());
                 std::ptr::copy_nonoverlapping(last.as_ptr(), out.add(2 * e), 2 * (to - from - e));
             }
@@ -411,10 +419,10 @@ unsafe fn mix_lanes<V: Lanes>(
 #[inline(always)]
 unsafe fn mixed<V: Lanes, const K: usize>(
     sources: &[(u32, u32, usize)],
-    filters: &[&Weights],
-    sums: &[f64],
+    filters: &[&Weights<V::Element>],
+    sums: &[V::Element],
     tile: usize,
-    parts: *const f64,
+    parts: *const V::Element,
     e: usize,
 ) -> [[V; 2]; K] {
     let mut z = [[V::zero(); 2]; K];

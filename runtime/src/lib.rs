@@ -33,6 +33,7 @@ pub mod tables;
 mod threads;
 mod tile;
 mod weighed;
+mod wide;
 
 pub use error::{LoadError, RunError};
 pub use executable::{Executable, MachineKind, Memory, Options};

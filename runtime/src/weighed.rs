@@ -6,21 +6,22 @@ use crate::threads::Threads;
 use scatterc_ir::Linear;
 use scatterc_ir::plan::{Slot, Step};
 use scatterc_kernels::KernelError;
+use scatterc_kernels::simd::Real;
 use scatterc_kernels::weighed::{Form, Term, WeighedGram, WeighedMix, Weights};
 use std::sync::Arc;
 
 /// A step, prepared.
-pub(crate) struct WeighedStep {
-    filters: Vec<Arc<Weights>>,
+pub(crate) struct WeighedStep<T> {
+    filters: Vec<Arc<Weights<T>>>,
     rows: Vec<Slot>,
     /// 1 / (HW)^2, the weight of every frequency.
     factor: f64,
-    kind: Kind,
+    kind: Kind<T>,
 }
 
-enum Kind {
+enum Kind<T> {
     Gram { plan: WeighedGram, places: Vec<usize>, values: Vec<f64>, outputs: Vec<Slot> },
-    Mix { plan: WeighedMix, coefficients: Vec<Slot>, gathered: Vec<f64>, outputs: Vec<Slot> },
+    Mix { plan: WeighedMix, coefficients: Vec<Slot>, gathered: Vec<T>, outputs: Vec<Slot> },
 }
 
 /// Consecutive rows of several buffers.
@@ -28,9 +29,9 @@ fn split(slots: &[Slot], len: usize) -> Vec<Slot> {
     slots.iter().flat_map(|slot| (0..slot.len / len).map(move |r| Slot { offset: slot.offset + r * len, len })).collect()
 }
 
-impl WeighedStep {
+impl<T: Real> WeighedStep<T> {
     /// The step of a plan; `None` for other steps.
-    pub(crate) fn new(step: &Step, tables: &mut PlanarTables) -> Result<Option<Self>, PlanarError> {
+    pub(crate) fn new(step: &Step, tables: &mut PlanarTables<T>) -> Result<Option<Self>, PlanarError> {
         let (Step::FilterGram { filters, rows, .. } | Step::FilterMix { filters, rows, .. }) = step else { return Ok(None) };
         let mut weights = Vec::with_capacity(filters.len());
         let (mut len, mut factor) = (1, 1.0);
@@ -55,7 +56,7 @@ impl WeighedStep {
                 let directions: Vec<usize> = weights.iter().map(|w| w.directions()).collect();
                 Kind::Mix {
                     plan: WeighedMix::new(rows.iter().map(|slot| slot.len / len).sum(), &directions, &targets),
-                    gathered: vec![0.0; coefficients.iter().map(|slot| slot.len).sum()],
+                    gathered: vec![T::default(); coefficients.iter().map(|slot| slot.len).sum()],
                     coefficients: coefficients.clone(),
                     outputs: split(outputs, len),
                 }
@@ -91,7 +92,7 @@ impl WeighedStep {
     pub(crate) fn bytes(&self) -> usize {
         match &self.kind {
             Kind::Gram { places, values, .. } => 8 * (places.len() + values.len()),
-            Kind::Mix { gathered, .. } => 8 * gathered.len(),
+            Kind::Mix { gathered, .. } => size_of::<T>() * gathered.len(),
         }
     }
 
@@ -100,20 +101,20 @@ impl WeighedStep {
     /// # Safety
     ///
     /// Nothing else may touch the step's slots meanwhile, and what it writes may overlap nothing it reads.
-    pub(crate) unsafe fn run(&mut self, arena: &Arena, threads: &Threads) {
+    pub(crate) unsafe fn run(&mut self, arena: &Arena<T>, threads: &Threads) {
         let par = threads.of(self.work());
         // SAFETY: the caller promises that no slot read here is written meanwhile.
         let read = |slot: &Slot| unsafe { arena.read(*slot) };
         // SAFETY: the caller promises that no slot written here is touched by anything else.
         let write = |slot: &Slot| unsafe { arena.write(*slot) };
-        let rows: Vec<&[f64]> = self.rows.iter().map(read).collect();
-        let filters: Vec<&Weights> = self.filters.iter().map(Arc::as_ref).collect();
+        let rows: Vec<&[T]> = self.rows.iter().map(read).collect();
+        let filters: Vec<&Weights<T>> = self.filters.iter().map(Arc::as_ref).collect();
         match &mut self.kind {
             Kind::Gram { plan, places, values, outputs } => {
                 plan.run(par, &rows, &filters, self.factor, values);
                 let mut places = places.iter();
                 for output in outputs.iter() {
-                    write(output).iter_mut().zip(&mut places).for_each(|(out, place)| *out = values[*place]);
+                    write(output).iter_mut().zip(&mut places).for_each(|(out, place)| *out = T::of(values[*place]));
                 }
             }
             Kind::Mix { plan, coefficients, gathered, outputs } => {
@@ -123,7 +124,7 @@ impl WeighedStep {
                     head.copy_from_slice(read(slot));
                     rest = tail;
                 }
-                let mut outputs: Vec<&mut [f64]> = outputs.iter().map(write).collect();
+                let mut outputs: Vec<&mut [T]> = outputs.iter().map(write).collect();
                 plan.run(par, &rows, &filters, gathered, self.factor, &mut outputs);
             }
         }

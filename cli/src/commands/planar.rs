@@ -189,7 +189,13 @@ fn read_tiff(path: &Path) -> Result<Samples, CliError> {
             DecodingResult::U32(x) => x.into_iter().map(|x| whole(x.into(), u32::MAX.into())).collect(),
             DecodingResult::F32(x) => x.into_iter().map(f64::from).collect(),
             DecodingResult::F64(x) => x,
-            _ => return Err(malformed(path, "unsigned whole numbers of 8, 16 or 32 bits, or numbers of 32 or 64 bits", format!("{colour:?} of another type"))),
+            _ => {
+                return Err(malformed(
+                    path,
+                    "unsigned whole numbers of 8, 16 or 32 bits, or numbers of 32 or 64 bits",
+                    format!("{colour:?} of another type"),
+                ));
+            }
         };
         if values.len() != H * W * channels {
             return Err(fault(format!("{} numbers for {H} x {W} pixels of {channels} channels", values.len())));

@@ -173,12 +173,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.domain.is_healpix() {
         return super::healpix::synthesise(args, global);
     }
-    for (option, given) in [
-        ("--free", args.free.is_some()),
-        ("--second", args.second.is_some()),
-        ("--compatible", args.compatible),
-        ("--gaussianise", args.gaussianise),
-    ] {
+    for (option, given) in
+        [("--free", args.free.is_some()), ("--second", args.second.is_some()), ("--compatible", args.compatible), ("--gaussianise", args.gaussianise)]
+    {
         if given {
             return Err(CliError::Unavailable(format!("`{option}` is available on HEALPix pixels only")));
         }

@@ -135,7 +135,8 @@ fn tiff(pages: &[(u32, u32, Vec<u16>)]) -> Vec<u8> {
         let directory = bytes.len() as u32;
         bytes[link..link + 4].copy_from_slice(&directory.to_le_bytes());
         // Tag, type (3: short, 4: long), value: sizes, 16 bits, no compression, black is zero, one strip.
-        let entries = [(256, 4, *W), (257, 4, *H), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, strip), (277, 3, 1), (278, 4, *H), (279, 4, 2 * H * W)];
+        let entries =
+            [(256, 4, *W), (257, 4, *H), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, strip), (277, 3, 1), (278, 4, *H), (279, 4, 2 * H * W)];
         bytes.extend((entries.len() as u16).to_le_bytes());
         for (tag, kind, value) in entries {
             bytes.extend((tag as u16).to_le_bytes());
@@ -221,7 +222,9 @@ fn syntheses_go_through_resolutions_and_go_on_from_checkpoints() {
     assert_eq!(read(&whole), read(&part));
     assert_eq!(read(&whole), read(&rest));
     let out = folder.at("out.npy");
-    let refuse = |more: &[&str], words: &[&str]| refused(&folder, &[&["synthesise", &file, "-o", &out, "--domain", "plane", "--scales", "3"], more].concat(), words);
+    let refuse = |more: &[&str], words: &[&str]| {
+        refused(&folder, &[&["synthesise", &file, "-o", &out, "--domain", "plane", "--scales", "3"], more].concat(), words)
+    };
     refuse(&["--levels", "2", "--seed", "4", "--resume", &state], &["checkpoint"]);
     refuse(&["--levels", "4"], &["4 levels", "from 1 to"]);
     refuse(&["--levels", "0"], &["0 levels"]);
@@ -239,7 +242,11 @@ fn files_of_unequal_sizes_are_refused() {
     let out = folder.at("out.npz");
     let options = ["--domain", "plane", "--statistic", "cheng_cross", "--scales", "2"];
     refused(&folder, &[&["encode", &a, &b, "-o", &out], &options[..]].concat(), &["as the first file", "16 x 32"]);
-    refused(&folder, &["gradient", &a, "--target", &b, "-o", &out, "--domain", "plane", "--statistic", "cheng", "--scales", "2"], &["32 x 32", "16 x 32"]);
+    refused(
+        &folder,
+        &["gradient", &a, "--target", &b, "-o", &out, "--domain", "plane", "--statistic", "cheng", "--scales", "2"],
+        &["32 x 32", "16 x 32"],
+    );
     let text = folder.text("x.csv", "1,2\n3,nan\n");
     refused(&folder, &["encode", &text, "-o", &out, "--domain", "line", "--statistic", "spectra"], &["finite numbers", "line 2"]);
 }

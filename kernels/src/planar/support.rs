@@ -8,7 +8,7 @@
 //! scales have few frequencies; the others are neither read nor multiplied.
 
 use super::Factors;
-use crate::simd::{LANES, Lanes, dispatch};
+use crate::simd::{LANES, Lanes, Real, dispatch};
 
 /// Zeros between two runs that are not worth a second one.
 const GAP: usize = 2 * LANES;
@@ -31,14 +31,14 @@ pub struct Support {
 
 impl Support {
     /// Of filters `[n][H][W]` whose spectra are folded to `h` x `w`, stored up to column W/2 where `half`. Panics if a size does not divide.
-    pub fn new(factors: &Factors, (H, W): (usize, usize), (h, w): (usize, usize), half: bool) -> Self {
+    pub fn new<T: Real>(factors: &Factors<T>, (H, W): (usize, usize), (h, w): (usize, usize), half: bool) -> Self {
         assert!(h > 0 && w > 0 && H.is_multiple_of(h) && W.is_multiple_of(w), "{h} x {w} divides {H} x {W}");
         let stride = if half { W / 2 + 1 } else { W };
         let n = factors.re.len() / (H * W);
         let n_strips = w.div_ceil(LANES);
         let mut support = Support { H, W, h, w, half, runs: vec![], first: vec![0], strips: vec![false; n * n_strips] };
         for row in 0..n * H {
-            let zero = |c: usize| factors.re[row * W + c] == 0.0 && factors.im.is_none_or(|im| im[row * W + c] == 0.0);
+            let zero = |c: usize| factors.re[row * W + c].wide() == 0.0 && factors.im.is_none_or(|im| im[row * W + c].wide() == 0.0);
             let mut c = 0;
             while c < W {
                 if zero(c) {
@@ -76,7 +76,7 @@ impl Support {
         self.strips[l * self.w.div_ceil(LANES) + strip]
     }
 
-    /// f64 of one folded spectrum, whole vectors behind every row.
+    /// Numbers of one folded spectrum, whole vectors behind every row.
     pub fn folded_len(&self) -> usize {
         2 * self.h * self.row_len()
     }
@@ -97,22 +97,22 @@ impl Support {
 
 /// One filter of a bank and one spectrum.
 #[derive(Clone, Copy)]
-pub(super) struct Folding<'a> {
+pub(super) struct Folding<'a, T> {
     pub support: &'a Support,
     /// All filters.
-    pub factors: Factors<'a>,
+    pub factors: Factors<'a, T>,
     /// Which of them.
     pub l: usize,
     pub scale: f64,
 }
 
-impl Folding<'_> {
+impl<T: Real> Folding<'_, T> {
     /// Filtered and folded rows, `[h][re: w, im: w]`.
     ///
     /// # Safety
     ///
-    /// `spectrum` holds a spectrum of the grid, `folded` has room for `folded_len` f64.
-    pub(super) unsafe fn fold(&self, spectrum: *const f64, folded: *mut f64) {
+    /// `spectrum` holds a spectrum of the grid, `folded` has room for `folded_len` numbers.
+    pub(super) unsafe fn fold(&self, spectrum: *const T, folded: *mut T) {
         // SAFETY: the caller's promise, passed on.
         unsafe { fold(self, spectrum, folded) }
     }
@@ -122,7 +122,7 @@ impl Folding<'_> {
     /// # Safety
     ///
     /// As for [`Self::fold`], with the spectrum writable and the strips of `folded` that the filter has written.
-    pub(super) unsafe fn unfold(&self, folded: *const f64, spectrum: *mut f64) {
+    pub(super) unsafe fn unfold(&self, folded: *const T, spectrum: *mut T) {
         // SAFETY: the caller's promise, passed on.
         unsafe { unfold(self, folded, spectrum) }
     }
@@ -134,7 +134,7 @@ impl Support {
     /// # Safety
     ///
     /// `folded` holds a folded spectrum, `data` has room for h elements of eight lanes, `first` is a multiple of eight below w.
-    pub(super) unsafe fn strip(&self, folded: *const f64, first: usize, data: *mut f64) {
+    pub(super) unsafe fn strip<T: Real>(&self, folded: *const T, first: usize, data: *mut T) {
         // SAFETY: the caller's promise, passed on.
         unsafe { strip(self, folded, first, data) }
     }
@@ -144,7 +144,7 @@ impl Support {
     /// # Safety
     ///
     /// As for [`Self::strip`], with the folded spectrum writable.
-    pub(super) unsafe fn strip_back(&self, data: *const f64, first: usize, folded: *mut f64) {
+    pub(super) unsafe fn strip_back<T: Real>(&self, data: *const T, first: usize, folded: *mut T) {
         // SAFETY: the caller's promise, passed on.
         unsafe { strip_back(self, data, first, folded) }
     }
@@ -153,17 +153,17 @@ impl Support {
 dispatch! {
     /// Filtered and folded rows, `[h][re: w, im: w]`.
     ///
-    /// `spectrum` holds a spectrum of the grid, `folded` has room for `folded_len` f64.
-    fn fold = fold_lanes(folding: &Folding<'_>, spectrum: *const f64, folded: *mut f64)
+    /// `spectrum` holds a spectrum of the grid, `folded` has room for `folded_len` numbers.
+    fn fold<T> = fold_lanes(folding: &Folding<'_, T>, spectrum: *const T, folded: *mut T)
 }
 
 #[inline(always)]
-unsafe fn fold_lanes<V: Lanes>(folding: &Folding<'_>, spectrum: *const f64, folded: *mut f64) {
+unsafe fn fold_lanes<V: Lanes>(folding: &Folding<'_, V::Element>, spectrum: *const V::Element, folded: *mut V::Element) {
     let Folding { support, factors, l, scale } = *folding;
     let (H, W, w) = (support.H, support.W, support.w);
     let stride = if support.half { W / 2 + 1 } else { W };
     let width = support.row_len();
-    let scales = V::splat(scale);
+    let (scale, scales) = (V::Element::of(scale), V::constant(scale));
     // SAFETY: runs lie in a row of the grid, on one side of the last stored column and in one alias; the caller promises the rest.
     unsafe {
         for row in 0..support.h {
@@ -203,9 +203,9 @@ unsafe fn fold_lanes<V: Lanes>(folding: &Folding<'_>, spectrum: *const f64, fold
                         c += LANES;
                     }
                     for c in c..to {
-                        let (place, sign) = if mirrored { (line + W - c, -1.0) } else { (line + c, 1.0) };
+                        let (place, sign) = if mirrored { (line + W - c, V::Element::of(-1.0)) } else { (line + c, V::Element::of(1.0)) };
                         let (x, y) = (*spectrum.add(2 * place), sign * *spectrum.add(2 * place + 1));
-                        let (a, b) = (scale * *f.add(c), g.map_or(0.0, |g| scale * *g.add(c)));
+                        let (a, b) = (scale * *f.add(c), g.map_or(V::Element::default(), |g| scale * *g.add(c)));
                         *re.add(c % w) += a * x - b * y;
                         *im.add(c % w) += a * y + b * x;
                     }
@@ -217,16 +217,16 @@ unsafe fn fold_lanes<V: Lanes>(folding: &Folding<'_>, spectrum: *const f64, fold
 
 dispatch! {
     /// The transpose of [`fold`], added to the spectrum.
-    fn unfold = unfold_lanes(folding: &Folding<'_>, folded: *const f64, spectrum: *mut f64)
+    fn unfold<T> = unfold_lanes(folding: &Folding<'_, T>, folded: *const T, spectrum: *mut T)
 }
 
 #[inline(always)]
-unsafe fn unfold_lanes<V: Lanes>(folding: &Folding<'_>, folded: *const f64, spectrum: *mut f64) {
+unsafe fn unfold_lanes<V: Lanes>(folding: &Folding<'_, V::Element>, folded: *const V::Element, spectrum: *mut V::Element) {
     let Folding { support, factors, l, scale } = *folding;
     let (H, W, w) = (support.H, support.W, support.w);
     let stride = if support.half { W / 2 + 1 } else { W };
     let width = support.row_len();
-    let scales = V::splat(scale);
+    let (scale, scales) = (V::Element::of(scale), V::constant(scale));
     // SAFETY: as in `fold_lanes`, with the spectrum writable.
     unsafe {
         for r in 0..H {
@@ -259,8 +259,8 @@ unsafe fn unfold_lanes<V: Lanes>(folding: &Folding<'_>, folded: *const f64, spec
                 }
                 for c in c..to {
                     let (x, y) = (*re.add(c % w), *im.add(c % w));
-                    let (a, b) = (scale * *f.add(c), g.map_or(0.0, |g| scale * *g.add(c)));
-                    let (place, sign) = if mirrored { (line + W - c, -1.0) } else { (line + c, 1.0) };
+                    let (a, b) = (scale * *f.add(c), g.map_or(V::Element::default(), |g| scale * *g.add(c)));
+                    let (place, sign) = if mirrored { (line + W - c, V::Element::of(-1.0)) } else { (line + c, V::Element::of(1.0)) };
                     *spectrum.add(2 * place) += a * x + b * y;
                     *spectrum.add(2 * place + 1) += sign * (a * y - b * x);
                 }
@@ -271,11 +271,11 @@ unsafe fn unfold_lanes<V: Lanes>(folding: &Folding<'_>, folded: *const f64, spec
 
 dispatch! {
     /// Columns `first` .. `first + 8` of a folded spectrum, `[h][re: 8, im: 8]`.
-    fn strip = strip_lanes(support: &Support, folded: *const f64, first: usize, data: *mut f64)
+    fn strip<T> = strip_lanes(support: &Support, folded: *const T, first: usize, data: *mut T)
 }
 
 #[inline(always)]
-unsafe fn strip_lanes<V: Lanes>(support: &Support, folded: *const f64, first: usize, data: *mut f64) {
+unsafe fn strip_lanes<V: Lanes>(support: &Support, folded: *const V::Element, first: usize, data: *mut V::Element) {
     let width = support.row_len();
     // SAFETY: rows are whole vectors long; the caller promises room for h elements of eight lanes.
     unsafe {
@@ -289,11 +289,11 @@ unsafe fn strip_lanes<V: Lanes>(support: &Support, folded: *const f64, first: us
 
 dispatch! {
     /// The transpose of [`strip`].
-    fn strip_back = strip_back_lanes(support: &Support, data: *const f64, first: usize, folded: *mut f64)
+    fn strip_back<T> = strip_back_lanes(support: &Support, data: *const T, first: usize, folded: *mut T)
 }
 
 #[inline(always)]
-unsafe fn strip_back_lanes<V: Lanes>(support: &Support, data: *const f64, first: usize, folded: *mut f64) {
+unsafe fn strip_back_lanes<V: Lanes>(support: &Support, data: *const V::Element, first: usize, folded: *mut V::Element) {
     let width = support.row_len();
     // SAFETY: as in `strip_lanes`, with the folded spectrum writable.
     unsafe {
