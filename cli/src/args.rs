@@ -463,6 +463,8 @@ pub enum FuseKind {
     Loops,
     /// Loops and ring tiles, but no contractions.
     Ring,
+    /// Loops, ring tiles and contractions of stored rows; filters are not applied where their results are read.
+    Gram,
     /// Everything legal.
     All,
 }
@@ -473,6 +475,7 @@ impl From<FuseKind> for Fusion {
             FuseKind::None => Fusion::None,
             FuseKind::Loops => Fusion::Loops,
             FuseKind::Ring => Fusion::Ring,
+            FuseKind::Gram => Fusion::Gram,
             FuseKind::All => Fusion::All,
         }
     }

@@ -20,6 +20,7 @@ use crate::sparse::Sparse;
 use crate::tables::{Cache, Transform};
 use crate::threads::{Shared, Threads};
 use crate::tile::{self, Tile, add_up};
+use crate::weighed::WeighedStep;
 use crate::wide::Wide;
 use crate::{Legendre, LoadError, Memory, Options};
 use scatterc_ir::plan::{Port, Slot, Step, Stream};
@@ -131,6 +132,7 @@ enum Prepared<T: Real> {
     Gram { plan: GramPlan, table: usize, rows: Vec<Slot>, places: Vec<usize>, outputs: Vec<Slot>, values: Vec<T>, work: f64 },
     Mix { plan: MixPlan, table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<T>, outputs: Vec<Slot>, work: f64 },
     Frame(FrameStep),
+    Weighed(WeighedStep<T>),
     Concat { rows: usize, inputs: Vec<Slot>, output: Slot },
     Fill { value: f64, output: Slot },
 }
@@ -162,7 +164,7 @@ impl<T: Real> Engine<T> {
         let arena = Arena::new(plan.arena)?;
         let code = compiled_beside_transforms(plan, &threads, &cache)?;
         let mut memory = Memory { arena: size_of::<T>() * plan.arena, ..Memory::default() };
-        let mut planar = PlanarTables::with_cache(cache.clone());
+        let mut planar = PlanarTables::new(cache.clone(), scatterc_kernels::Parallel::threads(&threads));
         let mut tables = Vec::with_capacity(plan.tables.len());
         for (k, table) in plan.tables.iter().enumerate() {
             let Some(map) = table.weights() else { continue };
@@ -472,6 +474,19 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
                 return fault("bandlimits", format!("at most {LARGEST_BANDLIMIT}"), largest.to_string());
             }
         }
+        Step::FilterGram { filters, rows, .. } | Step::FilterMix { filters, rows, .. } => {
+            let held: usize = rows.iter().map(|slot| slot.len).sum();
+            for map in filters {
+                if let Err((expected, found)) = check_map(map) {
+                    return fault("filters", expected, found);
+                }
+                // Weights are as long as the rows; without rows nothing bounds them.
+                let directions = if let Linear::SpectralFilter { bank, .. } = map { bank.L } else { 0 };
+                if held == 0 || directions == 0 || directions > 1 << 16 {
+                    return fault("filters", "1 to 65536 directions, and rows".into(), format!("{directions} directions, {held} numbers"));
+                }
+            }
+        }
         Step::Concat { .. } | Step::Fill { .. } => {}
         Step::Launch { .. } => return fault("target", "a plan for the CPU".into(), "a launch of a CUDA kernel".into()),
     }
@@ -618,6 +633,13 @@ impl<T: Real> Context<'_, T> {
                     Prepared::Frame(prepared)
                 }
                 None => unreachable!("the arm names the steps that `FrameStep` prepares"),
+            },
+            Step::FilterGram { .. } | Step::FilterMix { .. } => match WeighedStep::new(step, &mut self.planar)? {
+                Some(prepared) => {
+                    self.memory.scratch += prepared.bytes();
+                    Prepared::Weighed(prepared)
+                }
+                None => unreachable!("the arm names the steps that `WeighedStep` prepares"),
             },
             Step::Concat { rows, inputs, output } => Prepared::Concat { rows: *rows, inputs: inputs.clone(), output: *output },
             Step::Fill { value, output } => Prepared::Fill { value: *value, output: *output },
@@ -866,6 +888,8 @@ impl<T: Real> Prepared<T> {
             }
             // SAFETY: the caller's promise, passed on.
             Prepared::Frame(step) => unsafe { step.run(arena, wide, threads) },
+            // SAFETY: as above.
+            Prepared::Weighed(step) => unsafe { step.run(arena, threads) },
             Prepared::Concat { rows, inputs, output } => {
                 let joined = write(output);
                 let stride = joined.len() / *rows;

@@ -32,6 +32,7 @@ mod sparse;
 pub mod tables;
 mod threads;
 mod tile;
+mod weighed;
 mod wide;
 
 pub use error::{LoadError, RunError};

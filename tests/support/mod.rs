@@ -403,6 +403,8 @@ pub fn step_counts(plan: &Plan) -> BTreeMap<String, usize> {
             Step::Mix { .. } => "mix".into(),
             Step::FrameGram { .. } => "frame_gram".into(),
             Step::FrameMix { .. } => "frame_mix".into(),
+            Step::FilterGram { .. } => "filter_gram".into(),
+            Step::FilterMix { .. } => "filter_mix".into(),
             Step::Concat { .. } => "concat".into(),
             Step::Fill { .. } => "fill".into(),
             Step::Launch { .. } => "launch".into(),
