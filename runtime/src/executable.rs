@@ -71,7 +71,7 @@ impl Executable {
         match &mut self.engine {
             Engine::Launches(engine) => {
                 let layout = engine.layout().cloned().ok_or(RunError::NotResident)?;
-                Ok(Vectors { inputs: &self.inputs, engine, layout })
+                Ok(Vectors::new(&self.inputs, engine, layout))
             }
             Engine::Cpu(_) => Err(RunError::NotResident),
         }

@@ -193,6 +193,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Starts a copy of f64 from a byte of the arena.
+    pub(crate) fn fetch_numbers(&mut self, byte: usize, count: usize) -> Result<(), RunError> {
+        Ok(self.machine.fetch(byte, 8 * count)?)
+    }
+
+    /// Waits for the oldest copy that was started; fewer numbers are written where it had fewer.
+    pub(crate) fn collect_numbers(&mut self, values: &mut [f64]) -> Result<(), RunError> {
+        self.machine.collect(&mut self.staging)?;
+        decode(Element::F64, &self.staging, values);
+        Ok(())
+    }
+
     /// Starts a procedure.
     pub(crate) fn start(&mut self, procedure: usize) -> Result<(), RunError> {
         Ok(self.machine.start(procedure)?)

@@ -200,6 +200,32 @@ fn emit_prints_every_stage() {
     assert!(emit(&["--emit", "plan"]).starts_with("plan s2scat {"));
 }
 
+/// CUDA C needs nothing; PTX and machine code come from NVRTC, or its absence is said.
+#[cfg(feature = "cuda")]
+#[test]
+fn emit_compiles_for_cuda_where_nvrtc_is() {
+    let folder = Folder::new();
+    let emit = |kind: &str, path: &str| {
+        let common = ["emit", "s2scat", "--bandlimit", "8", "--device", "cuda", "--emit", kind, "-o", path];
+        scatterc(&[&common[..], if kind == "cuda" { &[] } else { &["--arch", "sm_80"] }].concat())
+    };
+    let (text, ptx, cubin) = (folder.at("s.cu"), folder.at("s.ptx"), folder.at("s.cubin"));
+    assert!(emit("cuda", &text).status.success());
+    assert!(std::fs::read_to_string(&text).expect("written").contains("extern \"C\" __global__"));
+    let output = emit("ptx", &ptx);
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(std::env::var_os("SCATTERC_REQUIRE_NVRTC").is_none() && stderr.contains("NVRTC") && stderr.contains("pip install"), "{stderr}");
+        assert!(!folder.names().contains(&"s.ptx".to_string()));
+        eprintln!("\n*** NOTHING WAS COMPILED BY NVRTC: it was not found\n");
+        return;
+    }
+    let found = std::fs::read_to_string(&ptx).expect("written");
+    assert!(found.contains(".target sm_80") && found.contains(".visible .entry k"), "{}", &found[..400.min(found.len())]);
+    assert!(emit("cubin", &cubin).status.success());
+    assert!(std::fs::read(&cubin).expect("written").starts_with(b"\x7fELF"));
+}
+
 #[test]
 fn a_saved_plan_gives_the_same_bits() {
     let folder = Folder::new();
