@@ -205,6 +205,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Writes NaN of either element all over the arena.
+    pub(crate) fn poison(&mut self) -> Result<(), RunError> {
+        Ok(self.machine.upload(0, &vec![0xff; self.memory.arena])?)
+    }
+
+    /// Free memory of the device.
+    pub(crate) fn free_bytes(&self) -> Result<Option<u64>, RunError> {
+        Ok(self.machine.memory()?.free_bytes)
+    }
+
     /// Starts a procedure.
     pub(crate) fn start(&mut self, procedure: usize) -> Result<(), RunError> {
         Ok(self.machine.start(procedure)?)

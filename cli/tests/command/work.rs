@@ -288,7 +288,25 @@ fn the_suite_checks_a_device() {
     assert_eq!(object["faults"].as_array().map(Vec::len), Some(0), "{}", object["faults"]);
     let golden = object["golden"].as_object().expect("golden cases");
     assert!(golden.len() == 2 && golden.values().all(|case| case["ok"] == true), "{golden:?}");
-    assert!(object["agreement"].as_object().is_some_and(|cases| cases.len() >= 6), "{}", object["agreement"]);
+    assert!(object["agreement"].as_object().is_some_and(|cases| cases.len() >= 13), "{}", object["agreement"]);
+    assert_eq!((&object["memory"]["f64"]["second_run_same_bits"], &object["memory"]["f64"]["poisoned_same_bits"]), (&true.into(), &true.into()));
+}
+
+/// The suite of a GPU from end to end at small sizes: kernels run on the processor, so its times mean nothing, but every part runs and is in the object.
+#[test]
+fn the_suite_of_a_gpu_runs_on_the_emulation() {
+    let text = succeed(&["bench", "--suite", "--device", "emulate", "--largest", "16", "--threads", "2"]);
+    let object: Value = serde_json::from_str(&text).expect("one JSON object");
+    assert_eq!(object["faults"].as_array().map(Vec::len), Some(0), "{}", object["faults"]);
+    for (part, least) in [("golden", 4), ("agreement", 13), ("memory", 2), ("times", 4), ("synthesis", 2)] {
+        assert!(object[part].as_object().is_some_and(|cases| cases.len() >= least), "{part}: {}", object[part]);
+    }
+    for case in ["L=16 f64", "L=16 f32", "L=16 batch=8 f64", "L=16 batch=8 f32"] {
+        for goal in ["forward", "gradient"] {
+            assert!(object["times"][case][goal]["run_ms"].is_number() && object["times"][case][goal]["launches"].is_array(), "{case} {goal}");
+        }
+    }
+    assert_eq!(object["memory"]["f32"]["poisoned_same_bits"], true);
 }
 
 #[test]
