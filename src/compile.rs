@@ -6,7 +6,7 @@ use scatterc_compiler::bind::{BindOptions, Bound, OutputInfo, bind};
 use scatterc_compiler::domain::Domain;
 use scatterc_compiler::fuse::Fusion;
 use scatterc_compiler::pass::{Stage, Trace, run_passes};
-use scatterc_compiler::schedule::{ScheduleError, Scheduled, schedule, schedule_cuda, schedule_within};
+use scatterc_compiler::schedule::{ScheduleError, Scheduled, schedule_cpu, schedule_cuda, schedule_within};
 use scatterc_compiler::{gradient, loss};
 use scatterc_ir::plan::Element;
 use scatterc_ir::{Graph, Plan};
@@ -36,11 +36,10 @@ pub enum Goal {
 }
 
 /// What a program is compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
-    /// The CPU; computes in f64.
-    #[default]
-    Cpu,
+    /// The CPU.
+    Cpu(Element),
     /// A CUDA device.
     Cuda(Element),
     /// The kernels of a CUDA device on the CPU, thread by thread: for tests. Needs a C++ compiler.
@@ -91,6 +90,13 @@ pub struct Compiled {
     pub machine: MachineKind,
 }
 
+impl Default for Device {
+    /// The CPU in f64.
+    fn default() -> Self {
+        Device::Cpu(Element::F64)
+    }
+}
+
 impl Device {
     /// Whether it is a CUDA device or its emulation, where vectors of an optimiser can stay.
     pub fn is_cuda(self) -> bool {
@@ -99,7 +105,7 @@ impl Device {
 
     fn machine(self) -> MachineKind {
         match self {
-            Device::Cpu | Device::Cuda(_) => MachineKind::Gpu,
+            Device::Cpu(_) | Device::Cuda(_) => MachineKind::Gpu,
             Device::EmulatedCuda(_) => MachineKind::Emulation,
         }
     }
@@ -128,7 +134,7 @@ impl<'a> Compiler<'a> {
             goal: Goal::default(),
             fusion: Fusion::All,
             disabled: vec![],
-            device: Device::Cpu,
+            device: Device::default(),
             threads: 0,
             cache: None,
             memory: None,
@@ -248,12 +254,12 @@ impl<'a> Compiler<'a> {
             }
         };
         let mut scheduled = match self.device {
-            Device::Cpu => schedule(&graph, self.fusion)?,
+            Device::Cpu(element) => schedule_cpu(&graph, self.fusion, element)?,
             Device::Cuda(element) | Device::EmulatedCuda(element) => schedule_cuda(&graph, self.fusion, element)?,
         };
         let mut graph = graph;
         if let Some(budget) = self.memory
-            && self.device != Device::Cpu
+            && self.device.is_cuda()
         {
             // On CUDA nothing is recomputed: the budget bounds the arena.
             let needed = scheduled.plan.arena * scheduled.plan.element.bytes();
@@ -268,11 +274,13 @@ impl<'a> Compiler<'a> {
             };
             let mut peak = held(&scheduled.plan)?;
             let whole = graph.clone();
-            let mut limit = 8 * scheduled.plan.arena;
+            let element = scheduled.plan.element;
+            let bytes = element.bytes();
+            let mut limit = bytes * scheduled.plan.arena;
             while peak > budget {
-                let fixed = peak - 8 * scheduled.plan.arena;
-                limit = limit.min(8 * scheduled.plan.arena).checked_sub(peak - budget).ok_or(Error::Memory { needed: fixed, budget })?;
-                (graph, scheduled) = match schedule_within(&whole, self.fusion, limit / 8) {
+                let fixed = peak - bytes * scheduled.plan.arena;
+                limit = limit.min(bytes * scheduled.plan.arena).checked_sub(peak - budget).ok_or(Error::Memory { needed: fixed, budget })?;
+                (graph, scheduled) = match schedule_within(&whole, self.fusion, limit / bytes, element) {
                     Err(ScheduleError::Memory { needed, .. }) => return Err(Error::Memory { needed: needed + fixed, budget }),
                     other => other?,
                 };

@@ -128,7 +128,7 @@ impl Default for Options {
             method: Method::Lbfgs(optimise::Lbfgs::default()),
             steps: 300,
             tolerance: 1e-8,
-            device: Device::Cpu,
+            device: Device::default(),
             threads: 0,
         }
     }

@@ -66,6 +66,8 @@ fn statistics_and_gradients_on_the_emulation() -> Result<(), Error> {
             let compiled = compiler.compile()?;
             let inputs = given(&compiled.graph);
             let expected = on_cpu(compiled.plan(), 1, &inputs);
+            let rounded = compiler.clone().device(Device::Cpu(Element::F32)).compile()?;
+            assert_equal(&on_cpu(rounded.plan(), 1, &inputs), &expected, 1e-3, &format!("{what} f32 on the CPU"));
             let double = compiler.clone().device(Device::EmulatedCuda(Element::F64)).compile()?;
             assert_equal(&on_emulation(double.plan(), &inputs), &expected, 1e-12, &what);
             let single = compiler.device(Device::EmulatedCuda(Element::F32)).compile()?;

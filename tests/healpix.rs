@@ -68,6 +68,8 @@ fn plans_equal_the_reference_whatever_is_left_out() -> Result<(), Error> {
                 let found = compiler.compile()?.load(threads, None)?.run(&given)?;
                 near(&found, &expected, 1e-12, &format!("{what} {name}"));
             }
+            let found = compiler().device(Device::Cpu(Element::F32)).compile()?.load(1, None)?.run(&given)?;
+            near(&found, &expected, if goal == Goal::Statistics { 1e-4 } else { 1e-3 }, &format!("{what} f32"));
             let one = compiler().compile()?.load(1, None)?.run(&given)?;
             let three = compiler().compile()?.load(3, None)?.run(&given)?;
             assert_eq!(one, three, "{what}: the number of threads changes bits");

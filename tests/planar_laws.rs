@@ -46,13 +46,15 @@ fn run(compiler: &Compiler, goal: Goal, threads: usize) -> Result<Arrays, Error>
 }
 
 #[test]
-fn cuda_on_the_emulation_gives_the_same_numbers() -> Result<(), Error> {
+fn other_elements_and_cuda_on_the_emulation_give_the_same_numbers() -> Result<(), Error> {
     for subject in subjects()? {
         let source = Source::find(subject.name)?;
         let compiler = compiler(&source, &subject).goal(Goal::VectorJacobian);
         let compiled = compiler.compile()?;
         let inputs = given(&compiled.graph);
         let expected = on_cpu(compiled.plan(), 1, &inputs);
+        let single = on_cpu(compiler.clone().device(Device::Cpu(Element::F32)).compile()?.plan(), 1, &inputs);
+        assert_equal(&single, &expected, 1e-3, &format!("{} {:?} f32 on the CPU", subject.name, subject.variant));
         for (element, tolerance) in [(Element::F64, 1e-12), (Element::F32, 1e-3)] {
             let found = on_emulation(compiler.clone().device(Device::EmulatedCuda(element)).compile()?.plan(), &inputs);
             assert_equal(&found, &expected, tolerance, &format!("{} {:?} {element}", subject.name, subject.variant));

@@ -336,8 +336,7 @@ fn runtime() -> scatterc::runtime::Options {
 fn on_emulation(method: &Method, members: usize, n: usize, element: Element) -> Executable {
     let known = variables("x", members, n, Capacity::of(method));
     let mut executable = Executable::load_resident(&plan(members, n, Some(element)), &runtime(), &known).unwrap_or_else(|e| panic!("{e}"));
-    let mut vectors = executable.vectors().expect("loaded with variables");
-    vectors.set("one", &vec![1.0; members * (n - 1)]).expect("an input");
+    executable.vectors().expect("loaded with variables").set("one", &vec![1.0; members * (n - 1)]).expect("an input");
     executable
 }
 
@@ -529,7 +528,7 @@ fn syntheses_on_the_sphere_follow_the_host() {
         (synthesis::Options { method: synthesis::Options::adam(0.02), ..plain.clone() }, 1e-10),
     ];
     for (options, tolerance) in cases {
-        let expected = generator(Device::Cpu, &options).generate(&mut go).expect("finite");
+        let expected = generator(Device::default(), &options).generate(&mut go).expect("finite");
         let found = generator(Device::EmulatedCuda(Element::F64), &options).generate(&mut go).expect("finite");
         let size = expected.fields.iter().fold(0.0f64, |a, x| a.max(x.abs()));
         let difference = largest_difference(&found.fields, &expected.fields) / size;
@@ -563,7 +562,7 @@ fn textures_with_fixed_samples_follow_the_host() {
         let options = texture::Options { variant, free: Some(free.clone()), steps: 6, threads: 1, device, ..Default::default() };
         texture::synthesise(&source, &plane, &target, &options, &mut go).unwrap_or_else(|e| panic!("{e}"))
     };
-    let (expected, found) = (run(Device::Cpu), run(Device::EmulatedCuda(Element::F64)));
+    let (expected, found) = (run(Device::default()), run(Device::EmulatedCuda(Element::F64)));
     assert!(largest_difference(&found.field, &expected.field) < 1e-8, "{:e}", largest_difference(&found.field, &expected.field));
     assert!(found.outcome.values[0] < found.outcome.history[0][0]);
     for (k, _) in free.iter().enumerate().filter(|(_, free)| !**free) {
@@ -585,7 +584,7 @@ fn pixels_follow_the_host() {
         pixels::synthesise(&measure, &domain, &target, &options, &mut go).unwrap_or_else(|e| panic!("{e}"))
     };
     for (method, tolerance) in [(lbfgs(10), 1e-7), (adam(false), 1e-11)] {
-        let (expected, found) = (run(Device::Cpu, method.clone()), run(Device::EmulatedCuda(Element::F64), method));
+        let (expected, found) = (run(Device::default(), method.clone()), run(Device::EmulatedCuda(Element::F64), method));
         let difference = largest_difference(&found.map, &expected.map);
         assert!(difference < tolerance, "{difference:e}");
         assert!(found.levels.iter().all(|level| level.outcome.values[0] < level.outcome.history[0][0]));

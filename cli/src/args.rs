@@ -463,8 +463,8 @@ impl Default for DeviceOptions {
 impl DeviceOptions {
     /// Refuses what this build does not have, before anything is read.
     pub fn check(&self) -> Result<(), CliError> {
-        if self.precision == Precision::F32 && !matches!(self.device, DeviceKind::Cuda | DeviceKind::Emulate) {
-            return Err(CliError::Unavailable(format!("`--precision f32`: the device {} computes in f64; f32 needs `--device cuda`", self.name())));
+        if self.precision == Precision::F32 && self.device == DeviceKind::Reference {
+            return Err(CliError::Unavailable("`--precision f32`: the device reference computes in f64; f32 needs `--device cpu` or `cuda`".into()));
         }
         scatterc::compiler::pass::known(&self.disable).map_err(|e| CliError::Library(e.into()))
     }
@@ -504,7 +504,7 @@ impl DeviceOptions {
             Precision::F32 => Element::F32,
         };
         match self.device {
-            DeviceKind::Cpu | DeviceKind::Reference => Device::Cpu,
+            DeviceKind::Cpu | DeviceKind::Reference => Device::Cpu(element),
             DeviceKind::Cuda => Device::Cuda(element),
             DeviceKind::Emulate => Device::EmulatedCuda(element),
         }

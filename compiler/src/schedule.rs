@@ -441,31 +441,36 @@ fn joined_maps(graph: &Graph, fusion: Fusion) -> Result<Graph, ScheduleError> {
     joined.map_err(|error| ScheduleError::Node { node: graph.name.clone(), message: error.to_string() })
 }
 
-/// Builds the plan of a graph.
+/// Builds the plan of a graph for the CPU in f64.
 pub fn schedule(graph: &Graph, fusion: Fusion) -> Result<Scheduled, ScheduleError> {
+    schedule_cpu(graph, fusion, Element::F64)
+}
+
+/// Builds the plan of a graph for the CPU.
+pub fn schedule_cpu(graph: &Graph, fusion: Fusion, element: Element) -> Result<Scheduled, ScheduleError> {
     let graph = &joined_maps(graph, fusion)?;
-    Ok(plan_of(graph, fusion, &BTreeSet::new(), Unit::Blocks)?.0)
+    Ok(plan_of(graph, fusion, &BTreeSet::new(), Target::Cpu, element)?.0)
 }
 
 /// Builds the plan of a graph for CUDA: logical layouts, launches of one level of the graph joined, one translation unit for all kernels.
 pub fn schedule_cuda(graph: &Graph, fusion: Fusion, element: Element) -> Result<Scheduled, ScheduleError> {
-    let (scheduled, bodies) = plan_of(graph, fusion, &BTreeSet::new(), Unit::Rings(element))?;
+    let (scheduled, bodies) = plan_of(graph, fusion, &BTreeSet::new(), Target::Cuda, element)?;
     cuda::lower(scheduled, &bodies, element)
 }
 
 /// Most rounds of recomputation tried.
 const ROUNDS: usize = 60;
 
-/// Builds a plan whose arena holds at most `limit` f64, recomputing values for their late readers where storing them to the peak is what costs.
+/// Builds a plan for the CPU whose arena holds at most `limit` numbers, recomputing values for their late readers where storing them to the peak is what costs.
 ///
 /// Each round finds the launch at which most is alive and gives up, cheapest first, values that lie idle there; they are computed again right before their next reader.
 /// Values never change: the same operations run, some of them twice. Error: the smallest arena reached, when the limit cannot be met.
-pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize) -> Result<(Graph, Scheduled), ScheduleError> {
+pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize, element: Element) -> Result<(Graph, Scheduled), ScheduleError> {
     let mut graph = joined_maps(graph, fusion)?;
     let mut late = BTreeSet::new();
     let mut best = usize::MAX;
     for _ in 0..ROUNDS {
-        let scheduled = plan_of(&graph, fusion, &late, Unit::Blocks)?.0;
+        let scheduled = plan_of(&graph, fusion, &late, Target::Cpu, element)?.0;
         if scheduled.plan.arena <= limit {
             return Ok((graph, scheduled));
         }
@@ -475,7 +480,7 @@ pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize) -> Result<(G
             None => break,
         }
     }
-    Err(ScheduleError::Memory { needed: 8 * best, limit: 8 * limit })
+    Err(ScheduleError::Memory { needed: element.bytes() * best, limit: element.bytes() * limit })
 }
 
 /// One round: the graph with some values computed a second time for the readers after the peak.
@@ -654,8 +659,11 @@ fn depths(tasks: &[Task]) -> Vec<usize> {
 }
 
 /// The plan, and the bodies of its kernels. On the CPU kernels are CLIF; for CUDA their texts are left to [`cuda::lower`].
-fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, unit: Unit) -> Result<(Scheduled, Vec<Body>), ScheduleError> {
-    let target = target_of(unit);
+fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target, element: Element) -> Result<(Scheduled, Vec<Body>), ScheduleError> {
+    let unit = match target {
+        Target::Cpu => Unit::Blocks,
+        Target::Cuda => Unit::Rings(element),
+    };
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
     let mut tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, unit), target);
@@ -678,7 +686,7 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, unit: Unit) ->
         last.insert(storage(&roles, output.value).0, usize::MAX);
     }
     let mut slots: HashMap<Value, Slot> = HashMap::new();
-    let mut plan = Plan { name: graph.name.clone(), target, ..Plan::default() };
+    let mut plan = Plan { name: graph.name.clone(), target, element, ..Plan::default() };
     let mut start = 0;
     for value in graph.values() {
         if let Op::Input(name) | Op::Parameter(name) = &graph.node(value).op {
@@ -744,6 +752,8 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, unit: Unit) ->
         plan.outputs.push(Port { name: output.name.clone(), slot, ty: graph.ty(output.value).clone() });
     }
     plan.arena = end;
+    // Launches count f64.
+    launches.iter_mut().for_each(|launch: &mut Launch| launch.bytes *= element.bytes() as f64 / 8.0);
     Ok((Scheduled { plan, launches }, bodies))
 }
 
@@ -1064,7 +1074,7 @@ impl Emit<'_> {
     /// Number of a kernel; equal texts are one kernel.
     fn kernel(&mut self, body: &Body, trip: usize, summary: &str) -> usize {
         let text = match self.target {
-            Target::Cpu => clif::emit(body, trip),
+            Target::Cpu => clif::emit(body, trip, self.plan.element),
             Target::Cuda => body.to_string(),
         };
         if let Some(k) = self.kernels.get(&text) {

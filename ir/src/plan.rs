@@ -608,8 +608,11 @@ impl fmt::Display for Plan {
         for (key, value) in &self.notes {
             writeln!(f, "  note {key} = {value:?}")?;
         }
-        if self.target == Target::Cuda {
-            writeln!(f, "  target cuda {}", self.element)?;
+        match self.target {
+            Target::Cuda => writeln!(f, "  target cuda {}", self.element)?,
+            // What a plan that says nothing is for.
+            Target::Cpu if self.element == Element::F64 => {}
+            Target::Cpu => writeln!(f, "  target cpu {}", self.element)?,
         }
         writeln!(f, "  arena {}", self.arena)?;
         for port in &self.inputs {
@@ -900,8 +903,11 @@ pub fn parse(text: &str) -> Result<Plan, TextError> {
                     plan.notes.push((key, c.quoted()?));
                 }
                 "target" => {
-                    c.expect("cuda")?;
-                    plan.target = Target::Cuda;
+                    plan.target = match c.word()? {
+                        "cpu" => Target::Cpu,
+                        "cuda" => Target::Cuda,
+                        other => return c.error(format!("`{other}` is no target; expected cpu or cuda")),
+                    };
                     plan.element = match c.word()? {
                         "f64" => Element::F64,
                         "f32" => Element::F32,

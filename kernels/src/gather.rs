@@ -7,7 +7,7 @@
 
 use crate::error::KernelError;
 use crate::parallel::{Parallel, Shared};
-use crate::simd::{LANES, Lanes, dispatch};
+use crate::simd::{LANES, Lanes, Real, dispatch};
 use crate::stencil::{self, Pixels, Rows};
 
 /// Rows one task computes.
@@ -79,16 +79,16 @@ impl Turns {
 
 /// Wavelets of all orientations: pixels to `[L, 2]` pixels, real and imaginary parts.
 #[derive(Debug, Clone)]
-pub struct Wavelets {
+pub struct Wavelets<T = f64> {
     n: usize,
     L: usize,
     turns: Turns,
     /// Rows of the base pixels, or, for the adjoint, their columns.
-    rows: Rows,
+    rows: Rows<T>,
     adjoint: bool,
 }
 
-impl Wavelets {
+impl<T: Real> Wavelets<T> {
     /// Tables of the K x K stencil with L orientations, or of its adjoint; `cells` as for [`stencil::wavelets`].
     pub fn new(nside: usize, K: usize, L: usize, cells: &[usize], adjoint: bool) -> Result<Self, KernelError> {
         let pixels = Pixels::new(nside)?;
@@ -99,7 +99,7 @@ impl Wavelets {
         };
         let base = turns.base(n);
         let targets: Vec<usize> = if cells.is_empty() { base.clone() } else { cells.to_vec() };
-        let mut rows = stencil::wavelets(&pixels, K, L, &targets, cells, LANES)?;
+        let mut rows = stencil::wavelets(&pixels, K, L, &targets, cells, LANES)?.rounded();
         if adjoint {
             rows = transposed(&turns, &base, &rows);
         }
@@ -124,7 +124,7 @@ impl Wavelets {
     /// The map, or its adjoint, on fields: `[n]` to `[L, 2, n]` each, or back.
     ///
     /// Panics if a length is wrong. Every sum runs in the order of the table, whatever the number of threads.
-    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]], scratch: &mut [f64]) {
+    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]], scratch: &mut [T]) {
         let (from, to) = if self.adjoint { (2 * self.L * self.n, self.n) } else { (self.n, 2 * self.L * self.n) };
         assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
         assert!(inputs.len() == outputs.len() && scratch.len() >= self.scratch_len(inputs.len()), "as many results as fields, and scratch memory");
@@ -156,27 +156,27 @@ impl Wavelets {
         out
     }
 
-    fn forth(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+    fn forth(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         let shared = Shared::all(outputs);
         let tasks = self.tasks();
         par.for_each(tasks.len(), &|t| {
-            let results: Vec<*mut f64> = shared.iter().map(|s| s.get()).collect();
+            let results: Vec<*mut T> = shared.iter().map(|s| s.get()).collect();
             // SAFETY: lengths were checked; tasks write the pixels of their own rows, turned, which no other task has.
             unsafe { forth_task(self, tasks[t], inputs, &results) };
         });
     }
 
-    fn back(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]], scratch: &mut [f64]) {
+    fn back(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]], scratch: &mut [T]) {
         let (width, tasks) = (self.rows.width, self.tasks());
         let local = Shared::new(scratch);
         par.for_each(tasks.len(), &|t| {
             // SAFETY: the scratch memory holds `width` numbers per pixel and field; tasks fill the pixels of their own rows, turned.
             unsafe { interleave_task(self, tasks[t], inputs, local.get()) };
         });
-        let scratch: &[f64] = &scratch[..inputs.len() * self.n * width];
+        let scratch: &[T] = &scratch[..inputs.len() * self.n * width];
         let shared = Shared::all(outputs);
         par.for_each(tasks.len(), &|t| {
-            let results: Vec<*mut f64> = shared.iter().map(|s| s.get()).collect();
+            let results: Vec<*mut T> = shared.iter().map(|s| s.get()).collect();
             // SAFETY: as for the map.
             unsafe { back_task(self, tasks[t], scratch, &results) };
         });
@@ -195,7 +195,7 @@ impl Wavelets {
 }
 
 /// Rows by base column: a row's weights stay as they are in the orientations of its own quarter.
-fn transposed(turns: &Turns, base: &[usize], rows: &Rows) -> Rows {
+fn transposed<T: Real>(turns: &Turns, base: &[usize], rows: &Rows<T>) -> Rows<T> {
     let back = |pixel: usize, q: usize| turns.turned(pixel, (turns.count - q) % turns.count);
     flipped(rows, base.len(), |r, column| {
         let q = turns.quarter(column);
@@ -204,7 +204,7 @@ fn transposed(turns: &Turns, base: &[usize], rows: &Rows) -> Rows {
 }
 
 /// The entries sorted by new row: `f(row, column)` says where an entry goes and which column it reads there.
-fn flipped(rows: &Rows, n_rows: usize, f: impl Fn(usize, usize) -> (usize, usize)) -> Rows {
+fn flipped<T: Real>(rows: &Rows<T>, n_rows: usize, f: impl Fn(usize, usize) -> (usize, usize)) -> Rows<T> {
     let mut starts = vec![0usize; n_rows + 1];
     rows.each(|r, column, _| starts[f(r, column).0 + 1] += 1);
     for k in 0..n_rows {
@@ -212,7 +212,7 @@ fn flipped(rows: &Rows, n_rows: usize, f: impl Fn(usize, usize) -> (usize, usize
     }
     let mut next = starts.clone();
     let width = rows.width;
-    let (mut columns, mut values) = (vec![0; rows.columns.len()], vec![0.0; rows.values.len()]);
+    let (mut columns, mut values) = (vec![0; rows.columns.len()], vec![T::default(); rows.values.len()]);
     rows.each(|r, column, weights| {
         let (row, column) = f(r, column);
         let e = next[row];
@@ -224,19 +224,19 @@ fn flipped(rows: &Rows, n_rows: usize, f: impl Fn(usize, usize) -> (usize, usize
 }
 
 dispatch! {
-    fn forth_task = forth_lanes(map: &Wavelets, task: (usize, usize, usize), inputs: &[&[f64]], outputs: &[*mut f64])
+    fn forth_task<T> = forth_lanes(map: &Wavelets<T>, task: (usize, usize, usize), inputs: &[&[T]], outputs: &[*mut T])
 }
 
 dispatch! {
-    fn interleave_task = interleave_lanes(map: &Wavelets, task: (usize, usize, usize), inputs: &[&[f64]], scratch: *mut f64)
+    fn interleave_task<T> = interleave_lanes(map: &Wavelets<T>, task: (usize, usize, usize), inputs: &[&[T]], scratch: *mut T)
 }
 
 dispatch! {
-    fn back_task = back_lanes(map: &Wavelets, task: (usize, usize, usize), scratch: &[f64], outputs: &[*mut f64])
+    fn back_task<T> = back_lanes(map: &Wavelets<T>, task: (usize, usize, usize), scratch: &[T], outputs: &[*mut T])
 }
 
 #[inline(always)]
-unsafe fn forth_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), inputs: &[&[f64]], outputs: &[*mut f64]) {
+unsafe fn forth_lanes<V: Lanes>(map: &Wavelets<V::Element>, task: (usize, usize, usize), inputs: &[&[V::Element]], outputs: &[*mut V::Element]) {
     // SAFETY: the caller's promise, passed on; the constants are the numbers of turns and fields.
     unsafe {
         match (map.turns.count, inputs.len()) {
@@ -255,14 +255,14 @@ unsafe fn forth_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), inp
 
 #[inline(always)]
 unsafe fn forth_block<V: Lanes, const Q: usize, const F: usize>(
-    map: &Wavelets,
+    map: &Wavelets<V::Element>,
     (row, first, count): (usize, usize, usize),
-    inputs: &[&[f64]],
-    outputs: &[*mut f64],
+    inputs: &[&[V::Element]],
+    outputs: &[*mut V::Element],
 ) {
     let (rows, turns, width, n) = (&map.rows, &map.turns, map.rows.width, map.n);
-    let fields: [*const f64; F] = std::array::from_fn(|f| inputs[f].as_ptr());
-    let mut sums = [[[0.0f64; LANES * LANES]; F]; Q];
+    let fields: [*const V::Element; F] = std::array::from_fn(|f| inputs[f].as_ptr());
+    let mut sums = [[[V::Element::default(); LANES * LANES]; F]; Q];
     let beyond = 2 * map.L * n * F > LARGE;
     // SAFETY: columns are pixels of the map, turned ones too; every block has eight lanes; planes hold n pixels.
     unsafe {
@@ -303,7 +303,7 @@ unsafe fn forth_block<V: Lanes, const Q: usize, const F: usize>(
                             } else if size == LANES {
                                 plane.store(out);
                             } else {
-                                let mut few = [0.0; LANES];
+                                let mut few = [V::Element::default(); LANES];
                                 plane.store(few.as_mut_ptr());
                                 std::ptr::copy_nonoverlapping(few.as_ptr(), out, size);
                             }
@@ -324,7 +324,12 @@ unsafe fn turned(turns: &Turns, pixel: usize, k: usize) -> usize {
 }
 
 #[inline(always)]
-unsafe fn interleave_lanes<V: Lanes>(map: &Wavelets, (_, first, count): (usize, usize, usize), inputs: &[&[f64]], scratch: *mut f64) {
+unsafe fn interleave_lanes<V: Lanes>(
+    map: &Wavelets<V::Element>,
+    (_, first, count): (usize, usize, usize),
+    inputs: &[&[V::Element]],
+    scratch: *mut V::Element,
+) {
     let (turns, width, n) = (&map.turns, map.rows.width, map.n);
     // SAFETY: planes hold n pixels, the scratch memory `width` numbers per pixel and field.
     unsafe {
@@ -341,7 +346,7 @@ unsafe fn interleave_lanes<V: Lanes>(map: &Wavelets, (_, first, count): (usize, 
                             let value = if size == LANES {
                                 V::load(from)
                             } else {
-                                let mut few = [0.0; LANES];
+                                let mut few = [V::Element::default(); LANES];
                                 std::ptr::copy_nonoverlapping(from, few.as_mut_ptr(), size);
                                 V::load(few.as_ptr())
                             };
@@ -358,7 +363,7 @@ unsafe fn interleave_lanes<V: Lanes>(map: &Wavelets, (_, first, count): (usize, 
 }
 
 #[inline(always)]
-unsafe fn back_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), scratch: &[f64], outputs: &[*mut f64]) {
+unsafe fn back_lanes<V: Lanes>(map: &Wavelets<V::Element>, task: (usize, usize, usize), scratch: &[V::Element], outputs: &[*mut V::Element]) {
     // SAFETY: the caller's promise, passed on; the constants are the numbers of turns and fields.
     unsafe {
         match (map.turns.count, outputs.len()) {
@@ -377,13 +382,13 @@ unsafe fn back_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), scra
 
 #[inline(always)]
 unsafe fn back_block<V: Lanes, const Q: usize, const F: usize>(
-    map: &Wavelets,
+    map: &Wavelets<V::Element>,
     (row, first, count): (usize, usize, usize),
-    scratch: &[f64],
-    outputs: &[*mut f64],
+    scratch: &[V::Element],
+    outputs: &[*mut V::Element],
 ) {
     let (rows, turns, width, n) = (&map.rows, &map.turns, map.rows.width, map.n);
-    let fields: [*const f64; F] = std::array::from_fn(|f| scratch[f * n * width..].as_ptr());
+    let fields: [*const V::Element; F] = std::array::from_fn(|f| scratch[f * n * width..].as_ptr());
     // SAFETY: as for the map.
     unsafe {
         for pixel in 0..count {
@@ -414,14 +419,14 @@ unsafe fn back_block<V: Lanes, const Q: usize, const F: usize>(
 
 /// A sparse map of pixels to pixels, such as a change of resolution, and its adjoint.
 #[derive(Debug, Clone)]
-pub struct Sums {
-    rows: Rows,
+pub struct Sums<T = f64> {
+    rows: Rows<T>,
     n_from: usize,
 }
 
-impl Sums {
+impl<T: Real> Sums<T> {
     /// The rows, or their transpose.
-    pub fn new(rows: Rows, adjoint: bool) -> Self {
+    pub fn new(rows: Rows<T>, adjoint: bool) -> Self {
         if !adjoint {
             return Sums { n_from: rows.n_columns, rows };
         }
@@ -445,7 +450,7 @@ impl Sums {
     }
 
     /// The map on fields. Panics if a length is wrong.
-    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         let (from, to) = self.lengths();
         assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
         let shared = Shared::all(outputs);
@@ -454,7 +459,7 @@ impl Sums {
                 let entries = self.rows.starts[r]..self.rows.starts[r + 1];
                 let (columns, values) = (&self.rows.columns[entries.clone()], &self.rows.values[entries]);
                 for (x, y) in inputs.iter().zip(&shared) {
-                    let sum: f64 = columns.iter().zip(values).map(|(column, weight)| weight * x[*column as usize]).sum();
+                    let sum: T = columns.iter().zip(values).map(|(column, weight)| *weight * x[*column as usize]).sum();
                     // SAFETY: r is below the length of every result, and rows belong to one task.
                     unsafe { *y.get().add(r) = sum };
                 }

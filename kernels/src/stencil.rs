@@ -13,6 +13,7 @@
 
 use crate::error::KernelError;
 use crate::healpix::{compact_bits, n_pixels, nested_ring_table, ring_geometry};
+use crate::simd::Real;
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 /// Largest nside accepted, so that pixel numbers fit 32 bits.
@@ -22,7 +23,7 @@ pub const MOST_ORIENTATIONS: usize = 32;
 
 /// Sparse rows: row r reads the columns `columns[starts[r]..starts[r + 1]]`, each with a block of `width` weights, one per number of the result's pixel.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Rows {
+pub struct Rows<T = f64> {
     /// Columns of the whole matrix.
     pub n_columns: usize,
     /// Weights per entry.
@@ -32,7 +33,7 @@ pub struct Rows {
     /// Columns of the entries.
     pub columns: Vec<u32>,
     /// Weights of the entries, `width` each.
-    pub values: Vec<f64>,
+    pub values: Vec<T>,
 }
 
 impl Rows {
@@ -40,6 +41,13 @@ impl Rows {
         Rows { n_columns, width, starts: vec![0], columns: vec![], values: vec![] }
     }
 
+    /// The same rows with weights rounded to another element.
+    pub fn rounded<T: Real>(self) -> Rows<T> {
+        Rows { n_columns: self.n_columns, width: self.width, starts: self.starts, columns: self.columns, values: T::all_of(self.values) }
+    }
+}
+
+impl<T: Copy> Rows<T> {
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.starts.len() - 1
@@ -52,11 +60,11 @@ impl Rows {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        8 * (self.starts.len() + self.values.len()) + 4 * self.columns.len()
+        8 * self.starts.len() + size_of::<T>() * self.values.len() + 4 * self.columns.len()
     }
 
     /// Calls `f(row, column, weights)` for every entry in order.
-    pub fn each(&self, mut f: impl FnMut(usize, usize, &[f64])) {
+    pub fn each(&self, mut f: impl FnMut(usize, usize, &[T])) {
         for r in 0..self.len() {
             for e in self.starts[r]..self.starts[r + 1] {
                 f(r, self.columns[e] as usize, &self.values[e * self.width..][..self.width]);

@@ -4,7 +4,7 @@ use crate::resident::{Variables, Vectors};
 use crate::tables::Cache;
 use crate::{LoadError, RunError, cpu, launches};
 use scatterc_ir::Plan;
-use scatterc_ir::plan::{Port, Target};
+use scatterc_ir::plan::{Element, Port, Target};
 use std::sync::Arc;
 
 /// Where launches of a plan for CUDA run.
@@ -47,7 +47,7 @@ pub struct Executable {
 }
 
 enum Engine {
-    Cpu(Box<cpu::Engine>),
+    Cpu(Box<dyn cpu::Device>),
     Launches(Box<launches::Engine>),
 }
 
@@ -109,7 +109,10 @@ impl Executable {
                 let expected = "a plan for CUDA".into();
                 return Err(LoadError::Variables { what: "vectors on the device".into(), expected, found: "a plan for the CPU".into() });
             }
-            Target::Cpu => Engine::Cpu(Box::new(cpu::Engine::load(plan, options)?)),
+            Target::Cpu => Engine::Cpu(match plan.element {
+                Element::F64 => Box::new(cpu::Engine::<f64>::load(plan, options)?),
+                Element::F32 => Box::new(cpu::Engine::<f32>::load(plan, options)?),
+            }),
             Target::Cuda => Engine::Launches(Box::new(launches::Engine::load(plan, options, variables)?)),
         };
         Ok(Executable { inputs: plan.inputs.clone(), outputs: plan.outputs.clone(), engine })

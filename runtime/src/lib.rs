@@ -32,6 +32,7 @@ mod sparse;
 pub mod tables;
 mod threads;
 mod tile;
+mod wide;
 
 pub use error::{LoadError, RunError};
 pub use executable::{Executable, MachineKind, Memory, Options};

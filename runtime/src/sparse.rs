@@ -3,6 +3,7 @@
 use crate::tables::Key;
 use scatterc_ir::Linear;
 use scatterc_kernels::gather::{Sums, Wavelets};
+use scatterc_kernels::simd::Real;
 use scatterc_kernels::stencil::{self, Pixels, Rows};
 use scatterc_kernels::{KernelError, Parallel};
 
@@ -29,26 +30,26 @@ pub fn rows(map: &Linear) -> Result<Rows, KernelError> {
 
 /// A prepared map or adjoint.
 #[derive(Debug)]
-pub(crate) enum Sparse {
-    Wavelets { map: Wavelets, lengths: (usize, usize) },
-    Sums(Sums),
+pub(crate) enum Sparse<T> {
+    Wavelets { map: Wavelets<T>, lengths: (usize, usize) },
+    Sums(Sums<T>),
 }
 
-impl Sparse {
-    pub(crate) fn new(map: &Linear, adjoint: bool) -> Result<Sparse, KernelError> {
+impl<T: Real> Sparse<T> {
+    pub(crate) fn new(map: &Linear, adjoint: bool) -> Result<Sparse<T>, KernelError> {
         Ok(match map {
             Linear::Stencil { nside, K, L, cells } => {
                 let n = if cells.is_empty() { 12 * nside * nside } else { cells.len() };
                 let lengths = if adjoint { (2 * L * n, n) } else { (n, 2 * L * n) };
                 Sparse::Wavelets { map: Wavelets::new(*nside, *K, *L, cells, adjoint)?, lengths }
             }
-            other => Sparse::Sums(Sums::new(rows(other)?, adjoint)),
+            other => Sparse::Sums(Sums::new(rows(other)?.rounded(), adjoint)),
         })
     }
 
     /// Everything the tables depend on.
     pub(crate) fn key(map: &Linear, adjoint: bool) -> Key {
-        Key::of_texts("sparse", &[&format!("{map:?} {adjoint}")])
+        Key::of_texts("sparse", &[&format!("{map:?} {adjoint} {}", size_of::<T>())])
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -82,7 +83,7 @@ impl Sparse {
         }
     }
 
-    pub(crate) fn apply(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]], scratch: &mut [f64]) {
+    pub(crate) fn apply(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]], scratch: &mut [T]) {
         match self {
             Sparse::Wavelets { map, .. } => map.apply(par, inputs, outputs, scratch),
             Sparse::Sums(map) => map.apply(par, inputs, outputs),

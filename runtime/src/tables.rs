@@ -14,6 +14,8 @@ use crate::sparse::Sparse;
 use scatterc_ir::Linear;
 use scatterc_kernels::KernelError;
 use scatterc_kernels::harmonic::HarmonicTransform;
+use scatterc_kernels::simd::Real;
+use std::any::Any;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -173,7 +175,8 @@ pub struct Damage {
 #[derive(Clone)]
 enum Held {
     Transform(Arc<HarmonicTransform>),
-    Sparse(Arc<Sparse>),
+    /// A [`Sparse`] of either element.
+    Sparse(Arc<dyn Any + Send + Sync>),
     Bytes(Arc<Vec<u8>>),
 }
 
@@ -281,12 +284,14 @@ impl Cache {
     }
 
     /// The sparse map of HEALPix pixels, or its adjoint, from memory or built. Error: parameters the kernels refuse.
-    pub(crate) fn sparse(&self, map: &Linear, adjoint: bool) -> Result<Arc<Sparse>, KernelError> {
-        let key = Sparse::key(map, adjoint);
-        if let Some(Held::Sparse(held)) = lock(&self.memory).get(&key) {
+    pub(crate) fn sparse<T: Real>(&self, map: &Linear, adjoint: bool) -> Result<Arc<Sparse<T>>, KernelError> {
+        let key = Sparse::<T>::key(map, adjoint);
+        if let Some(Held::Sparse(held)) = lock(&self.memory).get(&key)
+            && let Ok(held) = held.downcast()
+        {
             return Ok(held);
         }
-        let found = Arc::new(Sparse::new(map, adjoint)?);
+        let found = Arc::new(Sparse::<T>::new(map, adjoint)?);
         lock(&self.memory).put(&key, Held::Sparse(found.clone()), found.bytes());
         Ok(found)
     }

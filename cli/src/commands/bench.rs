@@ -46,6 +46,8 @@ struct Measured {
     compile_ms: f64,
     load_ms: f64,
     run_ms: f64,
+    /// Processor time of all threads; NaN where the system does not tell.
+    cpu_ms: f64,
     flops: f64,
     bytes: f64,
     held_bytes: usize,
@@ -86,14 +88,15 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         let inputs = measure::inputs(&executable);
         let given = measure::given(&inputs);
         let mut results: Vec<(String, Vec<f64>)> = executable.outputs().iter().map(|p| (p.name.clone(), vec![0.0; p.ty.len()])).collect();
-        let mut times = Vec::with_capacity(args.reps);
+        let (mut times, mut used) = (Vec::with_capacity(args.reps), Vec::with_capacity(args.reps));
         // The first run touches all memory for the first time; it is not counted.
         for k in 0..=args.reps {
             let mut into: Vec<(&str, &mut [f64])> = results.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
-            let start = Instant::now();
+            let (start, cpu) = (Instant::now(), measure::cpu_s());
             executable.run_into(&given, &mut into)?;
             if k > 0 {
                 times.push(start.elapsed().as_secs_f64() * 1e3);
+                used.push((measure::cpu_s() - cpu) * 1e3);
             }
         }
         let memory = executable.memory();
@@ -102,6 +105,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             compile_ms: compiled.compile_s * 1e3,
             load_ms,
             run_ms: median(&mut times),
+            cpu_ms: median(&mut used),
             flops: compiled.scheduled.launches.iter().map(|l| l.flops).sum(),
             bytes: compiled.scheduled.launches.iter().map(|l| l.bytes).sum(),
             held_bytes: memory.arena + memory.tables + memory.scratch,
@@ -128,6 +132,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             "gradient_compile_ms": gradient.compile_ms,
             "gradient_load_ms": gradient.load_ms,
             "gradient_ms": gradient.run_ms,
+            "forward_cpu_ms": forward.cpu_ms,
+            "gradient_cpu_ms": gradient.cpu_ms,
             "peak_rss_mb": peak_rss_mb(),
             "flops": forward.flops,
             "bytes": forward.bytes,
@@ -147,13 +153,16 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         scatterc::kernels::simd::simd_level(),
         args.reps
     );
-    text.push_str("| | compile ms | load ms | run ms | Gflop | Gflop/s | MB moved | MB held |\n|---|---|---|---|---|---|---|---|\n");
+    text.push_str(
+        "| | compile ms | load ms | run ms | processor ms | Gflop | Gflop/s | MB moved | MB held |\n|---|---|---|---|---|---|---|---|---|\n",
+    );
     for (name, m) in [("forward", &forward), ("gradient", &gradient)] {
         text.push_str(&format!(
-            "| {name} | {:.1} | {:.1} | {:.3} | {:.4} | {:.2} | {:.2} | {:.1} |\n",
+            "| {name} | {:.1} | {:.1} | {:.3} | {:.3} | {:.4} | {:.2} | {:.2} | {:.1} |\n",
             m.compile_ms,
             m.load_ms,
             m.run_ms,
+            m.cpu_ms,
             m.flops / 1e9,
             m.flops / m.run_ms.max(1e-9) / 1e6,
             m.bytes / 1e6,

@@ -9,7 +9,7 @@ use scatterc::ir::Plan;
 use scatterc::ir::notation::{CheckedStatistic, ValueKind};
 use scatterc::ir::plan::Target;
 use scatterc::runtime::cuda::CudaError;
-use scatterc::{Compiled, Device, Goal, InputKind, Source};
+use scatterc::{Compiled, Goal, InputKind, Source};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -152,7 +152,7 @@ pub fn explain(args: &Explain, global: &Global) -> Result<(), CliError> {
     }
     if args.measure {
         if compiled.plan().target == Target::Cpu {
-            facts.roofline = measure::roofline(args.common.device.thread_count());
+            facts.roofline = measure::roofline(args.common.device.thread_count(), compiled.plan().element);
         }
         let mut executable = compiled.load(args.common.device.threads, None)?;
         let inputs = measure::inputs(&executable);
@@ -295,7 +295,7 @@ pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
         return Err(CliError::option("--after", "given with another kind of text", "`--emit graph` or `--emit dot`"));
     }
     let wants_cuda = args.emit.is_cuda();
-    if wants_cuda != (args.common.device.device() != Device::Cpu) && (wants_cuda || args.emit == EmitKind::Clif) {
+    if wants_cuda != args.common.device.device().is_cuda() && (wants_cuda || args.emit == EmitKind::Clif) {
         return Err(CliError::option("--emit", args.common.device.name(), "clif for `--device cpu`, cuda, ptx or cubin for `--device cuda`"));
     }
     let wants_nvrtc = matches!(args.emit, EmitKind::Ptx | EmitKind::Cubin);

@@ -43,7 +43,7 @@ fn device(options: &DeviceOptions, element: Element) -> Device {
     match options.device {
         DeviceKind::Cuda => Device::Cuda(element),
         DeviceKind::Emulate => Device::EmulatedCuda(element),
-        DeviceKind::Cpu | DeviceKind::Reference => Device::Cpu,
+        DeviceKind::Cpu | DeviceKind::Reference => Device::Cpu(element),
     }
 }
 
@@ -179,7 +179,7 @@ impl Suite<'_> {
         let expected = if small {
             reference::run(&compiled.graph, &given(&numbers))?
         } else {
-            compiler.device(Device::Cpu).executable()?.1.run(&given(&numbers))?
+            compiler.device(Device::default()).executable()?.1.run(&given(&numbers))?
         };
         Ok(found.iter().zip(&expected).map(|((_, x), (_, y))| error(x, y)).fold(0.0, f64::max))
     }
@@ -374,7 +374,7 @@ fn ceiling(options: &DeviceOptions) -> Value {
             }
         }
         DeviceKind::Cpu => {
-            let roofline = crate::measure::roofline(options.thread_count());
+            let roofline = crate::measure::roofline(options.thread_count(), Element::F64);
             json!({ "f64_gflops": roofline.flops_per_s / 1e9, "read_gbytes": roofline.bytes_per_s / 1e9 })
         }
         _ => Value::Null,
