@@ -352,32 +352,44 @@ impl<'a> Compiler<'a> {
     }
 
     fn loaded(&self, load: &dyn Fn(&Compiled) -> Result<Executable, LoadError>) -> Result<(Compiled, Executable), Error> {
-        let start = Instant::now();
-        let (cache, key) = (self.tables(), self.key());
-        let stored = cache.find(&key).and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok());
-        if let Some(plan) = stored {
-            let bound = self.bind()?;
-            let scheduled = Scheduled { plan, launches: vec![] };
-            let compiled = Compiled {
-                graph: bound.graph.clone(),
-                bound,
-                trace: vec![],
-                scheduled,
-                compile_s: start.elapsed().as_secs_f64(),
-                machine: self.device.machine(),
-                legendre: self.legendre,
-            };
-            // A stored plan that does not load is from code that disagrees with this one: it is made again.
-            if let Ok(executable) = load(&compiled) {
-                return Ok((compiled, executable));
-            }
+        // A stored plan that does not load is from code that disagrees with this one: it is made again.
+        if let Some(compiled) = self.stored()?
+            && let Ok(executable) = load(&compiled)
+        {
+            return Ok((compiled, executable));
         }
         let compiled = self.compile()?;
         let executable = load(&compiled)?;
-        if compiled.compile_s > SLOW_COMPILE {
-            cache.store(&key, compiled.plan().to_string().into_bytes());
-        }
+        self.store(&compiled);
         Ok((compiled, executable))
+    }
+
+    /// As [`Compiler::executable`], without loading the plan.
+    pub fn planned(&self) -> Result<Compiled, Error> {
+        if let Some(compiled) = self.stored()? {
+            return Ok(compiled);
+        }
+        let compiled = self.compile()?;
+        self.store(&compiled);
+        Ok(compiled)
+    }
+
+    /// The plan that was made before.
+    fn stored(&self) -> Result<Option<Compiled>, Error> {
+        let start = Instant::now();
+        let found = self.tables().find(&self.key());
+        let Some(plan) = found.and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok()) else { return Ok(None) };
+        let bound = self.bind()?;
+        let scheduled = Scheduled { plan, launches: vec![] };
+        let (graph, machine) = (bound.graph.clone(), self.device.machine());
+        Ok(Some(Compiled { graph, bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64(), machine, legendre: self.legendre }))
+    }
+
+    /// Keeps a plan that took long to make.
+    fn store(&self, compiled: &Compiled) {
+        if compiled.compile_s > SLOW_COMPILE {
+            self.tables().store(&self.key(), compiled.plan().to_string().into_bytes());
+        }
     }
 
     /// Names a plan by everything it depends on.
@@ -403,8 +415,18 @@ impl Compiled {
 
     /// Loads the plan; `threads` 0 means all cores.
     pub fn load(&self, threads: usize, cache: Option<Arc<Cache>>) -> Result<Executable, Error> {
-        let cache = cache.unwrap_or_else(Cache::global);
-        Ok(Executable::load(self.plan(), &Options { threads, cache: Some(cache), machine: self.machine, legendre: self.legendre })?)
+        Ok(Executable::load(self.plan(), &self.options(threads, cache))?)
+    }
+
+    /// As [`Compiled::load`], with vectors of an optimiser on the device.
+    ///
+    /// Error: as there, a device that is not CUDA, variables that do not fit.
+    pub fn load_resident(&self, threads: usize, cache: Option<Arc<Cache>>, variables: &Variables) -> Result<Executable, Error> {
+        Ok(Executable::load_resident(self.plan(), &self.options(threads, cache), variables)?)
+    }
+
+    fn options(&self, threads: usize, cache: Option<Arc<Cache>>) -> Options {
+        Options { threads, cache: Some(cache.unwrap_or_else(Cache::global)), machine: self.machine, legendre: self.legendre }
     }
 }
 

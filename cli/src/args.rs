@@ -49,6 +49,9 @@ pub enum CliError {
         /// What failed, with errors and bounds.
         faults: Vec<String>,
     },
+    /// Kernels cannot be compiled for CUDA.
+    #[error(transparent)]
+    Cuda(scatterc::runtime::cuda::CudaError),
     /// A picture cannot be made.
     #[error(transparent)]
     Figure(#[from] FigureError),
