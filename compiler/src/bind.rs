@@ -979,7 +979,10 @@ impl Binder<'_> {
                     let varies = [Some(cell.re), cell.im].into_iter().flatten().any(|p| matches!(p, Part::Value(_)));
                     if space.is_some() && varies && axes != self.domain.input_type().axes {
                         let masks = axes[0];
-                        return Err(at(span, format!("a number here differs between {masks} masks, so that no field can be made of it; give one mask")));
+                        return Err(at(
+                            span,
+                            format!("a number here differs between {masks} masks, so that no field can be made of it; give one mask"),
+                        ));
                     }
                     let aligned = self.aligned_numbers(cell, &own, &labels)?;
                     let mut part = |p: Part| match (p, space) {

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 mod support;
 
-pub use support::Support;
 use support::Folding;
+pub use support::Support;
 
 /// Largest number of rows or columns.
 const LARGEST: usize = 1 << 20;

@@ -423,7 +423,8 @@ pub fn run(options: &DeviceOptions, largest: usize, output: Option<&Path>, globa
         agreement.insert(format!("{name} 16x20 J=2 L=2"), value);
     }
     let spectra = || Plane::line(24, 2, 1, &Source::find("spectra")?.filter("battle_lemarie")?, Boundary::Symmetric).map_err(Error::from);
-    let cascade = || Plane::cascade(40, 3, 8, &with_numbers(&Source::find("kymatio1d")?.filter("kymatio1d")?, &[("Q1".into(), 2.0)])?).map_err(Error::from);
+    let cascade =
+        || Plane::cascade(40, 3, 8, &with_numbers(&Source::find("kymatio1d")?.filter("kymatio1d")?, &[("Q1".into(), 2.0)])?).map_err(Error::from);
     for (name, planned) in [("spectra", spectra()), ("kymatio1d", cascade())] {
         let value = match planned {
             Ok(line) => suite.agreement(name, &[], &line, true),

@@ -99,5 +99,4 @@ fn what_does_not_fit_is_refused() {
     refused(&folder, &["encode", &x, "-o", &out, "--spin", "2"], &["pairs of maps", "1 maps"]);
     let pair = folder.npy("pair.npy", &real(&[2, 192], noise(384, 1)));
     refused(&folder, &["encode", &pair, "-o", &out, "--spin", "3"], &["spin", "1 or 2"]);
-
 }
