@@ -142,7 +142,7 @@ fn tiff(pages: &[(u32, u32, Vec<u16>)]) -> Vec<u8> {
             bytes.extend((tag as u16).to_le_bytes());
             bytes.extend((kind as u16).to_le_bytes());
             bytes.extend(1u32.to_le_bytes());
-            bytes.extend((value as u32).to_le_bytes());
+            bytes.extend(value.to_le_bytes());
         }
         link = bytes.len();
         bytes.extend([0; 4]);
