@@ -535,7 +535,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Input")]
 pub struct FieldOptions {
-    /// Column of a FITS table: a name, or a number from 0.
+    /// Column of a FITS table: a name, or a number from 0. HEALPix pixels take several, I,Q,U or `all`, as a batch.
     #[arg(long, value_name = "C")]
     pub column: Option<String>,
     /// Order of the pixels of a HEALPix map without header.

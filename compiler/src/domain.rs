@@ -86,7 +86,7 @@ pub trait Domain: std::fmt::Debug {
     fn wavelet_along(&self, _builder: &mut Builder, _field: &Field, _scale: usize, _axis: usize) -> Result<Option<Field>, DomainError> {
         Ok(None)
     }
-    /// A field built by one of the functions `band`, `cut`, `decimate`, `pad`, `unpad`.
+    /// A field built by one of the functions `band`, `cut`, `decimate`, `fourier`, `pad`, `unpad`.
     fn build(&self, _builder: &mut Builder, function: &str, _field: &Field, _scale: Option<usize>) -> Result<Field, DomainError> {
         Err(DomainError::Unsupported(format!("`{function}` is not available on {}", self.describe())))
     }
@@ -98,6 +98,14 @@ pub trait Domain: std::fmt::Debug {
     /// Average over what the edges of the domain leave of a field at a scale; all of it where there are no edges.
     fn windowed_mean(&self, builder: &mut Builder, field: &Field, _scale: usize) -> Result<Numbers, DomainError> {
         self.mean(builder, field)
+    }
+    /// Number of samples that [`Self::windowed_mean`] counts.
+    fn windowed_size(&self, builder: &Builder, field: &Field, _scale: usize) -> usize {
+        self.size(builder, field)
+    }
+    /// Sum of the weights that [`Self::windowed_mean`] gives samples, per element of the axes, where they are given at run time.
+    fn windowed_weight(&self, builder: &mut Builder, field: &Field, _scale: usize) -> Result<Option<Value>, DomainError> {
+        self.weight(builder, field)
     }
     /// Parameters that the domain itself asks for at run time, such as a mask.
     fn parameters(&self) -> Vec<String> {

@@ -9,6 +9,7 @@
 //! harmonic   coefficients <-> rings   Legendre stage of spin-0 and directional transforms, and adjoints
 //! fourier    rings <-> maps           FFT along each ring, eight rings at a time, and adjoints
 //! planar     images <-> spectra         FFTs of images and series, real and complex, and adjoints
+//! images     images on a pyramid of resolutions: stencils, means over blocks, enlargement, and adjoints
 //! contract   rows x rows -> numbers   weighted bilinear sums, linear mixtures
 //! frame      coefficients x coefficients -> numbers   covariances of wavelet transforms without the transforms
 //! cuda       the transforms as CUDA C: device text, launches, tables, an emulator
@@ -46,6 +47,7 @@ pub mod frame;
 pub mod gather;
 pub mod harmonic;
 pub mod healpix;
+pub mod images;
 pub mod layout;
 pub mod naive;
 mod parallel;

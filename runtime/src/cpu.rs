@@ -660,6 +660,10 @@ impl Context<'_> {
             | Linear::Fold { .. }
             | Linear::Pick { .. }
             | Linear::Roll { .. }
+            | Linear::SpectrumParts { .. }
+            | Linear::ImageStencil { .. }
+            | Linear::BlockMean { .. }
+            | Linear::Enlarge { .. }
             | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
             | Linear::SpectralSum { .. }

@@ -186,6 +186,10 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::Fold { .. }
         | Linear::Pick { .. }
         | Linear::Roll { .. }
+        | Linear::SpectrumParts { .. }
+        | Linear::ImageStencil { .. }
+        | Linear::BlockMean { .. }
+        | Linear::Enlarge { .. }
         | Linear::SpectralFilter { .. }
         | Linear::Stencil { .. }
         | Linear::Downgrade { .. }
@@ -281,6 +285,10 @@ impl Small {
             | Linear::Fold { .. }
             | Linear::Pick { .. }
             | Linear::Roll { .. }
+            | Linear::SpectrumParts { .. }
+            | Linear::ImageStencil { .. }
+            | Linear::BlockMean { .. }
+            | Linear::Enlarge { .. }
             | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
             | Linear::Stencil { .. }

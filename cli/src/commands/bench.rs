@@ -46,6 +46,10 @@ struct Measured {
     compile_ms: f64,
     load_ms: f64,
     run_ms: f64,
+    /// The first run, which touches all memory for the first time.
+    first_ms: f64,
+    /// Smallest processor time of a run.
+    cpu_ms: Option<f64>,
     flops: f64,
     bytes: f64,
     held_bytes: usize,
@@ -86,14 +90,19 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         let inputs = measure::inputs(&executable);
         let given = measure::given(&inputs);
         let mut results: Vec<(String, Vec<f64>)> = executable.outputs().iter().map(|p| (p.name.clone(), vec![0.0; p.ty.len()])).collect();
-        let mut times = Vec::with_capacity(args.reps);
+        let (mut times, mut first_ms, mut cpu_ms) = (Vec::with_capacity(args.reps), 0.0, f64::INFINITY);
         // The first run touches all memory for the first time; it is not counted.
         for k in 0..=args.reps {
             let mut into: Vec<(&str, &mut [f64])> = results.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
-            let start = Instant::now();
+            let (start, cpu) = (Instant::now(), measure::cpu_ns());
             executable.run_into(&given, &mut into)?;
-            if k > 0 {
-                times.push(start.elapsed().as_secs_f64() * 1e3);
+            if k == 0 {
+                first_ms = start.elapsed().as_secs_f64() * 1e3;
+                continue;
+            }
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+            if let (Some(before), Some(after)) = (cpu, measure::cpu_ns()) {
+                cpu_ms = cpu_ms.min((after - before) as f64 / 1e6);
             }
         }
         let memory = executable.memory();
@@ -102,6 +111,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             compile_ms: compiled.compile_s * 1e3,
             load_ms,
             run_ms: median(&mut times),
+            first_ms,
+            cpu_ms: cpu_ms.is_finite().then_some(cpu_ms),
             flops: compiled.scheduled.launches.iter().map(|l| l.flops).sum(),
             bytes: compiled.scheduled.launches.iter().map(|l| l.bytes).sum(),
             held_bytes: memory.arena + memory.tables + memory.scratch,
@@ -128,6 +139,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             "gradient_compile_ms": gradient.compile_ms,
             "gradient_load_ms": gradient.load_ms,
             "gradient_ms": gradient.run_ms,
+            "first_ms": forward.first_ms,
+            "forward_cpu_ms": forward.cpu_ms,
+            "gradient_cpu_ms": gradient.cpu_ms,
             "peak_rss_mb": peak_rss_mb(),
             "flops": forward.flops,
             "bytes": forward.bytes,
