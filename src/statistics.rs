@@ -19,6 +19,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("foscat_plane_cross", include_str!("../statistics/foscat_plane_cross.scat")),
     ("kymatio1d", include_str!("../statistics/kymatio1d.scat")),
     ("kymatio2d", include_str!("../statistics/kymatio2d.scat")),
+    ("variances", include_str!("../statistics/variances.scat")),
     ("spectra", include_str!("../statistics/spectra.scat")),
     ("wph", include_str!("../statistics/wph.scat")),
 ];

@@ -10,12 +10,45 @@ use crate::optimise::resident::{Capacity, minimise_resident};
 use crate::optimise::{self, Control, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress};
 use crate::residency::variables;
 use crate::sensitivity::parameter_arrays;
-use crate::{Compiled, Compiler, Device, Encoder, Error, Goal, Plane, Source, Statistics, random};
+use crate::{Compiled, Compiler, Device, Domain, Encoder, Error, Goal, Plane, Pyramid, Source, Statistics, random};
 use scatterc_compiler::domain::DomainError;
 use scatterc_compiler::gradient;
 use scatterc_runtime::Executable;
 use scatterc_runtime::resident::Variables;
 use std::collections::BTreeMap;
+
+/// A domain of images or series.
+pub trait Flat: Domain {
+    /// Rows and columns of the input; a series has one row.
+    fn sizes(&self) -> (usize, usize);
+    /// True for a series.
+    fn is_series(&self) -> bool;
+    /// The first scale at which nothing is left of a mask; none where averages are not weighted.
+    fn empty_scale(&self, _mask: &[f64]) -> Option<usize> {
+        None
+    }
+}
+
+impl Flat for Plane {
+    fn sizes(&self) -> (usize, usize) {
+        (self.H, self.W)
+    }
+    fn is_series(&self) -> bool {
+        self.line
+    }
+}
+
+impl Flat for Pyramid {
+    fn sizes(&self) -> (usize, usize) {
+        (self.H, self.W)
+    }
+    fn is_series(&self) -> bool {
+        self.line
+    }
+    fn empty_scale(&self, mask: &[f64]) -> Option<usize> {
+        Pyramid::empty_scale(self, mask)
+    }
+}
 
 /// Powers of the wavelets of a field, and of its low-pass part, on any Fourier domain.
 const POWERS: &str = "statistic powers(x) {
@@ -175,7 +208,7 @@ impl Objective for Problem {
 /// Norms that a compiled statistic asks for, taken from a field: the arrays `P` and `P0`.
 ///
 /// Error: a scale without power (below 1e-20 of the largest).
-pub fn norms(encoder: &Encoder, plane: &Plane, field: &[f64], threads: usize) -> Result<Vec<(String, Vec<f64>)>, TextureError> {
+pub fn norms(encoder: &Encoder, plane: &dyn Flat, field: &[f64], threads: usize) -> Result<Vec<(String, Vec<f64>)>, TextureError> {
     let source = Source::from_text(POWERS, "powers")?;
     let mut out = Vec::new();
     for (name, variant) in [("P", None), ("P0", Some("low"))] {
@@ -189,7 +222,7 @@ pub fn norms(encoder: &Encoder, plane: &Plane, field: &[f64], threads: usize) ->
             // Written to catch powers that are not numbers too.
             let enough = *power > 1e-20 * largest;
             if !enough {
-                return Err(TextureError::NoPower { scale: row.first().copied().unwrap_or(plane.J as i64), found: *power });
+                return Err(TextureError::NoPower { scale: row.first().copied().unwrap_or(*plane.scales().end() as i64 + 1), found: *power });
             }
         }
         out.push((name.to_string(), array.re));
@@ -229,12 +262,13 @@ pub fn check(what: &'static str, field: &[f64], expected: usize) -> Result<(), T
 /// ```
 pub fn synthesise(
     source: &Source,
-    plane: &Plane,
+    plane: &dyn Flat,
     target: &[f64],
     options: &Options,
     observer: &mut dyn FnMut(&Progress<'_>) -> Control,
 ) -> Result<Texture, TextureError> {
-    let n = plane.H * plane.W;
+    let (H, W) = plane.sizes();
+    let n = H * W;
     check("target", target, n)?;
     let mean = target.iter().sum::<f64>() / n as f64;
     let variance = target.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;

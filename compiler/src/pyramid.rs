@@ -12,6 +12,8 @@ use scatterc_ir::graph::Builder;
 use scatterc_ir::notation::Filter;
 use scatterc_ir::ops::pointwise;
 use scatterc_ir::{Linear, Space, Type, Value};
+use scatterc_kernels::Serial;
+use scatterc_kernels::images::{Blocks, Enlarged};
 
 /// Largest side of a stencil.
 pub const LARGEST_STENCIL: usize = 31;
@@ -154,6 +156,37 @@ impl Pyramid {
     /// Never: there are at least two samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The first scale at which nothing is left of a mask, one weight per sample of the input.
+    pub fn empty_scale(&self, mask: &[f64]) -> Option<usize> {
+        let mut weights = mask.to_vec();
+        if self.enlarged {
+            let enlarged = Enlarged { H: self.H, W: self.W, rows: if self.line { 1 } else { 2 }, columns: 2 };
+            let mut larger = vec![0.0; weights.len() * enlarged.rows * enlarged.columns];
+            enlarged.apply(&Serial, &weights, &mut larger);
+            weights = larger;
+        }
+        for j in 0..self.J {
+            let (H, W) = self.sizes(j);
+            if j > 0 {
+                let (above, columns) = self.sizes(j - 1);
+                let blocks = Blocks { H: above, W: columns, h: if self.line { 1 } else { 2 }, w: 2 };
+                let mut smaller = vec![0.0; H * W];
+                blocks.apply(&Serial, &weights, &mut smaller);
+                if let Some(t) = self.threshold {
+                    smaller.iter_mut().filter(|w| **w <= t).for_each(|w| *w = 0.0);
+                }
+                weights = smaller;
+            }
+            let (e, f) = if self.cut_edges { self.reach() } else { (0, 0) };
+            let inside = |k: usize| (e..H - e).contains(&(k / W)) && (f..W - f).contains(&(k % W));
+            (0..H * W).filter(|k| !inside(*k)).for_each(|k| weights[k] = 0.0);
+            if weights.iter().sum::<f64>() <= 0.0 {
+                return Some(j);
+            }
+        }
+        None
     }
 
     /// Rows and columns of scale j.

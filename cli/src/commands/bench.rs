@@ -77,7 +77,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let bound: Box<dyn scatterc::Domain> = if args.domain.is_healpix() {
         Box::new(super::healpix::sized(&args.domain)?)
     } else if args.domain.is_planar() {
-        Box::new(super::planar::sized(&args.domain, &source, &statistic.statistic)?)
+        super::planar::sized(&args.domain, &source, &statistic.statistic)?
     } else {
         Box::new(args.domain.sphere(args.domain.bandlimit.unwrap_or(64), InputKind::Half)?)
     };

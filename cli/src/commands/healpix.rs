@@ -72,10 +72,10 @@ fn bound(domain: &DomainOptions, n: usize, patch: Option<&(usize, Vec<usize>)>, 
         let nside = nside_of(n).filter(|nside| own.nside.is_none_or(|wanted| wanted == *nside));
         let expected = own.nside.map_or("12 nside^2 pixels".to_string(), |nside| format!("12 nside^2 pixels with --nside {nside}"));
         let nside = nside.ok_or_else(|| malformed(path, &expected, format!("{n} pixels")))?;
-        Healpix::new(nside, L, own.kernel)?
+        Healpix::new(nside, L, own.kernel.unwrap_or(3))?
     } else {
         let nside = own.nside.ok_or_else(|| CliError::option("--nside", "not given", "the resolution that the pixels of --cells belong to"))?;
-        let found = Healpix::patch(nside, L, own.kernel, &cells)?;
+        let found = Healpix::patch(nside, L, own.kernel.unwrap_or(3), &cells)?;
         if found.len() != n {
             return Err(malformed(path, &format!("{} numbers, one per cell", found.len()), format!("{n} numbers")));
         }
@@ -389,6 +389,24 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
     Ok(())
 }
 
+/// A further loss of a text `NAME=FACTOR` or `NAME`: a statistic, weighted by its variant `sigma` where it has one.
+fn further(text: &str, device: &args::DeviceOptions) -> Result<(Measure, f64), CliError> {
+    let (name, factor) = match text.rsplit_once('=') {
+        Some((name, factor)) => (name, factor.trim().parse::<f64>().ok().filter(|f| f.is_finite() && *f > 0.0)),
+        None => (text, Some(1.0)),
+    };
+    let factor = factor.ok_or_else(|| CliError::option("--also", text, "NAME or NAME=FACTOR with a positive factor"))?;
+    let options = args::StatisticOptions { statistic: name.into(), ..args::StatisticOptions::default() };
+    let source = options.source()?;
+    let statistic = &source.statistic(options.name())?.statistic;
+    if statistic.fields.len() != 1 {
+        return Err(CliError::option("--also", format!("{name} with {} fields", statistic.fields.len()), "a statistic of one field"));
+    }
+    let sigma = statistic.returns.iter().any(|r| r.variant.as_ref().is_some_and(|v| v.name == "sigma")).then(|| "sigma".to_string());
+    let statistic = options.name().map(str::to_string);
+    Ok((Measure { source, statistic, variant: None, sigma, numbers: BTreeMap::new(), threads: device.threads, device: device.device() }, factor))
+}
+
 /// New maps with the statistics of a target, or the free pixels of one anew.
 pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliError> {
     for (option, given) in [
@@ -459,6 +477,7 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         threads: args.device.threads,
         device: args.device.device(),
     };
+    let also = args.also.iter().map(|text| further(text, &args.device)).collect::<Result<Vec<_>, _>>()?;
     synthesise::listen();
     let mut made = Vec::with_capacity(args.count);
     for k in 0..args.count {
@@ -471,7 +490,14 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
             levels: args.levels,
             gaussianise: args.gaussianise,
             second: second.clone(),
-            descent: Descent { method: Method::Lbfgs(Lbfgs::default()), steps: args.steps, tolerance: args.tolerance * args.tolerance },
+            plain: args.precondition == Some(false),
+            also: also.clone(),
+            upsample: args.upsample,
+            descent: Descent {
+                method: Method::Lbfgs(Lbfgs { history: args.pairs.unwrap_or(20), ..Lbfgs::default() }),
+                steps: args.steps,
+                tolerance: args.tolerance * args.tolerance,
+            },
         };
         let mut progress = args::Progress::new(global, args.steps as u64, "steps");
         let found = pixels::synthesise(&measure, &domain, &target.maps[0], &options, &mut |p| {
