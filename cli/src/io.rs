@@ -1491,7 +1491,8 @@ mod tests {
         let data = second.div_ceil(2880) * 2880;
         assert!(matches!(edit(data, &(UNSEEN as f32).to_be_bytes()), Err(IoError::Masked { found: 1, total: 192, .. })));
         assert!(matches!(edit(data, &f32::NAN.to_be_bytes()), Err(IoError::NotFinite { .. })));
-        assert!(matches!(edit(find(b"IMPLICIT"), b"EXPLICIT"), Err(IoError::Malformed { .. })));
+        // The first column then holds pixel numbers, which are whole.
+        assert!(matches!(edit(find(b"IMPLICIT"), b"EXPLICIT"), Err(IoError::ElementType { .. })));
         assert!(matches!(edit(find(b"'NESTED"), b"'SPIRAL"), Err(IoError::Ordering { .. })));
         let nside = find(b"NSIDE   =") + 29;
         assert!(matches!(edit(nside, b"8"), Err(IoError::Shape { .. })));
@@ -1500,6 +1501,51 @@ mod tests {
             assert!(matches!(error, IoError::Malformed { .. }), "{error}");
         }
         assert!(matches!(read(&folder.file("cut.fits.gz", &HEALPY[..HEALPY.len() / 2])), Err(IoError::Malformed { .. })));
+    }
+
+    const PARTIAL: &[u8] = include_bytes!("fixtures/healpy_nside4_partial_nested.fits.gz");
+    const PARTIAL_RING: &[u8] = include_bytes!("fixtures/healpy_nside4_partial_ring.fits.gz");
+    const UNSEEN_RING: &[u8] = include_bytes!("fixtures/healpy_nside4_unseen.fits.gz");
+
+    #[test]
+    fn partial_skies_of_healpy_are_read() {
+        let folder = Folder::new();
+        let all = InputOptions { column: Some("all".to_owned()), unseen: true, ..InputOptions::default() };
+        for (bytes, nested) in [(PARTIAL, true), (PARTIAL_RING, false)] {
+            let path = folder.file("partial.fits.gz", bytes);
+            let table = read_healpix_table(&path, &all).expect("a partial sky");
+            assert_eq!((table.nside, table.nested, table.maps.len()), (4, nested, 3));
+            assert_eq!(table.columns, ["I_STOKES", "Q_STOKES", "U_STOKES"].map(|name| Some(name.to_owned())));
+            let pixels = table.pixels.expect("pixel numbers");
+            assert_eq!((pixels.len(), table.maps[0].len()), (51, 51));
+            let rings = scatterc::kernels::healpix::nested_ring_table(4).expect("a power of two");
+            for (k, pixel) in pixels.iter().enumerate() {
+                // Values of the map are half the NESTED number of their pixel, plus 1000 per column.
+                let nested = if nested { *pixel } else { rings.iter().position(|ring| ring == pixel).expect("a pixel") };
+                let expected = nested as f64 / 2.0;
+                assert_eq!((table.maps[0][k], table.maps[2][k]), (expected, expected + 2000.0));
+                assert!(if nested == 22 { table.maps[1][k].is_nan() } else { table.maps[1][k] == expected + 1000.0 });
+            }
+            let two = InputOptions { column: Some("U_STOKES, 1".to_owned()), ..all.clone() };
+            assert_eq!(read_healpix_table(&path, &two).expect("two columns").maps[1], table.maps[0]);
+            let absent = InputOptions { column: Some("I_STOKES,V".to_owned()), ..all.clone() };
+            assert!(matches!(read_healpix_table(&path, &absent), Err(IoError::NoColumn { expected, .. }) if expected == "V"));
+            let error = read(&path).expect_err("no full sky");
+            assert!(error.to_string().contains("51 pixels with explicit numbers"), "{error}");
+        }
+        let unseen = folder.file("unseen.fits.gz", UNSEEN_RING);
+        let table = read_healpix_table(&unseen, &all).expect("a map with holes");
+        assert_eq!((table.nested, table.maps[0].iter().filter(|x| x.is_nan()).count()), (false, 3));
+        assert!(matches!(read(&unseen), Err(IoError::Masked { found: 3, total: 192, .. })));
+        // Pixels of the table that repeat or lie off the map.
+        let whole = fitsio_pure::gzip::decompress(PARTIAL).expect("a whole fixture");
+        let first = whole.windows(2).rposition(|w| w == [0, 20]).expect("pixel 20");
+        for (bytes, word) in [([0u8, 21], "twice"), ([0, 200], "from 0 to 191"), ([0xff, 0xff], "from 0 to 191")] {
+            let mut edited = whole.clone();
+            edited[first..first + 2].copy_from_slice(&bytes);
+            let error = read_healpix_table(&folder.file("edited.fits", &edited), &all).expect_err("not a partial sky");
+            assert!(error.to_string().contains(word), "{error}");
+        }
     }
 
     /// Readers meet files from elsewhere: whatever is in them, they answer and do not panic or exhaust memory.
@@ -1514,6 +1560,7 @@ mod tests {
             fs::read(&path).expect("readable"),
             fitsio_pure::gzip::decompress(HEALPY).expect("a whole fixture"),
             HEALPY.to_vec(),
+            fitsio_pure::gzip::decompress(PARTIAL).expect("a whole fixture"),
         ];
         let mut state = 1u64;
         let mut random = |n: usize| {
@@ -1536,6 +1583,7 @@ mod tests {
             }
             let path = folder.file("damaged", &bytes);
             let _ = read(&path);
+            let _ = read_healpix_table(&path, &InputOptions { column: Some("all".to_owned()), ..InputOptions::default() });
         }
     }
 }
