@@ -121,8 +121,7 @@ impl Subject {
 /// Every built-in statistic, on every domain that it is for.
 fn subjects() -> Result<Vec<Subject>, Error> {
     let filter = |statistic: &str, name: &str| Source::find(statistic)?.filter(name);
-    let plane =
-        |J, L, name: &str, boundary, cut| -> Result<Plane, Error> { Ok(Plane::new(16, 18, J, L, &filter("cheng", name)?, boundary, cut)?) };
+    let plane = |J, L, name: &str, boundary, cut| -> Result<Plane, Error> { Ok(Plane::new(16, 18, J, L, &filter("cheng", name)?, boundary, cut)?) };
     let morlet = || plane(2, 2, "morlet", Boundary::Periodic, false);
     let harmonics = || plane(2, 2, "phase_harmonics", Boundary::Periodic, false);
     let voices = with_numbers(&filter("kymatio1d", "kymatio1d")?, &[("Q1".into(), 2.0)])?;
@@ -177,8 +176,7 @@ fn kernels_of_every_statistic_compile_without_spills() -> Result<(), Error> {
     };
     let mut faults = Vec::new();
     for (capability, forward, backward) in [(80, Element::F32, Element::F64), (90, Element::F64, Element::F32)] {
-        let plans: Vec<plan::Plan> =
-            subjects.iter().flat_map(|s| [s.unit(Goal::Statistics, forward), s.unit(gradient(s), backward)]).collect();
+        let plans: Vec<plan::Plan> = subjects.iter().flat_map(|s| [s.unit(Goal::Statistics, forward), s.unit(gradient(s), backward)]).collect();
         faults.extend(spilling(&compiler, &plans, capability));
     }
     // What matters most, for the newest architecture in f64.

@@ -741,8 +741,17 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target
     let mut bodies = Vec::new();
     for (k, task) in tasks.iter().enumerate() {
         let sums = sums.get(&k).copied().unwrap_or(Slot { offset: 0, len: 0 });
-        let mut emit =
-            Emit { graph, target, unit, roles: &roles, demand: &demand, slots: &mut slots, plan: &mut plan, kernels: &mut kernels, bodies: &mut bodies };
+        let mut emit = Emit {
+            graph,
+            target,
+            unit,
+            roles: &roles,
+            demand: &demand,
+            slots: &mut slots,
+            plan: &mut plan,
+            kernels: &mut kernels,
+            bodies: &mut bodies,
+        };
         launches.extend(emit.task(task, sums)?);
     }
     for output in &graph.outputs {

@@ -448,7 +448,9 @@ impl<'a> Device<'a> {
         // Members have as many steps behind them as values, once that of the running evaluation is there.
         let goes_on = |k: &usize| {
             let member = &state.members[*k];
-            active[*k] && member.history.len() < options.max_steps && options.max_evaluations.is_none_or(|most| (member.evaluations as usize) + 1 < most)
+            active[*k]
+                && member.history.len() < options.max_steps
+                && options.max_evaluations.is_none_or(|most| (member.evaluations as usize) + 1 < most)
         };
         if !(0..active.len()).any(|k| goes_on(&k)) {
             return Ok(());

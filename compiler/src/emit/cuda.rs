@@ -233,7 +233,15 @@ fn to_samples(map: &Linear, adjoint: bool) -> bool {
 }
 
 impl<'a> Pairs<'a> {
-    fn new(element: device::Element, L: usize, outer: usize, local: usize, per: usize, stages: &'a [Stage], bodies: &'a [Body]) -> Result<Self, KernelError> {
+    fn new(
+        element: device::Element,
+        L: usize,
+        outer: usize,
+        local: usize,
+        per: usize,
+        stages: &'a [Stage],
+        bodies: &'a [Body],
+    ) -> Result<Self, KernelError> {
         let is_rings = |k: &usize| matches!(stages[*k], Stage::Rings { .. });
         let two = (0..stages.len()).filter(is_rings).any(|k| !works_in_place(stages, k));
         let buffers = PairBuffers::new(element, L, local, two)?;
