@@ -12,7 +12,7 @@ use scatterc_ir::plan::Element;
 use scatterc_ir::{Graph, Plan};
 use scatterc_runtime::resident::Variables;
 use scatterc_runtime::tables::{Cache, Key};
-use scatterc_runtime::{Executable, LoadError, MachineKind, Options};
+use scatterc_runtime::{Executable, Legendre, LoadError, MachineKind, Options};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -71,6 +71,7 @@ pub struct Compiler<'a> {
     threads: usize,
     cache: Option<Arc<Cache>>,
     memory: Option<usize>,
+    legendre: Legendre,
 }
 
 /// A compiled program: every stage kept, ready to be explained, saved or loaded.
@@ -88,6 +89,8 @@ pub struct Compiled {
     pub compile_s: f64,
     /// Where a plan for CUDA runs.
     pub machine: MachineKind,
+    /// Where the functions of Legendre stages come from on the CPU.
+    pub legendre: Legendre,
 }
 
 impl Default for Device {
@@ -138,6 +141,7 @@ impl<'a> Compiler<'a> {
             threads: 0,
             cache: None,
             memory: None,
+            legendre: Legendre::default(),
         }
     }
 
@@ -212,6 +216,12 @@ impl<'a> Compiler<'a> {
     /// Budget in bytes for buffers, tables and scratch together: values are recomputed rather than stored where that is needed to stay below it.
     pub fn memory(mut self, bytes: Option<usize>) -> Self {
         self.memory = bytes;
+        self
+    }
+
+    /// Chooses where the functions of Legendre stages come from on the CPU.
+    pub fn legendre(mut self, legendre: Legendre) -> Self {
+        self.legendre = legendre;
         self
     }
 
@@ -301,11 +311,19 @@ impl<'a> Compiler<'a> {
             scheduled.plan.notes.push(("variant".into(), variant.clone()));
         }
         scheduled.plan.notes.push(("compiler".into(), env!("CARGO_PKG_VERSION").into()));
-        Ok(Compiled { bound, graph, trace, scheduled, compile_s: start.elapsed().as_secs_f64(), machine: self.device.machine() })
+        Ok(Compiled {
+            bound,
+            graph,
+            trace,
+            scheduled,
+            compile_s: start.elapsed().as_secs_f64(),
+            machine: self.device.machine(),
+            legendre: self.legendre,
+        })
     }
 
     fn options(&self) -> Options {
-        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine() }
+        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine(), legendre: self.legendre }
     }
 
     fn tables(&self) -> Arc<Cache> {
@@ -364,7 +382,7 @@ impl<'a> Compiler<'a> {
         let bound = self.bind()?;
         let scheduled = Scheduled { plan, launches: vec![] };
         let (graph, machine) = (bound.graph.clone(), self.device.machine());
-        Ok(Some(Compiled { graph, bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64(), machine }))
+        Ok(Some(Compiled { graph, bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64(), machine, legendre: self.legendre }))
     }
 
     /// Keeps a plan that took long to make.
@@ -378,7 +396,7 @@ impl<'a> Compiler<'a> {
     fn key(&self) -> Key {
         let choices = format!("{:?} {:?} {:?} {:?} {:?} {:?}", self.statistic, self.options, self.goal, self.fusion, self.disabled, self.device);
         // What fits a budget depends on the scratch memory of the threads.
-        let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {}", self.threads));
+        let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {} {:?}", self.threads, self.legendre));
         Key::of_texts("plan", &[program(), &self.source.text, &format!("{:?}", self.domain), &choices, &memory])
     }
 
@@ -408,7 +426,7 @@ impl Compiled {
     }
 
     fn options(&self, threads: usize, cache: Option<Arc<Cache>>) -> Options {
-        Options { threads, cache: Some(cache.unwrap_or_else(Cache::global)), machine: self.machine }
+        Options { threads, cache: Some(cache.unwrap_or_else(Cache::global)), machine: self.machine, legendre: self.legendre }
     }
 }
 
@@ -417,12 +435,14 @@ impl Compiled {
 pub struct Array {
     /// Its name.
     pub name: String,
-    /// Real parts, `[batch.., entries]`.
+    /// Real parts, `[batch.., axes.., entries]`.
     pub re: Vec<f64>,
     /// Imaginary parts of a complex output.
     pub im: Option<Vec<f64>>,
     /// What each entry is; empty for field-valued outputs.
     pub index: Arc<Index>,
+    /// Leading axes, after that of a batch: masks, and components of a field.
+    pub axes: Vec<usize>,
 }
 
 /// All outputs of a statistic.
@@ -479,7 +499,7 @@ impl Encoder {
         let mut given: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(fields.iter().copied()).collect();
         given.extend(self.parameters.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
         let results = self.executable.run(&given)?;
-        Ok(statistics(&self.compiled.bound.outputs, batch_of(&self.compiled.bound.graph), results))
+        Ok(statistics(&self.compiled.bound.outputs, self.compiled.bound.batch, results))
     }
 
     /// The compiled program.
@@ -493,11 +513,6 @@ impl Encoder {
     }
 }
 
-/// Batch size of a bound graph: the leading axis of its inputs.
-pub fn batch_of(graph: &Graph) -> Option<usize> {
-    gradient::inputs(graph).first().and_then(|(v, _)| graph.ty(*v).axes.first().copied())
-}
-
 /// Collects named results into the outputs of a statistic.
 pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(String, Vec<f64>)>) -> Statistics {
     let mut results: BTreeMap<String, Vec<f64>> = results.into_iter().collect();
@@ -507,7 +522,7 @@ pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(St
         .map(|info| {
             let (re, im) =
                 if info.complex { (take(format!("{}.re", info.name)), take(format!("{}.im", info.name))) } else { (take(info.name.clone()), None) };
-            Array { name: info.name.clone(), re: re.unwrap_or_default(), im, index: info.index.clone() }
+            Array { name: info.name.clone(), re: re.unwrap_or_default(), im, index: info.index.clone(), axes: info.axes.clone() }
         })
         .collect();
     Statistics { batch, arrays }

@@ -1,7 +1,9 @@
 //! Schedule: stored values become launches in order, buffers share one arena, loops become kernels, and the whole becomes a plan.
 
 use crate::emit::{clif, cuda};
-use crate::fuse::{Built, Contraction, Demand, FrameTerm, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
+use crate::fuse::{
+    Built, Contraction, Demand, FilterForm, FilterTerm, FrameTerm, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage,
+};
 use crate::harmonic::{Form, Scale};
 use crate::loops::Body;
 use crate::planar;
@@ -105,6 +107,8 @@ enum Proto {
     Mix { weights: Linear, results: Vec<Value> },
     FrameGram { results: Vec<Value> },
     FrameMix { results: Vec<Value> },
+    FilterGram { results: Vec<Value> },
+    FilterMix { results: Vec<Value> },
     Concat(Value),
     Fill(Value, f64),
 }
@@ -220,7 +224,7 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
             }
             Role::Library => match &node.op {
                 Op::Linear { map, adjoint } => {
-                    key = if is_transform(map) && fusion == Fusion::All { format!("{:?} {adjoint} {level}", joined(map)) } else { String::new() };
+                    key = if is_transform(map) && fusion.contracts() { format!("{:?} {adjoint} {level}", joined(map)) } else { String::new() };
                     Proto::Linear { map: map.clone(), adjoint: *adjoint, items: vec![(node.operands[0], *value)] }
                 }
                 _ => {
@@ -244,6 +248,15 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
             Role::FrameMixture(terms) => {
                 key = format!("frame mix {:?} {level}", terms.iter().flatten().next().map(|term| (term.scale.L, term.scale.N)));
                 Proto::FrameMix { results: vec![*value] }
+            }
+            Role::FilterContraction(forms) => {
+                key = format!("filter gram {:?} {level}", forms.first().map(|form| graph.ty(form.a.0).space));
+                Proto::FilterGram { results: vec![*value] }
+            }
+            Role::FilterMixture(_) => {
+                let own = (value_len(graph, *value, target) >= LARGE).then_some(*value);
+                key = format!("filter mix {} {level} {own:?}", node.ty.space);
+                Proto::FilterMix { results: vec![*value] }
             }
             Role::Loop | Role::Reduction => {
                 let space = if roles[value.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
@@ -271,6 +284,8 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
                     (Proto::Mix { results, .. }, Proto::Mix { results: more, .. }) => results.extend(more),
                     (Proto::FrameGram { results }, Proto::FrameGram { results: more }) => results.extend(more),
                     (Proto::FrameMix { results }, Proto::FrameMix { results: more }) => results.extend(more),
+                    (Proto::FilterGram { results }, Proto::FilterGram { results: more }) => results.extend(more),
+                    (Proto::FilterMix { results }, Proto::FilterMix { results: more }) => results.extend(more),
                     (Proto::Loop { group }, Proto::Loop { .. }) => {
                         // Loops join when they read common rows, so that the join saves traffic.
                         if task.reads.is_disjoint(&reads) || group.roots.len() >= MOST_ROOTS {
@@ -427,6 +442,8 @@ fn reductions(roles: &[Role], proto: &Proto) -> (Vec<Value>, usize) {
         | Proto::Mix { .. }
         | Proto::FrameGram { .. }
         | Proto::FrameMix { .. }
+        | Proto::FilterGram { .. }
+        | Proto::FilterMix { .. }
         | Proto::Concat(_)
         | Proto::Fill(..) => (vec![], 1),
     }
@@ -454,6 +471,8 @@ pub fn schedule_cpu(graph: &Graph, fusion: Fusion, element: Element) -> Result<S
 
 /// Builds the plan of a graph for CUDA: logical layouts, launches of one level of the graph joined, one translation unit for all kernels.
 pub fn schedule_cuda(graph: &Graph, fusion: Fusion, element: Element) -> Result<Scheduled, ScheduleError> {
+    // The device's kernels read stored rows, so filtered spectra are stored.
+    let fusion = if fusion == Fusion::All { Fusion::Gram } else { fusion };
     let (scheduled, bodies) = plan_of(graph, fusion, &BTreeSet::new(), Target::Cuda, element)?;
     cuda::lower(scheduled, &bodies, element)
 }
@@ -841,6 +860,8 @@ impl Emit<'_> {
             Proto::Mix { weights, results } => self.mix(weights, results),
             Proto::FrameGram { results } => self.frame_gram(results),
             Proto::FrameMix { results } => self.frame_mix(results),
+            Proto::FilterGram { results } => self.filter_gram(results),
+            Proto::FilterMix { results } => self.filter_mix(results),
             Proto::Loop { group } => self.fused_loop(group, sums),
             Proto::Tile(tile) => self.tile(tile, sums),
         }
@@ -943,6 +964,104 @@ impl Emit<'_> {
             values: results.len(),
         };
         self.plan.steps.push(Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs });
+        Ok(vec![launch])
+    }
+
+    /// Numbers the filters that appear, in order of first use; equal maps are one.
+    fn filter_numbers(&self, nodes: impl Iterator<Item = Value>) -> (Vec<Linear>, HashMap<Value, usize>) {
+        let (mut filters, mut numbers) = (Vec::new(), HashMap::new());
+        for node in nodes {
+            if let std::collections::hash_map::Entry::Vacant(entry) = numbers.entry(node)
+                && let Some((map, _)) = self.graph.linear(node)
+            {
+                entry.insert(push_unique(&mut filters, map));
+            }
+        }
+        (filters, numbers)
+    }
+
+    fn filter_gram(&mut self, results: &[Value]) -> Result<Vec<Launch>, ScheduleError> {
+        let all: Vec<&FilterForm> = results
+            .iter()
+            .filter_map(|value| match &self.roles[value.index()] {
+                Role::FilterContraction(forms) => Some(forms),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let (rows, first) = self.row_buffers(all.iter().flat_map(|form| [form.a, form.b]))?;
+        let (filters, number) = self.filter_numbers(all.iter().map(|form| form.weighing.filter));
+        // Weighed plainly, both orders of a pair are one form.
+        let mut known: HashMap<[usize; 5], usize> = HashMap::new();
+        let (mut places, mut forms) = (Vec::new(), Vec::new());
+        for form in &all {
+            let (a, b) = (first[&form.a.0] + form.a.1, first[&form.b.0] + form.b.1);
+            let (a, b) = if form.weighing.turned == 0 { (a.min(b), a.max(b)) } else { (a, b) };
+            let key = [number[&form.weighing.filter], a, b, form.weighing.l, form.weighing.turned];
+            let place = *known.entry(key).or_insert_with(|| {
+                forms.extend(key);
+                forms.len() / 5 - 1
+            });
+            places.push(place);
+        }
+        let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
+        let row_len = rows_len(self.graph, self.target, all.first().map(|form| form.a.0));
+        // Products of a pair are formed once for all its filters; each sum then takes one multiply-add per frequency.
+        let pairs: BTreeSet<[usize; 3]> = forms.chunks_exact(5).map(|f| [f[0], f[1].min(f[2]), f[1].max(f[2])]).collect();
+        let launch = Launch {
+            summary: format!(
+                "gram of {} pairs of {} rows, {} sums weighed in cache",
+                pairs.len(),
+                rows.iter().map(|s| s.len / row_len.max(1)).sum::<usize>(),
+                forms.len() / 5
+            ),
+            flops: ((4 * pairs.len() + forms.len() / 5) * row_len) as f64,
+            bytes: 8.0 * (rows.iter().map(|s| s.len).sum::<usize>() + self.weights_of(&filters)) as f64,
+            values: results.len(),
+        };
+        self.plan.steps.push(Step::FilterGram { filters, forms, places, rows, outputs });
+        Ok(vec![launch])
+    }
+
+    /// f64 of the weights of filters.
+    fn weights_of(&self, filters: &[Linear]) -> usize {
+        let of = |map: &Linear| if let Linear::SpectralFilter { H, W, bank, .. } = map { 2 * bank.L * H * (W / 2 + 1) } else { 0 };
+        filters.iter().map(of).sum()
+    }
+
+    fn filter_mix(&mut self, results: &[Value]) -> Result<Vec<Launch>, ScheduleError> {
+        let all: Vec<&Vec<Vec<FilterTerm>>> = results
+            .iter()
+            .filter_map(|value| match &self.roles[value.index()] {
+                Role::FilterMixture(terms) => Some(terms),
+                _ => None,
+            })
+            .collect();
+        let every = || all.iter().flat_map(|m| m.iter()).flatten();
+        let (rows, first) = self.row_buffers(every().map(|term| term.row))?;
+        let (filters, number) = self.filter_numbers(every().map(|term| term.weighing.filter));
+        let (coefficients, first_coefficient) = self.number_buffers(every().map(|term| term.coefficient.0))?;
+        let (mut counts, mut terms) = (Vec::new(), Vec::new());
+        // Weights of one target and source are added up before the source is touched.
+        let (mut sums, mut products): (BTreeSet<[usize; 5]>, BTreeSet<[usize; 2]>) = (BTreeSet::new(), BTreeSet::new());
+        for (target, list) in all.iter().flat_map(|m| m.iter()).enumerate() {
+            counts.push(list.len());
+            for term in list {
+                let (filter, row) = (number[&term.weighing.filter], first[&term.row.0] + term.row.1);
+                products.insert([target, row]);
+                sums.insert([target, row, filter, term.weighing.l, usize::from(term.weighing.turned > 0)]);
+                terms.extend([filter, row, term.weighing.l, term.weighing.turned, first_coefficient[&term.coefficient.0] + term.coefficient.1]);
+            }
+        }
+        let row_len = rows_len(self.graph, self.target, results.first().copied());
+        let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
+        let launch = Launch {
+            summary: format!("mix of {} terms into {} rows, weighed in cache", terms.len() / 5, counts.len()),
+            flops: ((sums.len() + 4 * products.len()) * row_len) as f64,
+            bytes: 8.0 * (rows.iter().chain(&outputs).map(|s| s.len).sum::<usize>() + self.weights_of(&filters)) as f64,
+            values: results.len(),
+        };
+        self.plan.steps.push(Step::FilterMix { filters, counts, terms, coefficients, rows, outputs });
         Ok(vec![launch])
     }
 
@@ -1248,6 +1367,14 @@ fn stream_extent(body: &Body, stream: usize, trip: usize) -> usize {
     });
     let stores = body.stores.iter().filter(|s| s.0 == stream).map(|s| s.1 + trip);
     loads.chain(stores).max().unwrap_or(0)
+}
+
+/// The place of a map in a list, added where it is new.
+fn push_unique(list: &mut Vec<Linear>, map: &Linear) -> usize {
+    list.iter().position(|known| known == map).unwrap_or_else(|| {
+        list.push(map.clone());
+        list.len() - 1
+    })
 }
 
 fn rows_len(graph: &Graph, target: Target, value: Option<Value>) -> usize {

@@ -133,7 +133,9 @@ fn candidate(graph: &Graph, roles: &[Role], demand: &Demand, value: Value) -> Op
         | Role::Contraction(_)
         | Role::Mixture(_)
         | Role::FrameContraction(_)
-        | Role::FrameMixture(_) => None,
+        | Role::FrameMixture(_)
+        | Role::FilterContraction(_)
+        | Role::FilterMixture(_) => None,
     }
 }
 

@@ -21,6 +21,11 @@ use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 use std::sync::Arc;
 
+mod support;
+
+use support::Folding;
+pub use support::Support;
+
 /// Largest number of rows or columns.
 const LARGEST: usize = 1 << 20;
 
@@ -343,6 +348,89 @@ impl<T: Real> PlanarFft<T> {
         }
     }
 
+    /// The inverse transform of a filtered and folded spectrum, real parts, then imaginary ones.
+    fn inverse_filtered(&self, folding: &Folding<T>, spectrum: &[T], image: &mut [T]) {
+        let support = folding.support;
+        self.with_more(support.folded_len(), |work, folded| {
+            // SAFETY: callers checked the lengths; the working memory is that of `scratch_len`, and behind it there is room for the folded spectrum.
+            unsafe { folding.fold(spectrum.as_ptr(), folded) };
+            match &self.method {
+                Method::Series(series) => {
+                    // SAFETY: a folded series is one row of re and one of im, whole vectors long.
+                    let (re, im) = unsafe {
+                        let width = self.W.next_multiple_of(LANES);
+                        (std::slice::from_raw_parts(folded, self.W), std::slice::from_raw_parts(folded.add(width), self.W))
+                    };
+                    series.inverse_parts(re, im, image);
+                }
+                Method::Lanes { rows, columns } => {
+                    let block = self.W.next_multiple_of(LANES) * ELEMENT;
+                    for first in (0..self.W).step_by(LANES) {
+                        // SAFETY: a column of H elements fits the buffers, and so do whole blocks of rows.
+                        unsafe {
+                            let to = work.blocks.add(first * ELEMENT);
+                            if support.has(folding.l, first / LANES) {
+                                support.strip(folded, first, work.data);
+                                columns.run(true, work.data, work.out, work.own);
+                                turn(work.out, self.H, to, block);
+                            } else {
+                                (0..self.H.div_ceil(LANES)).for_each(|k| to.add(k * block).write_bytes(0, LANES * ELEMENT));
+                            }
+                        }
+                    }
+                    let (re, im) = image.split_at_mut(self.H * self.W);
+                    for first in (0..self.H).step_by(LANES) {
+                        // SAFETY: as above; rows below H are written.
+                        unsafe {
+                            rows.run(true, work.blocks.add(first / LANES * block), work.out, work.own);
+                            let (at, n) = (first * self.W, LANES.min(self.H - first));
+                            store_rows(work.out, self.W, re.as_mut_ptr().add(at), n, im.as_mut_ptr().add(at), n, 1.0);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// The transpose of [`Self::inverse_filtered`], added to the spectrum.
+    fn forward_filtered(&self, folding: &Folding<T>, image: &[T], spectrum: &mut [T]) {
+        let support = folding.support;
+        let (re, im) = image.split_at(self.H * self.W);
+        self.with_more(support.folded_len(), |work, folded| {
+            match &self.method {
+                Method::Series(series) => {
+                    // SAFETY: as in `inverse_filtered`.
+                    let (x, y) = unsafe {
+                        let width = self.W.next_multiple_of(LANES);
+                        (std::slice::from_raw_parts_mut(folded, self.W), std::slice::from_raw_parts_mut(folded.add(width), self.W))
+                    };
+                    series.forward_parts(re, im, x, y);
+                }
+                Method::Lanes { rows, columns } => {
+                    let block = self.H.next_multiple_of(LANES) * ELEMENT;
+                    for first in (0..self.H).step_by(LANES) {
+                        // SAFETY: rows below H are read; whole blocks fit the buffers.
+                        unsafe {
+                            let (at, n) = (first * self.W, LANES.min(self.H - first));
+                            load_rows(re.as_ptr().add(at), n, im.as_ptr().add(at), n, self.W, 1.0, work.data);
+                            rows.run(false, work.data, work.out, work.own);
+                            turn(work.out, self.W, work.blocks.add(first * ELEMENT), block);
+                        }
+                    }
+                    for first in (0..self.W).step_by(LANES).filter(|first| support.has(folding.l, first / LANES)) {
+                        // SAFETY: blocks were written above; the strip lies in the folded spectrum.
+                        unsafe {
+                            columns.run(false, work.blocks.add(first / LANES * block), work.out, work.own);
+                            support.strip_back(work.out, first, folded);
+                        }
+                    }
+                }
+            }
+            // SAFETY: callers checked the lengths; every strip that the filter has was written.
+            unsafe { folding.unfold(folded, spectrum.as_mut_ptr()) };
+        });
+    }
+
     /// Rows of a real image, sixteen at a time as eight complex ones, to blocks of eight columns.
     ///
     /// # Safety
@@ -393,12 +481,18 @@ impl<T: Real> PlanarFft<T> {
 
     /// Runs `body` with this thread's working memory.
     fn with_work(&self, body: impl FnOnce(Work<T>)) {
+        self.with_more(0, |work, _| body(work));
+    }
+
+    /// Runs `body` with this thread's working memory and `more` numbers behind it.
+    fn with_more(&self, more: usize, body: impl FnOnce(Work<T>, *mut T)) {
         let blocks = self.H.next_multiple_of(LANES) * self.W.next_multiple_of(LANES) * 2;
         let sequence = sequence_len(self.H, self.W);
-        with_scratch(self.scratch_len(), |at: *mut T| {
-            // SAFETY: the offsets are those that `scratch_len` adds up.
+        let own = self.scratch_len().max(blocks + 2 * sequence).next_multiple_of(LANES);
+        with_scratch(own + more, |at: *mut T| {
+            // SAFETY: the offsets are those that `scratch_len` adds up, and what was asked for behind them.
             let part = |offset: usize| unsafe { at.add(offset) };
-            body(Work { blocks: part(0), data: part(blocks), out: part(blocks + sequence), own: part(blocks + 2 * sequence) });
+            body(Work { blocks: part(0), data: part(blocks), out: part(blocks + sequence), own: part(blocks + 2 * sequence) }, part(own));
         });
     }
 
@@ -464,6 +558,25 @@ impl<T: Real> Series<T> {
             for (x, (re, im)) in data.iter().zip(re.iter_mut().zip(im)) {
                 (*re, *im) = (factor * x.re, factor * x.im);
             }
+        });
+    }
+
+    /// The inverse transform, without a factor, of separate real and imaginary parts.
+    fn inverse_parts(&self, re: &[T], im: &[T], image: &mut [T]) {
+        self.with_buffers(re.len(), |data, scratch, _| {
+            data.iter_mut().zip(re.iter().zip(im)).for_each(|(z, (re, im))| *z = Complex::new(*re, *im));
+            self.complex[1].process_with_scratch(data, scratch);
+            let (re, im) = image.split_at_mut(data.len());
+            data.iter().zip(re.iter_mut().zip(im)).for_each(|(z, (re, im))| (*re, *im) = (z.re, z.im));
+        });
+    }
+
+    /// The forward transform of separate parts into separate parts.
+    fn forward_parts(&self, re: &[T], im: &[T], x: &mut [T], y: &mut [T]) {
+        self.with_buffers(re.len(), |data, scratch, _| {
+            data.iter_mut().zip(re.iter().zip(im)).for_each(|(z, (re, im))| *z = Complex::new(*re, *im));
+            self.complex[0].process_with_scratch(data, scratch);
+            data.iter().zip(x.iter_mut().zip(y)).for_each(|(z, (re, im))| (*re, *im) = (z.re, z.im));
         });
     }
 
@@ -537,7 +650,7 @@ impl<T: Real> Synthesis<T> {
 
     /// Numbers of one thread's buffers.
     pub fn scratch_len(&self) -> usize {
-        self.fft.scratch_len()
+        self.fft.scratch_len() + 2 * self.fft.H * self.fft.W.next_multiple_of(LANES)
     }
 
     /// Samples of one image.
@@ -545,35 +658,42 @@ impl<T: Real> Synthesis<T> {
         (self.fft.H * self.fft.W) as f64
     }
 
-    fn outer<'a>(&self, factors: &Factors<'a, T>, l: usize) -> Outer<'a, T> {
-        let n = self.H * self.W;
-        let part = |all: &'a [T]| &all[l * n..][..n];
-        let factors = Factors { re: part(factors.re), im: factors.im.map(part) };
-        let (h, w) = (self.fft.H, self.fft.W);
+    /// Where filters `[filters][H][W]` are not zero; made once for [`Self::apply`] and [`Self::adjoint`].
+    pub fn support(&self, factors: &Factors<T>) -> Support {
+        assert_eq!(factors.re.len(), self.filters * self.H * self.W, "as many filters as planned");
+        Support::new(factors, (self.H, self.W), (self.fft.H, self.fft.W), self.half)
+    }
+
+    /// Numbers of one spectrum.
+    fn spectrum_len(&self) -> usize {
+        2 * self.H * if self.half { self.W / 2 + 1 } else { self.W }
+    }
+
+    fn folding<'a>(&self, factors: &Factors<'a, T>, support: &'a Support, l: usize) -> Folding<'a, T> {
         // The fold's hw / HW and the transform's 1 / hw.
-        Outer { H: self.H, W: self.W, half: self.half, h, w, width: w, factors: Some(factors), scale: 1.0 / n as f64 }
+        Folding { support, factors: *factors, l, scale: 1.0 / (self.H * self.W) as f64 }
     }
 
     /// - `spectra`: `[n][H][W]` complex, or `[n][H][W/2+1]`
-    /// - `factors`: `[filters][H][W]`
+    /// - `factors`: `[filters][H][W]`, and what [`Self::support`] says of them
     /// - `images`: `[n][filters][2][h][w]`, real and imaginary parts
     ///
     /// Panics if a length does not fit.
-    pub fn apply(&self, par: &dyn Parallel, factors: &Factors<T>, spectra: &[T], images: &mut [T]) {
-        let (from, to) = (self.outer(factors, 0).len(), 2 * self.fft.H * self.fft.W);
+    pub fn apply(&self, par: &dyn Parallel, factors: &Factors<T>, support: &Support, spectra: &[T], images: &mut [T]) {
+        let (from, to) = (self.spectrum_len(), 2 * self.fft.H * self.fft.W);
         let n = spectra.len() / from;
         assert_eq!((spectra.len(), images.len()), (n * from, n * self.filters * to), "whole fields of {self:?}");
         let out = Shared::new(images);
         par.for_each(n * self.filters, &|k| {
             // SAFETY: task k writes its own image; lengths were checked.
             let image = unsafe { std::slice::from_raw_parts_mut(out.get().add(k * to), to) };
-            self.fft.inverse_one(&self.outer(factors, k % self.filters), &spectra[k / self.filters * from..][..from], image, 1.0);
+            self.fft.inverse_filtered(&self.folding(factors, support, k % self.filters), &spectra[k / self.filters * from..][..from], image);
         });
     }
 
     /// The transpose of [`Self::apply`]: spectra from cotangents of images, summed over the filters in their order.
-    pub fn adjoint(&self, par: &dyn Parallel, factors: &Factors<T>, images: &[T], spectra: &mut [T]) {
-        let (to, from) = (self.outer(factors, 0).len(), 2 * self.fft.H * self.fft.W);
+    pub fn adjoint(&self, par: &dyn Parallel, factors: &Factors<T>, support: &Support, images: &[T], spectra: &mut [T]) {
+        let (to, from) = (self.spectrum_len(), 2 * self.fft.H * self.fft.W);
         let n = spectra.len() / to;
         assert_eq!((spectra.len(), images.len()), (n * to, n * self.filters * from), "whole fields of {self:?}");
         let out = Shared::new(spectra);
@@ -583,7 +703,7 @@ impl<T: Real> Synthesis<T> {
             spectrum.fill(T::default());
             for l in 0..self.filters {
                 let image = &images[(k * self.filters + l) * from..][..from];
-                self.fft.forward_one(&self.outer(factors, l), image, spectrum, 1.0, true);
+                self.fft.forward_filtered(&self.folding(factors, support, l), image, spectrum);
             }
         });
     }

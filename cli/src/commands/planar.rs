@@ -1,7 +1,7 @@
 //! Images and series: reading them, and the commands `encode`, `gradient`, `synthesise` and `plot` on the plane and the line.
 //!
 //! ```text
-//! PNG, npy, npz (images); npy, npz, CSV (series) -> Samples -> Plane -> scatterc -> npz, npy, PNG
+//! PNG, TIFF, npy, npz (images); npy, npz, CSV (series) -> Samples -> Plane -> scatterc -> npz, npy, PNG
 //! ```
 
 use super::{encode, gradient, plot, synthesise};
@@ -15,6 +15,7 @@ use scatterc::{Array, Boundary, Domain, Goal, Plane, Source, sensitivity, with_n
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Fields of one file.
 struct Samples {
@@ -96,11 +97,12 @@ fn malformed(path: &Path, expected: &str, found: String) -> CliError {
     CliError::Field { path: path.into(), expected: expected.into(), found }
 }
 
-/// Reads images (PNG, npy, npz) or series (npy, npz, CSV with a series per column).
+/// Reads images (PNG, TIFF, npy, npz) or series (npy, npz, CSV with a series per column).
 fn load(path: &Path, line: bool, options: &FieldOptions) -> Result<Samples, CliError> {
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     let samples = match (ending.as_str(), line) {
         ("png", false) => read_png(path)?,
+        ("tif" | "tiff", false) => read_tiff(path)?,
         ("csv" | "txt", true) => read_csv(path)?,
         _ => {
             let array = if ending == "npz" {
@@ -161,6 +163,59 @@ fn read_png(path: &Path) -> Result<Samples, CliError> {
     Ok(Samples { H, W, fields: vec![pixels], batched: false })
 }
 
+/// Pictures in grey, one per page of the file: the mean of the colours, whole numbers from 0 to 1, other numbers as they are.
+fn read_tiff(path: &Path) -> Result<Samples, CliError> {
+    use tiff::ColorType;
+    use tiff::decoder::{Decoder, DecodingResult};
+    let fault = |found: String| malformed(path, "a TIFF picture", found);
+    let file = std::fs::File::open(path).map_err(|e| fault(e.to_string()))?;
+    let mut decoder = Decoder::new(std::io::BufReader::new(file)).map_err(|e| fault(e.to_string()))?;
+    let mut samples = Samples { H: 0, W: 0, fields: vec![], batched: false };
+    loop {
+        let (W, H) = decoder.dimensions().map_err(|e| fault(e.to_string()))?;
+        let (H, W) = (H as usize, W as usize);
+        let colour = decoder.colortype().map_err(|e| fault(e.to_string()))?;
+        let (channels, colours) = match colour {
+            ColorType::Gray(_) => (1, 1),
+            ColorType::GrayA(_) => (2, 1),
+            ColorType::RGB(_) => (3, 3),
+            ColorType::RGBA(_) => (4, 3),
+            other => return Err(malformed(path, "pictures in grey or in red, green and blue", format!("{other:?}"))),
+        };
+        let whole = |x: f64, most: f64| x / most;
+        let values: Vec<f64> = match decoder.read_image().map_err(|e| fault(e.to_string()))? {
+            DecodingResult::U8(x) => x.into_iter().map(|x| whole(x.into(), u8::MAX.into())).collect(),
+            DecodingResult::U16(x) => x.into_iter().map(|x| whole(x.into(), u16::MAX.into())).collect(),
+            DecodingResult::U32(x) => x.into_iter().map(|x| whole(x.into(), u32::MAX.into())).collect(),
+            DecodingResult::F32(x) => x.into_iter().map(f64::from).collect(),
+            DecodingResult::F64(x) => x,
+            _ => {
+                return Err(malformed(
+                    path,
+                    "unsigned whole numbers of 8, 16 or 32 bits, or numbers of 32 or 64 bits",
+                    format!("{colour:?} of another type"),
+                ));
+            }
+        };
+        if values.len() != H * W * channels {
+            return Err(fault(format!("{} numbers for {H} x {W} pixels of {channels} channels", values.len())));
+        }
+        io::check_finite(path, &[H, W, channels], 1, &values)?;
+        if samples.fields.is_empty() {
+            (samples.H, samples.W) = (H, W);
+        } else if (samples.H, samples.W) != (H, W) {
+            let expected = format!("pages of one size, {} x {} as the first", samples.H, samples.W);
+            return Err(malformed(path, &expected, format!("{H} x {W} on page {}", samples.fields.len() + 1)));
+        }
+        samples.fields.push(values.chunks_exact(channels).map(|pixel| pixel[..colours].iter().sum::<f64>() / colours as f64).collect());
+        if !decoder.more_images() {
+            samples.batched = samples.fields.len() > 1;
+            return Ok(samples);
+        }
+        decoder.next_image().map_err(|e| fault(e.to_string()))?;
+    }
+}
+
 /// Columns of numbers; a first line that holds no numbers is a heading.
 fn read_csv(path: &Path) -> Result<Samples, CliError> {
     let text = std::fs::read_to_string(path).map_err(|e| malformed(path, "a text of numbers in columns", e.to_string()))?;
@@ -193,20 +248,34 @@ fn norms(
     plane: &Plane,
     reference: Option<&str>,
     own: &[f64],
+    mask: Option<&[f64]>,
     line: bool,
     options: &FieldOptions,
     threads: usize,
 ) -> Result<Vec<(String, Vec<f64>)>, CliError> {
     let Some(reference) = reference else { return Ok(vec![]) };
     if reference == "self" {
-        return texture::norms(encoder, plane, own, threads).map_err(|e| refused(Path::new("self"), e));
+        return texture::norms(encoder, plane, own, mask, threads).map_err(|e| refused(Path::new("self"), e));
     }
     let path = Path::new(reference);
     let given = load(path, line, options)?;
     if (given.H, given.W) != (plane.H, plane.W) {
         return Err(malformed(path, &format!("{} x {} samples", plane.H, plane.W), format!("{} x {}", given.H, given.W)));
     }
-    texture::norms(encoder, plane, &given.fields[0], threads).map_err(|e| refused(path, e))
+    texture::norms(encoder, plane, &given.fields[0], mask, threads).map_err(|e| refused(path, e))
+}
+
+/// Weights of averages from a file, checked against the domain.
+fn weights(path: Option<&Path>, plane: &Plane, line: bool, options: &FieldOptions) -> Result<Option<Vec<f64>>, CliError> {
+    let Some(path) = path else { return Ok(None) };
+    let found = load(path, line, options)?;
+    if (found.H, found.W, found.fields.len()) != (plane.H, plane.W, 1) {
+        let described = format!("{} fields of {} x {}", found.fields.len(), found.H, found.W);
+        return Err(malformed(path, &format!("one mask of {} x {}", plane.H, plane.W), described));
+    }
+    let mask = found.fields.into_iter().next().unwrap_or_default();
+    texture::check_mask(plane, &mask).map_err(|e| refused(path, e))?;
+    Ok(Some(mask))
 }
 
 /// Statistics of images or series.
@@ -228,7 +297,11 @@ pub fn encode(args: &encode::Args, global: &Global) -> Result<(), CliError> {
             return Err(malformed(path, &format!("{}, as the first file", describe(first)), describe(other)));
         }
     }
-    let plane = bound(&args.domain, &source, &args.statistic.statistic, first.H, first.W)?;
+    let mut plane = bound(&args.domain, &source, &args.statistic.statistic, first.H, first.W)?;
+    let mask = weights(args.mask.as_deref(), &plane, line, &args.field)?;
+    if mask.is_some() {
+        plane = plane.mask();
+    }
     let mut compiler = args::compiler(&source, &plane, &args.statistic, &args.device)?;
     let reference = args.statistic.normalise_by.as_deref();
     if reference.is_some() {
@@ -239,8 +312,9 @@ pub fn encode(args: &encode::Args, global: &Global) -> Result<(), CliError> {
     let mut arrays: Vec<Array> = Vec::new();
     let mut progress = args::Progress::new(global, first.fields.len() as u64, "fields");
     for k in 0..first.fields.len() {
-        let norms = norms(&encoder, &plane, reference, &first.fields[k], line, &args.field, args.device.threads)?;
+        let norms = norms(&encoder, &plane, reference, &first.fields[k], mask.as_deref(), line, &args.field, args.device.threads)?;
         let mut given: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(inputs.iter().map(|s| s.fields[k].as_slice())).collect();
+        given.extend(mask.as_deref().map(|mask| (scatterc::MASK, mask)));
         given.extend(norms.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
         let results = runner.run(&given)?;
         for (i, array) in runner.statistics(results).arrays.into_iter().enumerate() {
@@ -263,6 +337,7 @@ pub fn encode(args: &encode::Args, global: &Global) -> Result<(), CliError> {
     progress.finish();
     let mut metadata = args::metadata(&source, &plane, &args.statistic, &args.device, None, &args.inputs[0])?;
     metadata["normalised"] = serde_json::json!(reference.map(|r| if r == "self" { r.to_string() } else { args::file_name(Path::new(r)) }));
+    metadata["mask"] = serde_json::json!(args.mask.as_deref().map(args::file_name));
     let batch = first.batched.then_some(first.fields.len());
     args::write_statistics(&args.output, &runner.compiled, batch, &arrays, &metadata, vec![])?;
     let lengths: Vec<String> = arrays.iter().map(|a| format!("{} {}", a.name, a.re.len() / first.fields.len())).collect();
@@ -286,14 +361,19 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
         let found = format!("{} fields of {} x {}", target.fields.len(), target.H, target.W);
         return Err(malformed(&args.target, &format!("one field of {} x {}, as INPUT has", inputs.H, inputs.W), found));
     }
-    let plane = bound(&args.domain, &source, &args.statistic.statistic, inputs.H, inputs.W)?;
+    let mut plane = bound(&args.domain, &source, &args.statistic.statistic, inputs.H, inputs.W)?;
+    let mask = weights(args.mask.as_deref(), &plane, line, &args.field)?;
+    if mask.is_some() {
+        plane = plane.mask();
+    }
     let mut compiler = args::compiler(&source, &plane, &args.statistic, &args.device)?;
     let reference = args.statistic.normalise_by.as_deref();
     if reference.is_some() {
         compiler = texture::normalised(compiler, &source, args.statistic.name())?;
     }
     let mut encoder = compiler.encoder()?;
-    let norms = norms(&encoder, &plane, reference, &target.fields[0], line, &args.field, args.device.threads)?;
+    let mut norms = norms(&encoder, &plane, reference, &target.fields[0], mask.as_deref(), line, &args.field, args.device.threads)?;
+    norms.extend(mask.map(|mask| (scatterc::MASK.to_string(), mask)));
     for (name, values) in &norms {
         encoder.set(name, values)?;
     }
@@ -335,8 +415,6 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
 /// New images or series with the statistics of a target, or the masked part of one anew.
 pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliError> {
     for (option, given) in [
-        ("--checkpoint", args.checkpoint.is_some()),
-        ("--resume", args.resume.is_some()),
         ("--history", args.history.is_some()),
         ("--report", args.report.is_some()),
         ("--keep-units", args.keep_units),
@@ -352,6 +430,9 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
     }
     if args.count == 0 {
         return Err(CliError::option("--count", 0, "at least 1"));
+    }
+    if args.count > 1 && (args.checkpoint.is_some() || args.resume.is_some()) {
+        return Err(CliError::option("--count", args.count, "1 where images or series are saved and resumed; make others with `--first-member`"));
     }
     // The default of the command is the sphere's statistic.
     let statistic = match (args.statistic.as_str(), args.domain.domain) {
@@ -384,7 +465,11 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         if samples.fields.len() == 1 { Ok(samples) } else { Err(malformed(path, "one field", format!("{} fields", samples.fields.len()))) }
     };
     let target = one(&args.target)?;
-    let plane = bound(&args.domain, &source, statistic, target.H, target.W)?;
+    let mut plane = bound(&args.domain, &source, statistic, target.H, target.W)?;
+    let mask = weights(args.weights.as_deref(), &plane, line, &args.field)?;
+    if mask.is_some() {
+        plane = plane.mask();
+    }
     let fitting = |path: &Path| -> Result<Vec<f64>, CliError> {
         let found = one(path)?;
         if (found.H, found.W) != (target.H, target.W) {
@@ -405,6 +490,10 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         Method::Adam(adam) => Method::Adam(scatterc::optimise::Adam { pairs: false, ..adam }),
         lbfgs => lbfgs,
     };
+    // An interrupted run without a place for its checkpoint still leaves one beside its output.
+    let checkpoint = args.checkpoint.clone().or_else(|| args.resume.clone()).unwrap_or_else(|| synthesise::beside(&args.output, "checkpoint"));
+    check_writable(&checkpoint)?;
+    let periodic = args.checkpoint.is_some() || args.resume.is_some();
     synthesise::listen();
     let mut made = Vec::with_capacity(args.count);
     for k in 0..args.count {
@@ -417,18 +506,43 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
             member: args.first_member + k,
             start: start.clone(),
             free: free.clone(),
+            mask: mask.clone(),
+            levels: args.levels,
             method: method.clone(),
             steps: args.steps,
             tolerance: args.tolerance * args.tolerance,
             device: args.device.device(),
             threads: args.device.threads,
         };
-        let mut progress = args::Progress::new(global, args.steps as u64, "steps");
-        let texture = texture::synthesise(&source, &plane, &target.fields[0], &options, &mut |p| {
-            progress.at(p.iteration as u64, &p.values.first().map(|v| format!("loss {v:.3e}")).unwrap_or_default());
-            if synthesise::INTERRUPTED.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
+        let fingerprint = texture::fingerprint(&source, &plane, &target.fields[0], &options);
+        let resumed = match &args.resume {
+            Some(path) => Some(texture::from_bytes(&synthesise::read_checkpoint(path)?, &fingerprint).map_err(|e| refused(path, e))?),
+            None => None,
+        };
+        let mut progress = args::Progress::new(global, (args.steps * args.levels) as u64, "steps");
+        let (mut saved, mut failed) = (Instant::now(), None);
+        let texture = texture::synthesise_from(&source, &plane, &target.fields[0], &options, resumed, &mut |level, p| {
+            let loss = p.values.first().map(|v| format!("loss {v:.3e}")).unwrap_or_default();
+            progress.at(((args.levels - 1).saturating_sub(level) * args.steps + p.iteration) as u64, &loss);
+            let interrupted = synthesise::INTERRUPTED.load(Ordering::SeqCst);
+            let due = periodic && (p.ended && level == 0 || saved.elapsed() > synthesise::CHECKPOINT_INTERVAL);
+            if due || interrupted && args.count == 1 {
+                let written = match p.state() {
+                    Ok(state) => write_bytes_atomic(&checkpoint, &texture::to_bytes(level, &state, &fingerprint)).map_err(CliError::from),
+                    Err(error) => Err(CliError::Unavailable(error.to_string())),
+                };
+                if let Err(error) = written {
+                    failed = Some(error);
+                    return Control::Stop;
+                }
+                saved = Instant::now();
+            }
+            if interrupted { Control::Stop } else { Control::Continue }
         });
         progress.finish();
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let texture = texture.map_err(|e| refused(&args.target, e))?;
         let (first, last) = (texture.outcome.history.first().map_or(f64::NAN, |v| v[0]), texture.outcome.values[0]);
         let (steps, stopped) = (texture.outcome.iterations[0], synthesise::reason(texture.outcome.stopped[0]));

@@ -670,6 +670,8 @@ fn family(step: &Step) -> Option<Family> {
         Step::Mix { .. } => Family::Mix,
         Step::FrameGram { .. } => Family::FrameGram,
         Step::FrameMix { .. } => Family::FrameMix,
+        // Not planned for CUDA, where filtered spectra are stored.
+        Step::FilterGram { .. } | Step::FilterMix { .. } => return None,
         Step::Concat { .. } => Family::Copy,
         Step::Fill { .. } => Family::Fill,
         Step::Linear { map, adjoint, .. } => match (map, adjoint) {
