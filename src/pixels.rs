@@ -133,7 +133,15 @@ impl Measure {
     /// A built-in statistic or file, weighted by its variant `sigma`, which `foscat` has.
     pub fn new(statistic: &str) -> Result<Self, Error> {
         let source = Source::find(statistic)?;
-        Ok(Measure { source, statistic: None, variant: None, sigma: Some("sigma".into()), numbers: BTreeMap::new(), threads: 0, device: Device::default() })
+        Ok(Measure {
+            source,
+            statistic: None,
+            variant: None,
+            sigma: Some("sigma".into()),
+            numbers: BTreeMap::new(),
+            threads: 0,
+            device: Device::default(),
+        })
     }
 
     fn compiler<'a>(&'a self, domain: &'a Healpix, variant: Option<&str>) -> Compiler<'a> {

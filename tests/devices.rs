@@ -6,10 +6,10 @@
 
 mod support;
 
+use scatterc::Element;
 use scatterc::compiler::fuse::Fusion;
 use scatterc::compiler::pass::run_passes;
 use scatterc::compiler::{gradient, schedule::schedule, schedule::schedule_cpu};
-use scatterc::Element;
 use scatterc::ir::{Graph, plan};
 use support::*;
 

@@ -534,13 +534,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Interval arithmetic with `row` and `column` in given ranges; rounding is not accounted for, as bounds are only compared with something far below the last digit.
-    fn bounds(
-        &self,
-        expr: &'a Expr,
-        rows: (f64, f64),
-        columns: (f64, f64),
-        known: &mut HashMap<&'a str, Option<Bounds>>,
-    ) -> Option<Bounds> {
+    fn bounds(&self, expr: &'a Expr, rows: (f64, f64), columns: (f64, f64), known: &mut HashMap<&'a str, Option<Bounds>>) -> Option<Bounds> {
         use Bounds::{Modulus, Real};
         let bounds = match &expr.kind {
             ExprKind::Number(x) => Real(*x, *x),

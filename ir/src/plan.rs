@@ -595,15 +595,9 @@ impl fmt::Display for Step {
                 list(rows),
                 list(outputs)
             ),
-            Step::FilterGram { filters, forms, places, rows, outputs } => write!(
-                f,
-                "filter_gram [{}] forms={} places={} ({} -> {})",
-                maps(filters),
-                whole(forms),
-                whole(places),
-                list(rows),
-                list(outputs)
-            ),
+            Step::FilterGram { filters, forms, places, rows, outputs } => {
+                write!(f, "filter_gram [{}] forms={} places={} ({} -> {})", maps(filters), whole(forms), whole(places), list(rows), list(outputs))
+            }
             Step::FilterMix { filters, counts, terms, coefficients, rows, outputs } => write!(
                 f,
                 "filter_mix [{}] counts={} terms={} coefficients=({}) ({} -> {})",
@@ -1244,7 +1238,8 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                     matches!(f, [filter, a, b, l, turned] if L.get(*filter).is_some_and(|L| l < L) && *a < n && *b < n && *turned < 2)
                 };
                 if whole.is_none() || !forms.chunks(5).all(fits) {
-                    faults.push(format!("P2: step {k}: a form names a filter, row or direction that does not exist, or a buffer holds no whole rows"));
+                    faults
+                        .push(format!("P2: step {k}: a form names a filter, row or direction that does not exist, or a buffer holds no whole rows"));
                 }
                 if places.iter().any(|p| *p >= forms.len() / 5) || places.len() != total {
                     faults.push(format!("P2: step {k}: {} places for {total} outputs, or a form that does not exist", places.len()));

@@ -141,7 +141,15 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn gram_chunk_lanes<V: Lanes>(blocks: &[Block], rows: &[&[V::Element]], weights: &[V::Element], from: usize, to: usize, lanes: *mut f64, out: *mut f64) {
+unsafe fn gram_chunk_lanes<V: Lanes>(
+    blocks: &[Block],
+    rows: &[&[V::Element]],
+    weights: &[V::Element],
+    from: usize,
+    to: usize,
+    lanes: *mut f64,
+    out: *mut f64,
+) {
     let full = from + (to - from) / LANES * LANES;
     // SAFETY: from <= to <= the length of every row; `lanes` and `out` hold 16 sums per block.
     unsafe {

@@ -253,7 +253,9 @@ impl<T: Real> RingFft<T> {
     /// Size of the plan-time tables in bytes (without those of `rustfft`).
     pub fn table_bytes(&self) -> usize {
         match &self.method {
-            Method::Split(split) => size_of::<T>() * (split.twiddles.len() + split.passes().map(|p| p.twiddles.len() + p.trigonometric.len()).sum::<usize>()),
+            Method::Split(split) => {
+                size_of::<T>() * (split.twiddles.len() + split.passes().map(|p| p.twiddles.len() + p.trigonometric.len()).sum::<usize>())
+            }
             Method::Copy | Method::Rows(_) => 0,
         }
     }
@@ -559,7 +561,7 @@ unsafe fn inverse_pair_lanes<V: Lanes>(
                     column::<V>(split, i, packed.every(i, b), &work);
                 }
                 for k in 0..a {
-                    short_transform::<V>(&split.rows, packed.every(b * k, 1), last.every(k, a), std::ptr::null(), &work);
+                    short_transform(&split.rows, packed.every(b * k, 1), last.every(k, a), std::ptr::null(), &work);
                 }
                 if !cached {
                     for i in 0..n {
@@ -622,7 +624,7 @@ unsafe fn forward_pair_lanes<V: Lanes>(
                     from = work.between;
                 }
                 for k in 0..a {
-                    short_transform::<V>(&split.rows, from.every(b * k, 1), work.staged.every(k, a), std::ptr::null(), &work);
+                    short_transform(&split.rows, from.every(b * k, 1), work.staged.every(k, a), std::ptr::null(), &work);
                 }
                 let z = work.staged;
                 spectrum.store_mean(z.load(0));
@@ -649,14 +651,26 @@ unsafe fn column<V: Lanes>(split: &Split<V::Element>, i: usize, source: View<V::
     // SAFETY: i < b; views hold the elements that the split names.
     unsafe {
         let twiddles = split.twiddles.as_ptr().add(2 * split.a * i);
-        short_transform::<V>(&split.columns, source, work.between.every(i, split.b), twiddles, work);
+        short_transform(&split.columns, source, work.between.every(i, split.b), twiddles, work);
     }
 }
 
-/// All passes of a short transform; the source may be the first temporary sequence, the target neither of them. Element u of the result is multiplied by
-/// `factors[u]` (complex), unless `factors` is null.
+dispatch! {
+    /// All passes of a short transform; the source may be the first temporary sequence, the target neither of them. Element u of the result is multiplied by
+    /// `factors[u]` (complex), unless `factors` is null.
+    ///
+    /// Not part of the functions that call it, each of which would hold all radices: a call costs a hundredth of what it does.
+    fn short_transform<T> = short_lanes(passes: &[Pass<T>], source: View<T>, target: View<T>, factors: *const T, work: &Workspace<T>)
+}
+
 #[inline(always)]
-unsafe fn short_transform<V: Lanes>(passes: &[Pass<V::Element>], source: View<V::Element>, target: View<V::Element>, factors: *const V::Element, work: &Workspace<V::Element>) {
+unsafe fn short_lanes<V: Lanes>(
+    passes: &[Pass<V::Element>],
+    source: View<V::Element>,
+    target: View<V::Element>,
+    factors: *const V::Element,
+    work: &Workspace<V::Element>,
+) {
     let mut from = source;
     for (i, pass) in passes.iter().enumerate() {
         // The source is read by the first pass only, so both temporaries are free from then on.
@@ -685,7 +699,12 @@ unsafe fn short_transform<V: Lanes>(passes: &[Pass<V::Element>], source: View<V:
 
 /// Radix 2, 4 or 8 with everything in registers.
 #[inline(always)]
-unsafe fn even_pass<V: Lanes, const R: usize>(pass: &Pass<V::Element>, source: View<V::Element>, target: View<V::Element>, factors: *const V::Element) {
+unsafe fn even_pass<V: Lanes, const R: usize>(
+    pass: &Pass<V::Element>,
+    source: View<V::Element>,
+    target: View<V::Element>,
+    factors: *const V::Element,
+) {
     let (before, inner) = (pass.before, pass.inner);
     // SAFETY: the indices enumerate the n = before * radix * inner elements; tables have the shapes of `Pass`.
     unsafe {
@@ -834,7 +853,7 @@ unsafe fn sequences_lanes<V: Lanes>(fft: &LaneFft<V::Element>, inverse: bool, da
                     column::<V>(split, i, source.every(i, b), &work);
                 }
                 for k in 0..a {
-                    short_transform::<V>(&split.rows, source.every(b * k, 1), target.every(k, a), std::ptr::null(), &work);
+                    short_transform(&split.rows, source.every(b * k, 1), target.every(k, a), std::ptr::null(), &work);
                 }
             }
             Method::Rows(row) => rows::<V>(row.as_ref(), fft.n, source, target, View::side_by_side(scratch)),
@@ -870,7 +889,12 @@ unsafe fn rows<V: Lanes>(row: &dyn rustfft::Fft<V::Element>, n: usize, source: V
 
 /// Radix 2H + 1 with everything in registers.
 #[inline(always)]
-unsafe fn small_pass<V: Lanes, const H: usize>(pass: &Pass<V::Element>, source: View<V::Element>, target: View<V::Element>, factors: *const V::Element) {
+unsafe fn small_pass<V: Lanes, const H: usize>(
+    pass: &Pass<V::Element>,
+    source: View<V::Element>,
+    target: View<V::Element>,
+    factors: *const V::Element,
+) {
     let radix = 2 * H + 1;
     let (before, inner) = (pass.before, pass.inner);
     let trigonometric = pass.trigonometric.as_ptr();
@@ -933,7 +957,16 @@ unsafe fn times<V: Lanes>(z: [V; 2], factor: *const V::Element) -> [V; 2] {
 
 /// Outputs u and radix - u: (even -+ i odd) times their twiddles.
 #[inline(always)]
-unsafe fn finish<V: Lanes>(target: View<V::Element>, to: usize, stride: usize, u: usize, radix: usize, twiddles: Factors<V::Element>, even: [V; 2], odd: [V; 2]) {
+unsafe fn finish<V: Lanes>(
+    target: View<V::Element>,
+    to: usize,
+    stride: usize,
+    u: usize,
+    radix: usize,
+    twiddles: Factors<V::Element>,
+    even: [V; 2],
+    odd: [V; 2],
+) {
     // SAFETY: the caller promises elements to + stride u and to + stride (radix - u), and their twiddles.
     unsafe {
         let mut a = [even[0].add(odd[1]), even[1].sub(odd[0])];
@@ -965,7 +998,13 @@ impl<V: Lanes> Products for V {}
 
 /// Any odd radix: symmetric and antisymmetric parts in `work`, then W outputs per sweep over them.
 #[inline(always)]
-unsafe fn wide_pass<V: Lanes, const W: usize>(pass: &Pass<V::Element>, source: View<V::Element>, target: View<V::Element>, work: *mut V::Element, factors: *const V::Element) {
+unsafe fn wide_pass<V: Lanes, const W: usize>(
+    pass: &Pass<V::Element>,
+    source: View<V::Element>,
+    target: View<V::Element>,
+    work: *mut V::Element,
+    factors: *const V::Element,
+) {
     let radix = pass.radix;
     let h = (radix - 1) / 2;
     let (before, inner) = (pass.before, pass.inner);

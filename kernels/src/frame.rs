@@ -915,7 +915,15 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn outer_tiles_lanes<V: Lanes<Element = f64>>(form: &GramForm, rows: usize, x: *const f64, y: *const f64, n_channels: usize, group: usize, sums: *mut f64) {
+unsafe fn outer_tiles_lanes<V: Lanes<Element = f64>>(
+    form: &GramForm,
+    rows: usize,
+    x: *const f64,
+    y: *const f64,
+    n_channels: usize,
+    group: usize,
+    sums: *mut f64,
+) {
     let (padded, n_fields, wanted) = (form.padded, form.fields.len(), &form.wanted);
     let tiles = padded / 4;
     // SAFETY: the caller promises `rows` rows of x and y and the sums of all channels and fields.
@@ -1483,7 +1491,14 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn mix_rows_lanes<V: Lanes<Element = f64>>(rows: usize, y: *const f64, n_channels: usize, z: *const f64, padded_targets: usize, sums: *mut f64) {
+unsafe fn mix_rows_lanes<V: Lanes<Element = f64>>(
+    rows: usize,
+    y: *const f64,
+    n_channels: usize,
+    z: *const f64,
+    padded_targets: usize,
+    sums: *mut f64,
+) {
     // SAFETY: the caller's promise, passed on. Distances between rows are constants where that matters, so that they need no arithmetic.
     unsafe {
         match n_channels {
@@ -1496,7 +1511,14 @@ unsafe fn mix_rows_lanes<V: Lanes<Element = f64>>(rows: usize, y: *const f64, n_
 }
 
 #[inline(always)]
-unsafe fn mix_rows_of<V: Lanes<Element = f64>, const C: usize>(rows: usize, y: *const f64, n_channels: usize, z: *const f64, padded_targets: usize, sums: *mut f64) {
+unsafe fn mix_rows_of<V: Lanes<Element = f64>, const C: usize>(
+    rows: usize,
+    y: *const f64,
+    n_channels: usize,
+    z: *const f64,
+    padded_targets: usize,
+    sums: *mut f64,
+) {
     let n_channels = if C > 0 { C } else { n_channels };
     // SAFETY: the caller promises the rows of y and sums and the coefficients of eight sources.
     unsafe {

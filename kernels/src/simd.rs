@@ -92,9 +92,7 @@ pub fn simd_level() -> &'static str {
 
 /// What kernels compute with: f32 or f64.
 #[allow(private_bounds)]
-pub trait Real:
-    Instances + Copy + Default + PartialOrd + Display + Sum + AddAssign + SubAssign + MulAssign + rustfft::FftNum
-{
+pub trait Real: Instances + Copy + Default + PartialOrd + Display + Sum + AddAssign + SubAssign + MulAssign + rustfft::FftNum {
     /// Rounded to nearest.
     fn of(value: f64) -> Self;
     /// Exact.
@@ -357,7 +355,7 @@ impl<T: Real> Lanes for Portable<T> {
     fn add(self, other: Self) -> Self {
         let mut out = self.0;
         for i in 0..8 {
-            out[i] = out[i] + other.0[i];
+            out[i] += other.0[i];
         }
         Self(out)
     }
@@ -365,7 +363,7 @@ impl<T: Real> Lanes for Portable<T> {
     fn sub(self, other: Self) -> Self {
         let mut out = self.0;
         for i in 0..8 {
-            out[i] = out[i] - other.0[i];
+            out[i] -= other.0[i];
         }
         Self(out)
     }
@@ -373,7 +371,7 @@ impl<T: Real> Lanes for Portable<T> {
     fn mul(self, other: Self) -> Self {
         let mut out = self.0;
         for i in 0..8 {
-            out[i] = out[i] * other.0[i];
+            out[i] *= other.0[i];
         }
         Self(out)
     }
@@ -422,8 +420,8 @@ impl<T: Real> Lanes for Portable<T> {
     unsafe fn add_scaled_two(w: T, from: *const T, to: *mut T) {
         // SAFETY: the caller promises two numbers on either side.
         unsafe {
-            *to = *to + w * *from;
-            *to.add(1) = *to.add(1) + w * *from.add(1);
+            *to += w * *from;
+            *to.add(1) += w * *from.add(1);
         }
     }
 }
@@ -1175,36 +1173,57 @@ mod neon {
 /// Defines `unsafe fn $name(args)` that runs the instance of `$generic::<V: Lanes>` for the level in use: on f64, or with `$name<T>` on either element.
 macro_rules! dispatch {
     ($(#[$meta:meta])* fn $name:ident = $generic:ident($($arg:ident: $type:ty),* $(,)?)) => {
-        $crate::simd::dispatch! { @ $(#[$meta])* fn $name[][f64] = $generic($($arg: $type),*) }
+        $crate::simd::dispatch! { @ $(#[$meta])* fn $name[f64] = $generic($($arg: $type),*) }
     };
+    // The instances of either element are functions without type parameters, so that they are compiled with this crate and not in each one that uses it.
     ($(#[$meta:meta])* fn $name:ident<$T:ident> = $generic:ident($($arg:ident: $type:ty),* $(,)?)) => {
-        $crate::simd::dispatch! { @ $(#[$meta])* fn $name[$T][$T] = $generic($($arg: $type),*) }
-    };
-    (@ $(#[$meta:meta])* fn $name:ident[$($T:ident)?][$element:ty] = $generic:ident($($arg:ident: $type:ty),*)) => {
         $(#[$meta])*
-        unsafe fn $name$(<$T: $crate::simd::Real>)?($($arg: $type),*) {
+        #[inline]
+        unsafe fn $name<$T: $crate::simd::Real>($($arg: $type),*) {
+            if size_of::<$T>() == size_of::<f64>() {
+                let own = {
+                    type $T = f64;
+                    $crate::simd::dispatch! { @ fn double[f64] = $generic($($arg: $type),*) }
+                    double as unsafe fn($($type),*)
+                };
+                // SAFETY: `Real` is f32 and f64 alone, so this is the same type; the caller's promise is passed on.
+                unsafe { std::mem::transmute_copy::<_, unsafe fn($($type),*)>(&own)($($arg),*) }
+            } else {
+                let own = {
+                    type $T = f32;
+                    $crate::simd::dispatch! { @ fn single[f32] = $generic($($arg: $type),*) }
+                    single as unsafe fn($($type),*)
+                };
+                // SAFETY: as above.
+                unsafe { std::mem::transmute_copy::<_, unsafe fn($($type),*)>(&own)($($arg),*) }
+            }
+        }
+    };
+    (@ $(#[$meta:meta])* fn $name:ident[$element:ty] = $generic:ident($($arg:ident: $type:ty),*)) => {
+        $(#[$meta])*
+        unsafe fn $name($($arg: $type),*) {
             #[cfg(all(target_arch = "x86_64", not(no_avx512)))]
             {
                 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
-                unsafe fn avx512$(<$T: $crate::simd::Real>)?($($arg: $type),*) {
+                unsafe fn avx512($($arg: $type),*) {
                     // SAFETY: the caller's promise, passed on; the features are enabled here.
                     unsafe { $generic::<<$element as $crate::simd::Instances>::Avx512>($($arg),*) }
                 }
                 if $crate::simd::level() == $crate::simd::Level::Avx512 {
                     // SAFETY: `level` reports only what the processor has.
-                    return unsafe { avx512$(::<$T>)?($($arg),*) };
+                    return unsafe { avx512($($arg),*) };
                 }
             }
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
-                unsafe fn avx2$(<$T: $crate::simd::Real>)?($($arg: $type),*) {
+                unsafe fn avx2($($arg: $type),*) {
                     // SAFETY: the caller's promise, passed on; the features are enabled here.
                     unsafe { $generic::<<$element as $crate::simd::Instances>::Avx2>($($arg),*) }
                 }
                 if $crate::simd::level() == $crate::simd::Level::Avx2 {
                     // SAFETY: `level` reports only what the processor has.
-                    return unsafe { avx2$(::<$T>)?($($arg),*) };
+                    return unsafe { avx2($($arg),*) };
                 }
             }
             #[cfg(target_arch = "aarch64")]

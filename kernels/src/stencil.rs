@@ -11,9 +11,9 @@
 //!
 //! Source: FOSCAT 2026.6.1 (Delouis et al. 2022, A&A 668, A122), with its geometry in double precision.
 
-use crate::simd::Real;
 use crate::error::KernelError;
 use crate::healpix::{compact_bits, n_pixels, nested_ring_table, ring_geometry};
+use crate::simd::Real;
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 /// Largest nside accepted, so that pixel numbers fit 32 bits.

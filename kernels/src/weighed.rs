@@ -485,8 +485,10 @@ mod tests {
             let tables: Vec<Vec<f64>> = (0..2).map(|k| numbers(2 * L * len, 70 + k)).collect();
             let weights: Vec<Weights> = tables.iter().map(|table| Weights::new(L, len, table)).collect();
             let all = || (0..2u32).flat_map(|f| (0..n).flat_map(move |a| (0..n).flat_map(move |b| (0..L as u32).map(move |l| (f, a, b, l)))));
-            let forms: Vec<Form> =
-                all().filter(|(f, a, b, l)| (f + a + 2 * b + l) % 3 != 1).map(|(filter, a, b, l)| Form { filter, a, b, l, turned: (a + l) % 2 == 0 }).collect();
+            let forms: Vec<Form> = all()
+                .filter(|(f, a, b, l)| (f + a + 2 * b + l) % 3 != 1)
+                .map(|(filter, a, b, l)| Form { filter, a, b, l, turned: (a + l) % 2 == 0 })
+                .collect();
             let views: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
             let borrowed: Vec<&Weights> = weights.iter().collect();
             let mut out = vec![0.0; forms.len()];

@@ -205,7 +205,18 @@ impl<T: Real> Engine<T> {
                 layouts.insert(layout.L(), layout);
             }
         }
-        Ok(Engine { layouts, seconds: vec![0.0; steps.len()], steps, tables, arena, wide: Wide::with_len(wide), _code: code, threads, timing: false, memory })
+        Ok(Engine {
+            layouts,
+            seconds: vec![0.0; steps.len()],
+            steps,
+            tables,
+            arena,
+            wide: Wide::with_len(wide),
+            _code: code,
+            threads,
+            timing: false,
+            memory,
+        })
     }
 
     fn run_steps(&mut self) {

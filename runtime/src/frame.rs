@@ -1,8 +1,8 @@
 //! Steps on frame operators: bilinear forms of coefficients, their adjoint mixtures, and the operator by itself.
 
 use crate::arena::Arena;
-use crate::wide::Wide;
 use crate::threads::Threads;
+use crate::wide::Wide;
 use scatterc_ir::plan::{Slot, Step};
 use scatterc_kernels::frame::{FrameGramPlan, FrameMixPlan, FrameOperator};
 use scatterc_kernels::layout::coefficients_len;

@@ -20,7 +20,13 @@ impl Wide {
     }
 
     /// Runs `body` on the operands and results, or on copies of them in f64; results are rounded once.
-    pub(crate) fn run<T: Real>(&mut self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]], body: impl FnOnce(&[&[f64]], &mut [&mut [f64]])) {
+    pub(crate) fn run<T: Real>(
+        &mut self,
+        par: &dyn Parallel,
+        inputs: &[&[T]],
+        outputs: &mut [&mut [T]],
+        body: impl FnOnce(&[&[f64]], &mut [&mut [f64]]),
+    ) {
         let plain: Option<Vec<&[f64]>> = inputs.iter().map(|x| T::as_f64(x)).collect();
         let plain_out: Option<Vec<&mut [f64]>> = outputs.iter_mut().map(|y| T::as_f64_mut(y)).collect();
         if let (Some(inputs), Some(mut outputs)) = (plain, plain_out) {

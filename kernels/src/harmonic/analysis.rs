@@ -70,7 +70,14 @@ pub(super) fn scratch_len(t: &HarmonicTransform, n_fields: usize, orders: usize)
 
 /// Fields `from..to` of orders m0..m1, all below `L_degrees` and the rings' M.
 #[inline(always)]
-pub(super) unsafe fn shared_to_coefficients<V: Lanes<Element = f64>>(task: &ToCoefficients<'_>, m0: usize, m1: usize, from: usize, to: usize, scratch: *mut f64) {
+pub(super) unsafe fn shared_to_coefficients<V: Lanes<Element = f64>>(
+    task: &ToCoefficients<'_>,
+    m0: usize,
+    m1: usize,
+    from: usize,
+    to: usize,
+    scratch: *mut f64,
+) {
     let t = task.transform;
     let channels = t.shared_channels();
     let total = (to - from) * channels;
@@ -185,7 +192,15 @@ unsafe fn gather<V: Lanes<Element = f64>>(task: &ToCoefficients<'_>, shape: &Sha
 
 /// `sums` += the projections of one order's values on the shared functions.
 #[inline(always)]
-unsafe fn project<V: Lanes<Element = f64>>(t: &HarmonicTransform, shape: &Shape, m: usize, values: *const f64, state: *mut f64, tile: *mut f64, sums: *mut f64) {
+unsafe fn project<V: Lanes<Element = f64>>(
+    t: &HarmonicTransform,
+    shape: &Shape,
+    m: usize,
+    values: *const f64,
+    state: *mut f64,
+    tile: *mut f64,
+    sums: *mut f64,
+) {
     let entry = t.entry(m);
     let n_pairs = t.grid.n_pairs;
     if entry.first >= n_pairs {

@@ -228,7 +228,13 @@ fn sign(power: usize) -> f64 {
 
 /// NF fields from `from` on, orders m0..m1.
 #[inline(always)]
-pub(super) unsafe fn direct_to_rings<V: Lanes<Element = f64>, const NF: usize>(task: &ToRings<'_>, m0: usize, m1: usize, from: usize, scratch: *mut f64) {
+pub(super) unsafe fn direct_to_rings<V: Lanes<Element = f64>, const NF: usize>(
+    task: &ToRings<'_>,
+    m0: usize,
+    m1: usize,
+    from: usize,
+    scratch: *mut f64,
+) {
     let t = task.transform;
     let packed_len = packed_len(t, NF);
     // SAFETY: `scratch` holds the packed coefficients of all direction orders and m (`scratch_len`).
@@ -703,7 +709,13 @@ unsafe fn project<V: Lanes<Element = f64>, const NF: usize>(
 
 /// KP pairs of degrees from the i-th of the tile: 4 NF KP sums over blocks in registers, then over lanes.
 #[inline(always)]
-unsafe fn project_tile<V: Lanes<Element = f64>, const NF: usize, const KP: usize>(tile: *const f64, i: usize, n_blocks: usize, values: *const f64, out: *mut f64) {
+unsafe fn project_tile<V: Lanes<Element = f64>, const NF: usize, const KP: usize>(
+    tile: *const f64,
+    i: usize,
+    n_blocks: usize,
+    values: *const f64,
+    out: *mut f64,
+) {
     // SAFETY: the caller promises the tile, the values of n_blocks blocks and KP pairs (and a line) of sums.
     unsafe {
         let mut even = [[[V::zero(); 2]; NF]; KP];
