@@ -12,7 +12,7 @@ use scatterc_ir::plan::Element;
 use scatterc_ir::{Graph, Plan};
 use scatterc_runtime::resident::Variables;
 use scatterc_runtime::tables::{Cache, Key};
-use scatterc_runtime::{Executable, LoadError, MachineKind, Options};
+use scatterc_runtime::{Executable, Legendre, LoadError, MachineKind, Options};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -71,6 +71,7 @@ pub struct Compiler<'a> {
     threads: usize,
     cache: Option<Arc<Cache>>,
     memory: Option<usize>,
+    legendre: Legendre,
 }
 
 /// A compiled program: every stage kept, ready to be explained, saved or loaded.
@@ -88,6 +89,8 @@ pub struct Compiled {
     pub compile_s: f64,
     /// Where a plan for CUDA runs.
     pub machine: MachineKind,
+    /// Where the functions of Legendre stages come from on the CPU.
+    pub legendre: Legendre,
 }
 
 impl Default for Device {
@@ -138,6 +141,7 @@ impl<'a> Compiler<'a> {
             threads: 0,
             cache: None,
             memory: None,
+            legendre: Legendre::default(),
         }
     }
 
@@ -212,6 +216,12 @@ impl<'a> Compiler<'a> {
     /// Budget in bytes for buffers, tables and scratch together: values are recomputed rather than stored where that is needed to stay below it.
     pub fn memory(mut self, bytes: Option<usize>) -> Self {
         self.memory = bytes;
+        self
+    }
+
+    /// Chooses where the functions of Legendre stages come from on the CPU.
+    pub fn legendre(mut self, legendre: Legendre) -> Self {
+        self.legendre = legendre;
         self
     }
 
@@ -301,11 +311,19 @@ impl<'a> Compiler<'a> {
             scheduled.plan.notes.push(("variant".into(), variant.clone()));
         }
         scheduled.plan.notes.push(("compiler".into(), env!("CARGO_PKG_VERSION").into()));
-        Ok(Compiled { bound, graph, trace, scheduled, compile_s: start.elapsed().as_secs_f64(), machine: self.device.machine() })
+        Ok(Compiled {
+            bound,
+            graph,
+            trace,
+            scheduled,
+            compile_s: start.elapsed().as_secs_f64(),
+            machine: self.device.machine(),
+            legendre: self.legendre,
+        })
     }
 
     fn options(&self) -> Options {
-        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine() }
+        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine(), legendre: self.legendre }
     }
 
     fn tables(&self) -> Arc<Cache> {
@@ -347,6 +365,7 @@ impl<'a> Compiler<'a> {
                 scheduled,
                 compile_s: start.elapsed().as_secs_f64(),
                 machine: self.device.machine(),
+                legendre: self.legendre,
             };
             // A stored plan that does not load is from code that disagrees with this one: it is made again.
             if let Ok(executable) = load(&compiled) {
@@ -365,7 +384,7 @@ impl<'a> Compiler<'a> {
     fn key(&self) -> Key {
         let choices = format!("{:?} {:?} {:?} {:?} {:?} {:?}", self.statistic, self.options, self.goal, self.fusion, self.disabled, self.device);
         // What fits a budget depends on the scratch memory of the threads.
-        let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {}", self.threads));
+        let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {} {:?}", self.threads, self.legendre));
         Key::of_texts("plan", &[program(), &self.source.text, &format!("{:?}", self.domain), &choices, &memory])
     }
 
@@ -385,7 +404,7 @@ impl Compiled {
     /// Loads the plan; `threads` 0 means all cores.
     pub fn load(&self, threads: usize, cache: Option<Arc<Cache>>) -> Result<Executable, Error> {
         let cache = cache.unwrap_or_else(Cache::global);
-        Ok(Executable::load(self.plan(), &Options { threads, cache: Some(cache), machine: self.machine })?)
+        Ok(Executable::load(self.plan(), &Options { threads, cache: Some(cache), machine: self.machine, legendre: self.legendre })?)
     }
 }
 

@@ -274,7 +274,7 @@ fn plan(members: usize, n: usize, element: Option<Element>) -> Plan {
 }
 
 fn runtime() -> scatterc::runtime::Options {
-    scatterc::runtime::Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation }
+    scatterc::runtime::Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation, ..Default::default() }
 }
 
 fn on_emulation(method: &Method, members: usize, n: usize, element: Element) -> Executable {

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use scatterc::compiler::domain::DomainError;
 use scatterc::kernels::healpix::{HealpixError, nested_to_ring};
 use scatterc::runtime::{Executable, RunError, reference};
-use scatterc::{Array, Compiled, Compiler, Device, Domain, Element, Fusion, Index, InputKind, Source, Sphere};
+use scatterc::{Array, Compiled, Compiler, Device, Domain, Element, Fusion, Index, InputKind, Legendre, Source, Sphere};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -403,6 +403,30 @@ pub struct DeviceOptions {
     /// How much is fused.
     #[arg(long, value_enum, default_value = "all")]
     pub fuse: FuseKind,
+    /// Where the functions of Legendre stages come from: stored, computed again, or as the cost model says.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub legendre: LegendreKind,
+}
+
+/// Where the functions of Legendre stages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LegendreKind {
+    /// By cost model and byte budget.
+    Auto,
+    /// Computed again in every call.
+    Recursion,
+    /// Stored.
+    Tables,
+}
+
+impl From<LegendreKind> for Legendre {
+    fn from(kind: LegendreKind) -> Legendre {
+        match kind {
+            LegendreKind::Auto => Legendre::Auto,
+            LegendreKind::Recursion => Legendre::Recursion,
+            LegendreKind::Tables => Legendre::Tables,
+        }
+    }
 }
 
 /// Which device.
@@ -456,7 +480,15 @@ impl From<FuseKind> for Fusion {
 
 impl Default for DeviceOptions {
     fn default() -> Self {
-        DeviceOptions { device: DeviceKind::Cpu, precision: Precision::F64, threads: 0, memory: None, disable: vec![], fuse: FuseKind::All }
+        DeviceOptions {
+            device: DeviceKind::Cpu,
+            precision: Precision::F64,
+            threads: 0,
+            memory: None,
+            disable: vec![],
+            fuse: FuseKind::All,
+            legendre: LegendreKind::Auto,
+        }
     }
 }
 
@@ -685,7 +717,8 @@ pub fn compiler<'a>(
         .disable(&device.disable)
         .device(device.device())
         .threads(device.threads)
-        .memory(device.budget());
+        .memory(device.budget())
+        .legendre(device.legendre.into());
     if let Some(name) = statistic.name() {
         compiler = compiler.statistic(name);
     }

@@ -1258,6 +1258,64 @@ mod tests {
         }
     }
 
+    /// Filters of which some frequencies, whole rows and whole strips are zero.
+    fn filters(n: usize, H: usize, W: usize, seed: u64) -> Vec<f64> {
+        let mut values = numbers(n * H * W, seed);
+        for (k, x) in values.iter_mut().enumerate() {
+            let (l, r, c) = (k / (H * W), k / W % H, k % W);
+            if r == l + 1 || (c + 5 * l) % 48 > 20 || (r * c) % 7 == 3 {
+                *x = 0.0;
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn filtered_images_equal_their_definition_and_the_transpose_follows() {
+        for ((H, W), (h, w), half) in [
+            ((12, 20), (6, 5), false),
+            ((12, 20), (12, 20), true),
+            ((8, 96), (4, 48), true),
+            ((9, 33), (3, 11), true),
+            ((1, 64), (1, 16), true),
+            ((1, 30), (1, 30), false),
+            ((16, 96), (2, 96), false),
+        ] {
+            for complex_filters in [false, true] {
+                let (L, n) = (2, 2);
+                let synthesis = Synthesis::<f64>::new(Arc::new(PlanarFft::new(h, w).expect("valid sizes")), H, W, half, L).expect("valid sizes");
+                let (re, im) = (filters(L, H, W, 3), filters(L, H, W, 4));
+                let factors = Factors { re: &re, im: complex_filters.then_some(im.as_slice()) };
+                let support = synthesis.support(&factors);
+                let stride = if half { W / 2 + 1 } else { W };
+                let spectra = numbers(n * 2 * H * stride, 5);
+                let mut images = vec![f64::NAN; n * L * 2 * h * w];
+                synthesis.apply(&Serial, &factors, &support, &spectra, &mut images);
+                let at = |k: usize, r: usize, c: usize| {
+                    let x = |r: usize, c: usize| C::new(spectra[2 * ((k * H + r) * stride + c)], spectra[2 * ((k * H + r) * stride + c) + 1]);
+                    if c < stride { x(r, c) } else { x((H - r) % H, W - c).conj() }
+                };
+                for (k, l, p, q) in (0..n * L * h * w).map(|i| (i / (L * h * w), i / (h * w) % L, i / w % h, i % w)) {
+                    let mut sum = C::default();
+                    for (r, c) in (0..H * W).map(|i| (i / W, i % W)) {
+                        let f = C::new(re[(l * H + r) * W + c], if complex_filters { im[(l * H + r) * W + c] } else { 0.0 });
+                        let angle = 2.0 * std::f64::consts::PI * ((r * p % h) as f64 / h as f64 + (c * q % w) as f64 / w as f64);
+                        sum += f * at(k, r, c) * C::new(angle.cos(), angle.sin()) / (H * W) as f64;
+                    }
+                    let place = ((k * L + l) * 2 * h + p) * w + q;
+                    let found = C::new(images[place], images[place + h * w]);
+                    assert!((found - sum).norm() <= 1e-14, "{H} x {W} to {h} x {w}, half {half}: {found}, expected {sum}");
+                }
+                let y = numbers(images.len(), 6);
+                let mut back = vec![f64::NAN; spectra.len()];
+                synthesis.adjoint(&Serial, &factors, &support, &y, &mut back);
+                let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
+                let error = (dot(&images, &y) - dot(&spectra, &back)).abs();
+                assert!(error <= 1e-13, "{H} x {W} to {h} x {w}, half {half}: {error:e}");
+            }
+        }
+    }
+
     #[test]
     fn adjoints_are_transposes() {
         let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();

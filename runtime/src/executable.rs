@@ -17,6 +17,23 @@ pub enum MachineKind {
     Emulation,
 }
 
+/// Where the functions of Legendre stages come from on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Legendre {
+    /// Stored where a cost model says that reading them is faster and they fit into [`Legendre::BUDGET`], recursion elsewhere.
+    #[default]
+    Auto,
+    /// Recursion: nothing is stored.
+    Recursion,
+    /// Stored wherever a transform can be, whatever it costs.
+    Tables,
+}
+
+impl Legendre {
+    /// Bytes of stored functions of one transform that [`Legendre::Auto`] allows.
+    pub const BUDGET: usize = 64 << 20;
+}
+
 /// How to run a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -26,6 +43,8 @@ pub struct Options {
     pub cache: Option<Arc<Cache>>,
     /// Where plans for CUDA run.
     pub machine: MachineKind,
+    /// Where the functions of Legendre stages come from on the CPU.
+    pub legendre: Legendre,
 }
 
 /// Bytes an executable holds.

@@ -36,5 +36,5 @@ mod weighed;
 mod wide;
 
 pub use error::{LoadError, RunError};
-pub use executable::{Executable, MachineKind, Memory, Options};
+pub use executable::{Executable, Legendre, MachineKind, Memory, Options};
 pub use tables::Cache;

@@ -236,7 +236,7 @@ pub fn on_cpu(plan: &Plan, threads: usize, inputs: &Arrays) -> Arrays {
 
 /// Runs a plan for CUDA on the emulation.
 pub fn on_emulation(plan: &Plan, inputs: &Arrays) -> Arrays {
-    let options = Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation };
+    let options = Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation, ..Options::default() };
     let mut executable = Executable::load(plan, &options).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", plan.name));
     executable.run(&borrowed(inputs)).unwrap_or_else(|e| panic!("{}: {e}", plan.name))
 }

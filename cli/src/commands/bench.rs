@@ -1,8 +1,8 @@
 //! `scatterc bench`: compile time, run time, memory.
 
-use crate::args::{self, CliError, DeviceOptions, DomainOptions, Global, StatisticOptions, print};
+use crate::args::{self, CliError, DeviceKind, DeviceOptions, DomainOptions, Global, Precision, StatisticOptions, print};
 use crate::measure::{self, median};
-use scatterc::{Goal, InputKind};
+use scatterc::{Element, Goal, InputKind};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -120,6 +120,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let forward = measure(Goal::Statistics)?;
     let gradient = measure(Goal::Gradient(args.loss.clone()))?;
     let threads = args.device.thread_count();
+    let element = if args.device.precision == Precision::F32 { Element::F32 } else { Element::F64 };
+    // On the CPU in the same run; nothing is known of other devices here.
+    let roofline = (args.device.device == DeviceKind::Cpu).then(|| measure::roofline(threads, element));
+    let fraction = |m: &Measured| roofline.as_ref().map(|r| r.floor_s(m.flops, m.bytes) * 1e3 / m.run_ms.max(1e-9));
     let domain = bound.describe();
     if args.json {
         let object = json!({
@@ -141,6 +145,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             "forward_cpu_ms": forward.cpu_ms,
             "gradient_cpu_ms": gradient.cpu_ms,
             "gradient_set_up_cpu_ms": gradient.set_up_cpu_ms,
+            "peak_gflops": roofline.as_ref().map(|r| r.flops_per_s / 1e9),
+            "read_gbytes": roofline.as_ref().map(|r| r.bytes_per_s / 1e9),
+            "forward_roofline": fraction(&forward),
+            "gradient_roofline": fraction(&gradient),
             "peak_rss_mb": peak_rss_mb(),
             "flops": forward.flops,
             "bytes": forward.bytes,
@@ -161,20 +169,24 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         args.reps
     );
     text.push_str(
-        "| | compile ms | load ms | run ms | processor ms | Gflop | Gflop/s | MB moved | MB held |\n|---|---|---|---|---|---|---|---|---|\n",
+        "| | compile ms | load ms | run ms | processor ms | Gflop | Gflop/s | of the roofline | MB moved | MB held |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (name, m) in [("forward", &forward), ("gradient", &gradient)] {
         text.push_str(&format!(
-            "| {name} | {:.1} | {:.1} | {:.3} | {:.3} | {:.4} | {:.2} | {:.2} | {:.1} |\n",
+            "| {name} | {:.1} | {:.1} | {:.3} | {:.3} | {:.4} | {:.2} | {} | {:.2} | {:.1} |\n",
             m.compile_ms,
             m.load_ms,
             m.run_ms,
             m.cpu_ms,
             m.flops / 1e9,
             m.flops / m.run_ms.max(1e-9) / 1e6,
+            fraction(m).map_or("-".into(), |f| format!("{:.0} %", 100.0 * f)),
             m.bytes / 1e6,
             m.held_bytes as f64 / 1e6
         ));
+    }
+    if let Some(r) = &roofline {
+        text.push_str(&format!("\nroofline {}: {:.1} Gflop/s, {:.1} GB/s\n", r.source, r.flops_per_s / 1e9, r.bytes_per_s / 1e9));
     }
     text.push_str(&format!("\npeak resident set {:.0} MB\n", peak_rss_mb()));
     print(&text)
