@@ -352,32 +352,44 @@ impl<'a> Compiler<'a> {
     }
 
     fn loaded(&self, load: &dyn Fn(&Compiled) -> Result<Executable, LoadError>) -> Result<(Compiled, Executable), Error> {
-        let start = Instant::now();
-        let (cache, key) = (self.tables(), self.key());
-        let stored = cache.find(&key).and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok());
-        if let Some(plan) = stored {
-            let bound = self.bind()?;
-            let scheduled = Scheduled { plan, launches: vec![] };
-            let compiled = Compiled {
-                graph: bound.graph.clone(),
-                bound,
-                trace: vec![],
-                scheduled,
-                compile_s: start.elapsed().as_secs_f64(),
-                machine: self.device.machine(),
-                legendre: self.legendre,
-            };
-            // A stored plan that does not load is from code that disagrees with this one: it is made again.
-            if let Ok(executable) = load(&compiled) {
-                return Ok((compiled, executable));
-            }
+        // A stored plan that does not load is from code that disagrees with this one: it is made again.
+        if let Some(compiled) = self.stored()?
+            && let Ok(executable) = load(&compiled)
+        {
+            return Ok((compiled, executable));
         }
         let compiled = self.compile()?;
         let executable = load(&compiled)?;
-        if compiled.compile_s > SLOW_COMPILE {
-            cache.store(&key, compiled.plan().to_string().into_bytes());
-        }
+        self.store(&compiled);
         Ok((compiled, executable))
+    }
+
+    /// As [`Compiler::executable`], without loading the plan.
+    pub fn planned(&self) -> Result<Compiled, Error> {
+        if let Some(compiled) = self.stored()? {
+            return Ok(compiled);
+        }
+        let compiled = self.compile()?;
+        self.store(&compiled);
+        Ok(compiled)
+    }
+
+    /// The plan that was made before.
+    fn stored(&self) -> Result<Option<Compiled>, Error> {
+        let start = Instant::now();
+        let found = self.tables().find(&self.key());
+        let Some(plan) = found.and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok()) else { return Ok(None) };
+        let bound = self.bind()?;
+        let scheduled = Scheduled { plan, launches: vec![] };
+        let (graph, machine) = (bound.graph.clone(), self.device.machine());
+        Ok(Some(Compiled { graph, bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64(), machine, legendre: self.legendre }))
+    }
+
+    /// Keeps a plan that took long to make.
+    fn store(&self, compiled: &Compiled) {
+        if compiled.compile_s > SLOW_COMPILE {
+            self.tables().store(&self.key(), compiled.plan().to_string().into_bytes());
+        }
     }
 
     /// Names a plan by everything it depends on.
@@ -403,8 +415,18 @@ impl Compiled {
 
     /// Loads the plan; `threads` 0 means all cores.
     pub fn load(&self, threads: usize, cache: Option<Arc<Cache>>) -> Result<Executable, Error> {
-        let cache = cache.unwrap_or_else(Cache::global);
-        Ok(Executable::load(self.plan(), &Options { threads, cache: Some(cache), machine: self.machine, legendre: self.legendre })?)
+        Ok(Executable::load(self.plan(), &self.options(threads, cache))?)
+    }
+
+    /// As [`Compiled::load`], with vectors of an optimiser on the device.
+    ///
+    /// Error: as there, a device that is not CUDA, variables that do not fit.
+    pub fn load_resident(&self, threads: usize, cache: Option<Arc<Cache>>, variables: &Variables) -> Result<Executable, Error> {
+        Ok(Executable::load_resident(self.plan(), &self.options(threads, cache), variables)?)
+    }
+
+    fn options(&self, threads: usize, cache: Option<Arc<Cache>>) -> Options {
+        Options { threads, cache: Some(cache.unwrap_or_else(Cache::global)), machine: self.machine, legendre: self.legendre }
     }
 }
 
@@ -413,12 +435,14 @@ impl Compiled {
 pub struct Array {
     /// Its name.
     pub name: String,
-    /// Real parts, `[batch.., entries]`.
+    /// Real parts, `[batch.., axes.., entries]`.
     pub re: Vec<f64>,
     /// Imaginary parts of a complex output.
     pub im: Option<Vec<f64>>,
     /// What each entry is; empty for field-valued outputs.
     pub index: Arc<Index>,
+    /// Leading axes, after that of a batch: masks, and components of a field.
+    pub axes: Vec<usize>,
 }
 
 /// All outputs of a statistic.
@@ -475,7 +499,7 @@ impl Encoder {
         let mut given: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(fields.iter().copied()).collect();
         given.extend(self.parameters.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
         let results = self.executable.run(&given)?;
-        Ok(statistics(&self.compiled.bound.outputs, batch_of(&self.compiled.bound.graph), results))
+        Ok(statistics(&self.compiled.bound.outputs, self.compiled.bound.batch, results))
     }
 
     /// The compiled program.
@@ -489,11 +513,6 @@ impl Encoder {
     }
 }
 
-/// Batch size of a bound graph: the leading axis of its inputs.
-pub fn batch_of(graph: &Graph) -> Option<usize> {
-    gradient::inputs(graph).first().and_then(|(v, _)| graph.ty(*v).axes.first().copied())
-}
-
 /// Collects named results into the outputs of a statistic.
 pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(String, Vec<f64>)>) -> Statistics {
     let mut results: BTreeMap<String, Vec<f64>> = results.into_iter().collect();
@@ -503,7 +522,7 @@ pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(St
         .map(|info| {
             let (re, im) =
                 if info.complex { (take(format!("{}.re", info.name)), take(format!("{}.im", info.name))) } else { (take(info.name.clone()), None) };
-            Array { name: info.name.clone(), re: re.unwrap_or_default(), im, index: info.index.clone() }
+            Array { name: info.name.clone(), re: re.unwrap_or_default(), im, index: info.index.clone(), axes: info.axes.clone() }
         })
         .collect();
     Statistics { batch, arrays }

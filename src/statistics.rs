@@ -13,6 +13,8 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("cheng_harmonic", include_str!("../statistics/cheng_harmonic.scat")),
     ("foscat", include_str!("../statistics/foscat.scat")),
     ("foscat_cross", include_str!("../statistics/foscat_cross.scat")),
+    ("foscat_median", include_str!("../statistics/foscat_median.scat")),
+    ("foscat_oriented", include_str!("../statistics/foscat_oriented.scat")),
     ("kymatio1d", include_str!("../statistics/kymatio1d.scat")),
     ("kymatio2d", include_str!("../statistics/kymatio2d.scat")),
     ("spectra", include_str!("../statistics/spectra.scat")),

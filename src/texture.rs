@@ -360,13 +360,13 @@ pub fn fingerprint(source: &Source, plane: &Plane, target: &[f64], options: &Opt
     text(&format!("{statistic:?} {variant:?} {numbers:?} {loss} {seed} {member} {method:?} {levels}"));
     for list in [Some(target), options.start.as_deref(), options.mask.as_deref()].into_iter().flatten() {
         hash.update(&(list.len() as u64).to_le_bytes());
-        list.iter().for_each(|x| {
+        for x in list {
             hash.update(&x.to_le_bytes());
-        });
+        }
     }
-    options.free.iter().flatten().for_each(|free| {
+    for free in options.free.iter().flatten() {
         hash.update(&[u8::from(*free)]);
-    });
+    }
     *hash.finalize().as_bytes()
 }
 

@@ -49,6 +49,9 @@ pub enum CliError {
         /// What failed, with errors and bounds.
         faults: Vec<String>,
     },
+    /// Kernels cannot be compiled for CUDA.
+    #[error(transparent)]
+    Cuda(scatterc::runtime::cuda::CudaError),
     /// A picture cannot be made.
     #[error(transparent)]
     Figure(#[from] FigureError),
@@ -258,11 +261,14 @@ pub struct HealpixOptions {
     /// Sets weights of coarse masks to zero that do not exceed this.
     #[arg(long, value_name = "T")]
     pub mask_threshold: Option<f64>,
+    /// Spin of the maps, 1 or 2: they come in pairs, such as Q and U.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub spin: usize,
 }
 
 impl Default for HealpixOptions {
     fn default() -> Self {
-        HealpixOptions { nside: None, kernel: 3, cells: None, mask_threshold: None }
+        HealpixOptions { nside: None, kernel: 3, cells: None, mask_threshold: None, spin: 0 }
     }
 }
 
@@ -760,8 +766,7 @@ impl Runner {
 
     /// Statistics of the outputs of a run.
     pub fn statistics(&self, results: Vec<(String, Vec<f64>)>) -> scatterc::Statistics {
-        let batch = scatterc::compile::batch_of(&self.compiled.bound.graph);
-        scatterc::compile::statistics(&self.compiled.bound.outputs, batch, results)
+        scatterc::compile::statistics(&self.compiled.bound.outputs, self.compiled.bound.batch, results)
     }
 }
 
@@ -981,6 +986,8 @@ fn statistics_arrays(compiled: &Compiled, batch: Option<usize>, arrays: &[Array]
     let mut out = Vec::new();
     for array in arrays {
         let mut shape: Vec<usize> = batch.into_iter().collect();
+        // Samples of fields carry their axes in their type.
+        shape.extend(array.axes.iter().filter(|_| !array.index.rows.is_empty()));
         shape.extend(entry_shape(compiled, array));
         out.push((
             array.name.clone(),
@@ -1011,7 +1018,7 @@ fn entry_shape(compiled: &Compiled, array: &Array) -> Vec<usize> {
         return vec![array.re.len()];
     };
     let ty = graph.ty(output.value);
-    let skip = usize::from(scatterc::compile::batch_of(graph).is_some());
+    let skip = usize::from(compiled.bound.batch.is_some());
     ty.axes.iter().skip(skip).copied().chain(transforms::space_shape(ty.space, false)).collect()
 }
 

@@ -7,13 +7,13 @@ use crate::fuse::{
 use crate::harmonic::{Form, Scale};
 use crate::loops::Body;
 use crate::planar;
-use crate::tile::{self, MOST_ROOTS, Tile};
+use crate::tile::{self, MOST_ROOTS, Tile, Unit};
 use scatterc_ir::plan::{Element, Kernel, Place, Plan, Port, Slot, Step, Stream, Table, Target, TileStream};
 use scatterc_ir::text::spelling;
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use scatterc_kernels::layout;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 /// A graph that cannot be scheduled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -43,6 +43,14 @@ pub enum ScheduleError {
         /// Largest arena.
         limit: usize,
     },
+}
+
+/// The target whose tiles work on such pairs.
+fn target_of(unit: Unit) -> Target {
+    match unit {
+        Unit::Blocks => Target::Cpu,
+        Unit::Rings(_) => Target::Cuda,
+    }
 }
 
 /// Stored length of a space on the target: on the CPU rings and maps are lane-blocked, everything else is as it is.
@@ -190,11 +198,9 @@ fn levels(demand: &Demand, late: &BTreeSet<Value>, tiles: &[Tile]) -> HashMap<Va
     unit_of.into_iter().map(|(value, k)| (value, levels[k])).collect()
 }
 
-fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>, target: Target) -> Vec<Task> {
-    let tiles = match target {
-        Target::Cpu => tile::tiles(graph, roles, demand, fusion, late),
-        Target::Cuda => vec![],
-    };
+fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>, unit: Unit) -> Vec<Task> {
+    let target = target_of(unit);
+    let tiles = tile::tiles(graph, roles, demand, fusion, late, unit);
     let levels = levels(demand, late, &tiles);
     let mut tasks: Vec<Task> = tiles
         .iter()
@@ -389,14 +395,14 @@ fn ordered(graph: &Graph, tasks: Vec<Task>, target: Target) -> Vec<Task> {
 }
 
 /// A buffer to be placed: f64 and the launches during which it must not be touched by others.
-struct Item {
-    len: usize,
-    first: usize,
-    last: usize,
+pub(crate) struct Item {
+    pub(crate) len: usize,
+    pub(crate) first: usize,
+    pub(crate) last: usize,
 }
 
 /// Offsets for all items and the length of the arena: the largest first, each at the lowest offset free during its life.
-fn place(items: &[Item], start: usize) -> (Vec<usize>, usize) {
+pub(crate) fn place(items: &[Item], start: usize) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_key(|k| (std::cmp::Reverse(items[*k].len), items[*k].first, *k));
     let mut offsets = vec![0; items.len()];
@@ -463,7 +469,7 @@ pub fn schedule_cpu(graph: &Graph, fusion: Fusion, element: Element) -> Result<S
     Ok(plan_of(graph, fusion, &BTreeSet::new(), Target::Cpu, element)?.0)
 }
 
-/// Builds the plan of a graph for CUDA: logical layouts, no tiles, launches of one level of the graph joined, one translation unit for all kernels.
+/// Builds the plan of a graph for CUDA: logical layouts, launches of one level of the graph joined, one translation unit for all kernels.
 pub fn schedule_cuda(graph: &Graph, fusion: Fusion, element: Element) -> Result<Scheduled, ScheduleError> {
     // The device's kernels read stored rows, so filtered spectra are stored.
     let fusion = if fusion == Fusion::All { Fusion::Gram } else { fusion };
@@ -500,7 +506,7 @@ pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize, element: Ele
 fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usize, limit: usize) -> Option<(Graph, BTreeSet<Value>)> {
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
-    let tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, Target::Cpu), Target::Cpu);
+    let tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, Unit::Blocks), Target::Cpu);
     let mut made: HashMap<Value, usize> = HashMap::new();
     let mut uses: HashMap<Value, Vec<usize>> = HashMap::new();
     for (k, task) in tasks.iter().enumerate() {
@@ -673,9 +679,13 @@ fn depths(tasks: &[Task]) -> Vec<usize> {
 
 /// The plan, and the bodies of its kernels. On the CPU kernels are CLIF; for CUDA their texts are left to [`cuda::lower`].
 fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target, element: Element) -> Result<(Scheduled, Vec<Body>), ScheduleError> {
+    let unit = match target {
+        Target::Cpu => Unit::Blocks,
+        Target::Cuda => Unit::Rings(element),
+    };
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
-    let mut tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, target), target);
+    let mut tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, unit), target);
     // When a launch runs, for the lives of buffers. Launches of one depth run together on CUDA, so they may not take each other's buffers.
     let mut times: Vec<usize> = (0..tasks.len()).collect();
     if target == Target::Cuda {
@@ -750,8 +760,17 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target
     let mut bodies = Vec::new();
     for (k, task) in tasks.iter().enumerate() {
         let sums = sums.get(&k).copied().unwrap_or(Slot { offset: 0, len: 0 });
-        let mut emit =
-            Emit { graph, target, roles: &roles, demand: &demand, slots: &mut slots, plan: &mut plan, kernels: &mut kernels, bodies: &mut bodies };
+        let mut emit = Emit {
+            graph,
+            target,
+            unit,
+            roles: &roles,
+            demand: &demand,
+            slots: &mut slots,
+            plan: &mut plan,
+            kernels: &mut kernels,
+            bodies: &mut bodies,
+        };
         launches.extend(emit.task(task, sums)?);
     }
     for output in &graph.outputs {
@@ -769,6 +788,7 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target
 struct Emit<'a> {
     graph: &'a Graph,
     target: Target,
+    unit: Unit,
     roles: &'a [Role],
     demand: &'a Demand,
     slots: &'a mut HashMap<Value, Slot>,
@@ -1212,9 +1232,10 @@ impl Emit<'_> {
     }
 
     fn tile(&mut self, tile: &Tile, sums_slot: Slot) -> Result<Vec<Launch>, ScheduleError> {
-        let (local, scratch) = self.local_slots(tile);
+        let unit = self.unit;
         // Of a value that exists row by row, the slot is that of the row at hand.
-        let pairs = tile::n_pairs(tile.L);
+        let (local, scratch) = tile.local_slots(self.graph, self.demand, unit);
+        let pairs = unit.pairs(tile.L);
         let place = |emit: &Self, value: Value| -> Result<Place, ScheduleError> {
             match local.get(&storage(emit.roles, value).0) {
                 Some(slot) => Ok(Place::Local(*slot)),
@@ -1258,7 +1279,7 @@ impl Emit<'_> {
                     stages.push(scatterc_ir::plan::Stage::Rings { map, adjoint, first, rows, from, to });
                 }
                 tile::Stage::Loop(group, row) => {
-                    let (trip, share) = (device_len(group.space), tile::share(group.space));
+                    let (trip, share) = (stored_len(group.space, self.target), unit.share(group.space));
                     let is_local = |value: Value| local.contains_key(&storage(self.roles, value).0);
                     let element = |value: Value| match is_local(value) {
                         true if tile.one_row.contains(&value) => 0,
@@ -1294,64 +1315,12 @@ impl Emit<'_> {
             }
         }
         let bytes = touched.iter().map(|(_, len)| 8.0 * *len as f64).sum();
-        let summary = format!("tile over map({}): {}; {:.3} MB stay in cache", tile.L, names.join(", "), 8.0 * kept / 1e6);
+        let memory = if self.target == Target::Cpu { "cache" } else { "shared memory" };
+        let summary = format!("tile over map({}): {}; {:.3} MB stay in {memory}", tile.L, names.join(", "), 8.0 * kept / 1e6);
         self.plan.steps.push(Step::Tile { L: tile.L, outer: tile.outer, scratch, sums: sums_slot, stages });
         let mut launches = vec![Launch { summary, flops, bytes, values: tile.members.len() }];
         launches.extend(self.place_sums(&sums, per_outer, tile.outer, sums_slot));
         Ok(launches)
-    }
-
-    /// Ranges of a thread's scratch memory for the local values of a tile, by the stages that use them, and its length.
-    fn local_slots(&self, tile: &Tile) -> (HashMap<Value, Slot>, usize) {
-        let mut lives: BTreeMap<Value, (usize, usize)> = BTreeMap::new();
-        // A local value may take the place of one that its loop is the last to read: row lies on row, and a loop loads an element of all rows before it stores any.
-        let mut instead: HashMap<Value, Value> = HashMap::new();
-        for (k, stage) in tile.stages.iter().enumerate() {
-            let roots = match stage {
-                tile::Stage::Rings(value, _) => std::slice::from_ref(value),
-                tile::Stage::Loop(group, _) => &group.roots,
-            };
-            for root in roots {
-                lives.entry(*root).or_insert((k, k)).1 = k;
-                for read in &self.demand.reads[root] {
-                    if let Some(life) = lives.get_mut(read) {
-                        life.1 = k;
-                    }
-                }
-            }
-        }
-        let count = |v: Value| if tile.one_row.contains(&v) { 1 } else { self.graph.ty(v).count() / tile.outer };
-        for (k, stage) in tile.stages.iter().enumerate() {
-            let tile::Stage::Loop(group, None) = stage else { continue };
-            for root in group.roots.iter().filter(|v| tile.local.contains(v)) {
-                let free = tile.local.iter().copied().find(|v| {
-                    let (space, own) = (self.graph.ty(*v).space, lives[v]);
-                    let place = self.graph.ty(*root).space == space && space == group.space && count(*v) >= count(*root);
-                    place && own.0 < k && own.1 == k && !tile.one_row.contains(v) && !instead.values().any(|taken| taken == v)
-                });
-                if let Some(free) = free {
-                    instead.insert(*root, free);
-                }
-            }
-        }
-        let home = |mut v: Value| {
-            while let Some(earlier) = instead.get(&v) {
-                v = *earlier;
-            }
-            v
-        };
-        let mut homes: BTreeMap<Value, Item> = BTreeMap::new();
-        for v in &tile.local {
-            let (first, last) = lives[v];
-            let len = count(*v) * tile::share(self.graph.ty(*v).space);
-            let item = homes.entry(home(*v)).or_insert(Item { len, first, last });
-            (item.len, item.first, item.last) = (item.len.max(len), item.first.min(first), item.last.max(last));
-        }
-        let (names, items): (Vec<Value>, Vec<Item>) = homes.into_iter().unzip();
-        let (offsets, end) = place(&items, 0);
-        let offset_of: HashMap<Value, usize> = names.into_iter().zip(offsets).collect();
-        let slot = |v: &Value| Slot { offset: offset_of[&home(*v)], len: count(*v) * tile::share(self.graph.ty(*v).space) };
-        (tile.local.iter().map(|v| (*v, slot(v))).collect(), end)
     }
 }
 

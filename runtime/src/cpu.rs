@@ -533,7 +533,12 @@ impl<T: Real> Context<'_, T> {
                 self.wide = self.wide.max(step.numbers());
                 Prepared::Frame(step)
             }
-            Step::Linear { map: map @ (Linear::Stencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. }), adjoint, pairs, .. } => {
+            Step::Linear {
+                map: map @ (Linear::Stencil { .. } | Linear::SpinStencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. }),
+                adjoint,
+                pairs,
+                ..
+            } => {
                 let map = self.cache.sparse(map, *adjoint)?;
                 if self.counted.insert(Arc::as_ptr(&map) as usize) {
                     self.memory.tables += map.bytes();
@@ -745,6 +750,7 @@ impl<T: Real> Context<'_, T> {
             | Linear::Average { .. }
             | Linear::SpectralSum { .. }
             | Linear::Stencil { .. }
+            | Linear::SpinStencil { .. }
             | Linear::Downgrade { .. }
             | Linear::Upgrade { .. }
             | Linear::PixelMean { .. }

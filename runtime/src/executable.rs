@@ -90,9 +90,27 @@ impl Executable {
         match &mut self.engine {
             Engine::Launches(engine) => {
                 let layout = engine.layout().cloned().ok_or(RunError::NotResident)?;
-                Ok(Vectors { inputs: &self.inputs, engine, layout })
+                Ok(Vectors::new(&self.inputs, engine, layout))
             }
             Engine::Cpu(_) => Err(RunError::NotResident),
+        }
+    }
+
+    /// Fills the buffers of a plan for CUDA with NaN, inputs included, as a check that a run reads nothing that it has not written; elsewhere nothing is done.
+    ///
+    /// Error: a device that fails.
+    pub fn poison(&mut self) -> Result<(), RunError> {
+        match &mut self.engine {
+            Engine::Launches(engine) => engine.poison(),
+            Engine::Cpu(_) => Ok(()),
+        }
+    }
+
+    /// Free memory of the device in bytes, where it has memory of its own. Error: a device that fails.
+    pub fn free_bytes(&self) -> Result<Option<u64>, RunError> {
+        match &self.engine {
+            Engine::Launches(engine) => engine.free_bytes(),
+            Engine::Cpu(_) => Ok(None),
         }
     }
 

@@ -191,6 +191,7 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::Roll { .. }
         | Linear::SpectralFilter { .. }
         | Linear::Stencil { .. }
+        | Linear::SpinStencil { .. }
         | Linear::Downgrade { .. }
         | Linear::Upgrade { .. }
         | Linear::Scale { .. } => return Ok(None),
@@ -287,6 +288,7 @@ impl Small {
             | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
             | Linear::Stencil { .. }
+            | Linear::SpinStencil { .. }
             | Linear::Downgrade { .. }
             | Linear::Upgrade { .. }
             | Linear::SpectralSum { .. } => return Ok(None),

@@ -322,7 +322,7 @@ impl Cache {
         {
             return Ok(held);
         }
-        let found = Arc::new(Sparse::<T>::new(map, adjoint)?);
+        let found = Arc::new(Sparse::<T>::new(map, adjoint, self)?);
         lock(&self.memory).put(&key, Held::Sparse(found.clone()), found.bytes());
         Ok(found)
     }

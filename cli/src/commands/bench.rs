@@ -46,10 +46,10 @@ struct Measured {
     compile_ms: f64,
     load_ms: f64,
     run_ms: f64,
-    /// Processor time of all threads; NaN where the system does not tell.
-    cpu_ms: f64,
+    /// Processor time of a run, all threads.
+    cpu_ms: Option<f64>,
     /// Processor time of compiling and loading.
-    set_up_cpu_ms: f64,
+    set_up_cpu_ms: Option<f64>,
     flops: f64,
     bytes: f64,
     held_bytes: usize,
@@ -83,24 +83,25 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     };
     let compiler = args::compiler(&source, &*bound, &statistic, &args.device)?.batch(args.batch);
     let measure = |goal: Goal| -> Result<Measured, CliError> {
-        let begun = measure::cpu_s();
+        let begun = measure::processor_seconds();
         let compiled = compiler.clone().goal(goal).compile()?;
         let start = Instant::now();
         let mut executable = compiled.load(args.device.threads, None)?;
         let load_ms = start.elapsed().as_secs_f64() * 1e3;
-        let set_up_cpu_ms = (measure::cpu_s() - begun) * 1e3;
+        let since = |begun: Option<f64>| Some((measure::processor_seconds()? - begun?) * 1e3);
+        let set_up_cpu_ms = since(begun);
         let inputs = measure::inputs(&executable);
         let given = measure::given(&inputs);
         let mut results: Vec<(String, Vec<f64>)> = executable.outputs().iter().map(|p| (p.name.clone(), vec![0.0; p.ty.len()])).collect();
-        let (mut times, mut used) = (Vec::with_capacity(args.reps), Vec::with_capacity(args.reps));
+        let (mut times, mut cpu_times) = (Vec::with_capacity(args.reps), Vec::with_capacity(args.reps));
         // The first run touches all memory for the first time; it is not counted.
         for k in 0..=args.reps {
             let mut into: Vec<(&str, &mut [f64])> = results.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
-            let (start, cpu) = (Instant::now(), measure::cpu_s());
+            let (start, begun) = (Instant::now(), measure::processor_seconds());
             executable.run_into(&given, &mut into)?;
             if k > 0 {
                 times.push(start.elapsed().as_secs_f64() * 1e3);
-                used.push((measure::cpu_s() - cpu) * 1e3);
+                cpu_times.extend(since(begun));
             }
         }
         let memory = executable.memory();
@@ -109,7 +110,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             compile_ms: compiled.compile_s * 1e3,
             load_ms,
             run_ms: median(&mut times),
-            cpu_ms: median(&mut used),
+            cpu_ms: (!cpu_times.is_empty()).then(|| median(&mut cpu_times)),
             set_up_cpu_ms,
             flops: compiled.scheduled.launches.iter().map(|l| l.flops).sum(),
             bytes: compiled.scheduled.launches.iter().map(|l| l.bytes).sum(),
@@ -138,11 +139,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             "compile_ms": forward.compile_ms,
             "load_ms": forward.load_ms,
             "forward_ms": forward.run_ms,
+            "forward_cpu_ms": forward.cpu_ms,
             "set_up_cpu_ms": forward.set_up_cpu_ms,
             "gradient_compile_ms": gradient.compile_ms,
             "gradient_load_ms": gradient.load_ms,
             "gradient_ms": gradient.run_ms,
-            "forward_cpu_ms": forward.cpu_ms,
             "gradient_cpu_ms": gradient.cpu_ms,
             "gradient_set_up_cpu_ms": gradient.set_up_cpu_ms,
             "peak_gflops": roofline.as_ref().map(|r| r.flops_per_s / 1e9),
@@ -173,11 +174,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     );
     for (name, m) in [("forward", &forward), ("gradient", &gradient)] {
         text.push_str(&format!(
-            "| {name} | {:.1} | {:.1} | {:.3} | {:.3} | {:.4} | {:.2} | {} | {:.2} | {:.1} |\n",
+            "| {name} | {:.1} | {:.1} | {:.3} | {} | {:.4} | {:.2} | {} | {:.2} | {:.1} |\n",
             m.compile_ms,
             m.load_ms,
             m.run_ms,
-            m.cpu_ms,
+            m.cpu_ms.map_or("-".into(), |ms| format!("{ms:.3}")),
             m.flops / 1e9,
             m.flops / m.run_ms.max(1e-9) / 1e6,
             fraction(m).map_or("-".into(), |f| format!("{:.0} %", 100.0 * f)),

@@ -227,7 +227,7 @@ fn stored_target(
             None => return Err(wrong("no such array".into())),
         };
         crate::io::check_finite(path, shape, 1, &re)?;
-        arrays.push(Array { name: info.name.clone(), re, im, index: info.index.clone() });
+        arrays.push(Array { name: info.name.clone(), re, im, index: info.index.clone(), axes: info.axes.clone() });
     }
     Ok(Statistics { batch: None, arrays })
 }
