@@ -6,13 +6,13 @@ use scatterc_compiler::bind::{BindOptions, Bound, OutputInfo, bind};
 use scatterc_compiler::domain::Domain;
 use scatterc_compiler::fuse::Fusion;
 use scatterc_compiler::pass::{Stage, Trace, run_passes};
-use scatterc_compiler::schedule::{ScheduleError, Scheduled, schedule, schedule_cuda, schedule_within};
+use scatterc_compiler::schedule::{ScheduleError, Scheduled, schedule_cpu, schedule_cuda, schedule_within};
 use scatterc_compiler::{gradient, loss};
 use scatterc_ir::plan::Element;
 use scatterc_ir::{Graph, Plan};
 use scatterc_runtime::resident::Variables;
 use scatterc_runtime::tables::{Cache, Key};
-use scatterc_runtime::{Executable, LoadError, MachineKind, Options};
+use scatterc_runtime::{Executable, Legendre, LoadError, MachineKind, Options};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -36,11 +36,10 @@ pub enum Goal {
 }
 
 /// What a program is compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
-    /// The CPU; computes in f64.
-    #[default]
-    Cpu,
+    /// The CPU.
+    Cpu(Element),
     /// A CUDA device.
     Cuda(Element),
     /// The kernels of a CUDA device on the CPU, thread by thread: for tests. Needs a C++ compiler.
@@ -72,6 +71,7 @@ pub struct Compiler<'a> {
     threads: usize,
     cache: Option<Arc<Cache>>,
     memory: Option<usize>,
+    legendre: Legendre,
 }
 
 /// A compiled program: every stage kept, ready to be explained, saved or loaded.
@@ -89,6 +89,15 @@ pub struct Compiled {
     pub compile_s: f64,
     /// Where a plan for CUDA runs.
     pub machine: MachineKind,
+    /// Where the functions of Legendre stages come from on the CPU.
+    pub legendre: Legendre,
+}
+
+impl Default for Device {
+    /// The CPU in f64.
+    fn default() -> Self {
+        Device::Cpu(Element::F64)
+    }
 }
 
 impl Device {
@@ -99,7 +108,7 @@ impl Device {
 
     fn machine(self) -> MachineKind {
         match self {
-            Device::Cpu | Device::Cuda(_) => MachineKind::Gpu,
+            Device::Cpu(_) | Device::Cuda(_) => MachineKind::Gpu,
             Device::EmulatedCuda(_) => MachineKind::Emulation,
         }
     }
@@ -128,10 +137,11 @@ impl<'a> Compiler<'a> {
             goal: Goal::default(),
             fusion: Fusion::All,
             disabled: vec![],
-            device: Device::Cpu,
+            device: Device::default(),
             threads: 0,
             cache: None,
             memory: None,
+            legendre: Legendre::default(),
         }
     }
 
@@ -209,6 +219,12 @@ impl<'a> Compiler<'a> {
         self
     }
 
+    /// Chooses where the functions of Legendre stages come from on the CPU.
+    pub fn legendre(mut self, legendre: Legendre) -> Self {
+        self.legendre = legendre;
+        self
+    }
+
     /// Runs the pipeline.
     pub fn compile(&self) -> Result<Compiled, Error> {
         let start = Instant::now();
@@ -248,12 +264,12 @@ impl<'a> Compiler<'a> {
             }
         };
         let mut scheduled = match self.device {
-            Device::Cpu => schedule(&graph, self.fusion)?,
+            Device::Cpu(element) => schedule_cpu(&graph, self.fusion, element)?,
             Device::Cuda(element) | Device::EmulatedCuda(element) => schedule_cuda(&graph, self.fusion, element)?,
         };
         let mut graph = graph;
         if let Some(budget) = self.memory
-            && self.device != Device::Cpu
+            && self.device.is_cuda()
         {
             // On CUDA nothing is recomputed: the budget bounds the arena.
             let needed = scheduled.plan.arena * scheduled.plan.element.bytes();
@@ -268,11 +284,13 @@ impl<'a> Compiler<'a> {
             };
             let mut peak = held(&scheduled.plan)?;
             let whole = graph.clone();
-            let mut limit = 8 * scheduled.plan.arena;
+            let element = scheduled.plan.element;
+            let bytes = element.bytes();
+            let mut limit = bytes * scheduled.plan.arena;
             while peak > budget {
-                let fixed = peak - 8 * scheduled.plan.arena;
-                limit = limit.min(8 * scheduled.plan.arena).checked_sub(peak - budget).ok_or(Error::Memory { needed: fixed, budget })?;
-                (graph, scheduled) = match schedule_within(&whole, self.fusion, limit / 8) {
+                let fixed = peak - bytes * scheduled.plan.arena;
+                limit = limit.min(bytes * scheduled.plan.arena).checked_sub(peak - budget).ok_or(Error::Memory { needed: fixed, budget })?;
+                (graph, scheduled) = match schedule_within(&whole, self.fusion, limit / bytes, element) {
                     Err(ScheduleError::Memory { needed, .. }) => return Err(Error::Memory { needed: needed + fixed, budget }),
                     other => other?,
                 };
@@ -293,11 +311,19 @@ impl<'a> Compiler<'a> {
             scheduled.plan.notes.push(("variant".into(), variant.clone()));
         }
         scheduled.plan.notes.push(("compiler".into(), env!("CARGO_PKG_VERSION").into()));
-        Ok(Compiled { bound, graph, trace, scheduled, compile_s: start.elapsed().as_secs_f64(), machine: self.device.machine() })
+        Ok(Compiled {
+            bound,
+            graph,
+            trace,
+            scheduled,
+            compile_s: start.elapsed().as_secs_f64(),
+            machine: self.device.machine(),
+            legendre: self.legendre,
+        })
     }
 
     fn options(&self) -> Options {
-        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine() }
+        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine(), legendre: self.legendre }
     }
 
     fn tables(&self) -> Arc<Cache> {
@@ -326,38 +352,51 @@ impl<'a> Compiler<'a> {
     }
 
     fn loaded(&self, load: &dyn Fn(&Compiled) -> Result<Executable, LoadError>) -> Result<(Compiled, Executable), Error> {
-        let start = Instant::now();
-        let (cache, key) = (self.tables(), self.key());
-        let stored = cache.find(&key).and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok());
-        if let Some(plan) = stored {
-            let bound = self.bind()?;
-            let scheduled = Scheduled { plan, launches: vec![] };
-            let compiled = Compiled {
-                graph: bound.graph.clone(),
-                bound,
-                trace: vec![],
-                scheduled,
-                compile_s: start.elapsed().as_secs_f64(),
-                machine: self.device.machine(),
-            };
-            // A stored plan that does not load is from code that disagrees with this one: it is made again.
-            if let Ok(executable) = load(&compiled) {
-                return Ok((compiled, executable));
-            }
+        // A stored plan that does not load is from code that disagrees with this one: it is made again.
+        if let Some(compiled) = self.stored()?
+            && let Ok(executable) = load(&compiled)
+        {
+            return Ok((compiled, executable));
         }
         let compiled = self.compile()?;
         let executable = load(&compiled)?;
-        if compiled.compile_s > SLOW_COMPILE {
-            cache.store(&key, compiled.plan().to_string().into_bytes());
-        }
+        self.store(&compiled);
         Ok((compiled, executable))
+    }
+
+    /// As [`Compiler::executable`], without loading the plan.
+    pub fn planned(&self) -> Result<Compiled, Error> {
+        if let Some(compiled) = self.stored()? {
+            return Ok(compiled);
+        }
+        let compiled = self.compile()?;
+        self.store(&compiled);
+        Ok(compiled)
+    }
+
+    /// The plan that was made before.
+    fn stored(&self) -> Result<Option<Compiled>, Error> {
+        let start = Instant::now();
+        let found = self.tables().find(&self.key());
+        let Some(plan) = found.and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok()) else { return Ok(None) };
+        let bound = self.bind()?;
+        let scheduled = Scheduled { plan, launches: vec![] };
+        let (graph, machine) = (bound.graph.clone(), self.device.machine());
+        Ok(Some(Compiled { graph, bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64(), machine, legendre: self.legendre }))
+    }
+
+    /// Keeps a plan that took long to make.
+    fn store(&self, compiled: &Compiled) {
+        if compiled.compile_s > SLOW_COMPILE {
+            self.tables().store(&self.key(), compiled.plan().to_string().into_bytes());
+        }
     }
 
     /// Names a plan by everything it depends on.
     fn key(&self) -> Key {
         let choices = format!("{:?} {:?} {:?} {:?} {:?} {:?}", self.statistic, self.options, self.goal, self.fusion, self.disabled, self.device);
         // What fits a budget depends on the scratch memory of the threads.
-        let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {}", self.threads));
+        let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {} {:?}", self.threads, self.legendre));
         Key::of_texts("plan", &[program(), &self.source.text, &format!("{:?}", self.domain), &choices, &memory])
     }
 
@@ -376,8 +415,18 @@ impl Compiled {
 
     /// Loads the plan; `threads` 0 means all cores.
     pub fn load(&self, threads: usize, cache: Option<Arc<Cache>>) -> Result<Executable, Error> {
-        let cache = cache.unwrap_or_else(Cache::global);
-        Ok(Executable::load(self.plan(), &Options { threads, cache: Some(cache), machine: self.machine })?)
+        Ok(Executable::load(self.plan(), &self.options(threads, cache))?)
+    }
+
+    /// As [`Compiled::load`], with vectors of an optimiser on the device.
+    ///
+    /// Error: as there, a device that is not CUDA, variables that do not fit.
+    pub fn load_resident(&self, threads: usize, cache: Option<Arc<Cache>>, variables: &Variables) -> Result<Executable, Error> {
+        Ok(Executable::load_resident(self.plan(), &self.options(threads, cache), variables)?)
+    }
+
+    fn options(&self, threads: usize, cache: Option<Arc<Cache>>) -> Options {
+        Options { threads, cache: Some(cache.unwrap_or_else(Cache::global)), machine: self.machine, legendre: self.legendre }
     }
 }
 
@@ -386,12 +435,14 @@ impl Compiled {
 pub struct Array {
     /// Its name.
     pub name: String,
-    /// Real parts, `[batch.., entries]`.
+    /// Real parts, `[batch.., axes.., entries]`.
     pub re: Vec<f64>,
     /// Imaginary parts of a complex output.
     pub im: Option<Vec<f64>>,
     /// What each entry is; empty for field-valued outputs.
     pub index: Arc<Index>,
+    /// Leading axes, after that of a batch: masks, and components of a field.
+    pub axes: Vec<usize>,
 }
 
 /// All outputs of a statistic.
@@ -448,7 +499,7 @@ impl Encoder {
         let mut given: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(fields.iter().copied()).collect();
         given.extend(self.parameters.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
         let results = self.executable.run(&given)?;
-        Ok(statistics(&self.compiled.bound.outputs, batch_of(&self.compiled.bound.graph), results))
+        Ok(statistics(&self.compiled.bound.outputs, self.compiled.bound.batch, results))
     }
 
     /// The compiled program.
@@ -462,11 +513,6 @@ impl Encoder {
     }
 }
 
-/// Batch size of a bound graph: the leading axis of its inputs.
-pub fn batch_of(graph: &Graph) -> Option<usize> {
-    gradient::inputs(graph).first().and_then(|(v, _)| graph.ty(*v).axes.first().copied())
-}
-
 /// Collects named results into the outputs of a statistic.
 pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(String, Vec<f64>)>) -> Statistics {
     let mut results: BTreeMap<String, Vec<f64>> = results.into_iter().collect();
@@ -476,7 +522,7 @@ pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(St
         .map(|info| {
             let (re, im) =
                 if info.complex { (take(format!("{}.re", info.name)), take(format!("{}.im", info.name))) } else { (take(info.name.clone()), None) };
-            Array { name: info.name.clone(), re: re.unwrap_or_default(), im, index: info.index.clone() }
+            Array { name: info.name.clone(), re: re.unwrap_or_default(), im, index: info.index.clone(), axes: info.axes.clone() }
         })
         .collect();
     Statistics { batch, arrays }

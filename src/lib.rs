@@ -58,6 +58,7 @@ pub use scatterc_compiler::plane::{Boundary, Plane, with_numbers};
 pub use scatterc_compiler::pyramid::{self, Pyramid};
 pub use scatterc_compiler::sphere::Sphere;
 pub use scatterc_ir::plan::Element;
+pub use scatterc_runtime::Legendre;
 pub use statistics::Source;
 
 /// Everything that can go wrong between a text and a number.

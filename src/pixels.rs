@@ -5,18 +5,22 @@
 //! ```
 //!
 //! The loss of a term is the mean over all N coefficients of |S - T|^2 / sigma^2. Masks weigh averages, of the target and of the candidate alike. Several terms add, value and
-//! gradient alike.
+//! gradient alike. On CUDA the vectors of the optimiser stay on the device where one term depends on the unknown map through one field, as in a synthesis; sums of terms come
+//! together on the host.
 
 use crate::gaussian::{GaussianError, Gaussianised};
+use crate::optimise::resident::{Capacity, minimise_resident};
 use crate::optimise::{self, Control, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress};
+use crate::residency::variables;
 use crate::sensitivity::parameter_arrays;
-use crate::{Compiler, Device, Encoder, Error, Goal, Healpix, MASK, Source, Statistics, random};
+use crate::{Compiled, Compiler, Device, Encoder, Error, Goal, Healpix, MASK, Source, Statistics, random};
 use scatterc_compiler::domain::DomainError;
 use scatterc_compiler::healpix::LARGEST_NSIDE;
 use scatterc_kernels::gather::Sums;
 use scatterc_kernels::stencil::{self, Pixels};
 use scatterc_kernels::{KernelError, Serial};
 use scatterc_runtime::Executable;
+use scatterc_runtime::resident::Variables;
 use std::collections::BTreeMap;
 
 /// Work on maps that cannot be done.
@@ -134,7 +138,7 @@ pub struct Measure {
     pub numbers: BTreeMap<String, f64>,
     /// Threads; 0 means all cores.
     pub threads: usize,
-    /// What runs the statistic and its gradient; the optimiser itself runs on the host.
+    /// What runs the statistic and its gradient; on CUDA the vectors of the optimiser stay there, too.
     pub device: Device,
 }
 
@@ -142,7 +146,15 @@ impl Measure {
     /// A built-in statistic or file, weighted by its variant `sigma`, which `foscat` has.
     pub fn new(statistic: &str) -> Result<Self, Error> {
         let source = Source::find(statistic)?;
-        Ok(Measure { source, statistic: None, variant: None, sigma: Some("sigma".into()), numbers: BTreeMap::new(), threads: 0, device: Device::Cpu })
+        Ok(Measure {
+            source,
+            statistic: None,
+            variant: None,
+            sigma: Some("sigma".into()),
+            numbers: BTreeMap::new(),
+            threads: 0,
+            device: Device::default(),
+        })
     }
 
     fn compiler<'a>(&'a self, domain: &'a Healpix, variant: Option<&str>) -> Compiler<'a> {
@@ -275,7 +287,10 @@ impl Affine {
 
 /// One loss: statistics of maps that depend on u, compared with given ones.
 pub struct Term {
-    executable: Executable,
+    compiled: Compiled,
+    /// Loaded when it is first run, for CUDA with or without the vectors of an optimiser.
+    executable: Option<Executable>,
+    threads: usize,
     names: Vec<String>,
     inputs: Vec<Affine>,
     maps: Vec<Vec<f64>>,
@@ -299,7 +314,13 @@ impl Term {
     ) -> Result<Self, PixelError> {
         let domain = masked(domain, mask);
         let goal = Goal::Gradient("weighted".into());
-        let (compiled, executable) = measure.compiler(&domain, measure.variant.as_deref()).goal(goal).executable()?;
+        let compiler = measure.compiler(&domain, measure.variant.as_deref()).goal(goal);
+        let (compiled, executable) = if measure.device.is_cuda() {
+            (compiler.planned()?, None)
+        } else {
+            let (compiled, executable) = compiler.executable()?;
+            (compiled, Some(executable))
+        };
         let names: Vec<String> = scatterc_compiler::gradient::inputs(&compiled.bound.graph).into_iter().map(|(_, name)| name).collect();
         if names.len() != inputs.len() {
             return Err(PixelError::Fields { expected: names.len(), found: inputs.len() });
@@ -321,7 +342,29 @@ impl Term {
         }
         fixed.extend(mask.map(|mask| (MASK.to_string(), mask.to_vec())));
         let maps = inputs.iter().map(|i| i.offset.clone().unwrap_or_else(|| vec![0.0; domain.len()])).collect();
-        Ok(Term { executable, names, inputs, maps, fixed, factor })
+        Ok(Term { compiled, executable, threads: measure.threads, names, inputs, maps, fixed, factor })
+    }
+
+    /// The field through which alone the loss depends on u, where the plan is for CUDA and the loss is that of the plan.
+    fn only_input(&self) -> Option<usize> {
+        let mut unknown = (0..self.inputs.len()).filter(|k| self.inputs[*k].factor != 0.0);
+        let first = unknown.next();
+        let is_cuda = self.compiled.plan().target == scatterc_ir::plan::Target::Cuda;
+        first.filter(|_| unknown.next().is_none() && is_cuda && self.factor == 1.0)
+    }
+
+    /// Loads the plan with the vectors of an optimiser for the free pixels (p, g) of u = (1 - g) fixed + g v.
+    fn load_resident(&mut self, input: usize, free: &[(usize, f64)], fixed: &[f64], method: &Method) -> Result<(), Error> {
+        let Affine { factor, offset } = &self.inputs[input];
+        let shift = |(p, g): &(usize, f64)| factor * ((1.0 - g) * fixed[*p]) + offset.as_ref().map_or(0.0, |offset| offset[*p]);
+        let variables = Variables {
+            places: free.iter().map(|(p, _)| *p).collect(),
+            scales: free.iter().map(|(_, g)| factor * g).collect(),
+            shifts: Some(free.iter().map(shift).collect()),
+            ..variables(&self.names[input], 1, free.len(), Capacity::of(method))
+        };
+        self.executable = Some(self.compiled.load_resident(self.threads, None, &variables)?);
+        Ok(())
     }
 
     /// Value at u; its gradient is added to `gradient`.
@@ -335,7 +378,11 @@ impl Term {
         let mut given: Vec<(&str, &[f64])> = self.names.iter().map(String::as_str).zip(self.maps.iter().map(Vec::as_slice)).collect();
         given.extend(self.fixed.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
         let mut value = f64::NAN;
-        for (name, numbers) in self.executable.run(&given)? {
+        let executable = match &mut self.executable {
+            Some(executable) => executable,
+            none => none.insert(self.compiled.load(self.threads, None)?),
+        };
+        for (name, numbers) in executable.run(&given)? {
             if name == "value" {
                 value = numbers.iter().sum();
             } else if let Some(k) = self.names.iter().position(|n| name == format!("gradient.{n}")) {
@@ -543,10 +590,25 @@ fn descend(
     let variables: Vec<f64> = free.iter().map(|(p, _)| start[*p]).chain(std::iter::repeat_n(0.0, coarse)).collect();
     let mut problem = Problem { terms, fixed: fixed.to_vec(), free, basis, map: fixed.to_vec(), gradient: vec![0.0; n] };
     let mut gradient = vec![0.0; variables.len()];
+    let resident = if let [term] = &mut problem.terms[..]
+        && let Some(input) = term.only_input()
+    {
+        term.load_resident(input, &problem.free, fixed, &descent.method)?;
+        true
+    } else {
+        false
+    };
+    // Where vectors are on the device this also gives it the pixels that are not free, and the targets.
     let first = problem.evaluate(&variables, &mut gradient).map_err(|source| OptimiseError::Objective { evaluation: 0, source })?;
     let target_value = (descent.tolerance > 0.0).then_some(first * descent.tolerance);
     let limits = optimise::Options { max_steps: descent.steps, target_value, ..optimise::Options::default() };
-    let outcome = optimise::minimise(&descent.method, variables, 1, &mut problem, &limits, observer)?;
+    let outcome = match &mut problem.terms[..] {
+        [Term { executable: Some(executable), .. }] if resident => {
+            let mut vectors = executable.vectors().map_err(Error::from)?;
+            minimise_resident(&descent.method, variables, &mut vectors, &limits, observer)?
+        }
+        _ => optimise::minimise(&descent.method, variables, 1, &mut problem, &limits, observer)?,
+    };
     problem.place(&outcome.x);
     Ok((problem.map, outcome))
 }

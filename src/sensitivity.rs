@@ -6,7 +6,7 @@
 //! Complex entries count as pairs of real numbers (re, im) and the inner product is Re(x^H y). A gradient is therefore dL/dRe + i dL/dIm, along whose negative the
 //! loss falls; JAX's convention is its conjugate, see [`to_jax`].
 
-use crate::compile::{batch_of, statistics};
+use crate::compile::statistics;
 use crate::{Compiled, Compiler, Error, Goal, Statistics};
 use scatterc_compiler::domain::DomainError;
 use scatterc_compiler::gradient::inputs;
@@ -108,7 +108,7 @@ impl Program {
 
     fn statistics(&self, results: &BTreeMap<String, Vec<f64>>, prefix: &str) -> Statistics {
         let named = results.iter().filter_map(|(name, values)| Some((name.strip_prefix(prefix)?.to_string(), values.clone()))).collect();
-        statistics(&self.compiled.bound.outputs, batch_of(&self.compiled.bound.graph), named)
+        statistics(&self.compiled.bound.outputs, self.compiled.bound.batch, named)
     }
 
     fn gradient(&self, results: &mut BTreeMap<String, Vec<f64>>, prefix: &str) -> Result<Vec<f64>, Error> {
@@ -231,7 +231,7 @@ impl Pullback {
 
     /// Statistics of zeros, to be filled as cotangents.
     pub fn zero_cotangents(&self) -> Statistics {
-        let batch = batch_of(&self.program.compiled.bound.graph);
+        let batch = self.program.compiled.bound.batch;
         let named =
             self.program.executable.outputs().iter().filter(|p| !p.name.starts_with("gradient.")).map(|p| (p.name.clone(), vec![0.0; p.ty.len()]));
         statistics(&self.program.compiled.bound.outputs, batch, named.collect())

@@ -17,6 +17,8 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("foscat_cross", include_str!("../statistics/foscat_cross.scat")),
     ("foscat_plane", include_str!("../statistics/foscat_plane.scat")),
     ("foscat_plane_cross", include_str!("../statistics/foscat_plane_cross.scat")),
+    ("foscat_median", include_str!("../statistics/foscat_median.scat")),
+    ("foscat_oriented", include_str!("../statistics/foscat_oriented.scat")),
     ("kymatio1d", include_str!("../statistics/kymatio1d.scat")),
     ("kymatio2d", include_str!("../statistics/kymatio2d.scat")),
     ("variances", include_str!("../statistics/variances.scat")),

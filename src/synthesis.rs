@@ -206,7 +206,7 @@ impl Default for Options {
             hold_spectrum: None,
             fusion: Fusion::All,
             disable: vec![],
-            device: Device::Cpu,
+            device: Device::default(),
             threads: 0,
             memory: None,
         }

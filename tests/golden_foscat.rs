@@ -10,6 +10,7 @@ use num_complex::Complex64;
 use scatterc::gaussian::Gaussianised;
 use scatterc::optimise::{Control, Lbfgs, Method};
 use scatterc::pixels::{self, Affine, Measure, PixelError, Term};
+use scatterc::sensitivity::LossGradient;
 use scatterc::{Array, Compiler, Encoder, Error, Healpix, Source, Statistics};
 use std::cell::RefCell;
 use std::fs::File;
@@ -408,6 +409,100 @@ fn levels_of_a_synthesis_equal_the_recorded_ones() -> Result<(), PixelError> {
         assert!((value - losses[k]).abs() < 1e-6 * value, "nside {nside}: {value}, expected {}", losses[k]);
         let found: Vec<(f64, f64)> = gradient.iter().map(|g| (*g, 0.0)).collect();
         difference(&found, &case.array(&format!("f64_start_grad_{n}")).values, 1e-6, &format!("gradient at nside {nside}"));
+    }
+    Ok(())
+}
+
+/// One plan with an axis of masks gives what a plan per mask gives, and its loss is the mean over masks.
+#[test]
+fn masks_of_one_plan_equal_the_recorded_ones() -> Outcome {
+    let Some(case) = case("hpx_n16_k3_mask") else { return Ok(()) };
+    let plain = Healpix::new(16, 4, 3)?;
+    let (both, one) = (plain.clone().masks(2, None)?, plain.clone().mask(None));
+    let (x, masks, n) = (case.real("x"), case.real("mask"), plain.len());
+    for (variant, prefix, tolerance) in [(None, "f64_", 1e-11), (Some("sigma_compatible"), "f64_sigma_", 1e-10)] {
+        let mut encoder = encoder("foscat", &both, variant)?;
+        encoder.set("mask", &masks)?;
+        for map in 0..2 {
+            let found = encoder.encode(&x[map * n..][..n])?;
+            for what in ["S1", "S2", "S3", "S4"] {
+                let (ours, expected) = (output(&found, what), case.array(&format!("{prefix}{what}")).values);
+                assert_eq!(ours.axes, [2]);
+                let expected = &expected[map * expected.len() / 2..][..expected.len() / 2];
+                difference(&entries(ours), expected, tolerance, &format!("{prefix}{what} map {map}"));
+            }
+        }
+    }
+    let source = Source::find("foscat")?;
+    let target = encoder("foscat", &plain, None)?.encode(&x[n..])?;
+    let gradient = |domain: &Healpix, masks: &[f64], count: usize| -> Result<(f64, Vec<f64>), Error> {
+        let mut program = LossGradient::new(&Compiler::new(&source, domain).threads(1), "l2")?;
+        program.set("mask", masks)?;
+        let mut target = target.clone();
+        for array in &mut target.arrays {
+            array.re = array.re.repeat(count);
+            array.im = array.im.as_ref().map(|im| im.repeat(count));
+        }
+        program.set_target(&target)?;
+        let (values, gradient) = program.value_and_gradient(&x[..n])?;
+        Ok((values[0], gradient))
+    };
+    let (value, joint) = gradient(&both, &masks, 2)?;
+    let (first, second) = (gradient(&one, &masks[..n], 1)?, gradient(&one, &masks[n..], 1)?);
+    assert!((value - 0.5 * (first.0 + second.0)).abs() < 1e-12 * value.abs());
+    let mean: Vec<(f64, f64)> = first.1.iter().zip(&second.1).map(|(a, b)| (0.5 * (a + b), 0.0)).collect();
+    let joint: Vec<(f64, f64)> = joint.into_iter().map(|g| (g, 0.0)).collect();
+    difference(&joint, &mean, 1e-12, "gradient");
+    Ok(())
+}
+
+/// FOSCAT rounds its orientation matrices to single precision.
+#[test]
+fn oriented_statistics_equal_the_recorded_ones() -> Outcome {
+    let Some(case) = case("hpx_n8_k3_cmat") else { return Ok(()) };
+    let (domain, x) = (Healpix::new(8, 4, 3)?, case.real("x"));
+    let found = encoder("foscat_oriented", &domain, None)?.encode_fields(&[&x, &x])?;
+    for what in ["S1", "S2", "S3", "S4"] {
+        let error = difference(&entries(output(&found, what)), &case.array(&format!("f64_{what}")).values, 3e-7, what);
+        println!("oriented {what}: {error:.1e}");
+    }
+    Ok(())
+}
+
+/// Iterations end by the size of the last step, so that results agree as far as that size.
+#[test]
+fn medians_equal_the_recorded_ones() -> Outcome {
+    let Some(case) = case("hpx_n8_k3_median") else { return Ok(()) };
+    let (domain, x) = (Healpix::new(8, 4, 3)?.scales_kept(2)?, case.real("x"));
+    let found = encoder("foscat_median", &domain, None)?.encode(&x)?;
+    for what in ["S0", "S1", "S2", "S3", "S4"] {
+        let expected = case.array(&format!("f64_{what}")).values;
+        let expected = if what == "S0" { &expected[..1] } else { &expected[..] };
+        let error = difference(&entries(output(&found, what)), expected, 1e-4, what);
+        println!("median {what}: {error:.1e}");
+    }
+    Ok(())
+}
+
+#[test]
+fn statistics_with_spin_equal_the_recorded_ones() -> Outcome {
+    for (name, spin) in [("hpx_n8_k3_spin1", 1), ("hpx_n8_k3_spin2", 2)] {
+        let Some(case) = case(name) else { continue };
+        let (domain, x) = (Healpix::new(8, 4, 3)?.spin(spin)?, case.real("x"));
+        let mut worst = [0.0f64; 2];
+        for (kind, variant, prefix) in [(0, None, "f64_"), (1, Some("sigma_compatible"), "f64_sigma_")] {
+            let found = encoder("foscat", &domain, variant)?.encode(&x)?;
+            for what in ["S0", "S1", "S2", "S3", "S4"] {
+                let expected = case.array(&format!("{prefix}{what}")).values;
+                let ours = match (what, kind) {
+                    ("S0", 0) => [entries(output(&found, "S0")), entries(output(&found, "S0e"))].concat(),
+                    ("S0", _) => entries(output(&found, "S0")).repeat(2),
+                    _ => entries(output(&found, what)),
+                };
+                worst[kind] = worst[kind].max(difference(&ours, &expected, 1e-9, &format!("{name} {prefix}{what}")));
+            }
+        }
+        println!("{name}: {:.1e}, sigma {:.1e}", worst[0], worst[1]);
     }
     Ok(())
 }

@@ -32,15 +32,22 @@ fn domains() -> Result<Vec<(Healpix, Option<usize>)>, Error> {
         (Healpix::new(2, 2, 3)?.mask(None), Some(2)),
         (Healpix::new(4, 2, 3)?.scales_kept(2)?.mask(Some(0.4)), None),
         (Healpix::patch(4, 2, 3, &cells)?, None),
+        (Healpix::new(4, 2, 3)?.scales_kept(2)?.masks(2, None)?, Some(2)),
+        (Healpix::new(2, 2, 3)?.spin(2)?.masks(3, None)?, None),
     ])
 }
 
 #[test]
 fn plans_equal_the_reference_whatever_is_left_out() -> Result<(), Error> {
-    let source = Source::find("foscat")?;
-    for (domain, batch) in domains()? {
+    let mut cases: Vec<(&str, Healpix, Option<usize>)> = domains()?.into_iter().map(|(domain, batch)| ("foscat", domain, batch)).collect();
+    cases.push(("foscat_oriented", Healpix::new(2, 3, 3)?, None));
+    cases.push(("foscat_median", Healpix::new(2, 2, 3)?.masks(2, None)?, None));
+    cases.push(("foscat_median", Healpix::new(2, 2, 3)?, Some(2)));
+    for (name, domain, batch) in cases {
+        let source = Source::find(name)?;
         for goal in [Goal::Statistics, Goal::Gradient("l2".into())] {
-            let compiler = || Compiler::new(&source, &domain).number("L", domain.L as f64).batch(batch).threads(1).goal(goal.clone());
+            let sized = |compiler| if name == "foscat_median" { Compiler::number(compiler, "n", 4.0) } else { compiler.number("L", domain.L as f64) };
+            let compiler = || sized(Compiler::new(&source, &domain)).batch(batch).threads(1).goal(goal.clone());
             let off = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
             let plain = compiler().disable(&off(&["share", "fold", "products", "prune"])).fusion(Fusion::None).compile()?;
             let inputs: Vec<(String, Vec<f64>)> = plain
@@ -57,8 +64,8 @@ fn plans_equal_the_reference_whatever_is_left_out() -> Result<(), Error> {
                 .collect();
             let given: Vec<(&str, &[f64])> = inputs.iter().map(|(name, values)| (name.as_str(), values.as_slice())).collect();
             let expected = reference::run(&plain.graph, &given)?;
-            let what = format!("{} {goal:?}", scatterc::Domain::describe(&domain));
-            for (compiler, name, threads) in [
+            let what = format!("{name} {} {goal:?}", scatterc::Domain::describe(&domain));
+            for (compiler, fused, threads) in [
                 (compiler().disable(&off(&["share", "fold", "products", "prune"])).fusion(Fusion::None), "nothing", 1),
                 (compiler().fusion(Fusion::Loops), "loops", 1),
                 (compiler().disable(&off(&["products"])), "all but products", 1),
@@ -66,8 +73,10 @@ fn plans_equal_the_reference_whatever_is_left_out() -> Result<(), Error> {
                 (compiler().device(Device::EmulatedCuda(Element::F64)), "cuda", 1),
             ] {
                 let found = compiler.compile()?.load(threads, None)?.run(&given)?;
-                near(&found, &expected, 1e-12, &format!("{what} {name}"));
+                near(&found, &expected, 1e-12, &format!("{what} {fused}"));
             }
+            let found = compiler().device(Device::Cpu(Element::F32)).compile()?.load(1, None)?.run(&given)?;
+            near(&found, &expected, if goal == Goal::Statistics { 1e-4 } else { 1e-3 }, &format!("{what} f32"));
             let one = compiler().compile()?.load(1, None)?.run(&given)?;
             let three = compiler().compile()?.load(3, None)?.run(&given)?;
             assert_eq!(one, three, "{what}: the number of threads changes bits");
@@ -83,6 +92,41 @@ fn a_level_has_one_gram_and_moduli_share_their_stencils() -> Result<(), Error> {
     let count = |word: &str| compiled.scheduled.launches.iter().filter(|l| l.summary.starts_with(word)).count();
     // Per scale one stencil of the field, one of all moduli and one Gram matrix of all orientations; per change of scale one of the field and one of all moduli.
     assert_eq!((domain.J, count("stencil"), count("gram"), count("downgrade")), (4, 8, 4, 6));
+    Ok(())
+}
+
+/// Gradients through the steps of a median, and through turned wavelets of a map whose structure is given.
+#[test]
+fn gradients_of_medians_and_of_turned_wavelets_are_those_of_their_values() -> Outcome {
+    let domain = Healpix::new(2, 4, 3)?;
+    let n = domain.len();
+    let (x, y, direction) = (random::samples(n, 1, 0), random::samples(n, 1, 1), random::samples(n, 1, 2));
+    for name in ["foscat_median", "foscat_oriented"] {
+        let source = Source::find(name)?;
+        let mut compiler = Compiler::new(&source, &domain).threads(1);
+        if name == "foscat_median" {
+            compiler = compiler.number("n", 12.0).number("t", 0.0);
+        }
+        let fields = |x: &[f64]| if name == "foscat_median" { vec![x.to_vec()] } else { vec![x.to_vec(), y.clone()] };
+        let maps = fields(&y);
+        let target = compiler.encoder()?.encode_fields(&maps.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        let (_, mut executable) = compiler.clone().goal(Goal::Gradient("l2".into())).executable()?;
+        let targets = scatterc::sensitivity::parameter_arrays("T", &target);
+        let mut evaluate = |x: &[f64]| -> Result<(f64, Vec<f64>), Error> {
+            let maps = fields(x);
+            let mut given: Vec<(&str, &[f64])> = ["x", "y"].into_iter().zip(maps.iter().map(Vec::as_slice)).collect();
+            given.extend(targets.iter().map(|(name, values)| (name.as_str(), *values)));
+            let results = executable.run(&given)?;
+            let find = |wanted: &str| results.iter().find(|(name, _)| name == wanted).map(|(_, values)| values.clone()).unwrap_or_default();
+            Ok((find("value")[0], find("gradient.x")))
+        };
+        let (_, gradient) = evaluate(&x)?;
+        let slope: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let step = 1e-6;
+        let moved = |by: f64| x.iter().zip(&direction).map(|(x, d)| x + by * d).collect::<Vec<f64>>();
+        let difference = (evaluate(&moved(step))?.0 - evaluate(&moved(-step))?.0) / (2.0 * step);
+        assert!((slope - difference).abs() < 1e-5 * slope.abs(), "{name}: {slope} against {difference}");
+    }
     Ok(())
 }
 
@@ -156,6 +200,22 @@ fn what_cannot_be_is_refused_by_name() -> Outcome {
     assert!(message(Healpix::patch(8, 4, 3, &cells)).contains("in ascending order, found 39 then 38"));
     assert!(message(Healpix::patch(8, 4, 3, &[3; 20])).contains("pixel numbers once, found 3 then 3"));
     assert!(message(Healpix::patch(8, 4, 3, &[1, 2, 3])).contains("at least 16"));
+    assert_eq!(message(Healpix::new(8, 4, 3)?.masks(0, None)), "`masks` is 0, expected from 1 to 64");
+    assert_eq!(message(Healpix::new(8, 4, 3)?.spin(3)), "`spin` is 3, expected 1 or 2");
+    assert_eq!(message(Healpix::new(128, 4, 3)?.spin(2)), "`nside` is 128, expected at most 64 with spin");
+    assert_eq!(message(Healpix::patch(8, 4, 3, &(0..40).collect::<Vec<_>>())?.spin(2)), "`spin` is 2 on a patch, expected the whole sphere");
+    let source = Source::from_text("statistic wrong(x) { D[j] = lowpass(x, j) - mean(x); return D; }", "wrong")?;
+    let refused = Compiler::new(&source, &Healpix::new(2, 2, 3)?.masks(2, None)?).compile().map(|_| ()).expect_err("numbers per mask").to_string();
+    assert!(refused.contains("differs between 2 masks"), "{refused}");
+    for (text, words) in [
+        ("statistic wrong(x) { S = median(x, 0, 1); return S; }", "a whole number of steps from 1 to 400, found 0"),
+        ("statistic wrong(x) { S = median(x, 2, 0 - 1); return S; }", "a tolerance from 0 on, found -1"),
+        ("statistic wrong(x) { S = median(x, mean(x), 1); return S; }", "a number known when the statistic is bound"),
+    ] {
+        let source = Source::from_text(text, "wrong")?;
+        let refused = Compiler::new(&source, &Healpix::new(2, 2, 3)?).compile().map(|_| ()).expect_err("no such median").to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
     let domain = Healpix::new(8, 2, 3)?.mask(Some(0.9));
     let lonely: Vec<f64> = (0..domain.len()).map(|p| if p == 77 { 1.0 } else { 0.0 }).collect();
     let refused = pixels::check_mask(&domain, &lonely).expect_err("nothing exceeds the threshold").to_string();

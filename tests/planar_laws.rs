@@ -46,13 +46,15 @@ fn run(compiler: &Compiler, goal: Goal, threads: usize) -> Result<Arrays, Error>
 }
 
 #[test]
-fn cuda_on_the_emulation_gives_the_same_numbers() -> Result<(), Error> {
+fn other_elements_and_cuda_on_the_emulation_give_the_same_numbers() -> Result<(), Error> {
     for subject in subjects()? {
         let source = Source::find(subject.name)?;
         let compiler = compiler(&source, &subject).goal(Goal::VectorJacobian);
         let compiled = compiler.compile()?;
         let inputs = given(&compiled.graph);
         let expected = on_cpu(compiled.plan(), 1, &inputs);
+        let single = on_cpu(compiler.clone().device(Device::Cpu(Element::F32)).compile()?.plan(), 1, &inputs);
+        assert_equal(&single, &expected, 1e-3, &format!("{} {:?} f32 on the CPU", subject.name, subject.variant));
         for (element, tolerance) in [(Element::F64, 1e-12), (Element::F32, 1e-3)] {
             let found = on_emulation(compiler.clone().device(Device::EmulatedCuda(element)).compile()?.plan(), &inputs);
             assert_equal(&found, &expected, tolerance, &format!("{} {:?} {element}", subject.name, subject.variant));
@@ -81,9 +83,48 @@ fn passes_fusion_threads_and_devices_change_nothing() -> Result<(), Error> {
             let without = compiler.clone().disable(&[pass.name.to_string()]);
             assert_equal(&run(&without, Goal::VectorJacobian, 1)?, &gradient, 1e-12, &format!("{what} without {}", pass.name));
         }
-        for fusion in [Fusion::None, Fusion::Loops] {
+        for fusion in [Fusion::None, Fusion::Loops, Fusion::Gram] {
             assert_equal(&run(&compiler.clone().fusion(fusion), Goal::VectorJacobian, 1)?, &gradient, 1e-12, &format!("{what} {fusion:?}"));
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn filtered_spectra_of_contractions_are_never_stored() -> Result<(), Error> {
+    let source = Source::find("cheng")?;
+    let plane = Plane::new(32, 32, 3, 2, &source.filter("morlet")?, Boundary::Periodic, false)?;
+    for (goal, wanted) in [(Goal::Statistics, &["filter_gram"][..]), (Goal::Gradient("l2".into()), &["filter_gram", "filter_mix"])] {
+        let compiler = Compiler::new(&source, &plane).goal(goal).threads(1);
+        let counts = step_counts(compiler.compile()?.plan());
+        assert!(wanted.iter().all(|kind| counts.contains_key(*kind)), "{counts:?}");
+        assert!(!counts.keys().any(|kind| kind.starts_with("spectral_filter")), "{counts:?}");
+        let stored = compiler.clone().fusion(Fusion::Gram).compile()?;
+        let counts = step_counts(stored.plan());
+        assert!(counts.contains_key("spectral_filter") && !counts.contains_key("filter_gram"), "{counts:?}");
+        assert!(compiler.compile()?.plan().arena < stored.plan().arena, "weighing in cache saves memory");
+    }
+    Ok(())
+}
+
+#[test]
+fn masks_weigh_averages_on_every_grid() -> Result<(), Error> {
+    let source = Source::find("cheng")?;
+    for (H, W, cut) in [(16, 18, false), (17, 16, false), (18, 16, true)] {
+        let plane = Plane::new(H, W, 2, 2, &source.filter("morlet")?, Boundary::Periodic, cut)?.mask();
+        let compiler = Compiler::new(&source, &plane).variant(Some("raw")).threads(1);
+        let compiled = compiler.compile()?;
+        let mut inputs = given(&compiled.graph);
+        let (x, mask) = (random(3, H * W), random(5, H * W).into_iter().map(f64::abs).collect::<Vec<f64>>());
+        for (name, values) in &mut inputs {
+            values.clone_from(if name == "mask" { &mask } else { &x });
+        }
+        let found = on_cpu(compiled.plan(), 1, &inputs);
+        assert_equal(&found, &on_reference(&compiled.bound.graph, &inputs), 1e-12, "masked");
+        // The mean is that of its definition.
+        let (_, mean) = found.iter().find(|(name, _)| name == "mean").expect("the mean");
+        let expected = x.iter().zip(&mask).map(|(x, m)| x * m).sum::<f64>() / mask.iter().sum::<f64>();
+        assert!((mean[0] - expected).abs() <= 1e-13, "{} expected {expected}", mean[0]);
     }
     Ok(())
 }

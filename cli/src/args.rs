@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use scatterc::compiler::domain::DomainError;
 use scatterc::kernels::healpix::{HealpixError, nested_to_ring};
 use scatterc::runtime::{Executable, RunError, reference};
-use scatterc::{Array, Compiled, Compiler, Device, Domain, Element, Fusion, Index, InputKind, Source, Sphere};
+use scatterc::{Array, Compiled, Compiler, Device, Domain, Element, Fusion, Index, InputKind, Legendre, Source, Sphere};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -49,6 +49,9 @@ pub enum CliError {
         /// What failed, with errors and bounds.
         faults: Vec<String>,
     },
+    /// Kernels cannot be compiled for CUDA.
+    #[error(transparent)]
+    Cuda(scatterc::runtime::cuda::CudaError),
     /// A picture cannot be made.
     #[error(transparent)]
     Figure(#[from] FigureError),
@@ -264,6 +267,9 @@ pub struct HealpixOptions {
     /// Sets weights of coarse masks to zero that do not exceed this.
     #[arg(long, value_name = "T")]
     pub mask_threshold: Option<f64>,
+    /// Spin of the maps, 1 or 2: they come in pairs, such as Q and U.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub spin: usize,
 }
 
 /// How fields are continued.
@@ -405,6 +411,30 @@ pub struct DeviceOptions {
     /// How much is fused.
     #[arg(long, value_enum, default_value = "all")]
     pub fuse: FuseKind,
+    /// Where the functions of Legendre stages come from: stored, computed again, or as the cost model says.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub legendre: LegendreKind,
+}
+
+/// Where the functions of Legendre stages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LegendreKind {
+    /// By cost model and byte budget.
+    Auto,
+    /// Computed again in every call.
+    Recursion,
+    /// Stored.
+    Tables,
+}
+
+impl From<LegendreKind> for Legendre {
+    fn from(kind: LegendreKind) -> Legendre {
+        match kind {
+            LegendreKind::Auto => Legendre::Auto,
+            LegendreKind::Recursion => Legendre::Recursion,
+            LegendreKind::Tables => Legendre::Tables,
+        }
+    }
 }
 
 /// Which device.
@@ -438,6 +468,8 @@ pub enum FuseKind {
     Loops,
     /// Loops and ring tiles, but no contractions.
     Ring,
+    /// Loops, ring tiles and contractions of stored rows; filters are not applied where their results are read.
+    Gram,
     /// Everything legal.
     All,
 }
@@ -448,6 +480,7 @@ impl From<FuseKind> for Fusion {
             FuseKind::None => Fusion::None,
             FuseKind::Loops => Fusion::Loops,
             FuseKind::Ring => Fusion::Ring,
+            FuseKind::Gram => Fusion::Gram,
             FuseKind::All => Fusion::All,
         }
     }
@@ -455,15 +488,23 @@ impl From<FuseKind> for Fusion {
 
 impl Default for DeviceOptions {
     fn default() -> Self {
-        DeviceOptions { device: DeviceKind::Cpu, precision: Precision::F64, threads: 0, memory: None, disable: vec![], fuse: FuseKind::All }
+        DeviceOptions {
+            device: DeviceKind::Cpu,
+            precision: Precision::F64,
+            threads: 0,
+            memory: None,
+            disable: vec![],
+            fuse: FuseKind::All,
+            legendre: LegendreKind::Auto,
+        }
     }
 }
 
 impl DeviceOptions {
     /// Refuses what this build does not have, before anything is read.
     pub fn check(&self) -> Result<(), CliError> {
-        if self.precision == Precision::F32 && !matches!(self.device, DeviceKind::Cuda | DeviceKind::Emulate) {
-            return Err(CliError::Unavailable(format!("`--precision f32`: the device {} computes in f64; f32 needs `--device cuda`", self.name())));
+        if self.precision == Precision::F32 && self.device == DeviceKind::Reference {
+            return Err(CliError::Unavailable("`--precision f32`: the device reference computes in f64; f32 needs `--device cpu` or `cuda`".into()));
         }
         scatterc::compiler::pass::known(&self.disable).map_err(|e| CliError::Library(e.into()))
     }
@@ -503,7 +544,7 @@ impl DeviceOptions {
             Precision::F32 => Element::F32,
         };
         match self.device {
-            DeviceKind::Cpu | DeviceKind::Reference => Device::Cpu,
+            DeviceKind::Cpu | DeviceKind::Reference => Device::Cpu(element),
             DeviceKind::Cuda => Device::Cuda(element),
             DeviceKind::Emulate => Device::EmulatedCuda(element),
         }
@@ -684,7 +725,8 @@ pub fn compiler<'a>(
         .disable(&device.disable)
         .device(device.device())
         .threads(device.threads)
-        .memory(device.budget());
+        .memory(device.budget())
+        .legendre(device.legendre.into());
     if let Some(name) = statistic.name() {
         compiler = compiler.statistic(name);
     }
@@ -726,8 +768,7 @@ impl Runner {
 
     /// Statistics of the outputs of a run.
     pub fn statistics(&self, results: Vec<(String, Vec<f64>)>) -> scatterc::Statistics {
-        let batch = scatterc::compile::batch_of(&self.compiled.bound.graph);
-        scatterc::compile::statistics(&self.compiled.bound.outputs, batch, results)
+        scatterc::compile::statistics(&self.compiled.bound.outputs, self.compiled.bound.batch, results)
     }
 }
 
@@ -947,6 +988,8 @@ fn statistics_arrays(compiled: &Compiled, batch: Option<usize>, arrays: &[Array]
     let mut out = Vec::new();
     for array in arrays {
         let mut shape: Vec<usize> = batch.into_iter().collect();
+        // Samples of fields carry their axes in their type.
+        shape.extend(array.axes.iter().filter(|_| !array.index.rows.is_empty()));
         shape.extend(entry_shape(compiled, array));
         out.push((
             array.name.clone(),
@@ -977,7 +1020,7 @@ fn entry_shape(compiled: &Compiled, array: &Array) -> Vec<usize> {
         return vec![array.re.len()];
     };
     let ty = graph.ty(output.value);
-    let skip = usize::from(scatterc::compile::batch_of(graph).is_some());
+    let skip = usize::from(compiled.bound.batch.is_some());
     ty.axes.iter().skip(skip).copied().chain(transforms::space_shape(ty.space, false)).collect()
 }
 

@@ -1,7 +1,9 @@
 //! What this machine can do, measured in some fifty milliseconds, and inputs to measure plans with.
 
+use scatterc::Element;
 use scatterc::compiler::explain::Roofline;
 use scatterc::ir::Space;
+use scatterc::kernels::peak;
 use scatterc::runtime::Executable;
 use std::time::{Duration, Instant};
 
@@ -11,8 +13,19 @@ const DURATION: Duration = Duration::from_millis(25);
 /// f64 of the array read for the bandwidth, per thread: larger than the caches close to a core.
 const STREAM: usize = 1 << 22;
 
-/// Peak arithmetic and memory bandwidth of `threads` threads together.
-pub fn roofline(threads: usize) -> Roofline {
+/// Processor time of this process, all threads together; `None` where the system does not say.
+pub fn processor_seconds() -> Option<f64> {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// Peak arithmetic on an element and memory bandwidth of `threads` threads together.
+pub fn roofline(threads: usize, element: Element) -> Roofline {
     let total = |rate: fn() -> f64| -> f64 {
         std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads).filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, rate).ok()).collect();
@@ -21,10 +34,13 @@ pub fn roofline(threads: usize) -> Roofline {
         })
     };
     Roofline {
-        flops_per_s: total(|| scatterc::kernels::peak::flops_per_s(DURATION)),
+        flops_per_s: match element {
+            Element::F64 => total(|| peak::flops_per_s::<f64>(DURATION)),
+            Element::F32 => total(|| peak::flops_per_s::<f32>(DURATION)),
+        },
         bytes_per_s: total(bandwidth),
         source: format!(
-            "measured on {threads} thread{}{}",
+            "measured in {element} on {threads} thread{}{}",
             if threads == 1 { "" } else { "s" },
             if cfg!(debug_assertions) { ", too low: this build is not optimised" } else { "" }
         ),
@@ -49,15 +65,6 @@ fn bandwidth() -> f64 {
     }
     std::hint::black_box(last);
     (8 * STREAM) as f64 / best
-}
-
-/// Processor time of all threads of this process so far, in nanoseconds; `None` where the system does not tell it so finely.
-pub fn cpu_ns() -> Option<u64> {
-    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
-    tasks
-        .filter_map(Result::ok)
-        .map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok()?.split_whitespace().next()?.parse::<u64>().ok())
-        .sum()
 }
 
 /// The middle one of some values, which are sorted; 0 of none.

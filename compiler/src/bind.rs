@@ -82,6 +82,8 @@ pub struct OutputInfo {
     pub complex: bool,
     /// What each entry is; empty for field-valued outputs. Shared, since results carry it too.
     pub index: Arc<Index>,
+    /// Leading axes, after that of a batch: masks, and components of a field.
+    pub axes: Vec<usize>,
 }
 
 /// An array parameter of a bound statistic, given at run time.
@@ -104,6 +106,8 @@ pub struct Bound {
     pub outputs: Vec<OutputInfo>,
     /// Its run-time parameters.
     pub parameters: Vec<ParameterInfo>,
+    /// Number of maps processed together: the leading axis of every input and output.
+    pub batch: Option<usize>,
 }
 
 /// A part of a complex value: a node or a literal.
@@ -212,6 +216,7 @@ pub(crate) fn call(b: &mut Builder, name: &str, x: &[Cell]) -> Result<Cell, Stri
     let complex = x.iter().any(|c| c.im.is_some());
     let real = |re: Part| Cell { re, im: None };
     match (name, x) {
+        ("complex", [a, b]) if !complex => Ok(Cell { re: a.re, im: Some(b.re) }),
         ("re", [z]) => Ok(real(z.re)),
         ("im", [z]) => Ok(real(z.im.unwrap_or(Part::Literal(0.0)))),
         ("conj", [z]) => {
@@ -321,13 +326,19 @@ fn builds_field(name: &str) -> bool {
 }
 
 /// Functions that make numbers from fields.
-const AVERAGES: &[&str] = &["mean", "cov", "var", "power", "integral", "size"];
+const AVERAGES: &[&str] = &["mean", "median", "cov", "var", "power", "integral", "size"];
+
+/// Steps of `median(f)` at most, and the change below which it ends.
+const MEDIAN: (usize, f64) = (100, 1e-6);
+
+/// Most steps of `median(f, n, t)`.
+const MOST_STEPS: usize = 400;
 
 /// An evaluated field expression: samples or coefficients with labelled axes, or plain numbers with labelled axes.
 #[derive(Clone, Debug)]
 enum Evaluated {
     Field(Field),
-    /// Numbers `[batch.., G..]` with the labels of their axes.
+    /// Numbers `[leading.., G..]` with the labels of their axes.
     Numbers(Cell, Vec<String>),
 }
 
@@ -423,7 +434,8 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
                 if let Some(im) = field.im {
                     binder.b.output(&format!("{name}.im"), im);
                 }
-                outputs.push(OutputInfo { name, complex: field.im.is_some(), index: Arc::default() });
+                let axes = domain.input_type().axes;
+                outputs.push(OutputInfo { name, complex: field.im.is_some(), index: Arc::default(), axes });
             }
             continue;
         }
@@ -437,7 +449,7 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
                 binder.b.output(&format!("{name}.im"), im);
             }
         }
-        outputs.push(OutputInfo { name, complex: cell.im.is_some(), index: Arc::new(space.index()) });
+        outputs.push(OutputInfo { name, complex: cell.im.is_some(), index: Arc::new(space.index()), axes: domain.number_axes() });
     }
     let mut parameters = binder.used_parameters;
     let graph = binder.b.finish();
@@ -448,7 +460,7 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
             parameters.push(ParameterInfo { name: name.clone(), index: Index::default(), len: node.ty.len() });
         }
     }
-    Ok(Bound { graph, outputs, parameters })
+    Ok(Bound { graph, outputs, parameters, batch: options.batch })
 }
 
 fn at(span: Span, message: impl Into<String>) -> BindError {
@@ -465,8 +477,9 @@ fn scale_value(index: &IndexExpr, scales: &Scales) -> Option<usize> {
 }
 
 impl Binder<'_> {
-    fn batch_axes(&self) -> Vec<usize> {
-        self.options.batch.into_iter().collect()
+    /// Leading axes of every number: the batch, and those of the domain.
+    fn leading_axes(&self) -> Vec<usize> {
+        self.options.batch.into_iter().chain(self.domain.number_axes()).collect()
     }
 
     fn definition(&self, name: &Ident) -> Result<usize, BindError> {
@@ -599,7 +612,7 @@ impl Binder<'_> {
             Part::Value(value) => Ok(value),
             Part::Literal(x) => {
                 let constant = self.b.constant(x)?;
-                let mut to = self.batch_axes();
+                let mut to = self.leading_axes();
                 to.push(n);
                 let map = vec![];
                 Ok(self.b.linear(Linear::Reindex { from: vec![], to, map }, constant)?)
@@ -690,7 +703,7 @@ impl Binder<'_> {
         Ok(Field { re, im, labels: labels.to_vec(), raw: None })
     }
 
-    /// Numbers `[batch.., G..]` with axes `from` as axes `labels`.
+    /// Numbers `[leading.., G..]` with axes `from` as axes `labels`.
     fn aligned_numbers(&mut self, cell: Cell, from: &[String], labels: &[String]) -> Result<Cell, BindError> {
         let mut part = |p: Part| match p {
             Part::Literal(x) => Ok(Part::Literal(x)),
@@ -962,6 +975,15 @@ impl Binder<'_> {
             cells.push(match value {
                 Evaluated::Field(field) => Cell { re: Part::Value(field.re), im: field.im.map(Part::Value) },
                 Evaluated::Numbers(cell, own) => {
+                    let axes = self.domain.number_axes();
+                    let varies = [Some(cell.re), cell.im].into_iter().flatten().any(|p| matches!(p, Part::Value(_)));
+                    if space.is_some() && varies && axes != self.domain.input_type().axes {
+                        let masks = axes[0];
+                        return Err(at(
+                            span,
+                            format!("a number here differs between {masks} masks, so that no field can be made of it; give one mask"),
+                        ));
+                    }
                     let aligned = self.aligned_numbers(cell, &own, &labels)?;
                     let mut part = |p: Part| match (p, space) {
                         (Part::Value(v), Some(like)) => Ok::<Part, BindError>(Part::Value(self.domain.spread(&mut self.b, v, like)?)),
@@ -1076,13 +1098,16 @@ impl Binder<'_> {
         let cell = match default {
             Some(x) => Cell::literal(x),
             None => {
-                let value = self.b.parameter(&name.name, Type::new([space.len()], Space::Point))?;
-                self.used_parameters.push(ParameterInfo { name: name.name.clone(), index: space.index(), len: space.len() });
+                let own: Vec<usize> = self.domain.number_axes().into_iter().chain([space.len()]).collect();
+                let value = self.b.parameter(&name.name, Type::new(own.clone(), Space::Point))?;
+                self.used_parameters.push(ParameterInfo { name: name.name.clone(), index: space.index(), len: own.iter().product() });
                 let value = match self.options.batch {
                     None => value,
                     Some(batch) => {
-                        let n = space.len();
-                        self.b.linear(Linear::Reindex { from: vec![n], to: vec![batch, n], map: vec![vec![0, 1, 0]] }, value)?
+                        let n = own.len();
+                        let map = (0..n).map(|k| (0..n + 2).map(|o| i64::from(o == k + 1)).collect()).collect();
+                        let to = [batch].into_iter().chain(own.iter().copied()).collect();
+                        self.b.linear(Linear::Reindex { from: own, to, map }, value)?
                     }
                 };
                 Cell { re: Part::Value(value), im: None }
@@ -1182,6 +1207,21 @@ impl Binder<'_> {
                 let first = arithmetic(&mut self.b, BinaryOperator::Multiply, mx, conjugate).map_err(fail)?;
                 Ok((arithmetic(&mut self.b, BinaryOperator::Subtract, second, first).map_err(fail)?, labels))
             }
+            "median" => {
+                let field = self.as_field(&arguments[0], scales, order, k)?;
+                let (steps, tolerance) = (self.known(arguments.get(1), k)?, self.known(arguments.get(2), k)?);
+                let steps = match steps {
+                    None => MEDIAN.0,
+                    Some(n) if n.fract() == 0.0 && (1.0..=MOST_STEPS as f64).contains(&n) => n as usize,
+                    Some(n) => return Err(at(arguments[1].span, format!("expected a whole number of steps from 1 to {MOST_STEPS}, found {n}"))),
+                };
+                let tolerance = match tolerance {
+                    None => MEDIAN.1,
+                    Some(t) if t >= 0.0 => t,
+                    Some(t) => return Err(at(arguments[2].span, format!("expected a tolerance from 0 on, found {t}"))),
+                };
+                Ok((cell(self.domain.median(&mut self.b, &field, steps, tolerance)?), field.labels))
+            }
             "size" => {
                 let field = self.as_field(&arguments[0], scales, order, k)?;
                 let (weight, size) = match arguments.get(1) {
@@ -1205,6 +1245,16 @@ impl Binder<'_> {
                 };
                 Ok((cell(mean), field.labels))
             }
+        }
+    }
+
+    /// A number known when the statistic is bound.
+    fn known(&mut self, argument: Option<&Expr>, k: usize) -> Result<Option<f64>, BindError> {
+        let Some(argument) = argument else { return Ok(None) };
+        let one = Rc::new(IndexSpace { columns: vec![], tuples: vec![vec![]], G: self.domain.directions() });
+        match self.number(argument, &one, k)? {
+            Cell { re: Part::Literal(x), im: None } => Ok(Some(x)),
+            _ => Err(at(argument.span, "expected a number known when the statistic is bound")),
         }
     }
 

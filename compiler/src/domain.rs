@@ -70,6 +70,10 @@ pub trait Domain: std::fmt::Debug {
     fn measure(&self) -> f64;
     /// Type of an input.
     fn input_type(&self) -> Type;
+    /// Leading axes of every number, after that of a batch: masks, then the components that fields have as well.
+    fn number_axes(&self) -> Vec<usize> {
+        self.input_type().axes
+    }
     /// The field that an input value is.
     fn field(&self, builder: &mut Builder, input: Value) -> Result<Field, DomainError>;
     /// The field as samples, on which pointwise functions act.
@@ -106,6 +110,11 @@ pub trait Domain: std::fmt::Debug {
     /// Sum of the weights that [`Self::windowed_mean`] gives samples, per element of the axes, where they are given at run time.
     fn windowed_weight(&self, builder: &mut Builder, field: &Field, _scale: usize) -> Result<Option<Value>, DomainError> {
         self.weight(builder, field)
+    }
+    /// Geometric median: the number y with the smallest weighted sum of |f - y|, from the mean by at most `steps` steps of Weiszfeld's iteration, which end when no entry of y moves further
+    /// than `tolerance`. Samples count where their weight is positive.
+    fn median(&self, _builder: &mut Builder, _field: &Field, _steps: usize, _tolerance: f64) -> Result<Numbers, DomainError> {
+        Err(DomainError::Unsupported(format!("`median` is not available on {}", self.describe())))
     }
     /// Parameters that the domain itself asks for at run time, such as a mask.
     fn parameters(&self) -> Vec<String> {

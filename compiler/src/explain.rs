@@ -307,7 +307,7 @@ pub fn loops(scheduled: &Scheduled) -> String {
                 let _ = writeln!(out, "    // {} lines of CLIF\n  }}\n}}", kernel.text.lines().count());
             }
             Step::Tile { L, outer, scratch, sums, stages } => {
-                let _ = writeln!(out, "step {k}: tile {{  // {} bytes of scratch memory per thread", 8 * scratch);
+                let _ = writeln!(out, "step {k}: tile {{  // {} bytes of scratch memory per thread", plan.element.bytes() * scratch);
                 let _ = writeln!(out, "  for o in 0..{outer}, every pair of blocks of map({L}) {{");
                 for stage in stages {
                     match stage {
@@ -334,6 +334,8 @@ pub fn loops(scheduled: &Scheduled) -> String {
             | Step::Gram { .. }
             | Step::FrameGram { .. }
             | Step::FrameMix { .. }
+            | Step::FilterGram { .. }
+            | Step::FilterMix { .. }
             | Step::Mix { .. }
             | Step::Concat { .. }
             | Step::Launch { .. }

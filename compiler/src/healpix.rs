@@ -15,6 +15,15 @@ pub const LARGEST_NSIDE: usize = 2048;
 /// Name of the parameter that holds the mask.
 pub const MASK: &str = "mask";
 
+/// Distances from a median count as at least this.
+const CLOSEST: f64 = 1e-12;
+
+/// Most masks of one plan.
+pub const MOST_MASKS: usize = 64;
+
+/// Largest nside of maps with spin: their stencils come from harmonic transforms of many impulses.
+pub const LARGEST_SPIN_NSIDE: usize = 64;
+
 /// A sphere or patch of HEALPix pixels bound to its sizes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Healpix {
@@ -28,6 +37,10 @@ pub struct Healpix {
     pub K: usize,
     /// True when averages are weighted by the parameter `mask`, one number per pixel of the input.
     pub masked: bool,
+    /// Number of masks of which every average has one value each, an axis of all numbers; one mask without an axis when absent.
+    pub masks: Option<usize>,
+    /// Spin of the input, 1 or 2: a pair of maps, whose wavelets are gradient and curl parts; 0 for one map.
+    pub spin: usize,
     /// What of a down-graded mask does not exceed this is set to zero.
     pub threshold: Option<f64>,
     /// Cells of the patch at every scale; empty lists for the whole sphere.
@@ -48,7 +61,7 @@ impl Healpix {
         check(nside, L, K)?;
         let finest = if K == 3 { nside } else { 2 * nside };
         let J = finest.ilog2() as usize + 1;
-        Ok(Healpix { nside, J, L, K, masked: false, threshold: None, cells: vec![vec![]; J], finest })
+        Ok(Healpix { nside, J, L, K, masked: false, masks: None, spin: 0, threshold: None, cells: vec![vec![]; J], finest })
     }
 
     /// The cells `cells` of a sphere at `nside`, in ascending order.
@@ -65,7 +78,7 @@ impl Healpix {
         for j in 1..J {
             all.push(coarse_cells(&all[j - 1]));
         }
-        Ok(Healpix { nside, J, L, K, masked: false, threshold: None, cells: all, finest: nside })
+        Ok(Healpix { nside, J, L, K, masked: false, masks: None, spin: 0, threshold: None, cells: all, finest: nside })
     }
 
     /// The first `J` scales only, counted on the map of the input: a sphere with a larger stencil has one more, as its scale 0 is finer.
@@ -86,6 +99,35 @@ impl Healpix {
         self.masked = true;
         self.threshold = threshold;
         self
+    }
+
+    /// Weights averages by `count` masks: the parameter `mask` is then `[count, pixels]`, and every number has an axis of masks before all others but the batch.
+    ///
+    /// Error: no mask, or more than [`MOST_MASKS`].
+    pub fn masks(mut self, count: usize, threshold: Option<f64>) -> Result<Self, DomainError> {
+        if count == 0 || count > MOST_MASKS {
+            return fault("masks", count, format!("from 1 to {MOST_MASKS}"));
+        }
+        self.masks = Some(count);
+        Ok(self.mask(threshold))
+    }
+
+    /// Inputs that are a pair of maps of spin 1 (two components of a vector along the meridian and the parallel) or 2 (Q and U). Fields and numbers have an axis of two: the wavelets of an
+    /// input are those of its gradient part E and of its curl part B, anything else acts on both alike.
+    ///
+    /// Error: another spin, a patch, or an nside above [`LARGEST_SPIN_NSIDE`].
+    pub fn spin(mut self, spin: usize) -> Result<Self, DomainError> {
+        if spin == 0 || spin > 2 {
+            return fault("spin", spin, "1 or 2");
+        }
+        if !self.cells[0].is_empty() {
+            return fault("spin", format!("{spin} on a patch"), "the whole sphere");
+        }
+        if self.finest > LARGEST_SPIN_NSIDE {
+            return fault("nside", self.finest, format!("at most {LARGEST_SPIN_NSIDE} with spin"));
+        }
+        self.spin = spin;
+        Ok(self)
     }
 
     /// Number of pixels of an input.
@@ -138,9 +180,13 @@ impl Healpix {
         Ok(value)
     }
 
-    /// The mask at scale j.
-    fn weights(&self, b: &mut Builder, j: usize) -> Result<Value, DomainError> {
-        let mut value = b.parameter(MASK, self.input_type())?;
+    /// Mask `m` at scale j.
+    fn weights(&self, b: &mut Builder, j: usize, m: usize) -> Result<Value, DomainError> {
+        let axes: Vec<usize> = self.masks.into_iter().collect();
+        let mut value = b.parameter(MASK, Type::new(axes, Space::Pixels { nside: self.nside, n: self.len() }))?;
+        if let Some(count) = self.masks {
+            value = b.linear(Linear::Reindex { from: vec![count], to: vec![], map: vec![vec![m as i64]] }, value)?;
+        }
         if self.is_upgraded() {
             value = b.linear(Linear::Upgrade { nside: self.nside }, value)?;
         }
@@ -169,8 +215,120 @@ impl Healpix {
         Ok(Field { re: f(field.re)?, im, labels: field.labels.clone(), raw: None })
     }
 
-    /// Average of one real value.
-    fn average(&self, b: &mut Builder, value: Value) -> Result<Value, DomainError> {
+    /// What `f` gives for every mask, joined along an axis of masks where there is one; `axes` are those of one result that the axis stands before.
+    fn per_mask(
+        &self,
+        b: &mut Builder,
+        axes: usize,
+        mut f: impl FnMut(&mut Builder, usize) -> Result<Value, DomainError>,
+    ) -> Result<Value, DomainError> {
+        let Some(count) = self.masks else { return f(b, 0) };
+        let mut rows = Vec::with_capacity(count);
+        let mut own = vec![];
+        for m in 0..count {
+            let value = f(b, m)?;
+            let all = b.ty(value).axes.clone();
+            own = all[all.len() - axes..].to_vec();
+            rows.push(b.linear(Linear::Reshape { from: own.clone(), to: vec![own.iter().product()] }, value)?);
+        }
+        let joined = b.concat(&rows)?;
+        let to: Vec<usize> = [count].into_iter().chain(own).collect();
+        Ok(b.linear(Linear::Reshape { from: vec![to.iter().product()], to }, joined)?)
+    }
+
+    /// Real and imaginary part of the geometric median under mask `m`; `axes` counts those of the field that are not the batch.
+    fn median_of(
+        &self,
+        b: &mut Builder,
+        field: &Field,
+        axes: usize,
+        steps: usize,
+        tolerance: f64,
+        m: usize,
+    ) -> Result<(Value, Option<Value>), DomainError> {
+        let parts: Vec<Value> = [Some(field.re), field.im].into_iter().flatten().collect();
+        let space = b.ty(field.re).space;
+        let Space::Pixels { nside, n } = space else {
+            return Err(DomainError::Unsupported("a median needs pixels".into()));
+        };
+        let mean = Linear::PixelMean { nside, n };
+        let counted = if self.masked {
+            let j = self.level(b, field.re)?;
+            let weights = self.weights(b, j, m)?;
+            let sign = apply(b, "sign", &[weights])?;
+            Some(self.repeated(b, sign, field.re)?)
+        } else {
+            None
+        };
+        // Sums of w f over sums of w, of all parts.
+        let centre = |b: &mut Builder, weights: Option<Value>| -> Result<Vec<Value>, DomainError> {
+            let total = weights.map(|w| b.linear(mean.clone(), w)).transpose()?;
+            parts
+                .iter()
+                .map(|v| {
+                    let product = weights.map_or(Ok(*v), |w| apply(b, "mul", &[w, *v]))?;
+                    let sum = b.linear(mean.clone(), product)?;
+                    total.map_or(Ok(sum), |total| apply(b, "div", &[sum, total]))
+                })
+                .collect()
+        };
+        let length = |b: &mut Builder, parts: &[Value]| match parts {
+            [x] => apply(b, "abs", &[*x]),
+            parts => apply(b, "modulus", parts),
+        };
+        let mut y = centre(b, counted)?;
+        let own = b.ty(y[0]).axes[b.ty(y[0]).axes.len() - axes..].to_vec();
+        let all = Linear::Reindex { from: vec![], to: own, map: vec![] };
+        let filled = |b: &mut Builder, x: f64, like: Value| -> Result<Value, DomainError> {
+            let x = b.constant(x)?;
+            self.repeated(b, x, like)
+        };
+        let mut live: Option<Value> = None;
+        for step in 0..steps {
+            let mut away = Vec::with_capacity(parts.len());
+            for (v, y) in parts.iter().zip(&y) {
+                let everywhere = self.spread(b, *y, space)?;
+                away.push(apply(b, "sub", &[*v, everywhere])?);
+            }
+            let distance = length(b, &away)?;
+            let least = filled(b, CLOSEST, y[0])?;
+            let least = self.spread(b, least, space)?;
+            let distance = apply(b, "max", &[distance, least])?;
+            let one = filled(b, 1.0, y[0])?;
+            let numerator = match counted {
+                Some(counted) => counted,
+                None => self.spread(b, one, space)?,
+            };
+            let weights = apply(b, "div", &[numerator, distance])?;
+            let next = centre(b, Some(weights))?;
+            let moved: Vec<Value> = next.iter().zip(&y).map(|(z, y)| apply(b, "sub", &[*z, *y])).collect::<Result<_, _>>()?;
+            for (y, moved) in y.iter_mut().zip(&moved) {
+                let moved = live.map_or(Ok(*moved), |live| apply(b, "mul", &[live, *moved]))?;
+                *y = apply(b, "add", &[*y, moved])?;
+            }
+            if step + 1 < steps {
+                // 1 while an entry has just moved further than the tolerance.
+                let far = length(b, &moved)?;
+                let limit = filled(b, tolerance, far)?;
+                let above = apply(b, "sub", &[far, limit])?;
+                let sign = apply(b, "sign", &[above])?;
+                let above = apply(b, "relu", &[sign])?;
+                let above = live.map_or(Ok(above), |live| apply(b, "mul", &[live, above]))?;
+                let count = b.adjoint(all.clone(), above)?;
+                let any = apply(b, "sign", &[count])?;
+                live = Some(b.linear(all.clone(), any)?);
+            }
+        }
+        Ok((y[0], y.get(1).copied()))
+    }
+
+    /// Axes of a field's values that are not the batch.
+    fn axes(&self, field: &Field) -> usize {
+        field.labels.len() + usize::from(self.spin > 0)
+    }
+
+    /// Average of one real value, weighted by mask `m`.
+    fn average(&self, b: &mut Builder, value: Value, m: usize) -> Result<Value, DomainError> {
         let j = self.level(b, value)?;
         let Space::Pixels { nside, n } = b.ty(value).space else {
             return Err(DomainError::Unsupported("an average needs pixels".into()));
@@ -179,7 +337,7 @@ impl Healpix {
         if !self.masked {
             return Ok(b.linear(mean, value)?);
         }
-        let weights = self.weights(b, j)?;
+        let weights = self.weights(b, j, m)?;
         let total = b.linear(mean.clone(), weights)?;
         let weights = self.repeated(b, weights, value)?;
         let product = apply(b, "mul", &[weights, value])?;
@@ -215,12 +373,14 @@ fn component(c: i64) -> Linear {
 impl Domain for Healpix {
     fn describe(&self) -> String {
         let cells = if self.cells[0].is_empty() { String::new() } else { format!(" cells={}", self.cells[0].len()) };
-        let mask = match (self.masked, self.threshold) {
+        let mask = match (self.masked, self.masks) {
             (false, _) => String::new(),
             (true, None) => " mask".into(),
-            (true, Some(t)) => format!(" mask threshold={t}"),
+            (true, Some(count)) => format!(" masks={count}"),
         };
-        format!("healpix nside={} J={} L={} K={}{cells}{mask}", self.nside, self.J, self.L, self.K)
+        let threshold = self.threshold.filter(|_| self.masked).map_or(String::new(), |t| format!(" threshold={t}"));
+        let spin = if self.spin > 0 { format!(" spin={}", self.spin) } else { String::new() };
+        format!("healpix nside={} J={} L={} K={}{cells}{spin}{mask}{threshold}", self.nside, self.J, self.L, self.K)
     }
 
     fn scales(&self) -> std::ops::RangeInclusive<usize> {
@@ -236,7 +396,12 @@ impl Domain for Healpix {
     }
 
     fn input_type(&self) -> Type {
-        Type::new([], Space::Pixels { nside: self.nside, n: self.len() })
+        let components: Vec<usize> = (self.spin > 0).then_some(2).into_iter().collect();
+        Type::new(components, Space::Pixels { nside: self.nside, n: self.len() })
+    }
+
+    fn number_axes(&self) -> Vec<usize> {
+        self.masks.filter(|_| self.masked).into_iter().chain(self.input_type().axes).collect()
     }
 
     fn parameters(&self) -> Vec<String> {
@@ -245,7 +410,7 @@ impl Domain for Healpix {
 
     fn field(&self, b: &mut Builder, input: Value) -> Result<Field, DomainError> {
         let re = if self.is_upgraded() { b.linear(Linear::Upgrade { nside: self.nside }, input)? } else { input };
-        Ok(Field { re, im: None, labels: vec![], raw: None })
+        Ok(Field { re, im: None, labels: vec![], raw: (self.spin > 0).then_some(input) })
     }
 
     fn samples(&self, _b: &mut Builder, field: &Field) -> Result<Field, DomainError> {
@@ -253,7 +418,12 @@ impl Domain for Healpix {
     }
 
     fn wavelet(&self, b: &mut Builder, field: &Field, scale: usize, label: &str) -> Result<Field, DomainError> {
-        let stencil = Linear::Stencil { nside: self.finest >> scale, K: self.K, L: self.L, cells: self.cells(scale).to_vec() };
+        let (nside, K, L) = (self.finest >> scale, self.K, self.L);
+        // The inputs themselves are those fields that remember what was given.
+        let stencil = match (self.spin, field.raw) {
+            (spin @ 1.., Some(_)) => Linear::SpinStencil { nside, K, L, spin },
+            _ => Linear::Stencil { nside, K, L, cells: self.cells(scale).to_vec() },
+        };
         let mut filtered = |value: Value| -> Result<(Value, Value), DomainError> {
             let value = self.down(b, value, scale)?;
             let both = b.linear(stencil.clone(), value)?;
@@ -280,28 +450,46 @@ impl Domain for Healpix {
     }
 
     fn mean(&self, b: &mut Builder, field: &Field) -> Result<Numbers, DomainError> {
-        let im = field.im.map(|im| self.average(b, im)).transpose()?;
-        Ok(Numbers { re: self.average(b, field.re)?, im })
+        let axes = self.axes(field);
+        let mut average = |value: Value| self.per_mask(b, axes, |b, m| self.average(b, value, m));
+        let im = field.im.map(&mut average).transpose()?;
+        Ok(Numbers { re: average(field.re)?, im })
+    }
+
+    fn median(&self, b: &mut Builder, field: &Field, steps: usize, tolerance: f64) -> Result<Numbers, DomainError> {
+        // Both parts of a complex median come from one iteration, so each mask makes a pair.
+        let axes = self.axes(field);
+        let mut pairs = Vec::new();
+        for m in 0..self.masks.unwrap_or(1) {
+            pairs.push(self.median_of(b, field, axes, steps, tolerance, m)?);
+        }
+        let im = match field.im {
+            None => None,
+            Some(_) => Some(self.per_mask(b, axes, |_, m| pairs[m].1.ok_or_else(|| DomainError::Unsupported("a median without its parts".into())))?),
+        };
+        Ok(Numbers { re: self.per_mask(b, axes, |_, m| Ok(pairs[m].0))?, im })
     }
 
     fn power(&self, b: &mut Builder, field: &Field, centred: bool) -> Result<Value, DomainError> {
-        let mut total: Option<Value> = None;
-        for value in [Some(field.re), field.im].into_iter().flatten() {
-            let value = if centred {
-                let mean = self.average(b, value)?;
-                let everywhere = self.spread(b, mean, b.ty(value).space)?;
-                apply(b, "sub", &[value, everywhere])?
-            } else {
-                value
-            };
-            let squares = apply(b, "square", &[value])?;
-            let part = self.average(b, squares)?;
-            total = Some(match total {
-                Some(sum) => apply(b, "add", &[sum, part])?,
-                None => part,
-            });
-        }
-        total.ok_or_else(|| DomainError::Unsupported("a field without parts".into()))
+        self.per_mask(b, self.axes(field), |b, m| {
+            let mut total: Option<Value> = None;
+            for value in [Some(field.re), field.im].into_iter().flatten() {
+                let value = if centred {
+                    let mean = self.average(b, value, m)?;
+                    let everywhere = self.spread(b, mean, b.ty(value).space)?;
+                    apply(b, "sub", &[value, everywhere])?
+                } else {
+                    value
+                };
+                let squares = apply(b, "square", &[value])?;
+                let part = self.average(b, squares, m)?;
+                total = Some(match total {
+                    Some(sum) => apply(b, "add", &[sum, part])?,
+                    None => part,
+                });
+            }
+            total.ok_or_else(|| DomainError::Unsupported("a field without parts".into()))
+        })
     }
 
     fn weight(&self, b: &mut Builder, field: &Field) -> Result<Option<Value>, DomainError> {
@@ -310,10 +498,13 @@ impl Domain for Healpix {
             return Ok(None);
         }
         let j = self.level(b, field.re)?;
-        let weights = self.weights(b, j)?;
-        let mean = b.linear(Linear::PixelMean { nside, n }, weights)?;
-        let total = b.linear(Linear::Scale { by: n as f64 }, mean)?;
-        Ok(Some(self.repeated(b, total, field.re)?))
+        let total = self.per_mask(b, self.axes(field), |b, m| {
+            let weights = self.weights(b, j, m)?;
+            let mean = b.linear(Linear::PixelMean { nside, n }, weights)?;
+            let total = b.linear(Linear::Scale { by: n as f64 }, mean)?;
+            self.repeated(b, total, field.re)
+        })?;
+        Ok(Some(total))
     }
 
     fn spread(&self, b: &mut Builder, number: Value, like: Space) -> Result<Value, DomainError> {

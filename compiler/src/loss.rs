@@ -4,7 +4,7 @@
 //! so changing a target recompiles nothing.
 
 use crate::bind::{Bound, Cell, Part, arithmetic, call};
-use crate::gradient::{imported, inputs};
+use crate::gradient::imported;
 use scatterc_ir::graph::{Builder, TypeError};
 use scatterc_ir::notation::{BinaryOperator, CheckedLoss, Expr, ExprKind};
 use scatterc_ir::scalar::{self, Binary, Scalar};
@@ -53,14 +53,22 @@ pub fn with_loss(bound: &Bound, loss: &CheckedLoss) -> Result<Graph, LossError> 
     let (mut b, map) = imported(&bound.graph)?;
     let fail = |message: String| LossError::Expression { loss: loss.loss.name.name.clone(), message };
     let mut total: Option<Value> = None;
-    let batch = inputs(&bound.graph).first().and_then(|(v, _)| bound.graph.ty(*v).axes.first().copied());
+    let batch = bound.batch;
     for info in &bound.outputs {
         let find = |name: &str| bound.graph.outputs.iter().find(|o| o.name == name).map(|o| map[o.value.index()]);
-        let parts: Vec<(String, Value)> = if info.complex {
+        let mut parts: Vec<(String, Value)> = if info.complex {
             [format!("{}.re", info.name), format!("{}.im", info.name)].into_iter().filter_map(|n| find(&n).map(|v| (n, v))).collect()
         } else {
             find(&info.name).map(|v| (info.name.clone(), v)).into_iter().collect()
         };
+        // Masks and components count like further entries.
+        for (_, value) in &mut parts {
+            let axes = b.ty(*value).axes[usize::from(batch.is_some())..].to_vec();
+            if axes.len() > 1 && b.ty(*value).space == Space::Point {
+                let to = vec![axes.iter().product()];
+                *value = b.linear(Linear::Reshape { from: axes, to }, *value)?;
+            }
+        }
         let Some((_, first)) = parts.first().cloned() else {
             return Err(fail(format!("output `{}` is not in the graph", info.name)));
         };

@@ -4,6 +4,7 @@
 //! pointwise function needs them. Filters are formulas of the notation ([`scatterc_ir::filter`]).
 
 use crate::domain::{Domain, DomainError, Field, Numbers};
+use crate::healpix::MASK;
 use scatterc_ir::filter::{Bank, Evaluation, LARGEST_GRID, Transform};
 use scatterc_ir::graph::Builder;
 use scatterc_ir::notation::Filter;
@@ -63,6 +64,8 @@ pub struct Plane {
     pub cut_edges: bool,
     /// True when cut edges are as wide below and on the right as above and on the left, not one sample narrower.
     pub even_edges: bool,
+    /// True when averages are weighted by the parameter `mask`, one number per sample of the input.
+    pub masked: bool,
     /// log2 of the largest spacing that `decimate` gives.
     pub coarsest: usize,
     /// Filters on the padded grid.
@@ -232,7 +235,7 @@ impl Plane {
             }
             wavelets = Some(list);
         }
-        Ok(Plane { H, W, J, L, line, boundary, cut_edges, even_edges: false, coarsest, bank, padding, wavelets })
+        Ok(Plane { H, W, J, L, line, boundary, cut_edges, even_edges: false, masked: false, coarsest, bank, padding, wavelets })
     }
 
     /// Cuts edges of the same width on both sides.
@@ -244,6 +247,68 @@ impl Plane {
         }
         self.even_edges = true;
         Ok(self)
+    }
+
+    /// Weights averages by the parameter `mask`; averages on coarser grids take its nearest samples.
+    pub fn mask(mut self) -> Self {
+        self.masked = true;
+        self
+    }
+
+    /// Rows and columns of the mask that weigh the samples of an `H` x `W` grid.
+    pub fn mask_samples(&self, H: usize, W: usize) -> (Vec<usize>, Vec<usize>) {
+        let nearest = |n: usize, own: usize| (0..n).map(|k| (k * own + n / 2) / n % own).collect::<Vec<usize>>();
+        let thinned = |n: usize, all: Vec<usize>| all.iter().step_by((all.len() / n).max(1)).copied().collect();
+        let padded = (H, W) != (self.H, self.W) && self.boundary != Boundary::Periodic && self.bank.H % H == 0 && self.bank.W % W == 0;
+        if !padded {
+            return (nearest(H, self.H), nearest(W, self.W));
+        }
+        let [top, bottom, left, right] = self.padding;
+        let repeat = self.boundary == Boundary::Symmetric;
+        (thinned(H, reflected(self.H, top, bottom, repeat)), thinned(W, reflected(self.W, left, right, repeat)))
+    }
+
+    /// Sizes of the grids on which averages of a scale may be taken: the whole one, the truncated one, and the thinned one.
+    pub fn grids(&self, scale: usize) -> Vec<(usize, usize)> {
+        let mut out = vec![(self.H, self.W), self.truncated(scale, self.H, self.W)];
+        let spacing = scale.min(self.coarsest);
+        let (h, w) = (if self.line { 1 } else { self.H >> spacing }, self.W >> spacing);
+        if h > 0 && w > 0 {
+            out.push((h, w));
+        }
+        out
+    }
+
+    /// The mask on a grid.
+    fn weights(&self, b: &mut Builder, H: usize, W: usize) -> Result<Value, DomainError> {
+        let mask = b.parameter(MASK, self.input_type())?;
+        if (H, W) == (self.H, self.W) {
+            return Ok(mask);
+        }
+        let (rows, columns) = self.mask_samples(H, W);
+        Ok(b.linear(Linear::Pick { H: self.H, W: self.W, rows: rows.into(), columns: columns.into() }, mask)?)
+    }
+
+    /// A value without axes, repeated along those of `like`.
+    fn repeated(&self, b: &mut Builder, value: Value, like: Value) -> Result<Value, DomainError> {
+        let to = b.ty(like).axes.clone();
+        Ok(if to.is_empty() { value } else { b.linear(Linear::Reindex { from: vec![], to, map: vec![] }, value)? })
+    }
+
+    /// Weighted average of one real value over a window.
+    fn averaged(&self, b: &mut Builder, value: Value, [top, bottom, left, right]: [usize; 4]) -> Result<Value, DomainError> {
+        let (H, W) = image(b, value)?;
+        let map = Linear::Average { H, W, top, bottom, left, right };
+        if !self.masked {
+            return Ok(b.linear(map, value)?);
+        }
+        let weights = self.weights(b, H, W)?;
+        let total = b.linear(map.clone(), weights)?;
+        let weights = self.repeated(b, weights, value)?;
+        let product = apply(b, "mul", &[weights, value])?;
+        let sum = b.linear(map, product)?;
+        let total = self.repeated(b, total, sum)?;
+        apply(b, "div", &[sum, total])
     }
 
     /// Octave of a wavelet.
@@ -293,10 +358,7 @@ impl Plane {
 
     fn average(&self, b: &mut Builder, field: &Field, window: [usize; 4]) -> Result<Numbers, DomainError> {
         let field = self.samples(b, field)?;
-        let (H, W) = image(b, field.re)?;
-        let [top, bottom, left, right] = window;
-        let map = Linear::Average { H, W, top, bottom, left, right };
-        Ok(Numbers { re: b.linear(map.clone(), field.re)?, im: field.im.map(|v| b.linear(map, v)).transpose()? })
+        Ok(Numbers { re: self.averaged(b, field.re, window)?, im: field.im.map(|im| self.averaged(b, im, window)).transpose()? })
     }
 }
 
@@ -367,7 +429,8 @@ impl Domain for Plane {
             (true, true) => " edges=even",
         };
         let stride = if self.coarsest == self.J { String::new() } else { format!(" stride={}", 1usize << self.coarsest.min(60)) };
-        format!("{sizes} J={} L={} filters={filter} boundary={boundary}{edges}{stride}", self.J, self.L)
+        let mask = if self.masked { " mask" } else { "" };
+        format!("{sizes} J={} L={} filters={filter} boundary={boundary}{edges}{stride}{mask}", self.J, self.L)
     }
 
     fn scales(&self) -> std::ops::RangeInclusive<usize> {
@@ -384,6 +447,21 @@ impl Domain for Plane {
 
     fn input_type(&self) -> Type {
         Type::new([], Space::Image { H: self.H, W: self.W })
+    }
+
+    fn parameters(&self) -> Vec<String> {
+        if self.masked { vec![MASK.into()] } else { vec![] }
+    }
+
+    fn weight(&self, b: &mut Builder, field: &Field) -> Result<Option<Value>, DomainError> {
+        if !self.masked {
+            return Ok(None);
+        }
+        let (H, W) = size_of(b, field)?;
+        let weights = self.weights(b, H, W)?;
+        let mean = b.linear(Linear::Average { H, W, top: 0, bottom: 0, left: 0, right: 0 }, weights)?;
+        let total = b.linear(Linear::Scale { by: (H * W) as f64 }, mean)?;
+        Ok(Some(self.repeated(b, total, field.re)?))
     }
 
     fn field(&self, _b: &mut Builder, input: Value) -> Result<Field, DomainError> {
@@ -467,17 +545,15 @@ impl Domain for Plane {
         let field = self.samples(b, field)?;
         let mut total: Option<Value> = None;
         for value in [Some(field.re), field.im].into_iter().flatten() {
-            let (H, W) = image(b, value)?;
-            let mean = Linear::Average { H, W, top: 0, bottom: 0, left: 0, right: 0 };
             let value = if centred {
-                let mean = b.linear(mean.clone(), value)?;
-                let everywhere = self.spread(b, mean, Space::Image { H, W })?;
+                let mean = self.averaged(b, value, [0; 4])?;
+                let everywhere = self.spread(b, mean, b.ty(value).space)?;
                 apply(b, "sub", &[value, everywhere])?
             } else {
                 value
             };
             let squares = apply(b, "square", &[value])?;
-            let part = b.linear(mean, squares)?;
+            let part = self.averaged(b, squares, [0; 4])?;
             total = Some(match total {
                 Some(sum) => apply(b, "add", &[sum, part])?,
                 None => part,

@@ -145,9 +145,19 @@ fn rows(b: &mut Builder, values: &[Value]) -> Result<Option<(Value, Value)>, Typ
     if let [x, y] = values {
         return Ok(Some((*x, *y)));
     }
-    let weight = values.iter().position(|v| matches!(b.graph().linear(*v), Some((Linear::Reindex { from, .. }, false)) if from.is_empty()));
-    let (Some(weight), 3) = (weight, values.len()) else { return Ok(None) };
-    let shared = b.graph().node(values[weight]).operands[0];
+    // Every entry of the result reads the same number of the operand.
+    let place = |v: &Value| match b.graph().linear(*v) {
+        Some((Linear::Reindex { from, map, .. }, false)) if map.iter().all(|row| row[..row.len() - 1].iter().all(|x| *x == 0)) => {
+            Some((from.clone(), map.iter().map(|row| vec![row[row.len() - 1]]).collect::<Vec<_>>()))
+        }
+        _ => None,
+    };
+    let weight = values.iter().enumerate().find_map(|(k, v)| Some((k, place(v)?)));
+    let (Some((weight, (from, map))), 3) = (weight, values.len()) else { return Ok(None) };
+    let mut shared = b.graph().node(values[weight]).operands[0];
+    if !from.is_empty() {
+        shared = b.linear(Linear::Reindex { from, to: vec![], map }, shared)?;
+    }
     let mut others: Vec<Value> = values.iter().enumerate().filter(|(k, _)| *k != weight).map(|(_, v)| *v).collect();
     let base = |graph: &Graph, mut value: Value| {
         let mut chain = Vec::new();

@@ -384,6 +384,9 @@ linear_ops! {
     "spectral_sum" => SpectralSum { H: usize = 3, W: usize = 4 };
     /// pixels(nside) -> [L,2] pixels(nside): real and imaginary parts of the map filtered by a K x K stencil in L orientations, K = 3, 5 or 7. C1: `cells` is a patch in ascending order, or empty for the whole sphere.
     "stencil" => Stencil { nside: usize = 2, K: usize = 3, L: usize = 3, cells: Vec<usize> = vec![] };
+    /// [2] pixels(nside) -> [2,L,2] pixels(nside): E and B parts of a pair of maps of spin 1 or 2 (Q, U), filtered by a K x K stencil in L orientations; real and imaginary parts.
+    /// C1: spin is 1 or 2. C2: nside <= 64.
+    "spin_stencil" => SpinStencil { nside: usize = 1, K: usize = 3, L: usize = 2, spin: usize = 2 };
     /// pixels(nside) -> pixels(nside/2): weighted means over the children of a pixel and of its neighbours. C1: as for `stencil`.
     "downgrade" => Downgrade { nside: usize = 2, cells: Vec<usize> = vec![5, 6, 17, 19] };
     /// pixels(nside) -> pixels(2 nside) on the whole sphere: transpose of `downgrade`, every row divided by its sum.
@@ -621,6 +624,17 @@ impl Linear {
                 }
                 let space = Pixels { nside: *nside, n };
                 Ok(Signature { domain: (vec![], space), range: (vec![*L, 2], space) })
+            }
+            Linear::SpinStencil { nside, K, L, spin } => {
+                let n = patch(self, *nside, &[])?;
+                if ![3, 5, 7].contains(K) || *L == 0 || *L > 32 || *spin == 0 || *spin > 2 || *nside > 64 {
+                    // spin_stencil C1, C2
+                    return Err(format!(
+                        "spin_stencil C1, C2: K must be 3, 5 or 7, L from 1 to 32, spin 1 or 2 and nside at most 64, found K={K}, L={L}, spin={spin}, nside={nside}"
+                    ));
+                }
+                let space = Pixels { nside: *nside, n };
+                Ok(Signature { domain: (vec![2], space), range: (vec![2, *L, 2], space) })
             }
             Linear::Downgrade { nside, cells } => {
                 let n = patch(self, *nside, cells)?;

@@ -539,7 +539,7 @@ fn plans_of_launches_round_trip_and_are_verified() {
         breaks("P4", &|p| p.steps[0] = launch.clone());
     }
     for (text, part) in [
-        ("plan p {\n  target gpu f64\n}", "expected `cuda`"),
+        ("plan p {\n  target gpu f64\n}", "`gpu` is no target; expected cpu or cuda"),
         ("plan p {\n  target cuda f16\n}", "is no element"),
         ("plan p {\n  table sparse diagonal mean {L=4}\n}", "is no part"),
         ("plan p {\n  table curtain x {}\n}", "is no table"),

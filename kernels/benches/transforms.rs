@@ -80,7 +80,7 @@ fn muts(rows: &mut [Row]) -> Vec<&mut [f64]> {
 
 fn line(what: &str, L: usize, n_fields: usize, ms: f64, flops: f64) {
     static PEAK: OnceLock<f64> = OnceLock::new();
-    let (speed, peak) = (flops / ms * 1e-6, PEAK.get_or_init(|| scatterc_kernels::peak::flops_per_s(Duration::from_millis(50)) * 1e-9));
+    let (speed, peak) = (flops / ms * 1e-6, PEAK.get_or_init(|| scatterc_kernels::peak::flops_per_s::<f64>(Duration::from_millis(50)) * 1e-9));
     println!("{what:24} L={L:4} fields={n_fields:2} {ms:9.3} ms {speed:7.1} GFLOP/s {:4.0} % of {peak:.1}", speed / peak * 100.0);
 }
 
@@ -102,7 +102,7 @@ fn rings(L: usize) {
     let flops = fft.flops() / fft.n_pairs() as f64;
     let mut pair = |what: &str, M: usize, inverse: bool| {
         let (rings, map) = (muts(&mut pair_rings).remove(0).as_mut_ptr(), muts(&mut pair_map).remove(0).as_mut_ptr());
-        let ms = simd::with_scratch(fft.scratch_len(), |scratch| {
+        let ms = simd::with_scratch(fft.scratch_len(), |scratch: *mut f64| {
             // SAFETY: the buffers hold one pair of blocks each, and M <= L.
             best(|| unsafe {
                 if inverse {

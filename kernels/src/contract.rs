@@ -5,7 +5,7 @@
 //! depend on the number of threads.
 
 use crate::parallel::{Parallel, Shared};
-use crate::simd::{LANES, Lanes, dispatch};
+use crate::simd::{LANES, Lanes, Real, dispatch};
 use std::collections::HashMap;
 
 /// Elements per tile.
@@ -102,7 +102,7 @@ impl GramPlan {
     /// `out[p]` := sum_e weights\[e\] rows\[a_p\]\[e\] rows\[b_p\]\[e\] for the planned pairs. Panics if a length is wrong.
     ///
     /// Cost: for dense groups 16 multiply-adds and 4 multiplications per 16 products and element.
-    pub fn run(&self, par: &dyn Parallel, rows: &[&[f64]], weights: &[f64], out: &mut [f64]) {
+    pub fn run<T: Real>(&self, par: &dyn Parallel, rows: &[&[T]], weights: &[T], out: &mut [T]) {
         assert_eq!(rows.len(), self.n_rows, "the plan was made for {} rows", self.n_rows);
         assert_eq!(out.len(), self.slots.len(), "one output per pair");
         for row in rows {
@@ -112,7 +112,7 @@ impl GramPlan {
         let chunk = n.div_ceil(CHUNKS).next_multiple_of(TILE);
         let n_chunks = n.div_ceil(chunk.max(1));
         let sums = 16 * self.blocks.len();
-        let mut partial = vec![0.0; sums * n_chunks];
+        let mut partial = vec![0.0f64; sums * n_chunks];
         let shared = Shared::new(&mut partial);
         par.for_each(n_chunks, &|c| {
             let mut lanes = crate::simd::Aligned::zeros(sums * LANES);
@@ -123,25 +123,33 @@ impl GramPlan {
             }
         });
         for (value, slot) in out.iter_mut().zip(&self.slots) {
-            *value = (0..n_chunks).map(|c| partial[c * sums + *slot as usize]).sum();
+            *value = T::of((0..n_chunks).map(|c| partial[c * sums + *slot as usize]).sum());
         }
     }
 }
 
 /// `out[p]` := sum_e w\[e\] a_p\[e\] b_p\[e\] over many pairs among few rows. `pairs` are row indices; see [`GramPlan`] to reuse
 /// the arrangement.
-pub fn gram(par: &dyn Parallel, rows: &[&[f64]], weights: &[f64], pairs: &[(u32, u32)], out: &mut [f64]) {
+pub fn gram<T: Real>(par: &dyn Parallel, rows: &[&[T]], weights: &[T], pairs: &[(u32, u32)], out: &mut [T]) {
     GramPlan::new(rows.len(), pairs).run(par, rows, weights, out);
 }
 
 dispatch! {
-    fn gram_chunk = gram_chunk_lanes(
-        blocks: &[Block], rows: &[&[f64]], weights: &[f64], from: usize, to: usize, lanes: *mut f64, out: *mut f64
+    fn gram_chunk<T> = gram_chunk_lanes(
+        blocks: &[Block], rows: &[&[T]], weights: &[T], from: usize, to: usize, lanes: *mut f64, out: *mut f64
     )
 }
 
 #[inline(always)]
-unsafe fn gram_chunk_lanes<V: Lanes>(blocks: &[Block], rows: &[&[f64]], weights: &[f64], from: usize, to: usize, lanes: *mut f64, out: *mut f64) {
+unsafe fn gram_chunk_lanes<V: Lanes>(
+    blocks: &[Block],
+    rows: &[&[V::Element]],
+    weights: &[V::Element],
+    from: usize,
+    to: usize,
+    lanes: *mut f64,
+    out: *mut f64,
+) {
     let full = from + (to - from) / LANES * LANES;
     // SAFETY: from <= to <= the length of every row; `lanes` and `out` hold 16 sums per block.
     unsafe {
@@ -153,7 +161,7 @@ unsafe fn gram_chunk_lanes<V: Lanes>(blocks: &[Block], rows: &[&[f64]], weights:
                 let sums = lanes.add(16 * i * LANES);
                 if block.single {
                     let (a, b) = (rows[block.a[0] as usize].as_ptr(), rows[block.b[0] as usize].as_ptr());
-                    let mut s = [V::load(sums), V::load(sums.add(LANES))];
+                    let mut s = [V::zero(); 2];
                     let mut e = tile;
                     while e + 2 * LANES <= end {
                         s[0] = V::load(w.add(e)).mul(V::load(a.add(e))).fma(V::load(b.add(e)), s[0]);
@@ -164,8 +172,7 @@ unsafe fn gram_chunk_lanes<V: Lanes>(blocks: &[Block], rows: &[&[f64]], weights:
                     if e < end {
                         s[0] = V::load(w.add(e)).mul(V::load(a.add(e))).fma(V::load(b.add(e)), s[0]);
                     }
-                    s[0].store(sums);
-                    s[1].store(sums.add(LANES));
+                    s[0].add(s[1]).add_to(sums);
                     continue;
                 }
                 let a = [
@@ -181,11 +188,6 @@ unsafe fn gram_chunk_lanes<V: Lanes>(blocks: &[Block], rows: &[&[f64]], weights:
                     rows[block.b[3] as usize].as_ptr(),
                 ];
                 let mut s = [[V::zero(); 4]; 4];
-                for x in 0..4 {
-                    for y in 0..4 {
-                        s[x][y] = V::load(sums.add((4 * x + y) * LANES));
-                    }
-                }
                 let mut e = tile;
                 while e < end {
                     let weight = V::load(w.add(e));
@@ -203,7 +205,7 @@ unsafe fn gram_chunk_lanes<V: Lanes>(blocks: &[Block], rows: &[&[f64]], weights:
                 }
                 for x in 0..4 {
                     for y in 0..4 {
-                        s[x][y].store(sums.add((4 * x + y) * LANES));
+                        s[x][y].add_to(sums.add((4 * x + y) * LANES));
                     }
                 }
             }
@@ -213,14 +215,12 @@ unsafe fn gram_chunk_lanes<V: Lanes>(blocks: &[Block], rows: &[&[f64]], weights:
             let sums = lanes.add(16 * i * LANES);
             let count = if block.single { 1 } else { 16 };
             for s in 0..count {
-                let mut value = V::load(sums.add(s * LANES));
-                if block.single {
-                    value = value.add(V::load(sums.add(LANES)));
-                }
+                let lane = |k: usize| *sums.add(s * LANES + k);
+                let value = ((lane(0) + lane(4)) + (lane(2) + lane(6))) + ((lane(1) + lane(5)) + (lane(3) + lane(7)));
                 let (a, b) = (rows[block.a[s / 4] as usize], rows[block.b[s % 4] as usize]);
-                let mut total = value.sum();
+                let mut total = value;
                 for e in full..to {
-                    total += weights[e] * a[e] * b[e];
+                    total += (weights[e] * a[e] * b[e]).wide();
                 }
                 *out.add(16 * i + s) = total;
             }
@@ -231,18 +231,18 @@ unsafe fn gram_chunk_lanes<V: Lanes>(blocks: &[Block], rows: &[&[f64]], weights:
 /// `out[r][e]` := w\[e\] sum_k coefficients\[c_k\] rows\[k\]\[e\] with `terms[r]` = \[(row, index into `coefficients`)\].
 ///
 /// Outputs with the same list of rows are computed four at a time. Panics if a length or index is wrong.
-pub fn mix(par: &dyn Parallel, rows: &[&[f64]], weights: Option<&[f64]>, terms: &[Vec<(u32, u32)>], coefficients: &[f64], out: &mut [&mut [f64]]) {
+pub fn mix<T: Real>(par: &dyn Parallel, rows: &[&[T]], weights: Option<&[T]>, terms: &[Vec<(u32, u32)>], coefficients: &[T], out: &mut [&mut [T]]) {
     MixPlan::new(rows.len(), terms).run(par, rows, weights, coefficients, out);
 }
 
 /// [`mix`] that adds to `out`.
-pub fn mix_add(
+pub fn mix_add<T: Real>(
     par: &dyn Parallel,
-    rows: &[&[f64]],
-    weights: Option<&[f64]>,
+    rows: &[&[T]],
+    weights: Option<&[T]>,
     terms: &[Vec<(u32, u32)>],
-    coefficients: &[f64],
-    out: &mut [&mut [f64]],
+    coefficients: &[T],
+    out: &mut [&mut [T]],
 ) {
     MixPlan::new(rows.len(), terms).run_into(par, rows, weights, coefficients, out, true);
 }
@@ -307,11 +307,11 @@ impl MixPlan {
     }
 
     /// `out_r[e]` := `w[e]` sum over the terms of r of `coefficients[c] rows[row][e]`. Panics if counts or lengths do not fit the plan.
-    pub fn run(&self, par: &dyn Parallel, rows: &[&[f64]], weights: Option<&[f64]>, coefficients: &[f64], out: &mut [&mut [f64]]) {
+    pub fn run<T: Real>(&self, par: &dyn Parallel, rows: &[&[T]], weights: Option<&[T]>, coefficients: &[T], out: &mut [&mut [T]]) {
         self.run_into(par, rows, weights, coefficients, out, false);
     }
 
-    fn run_into(&self, par: &dyn Parallel, rows: &[&[f64]], weights: Option<&[f64]>, coefficients: &[f64], out: &mut [&mut [f64]], add: bool) {
+    fn run_into<T: Real>(&self, par: &dyn Parallel, rows: &[&[T]], weights: Option<&[T]>, coefficients: &[T], out: &mut [&mut [T]], add: bool) {
         assert_eq!(self.n_outputs, out.len(), "one list of terms per output");
         assert_eq!(self.n_rows, rows.len(), "as many rows as planned");
         assert!(coefficients.len() >= self.n_coefficients, "a term names a coefficient beyond {}", coefficients.len());
@@ -319,7 +319,7 @@ impl MixPlan {
         assert!(out.iter().all(|row| row.len() == n), "outputs have equal lengths");
         assert!(rows.iter().all(|row| row.len() == n), "rows are as long as outputs");
         assert!(weights.is_none_or(|w| w.len() == n), "weights are as long as outputs");
-        let groups: Vec<MixGroup> = self
+        let groups: Vec<MixGroup<T>> = self
             .groups
             .iter()
             .map(|group| {
@@ -338,26 +338,26 @@ impl MixPlan {
 }
 
 /// Outputs of one group and their coefficients, `[row][output]`.
-struct MixGroup<'a> {
+struct MixGroup<'a, T> {
     outputs: &'a [usize],
     rows: &'a [u32],
-    coefficients: Vec<f64>,
+    coefficients: Vec<T>,
 }
 
-struct MixTask<'a> {
-    rows: &'a [&'a [f64]],
-    weights: Option<&'a [f64]>,
-    groups: &'a [MixGroup<'a>],
-    out: &'a [Shared],
+struct MixTask<'a, T> {
+    rows: &'a [&'a [T]],
+    weights: Option<&'a [T]>,
+    groups: &'a [MixGroup<'a, T>],
+    out: &'a [Shared<T>],
     add: bool,
 }
 
 dispatch! {
-    fn mix_tile = mix_tile_lanes(task: &MixTask<'_>, from: usize, to: usize)
+    fn mix_tile<T> = mix_tile_lanes(task: &MixTask<'_, T>, from: usize, to: usize)
 }
 
 #[inline(always)]
-unsafe fn mix_tile_lanes<V: Lanes>(task: &MixTask<'_>, from: usize, to: usize) {
+unsafe fn mix_tile_lanes<V: Lanes>(task: &MixTask<'_, V::Element>, from: usize, to: usize) {
     for group in task.groups {
         // SAFETY: the caller's promise, passed on.
         unsafe {
@@ -372,7 +372,7 @@ unsafe fn mix_tile_lanes<V: Lanes>(task: &MixTask<'_>, from: usize, to: usize) {
 }
 
 #[inline(always)]
-unsafe fn mix_group<V: Lanes, const R: usize>(task: &MixTask<'_>, group: &MixGroup<'_>, from: usize, to: usize) {
+unsafe fn mix_group<V: Lanes, const R: usize>(task: &MixTask<'_, V::Element>, group: &MixGroup<'_, V::Element>, from: usize, to: usize) {
     let full = from + (to - from) / (2 * LANES) * (2 * LANES);
     let n_terms = group.rows.len();
     // SAFETY: from..to lies inside every row and output; groups hold R outputs and n_terms R coefficients.
@@ -409,7 +409,7 @@ unsafe fn mix_group<V: Lanes, const R: usize>(task: &MixTask<'_>, group: &MixGro
         }
         for e in full..to {
             for r in 0..R {
-                let mut value = 0.0;
+                let mut value = V::Element::default();
                 for k in 0..n_terms {
                     value += group.coefficients[k * R + r] * task.rows[group.rows[k] as usize][e];
                 }

@@ -17,7 +17,7 @@ use rustfft::num_complex::Complex;
 use crate::KernelError;
 use crate::layout::RingLayout;
 use crate::parallel::{Parallel, Shared};
-use crate::simd::{Aligned, LANES, Lanes, dispatch, with_scratch};
+use crate::simd::{Aligned, LANES, Lanes, Real, dispatch, with_scratch};
 
 /// Prime factors up to this run as one direct pass; its quadratic cost then meets that of Bluestein's method.
 pub const LARGEST_PRIME: usize = 131;
@@ -27,27 +27,27 @@ const WIDEST: usize = 6;
 
 /// FFT along the rings of one grid.
 #[derive(Clone)]
-pub struct RingFft {
+pub struct RingFft<T: Real = f64> {
     L: usize,
     n: usize,
     n_pairs: usize,
-    method: Method,
+    method: Method<T>,
 }
 
 #[derive(Clone)]
-enum Method {
+enum Method<T> {
     /// L = 1: one sample per ring.
     Copy,
-    Split(Arc<Split>),
-    Rows(Arc<dyn rustfft::Fft<f64>>),
+    Split(Arc<Split<T>>),
+    Rows(Arc<dyn rustfft::Fft<T>>),
 }
 
-impl std::fmt::Debug for RingFft {
+impl<T: Real> std::fmt::Debug for RingFft<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let method = match &self.method {
             Method::Copy => "copy".to_string(),
             Method::Split(split) => {
-                let radices = |passes: &[Pass]| passes.iter().map(|p| p.radix).collect::<Vec<_>>();
+                let radices = |passes: &[Pass<T>]| passes.iter().map(|p| p.radix).collect::<Vec<_>>();
                 format!("{:?} {:?}", radices(&split.columns), radices(&split.rows))
             }
             Method::Rows(_) => "rustfft".to_string(),
@@ -57,21 +57,21 @@ impl std::fmt::Debug for RingFft {
 }
 
 /// n = a b: b transforms of length a, twiddle factors, a transforms of length b.
-struct Split {
+struct Split<T> {
     a: usize,
     b: usize,
     /// Passes of the transforms of length a; none where a = 1.
-    columns: Vec<Pass>,
+    columns: Vec<Pass<T>>,
     /// e^{-2 pi i u i / n} for i < b, u < a: `[b][a][2]`; empty where a = 1.
-    twiddles: Vec<f64>,
+    twiddles: Vec<T>,
     /// Passes of the transforms of length b.
-    rows: Vec<Pass>,
+    rows: Vec<Pass<T>>,
 }
 
 /// Longest transform that runs as one: its buffers then take half of the cache closest to the core.
 const LONGEST_WHOLE: usize = 63;
 
-impl Split {
+impl<T: Real> Split<T> {
     /// n from its factors; a <= b with the least b, so that both fit the cache closest to the core.
     fn new(n: usize, factors: &[usize]) -> Self {
         let mut chosen = 0u32;
@@ -83,7 +83,7 @@ impl Split {
         let part = |of_columns: bool| -> Vec<usize> {
             factors.iter().enumerate().filter(|(k, _)| (chosen >> k & 1 == 1) == of_columns).map(|(_, p)| *p).collect()
         };
-        let passes = |radices: Vec<usize>| -> Vec<Pass> {
+        let passes = |radices: Vec<usize>| -> Vec<Pass<T>> {
             let length = radices.iter().product();
             let mut before = 1;
             radices
@@ -102,29 +102,29 @@ impl Split {
             for i in 0..b {
                 for u in 0..a {
                     let (c, s) = unit(u * i, n);
-                    twiddles.extend([c, -s]);
+                    twiddles.extend([c, -s].map(T::of));
                 }
             }
         }
         Self { a, b, columns: passes(part(true)), twiddles, rows: passes(part(false)) }
     }
 
-    fn passes(&self) -> impl Iterator<Item = &Pass> {
+    fn passes(&self) -> impl Iterator<Item = &Pass<T>> {
         self.columns.iter().chain(&self.rows)
     }
 }
 
 /// One radix: n = before * radix * inner.
-struct Pass {
+struct Pass<T> {
     radix: usize,
     before: usize,
     inner: usize,
     /// e^{-2 pi i u i before / n} for i < inner, 1 <= u < radix: `[inner][radix - 1][2]`.
-    twiddles: Vec<f64>,
+    twiddles: Vec<T>,
     /// Outputs that share one sweep over the inputs.
     width: usize,
     /// cos, sin of 2 pi j u / radix: `[ceil(h / width)][h (j)][width (u)][2]`, h = (radix - 1) / 2, zero-padded in u.
-    trigonometric: Vec<f64>,
+    trigonometric: Vec<T>,
 }
 
 /// cos and sin of 2 pi k / n, reduced exactly to the first octant.
@@ -145,14 +145,14 @@ fn unit(k: usize, n: usize) -> (f64, f64) {
     }
 }
 
-impl Pass {
+impl<T: Real> Pass<T> {
     fn new(n: usize, radix: usize, before: usize) -> Self {
         let inner = n / (radix * before);
         let mut twiddles = Vec::with_capacity(inner * (radix - 1) * 2);
         for i in 0..inner {
             for u in 1..radix {
                 let (c, s) = unit(u * i * before, n);
-                twiddles.extend([c, -s]);
+                twiddles.extend([c, -s].map(T::of));
             }
         }
         let h = (radix - 1) / 2;
@@ -166,7 +166,7 @@ impl Pass {
             for j in 1..=h {
                 for u in first..first + width {
                     let (c, s) = if u <= h { unit(j * u, radix) } else { (0.0, 0.0) };
-                    trigonometric.extend([c, s]);
+                    trigonometric.extend([c, s].map(T::of));
                 }
             }
         }
@@ -199,7 +199,7 @@ fn radices(mut n: usize) -> Vec<usize> {
     factors
 }
 
-impl RingFft {
+impl<T: Real> RingFft<T> {
     /// The transform of the grid of bandlimit L, rings of n = 2L - 1 samples. Error: L = 0 or above 2^20.
     pub fn new(L: usize) -> Result<Self, KernelError> {
         if L == 0 || L > 1 << 20 {
@@ -227,17 +227,17 @@ impl RingFft {
         self.n
     }
 
-    /// Number of f64 of one map.
+    /// Number of numbers of one map.
     pub fn map_len(&self) -> usize {
         2 * self.n_pairs * self.n * LANES
     }
 
-    /// Number of f64 of the rings of one map with M orders.
+    /// Number of numbers of the rings of one map with M orders.
     pub fn rings_len(&self, M: usize) -> usize {
         2 * self.n_pairs * M * 2 * LANES
     }
 
-    /// Number of f64 of scratch memory each thread keeps.
+    /// Number of numbers of scratch memory each thread keeps.
     pub fn scratch_len(&self) -> usize {
         match &self.method {
             Method::Copy => 0,
@@ -253,7 +253,9 @@ impl RingFft {
     /// Size of the plan-time tables in bytes (without those of `rustfft`).
     pub fn table_bytes(&self) -> usize {
         match &self.method {
-            Method::Split(split) => 8 * (split.twiddles.len() + split.passes().map(|p| p.twiddles.len() + p.trigonometric.len()).sum::<usize>()),
+            Method::Split(split) => {
+                size_of::<T>() * (split.twiddles.len() + split.passes().map(|p| p.twiddles.len() + p.trigonometric.len()).sum::<usize>())
+            }
             Method::Copy | Method::Rows(_) => 0,
         }
     }
@@ -282,12 +284,12 @@ impl RingFft {
     /// `maps[f]`: value(phi_p) = F_0 + 2 Re sum_{0<m<M} F_m e^{i m phi_p}, phi_p = 2 pi p / n; only Re F_0 is used.
     ///
     /// `rings[f]` is `[2 n_pairs][M][16]`, M <= L; `maps[f]` is `[2 n_pairs][n][8]`. Panics if a length is wrong.
-    pub fn inverse(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, maps: &mut [&mut [f64]]) {
+    pub fn inverse(&self, par: &dyn Parallel, rings: &[&[T]], M: usize, maps: &mut [&mut [T]]) {
         self.inverse_scaled(par, rings, M, maps, 1.0, 1.0);
     }
 
     /// [`Self::inverse`] of `scale_0` F_0 and `scale` F_m, m > 0.
-    pub fn inverse_scaled(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, maps: &mut [&mut [f64]], scale_0: f64, scale: f64) {
+    pub fn inverse_scaled(&self, par: &dyn Parallel, rings: &[&[T]], M: usize, maps: &mut [&mut [T]], scale_0: f64, scale: f64) {
         self.check(rings.len(), maps.len(), M);
         for (rings, map) in rings.iter().zip(maps.iter()) {
             assert_eq!(rings.len(), self.rings_len(M), "rings are [2 n_pairs][M][16]");
@@ -308,12 +310,12 @@ impl RingFft {
     }
 
     /// `rings[f]`: F_m = sum_p value_p e^{-i m phi_p} for m < M <= L; Im F_0 = 0. Layouts and panics as [`Self::inverse`].
-    pub fn forward(&self, par: &dyn Parallel, maps: &[&[f64]], M: usize, rings: &mut [&mut [f64]]) {
+    pub fn forward(&self, par: &dyn Parallel, maps: &[&[T]], M: usize, rings: &mut [&mut [T]]) {
         self.forward_scaled(par, maps, M, rings, 1.0, 1.0);
     }
 
     /// [`Self::forward`] with F_0 times `scale_0` and F_m, m > 0, times `scale`.
-    pub fn forward_scaled(&self, par: &dyn Parallel, maps: &[&[f64]], M: usize, rings: &mut [&mut [f64]], scale_0: f64, scale: f64) {
+    pub fn forward_scaled(&self, par: &dyn Parallel, maps: &[&[T]], M: usize, rings: &mut [&mut [T]], scale_0: f64, scale: f64) {
         self.check(rings.len(), maps.len(), M);
         for (rings, map) in rings.iter().zip(maps.iter()) {
             assert_eq!(rings.len(), self.rings_len(M), "rings are [2 n_pairs][M][16]");
@@ -334,12 +336,12 @@ impl RingFft {
     }
 
     /// Exact adjoint of [`Self::inverse`] under the real inner product of stored numbers: map cotangents to ring cotangents.
-    pub fn inverse_adjoint(&self, par: &dyn Parallel, maps: &[&[f64]], M: usize, rings: &mut [&mut [f64]]) {
+    pub fn inverse_adjoint(&self, par: &dyn Parallel, maps: &[&[T]], M: usize, rings: &mut [&mut [T]]) {
         self.forward_scaled(par, maps, M, rings, 1.0, 2.0);
     }
 
     /// Exact adjoint of [`Self::forward`]: ring cotangents to map cotangents.
-    pub fn forward_adjoint(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, maps: &mut [&mut [f64]]) {
+    pub fn forward_adjoint(&self, par: &dyn Parallel, rings: &[&[T]], M: usize, maps: &mut [&mut [T]]) {
         self.inverse_scaled(par, rings, M, maps, 1.0, 0.5);
     }
 
@@ -353,9 +355,9 @@ impl RingFft {
     ///
     /// # Safety
     ///
-    /// `rings` is readable for `rings_len(M) / n_pairs` f64, `map` writable for `map_len() / n_pairs` and `scratch`, which starts on a cache line, for
+    /// `rings` is readable for `rings_len(M) / n_pairs` numbers, `map` writable for `map_len() / n_pairs` and `scratch`, which starts on a cache line, for
     /// `scratch_len()`; they do not overlap, and 1 <= M <= L.
-    pub unsafe fn inverse_blocks(&self, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool) {
+    pub unsafe fn inverse_blocks(&self, rings: *const T, M: usize, map: *mut T, scratch: *mut T, scales: (f64, f64), cached: bool) {
         debug_assert!(M >= 1 && M <= self.L);
         // SAFETY: the caller's promise, passed on.
         unsafe { inverse_pair(self, rings, M, map, scratch, scales, cached) }
@@ -366,7 +368,7 @@ impl RingFft {
     /// # Safety
     ///
     /// As for [`Self::inverse_blocks`], with `map` readable and `rings` writable.
-    pub unsafe fn forward_blocks(&self, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool) {
+    pub unsafe fn forward_blocks(&self, map: *const T, M: usize, rings: *mut T, scratch: *mut T, scales: (f64, f64), cached: bool) {
         debug_assert!(M >= 1 && M <= self.L);
         // SAFETY: the caller's promise, passed on.
         unsafe { forward_pair(self, map, M, rings, scratch, scales, cached) }
@@ -385,16 +387,16 @@ impl RingFft {
 
 /// A complex sequence of eight lanes: element i has its parts at `re + stride i`, `im + stride i`.
 #[derive(Clone, Copy)]
-struct View {
-    re: *mut f64,
-    im: *mut f64,
+struct View<T> {
+    re: *mut T,
+    im: *mut T,
     stride: usize,
 }
 
-impl View {
+impl<T: Real> View<T> {
     /// n elements, parts of one element side by side.
     #[inline(always)]
-    unsafe fn side_by_side(at: *mut f64) -> Self {
+    unsafe fn side_by_side(at: *mut T) -> Self {
         // SAFETY: the caller promises n elements.
         Self { re: at, im: unsafe { at.add(LANES) }, stride: 2 * LANES }
     }
@@ -407,13 +409,13 @@ impl View {
     }
 
     #[inline(always)]
-    unsafe fn load<V: Lanes>(self, i: usize) -> [V; 2] {
+    unsafe fn load<V: Lanes<Element = T>>(self, i: usize) -> [V; 2] {
         // SAFETY: the caller promises that element i exists.
         unsafe { [V::load(self.re.add(self.stride * i)), V::load(self.im.add(self.stride * i))] }
     }
 
     #[inline(always)]
-    unsafe fn store<V: Lanes>(self, i: usize, re: V, im: V) {
+    unsafe fn store<V: Lanes<Element = T>>(self, i: usize, re: V, im: V) {
         // SAFETY: the caller promises that element i exists and is writable.
         unsafe {
             re.store(self.re.add(self.stride * i));
@@ -424,16 +426,16 @@ impl View {
 
 dispatch! {
     /// One pair of blocks: `rings` and `map` point at its northern block, the southern one follows.
-    fn inverse_pair = inverse_pair_lanes(
-        fft: &RingFft, rings: *const f64, M: usize, map: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool
+    fn inverse_pair<T> = inverse_pair_lanes(
+        fft: &RingFft<T>, rings: *const T, M: usize, map: *mut T, scratch: *mut T, scales: (f64, f64), cached: bool
     )
 }
 
 /// The half spectra of a pair of blocks as one complex sequence.
 #[derive(Clone, Copy)]
-struct HalfSpectra<V> {
-    north: *mut f64,
-    south: *mut f64,
+struct HalfSpectra<V: Lanes> {
+    north: *mut V::Element,
+    south: *mut V::Element,
     M: usize,
     n: usize,
     scale_0: V,
@@ -442,9 +444,9 @@ struct HalfSpectra<V> {
 
 impl<V: Lanes> HalfSpectra<V> {
     #[inline(always)]
-    unsafe fn new(rings: *mut f64, M: usize, n: usize, scale_0: f64, scale: f64) -> Self {
+    unsafe fn new(rings: *mut V::Element, M: usize, n: usize, scale_0: f64, scale: f64) -> Self {
         // SAFETY: the caller promises the rings of a northern and a southern block with M orders.
-        Self { north: rings, south: unsafe { rings.add(M * 2 * LANES) }, M, n, scale_0: V::splat(scale_0), scale: V::splat(scale) }
+        Self { north: rings, south: unsafe { rings.add(M * 2 * LANES) }, M, n, scale_0: V::constant(scale_0), scale: V::constant(scale) }
     }
 
     /// Element i of the spectrum of z = north + i south.
@@ -480,7 +482,7 @@ impl<V: Lanes> HalfSpectra<V> {
 
     /// Order m > 0 of both rings from elements m and n - m of the spectrum; orders from M on are dropped.
     #[inline(always)]
-    unsafe fn store(&self, m: usize, a: View, a_at: usize, b: View, b_at: usize) {
+    unsafe fn store(&self, m: usize, a: View<V::Element>, a_at: usize, b: View<V::Element>, b_at: usize) {
         if m >= self.M {
             return;
         }
@@ -498,21 +500,21 @@ impl<V: Lanes> HalfSpectra<V> {
 
 /// Scratch memory of the split transform.
 #[derive(Clone, Copy)]
-struct Workspace {
+struct Workspace<T> {
     /// n elements between the two sweeps.
-    between: View,
+    between: View<T>,
     /// n elements for what lies in memory far from the core: sweeps walk it in steps, which only the cache serves quickly, so it is read or written in order.
-    staged: View,
+    staged: View<T>,
     /// Short sequences for intermediate results of passes.
-    temporary: [View; 2],
+    temporary: [View<T>; 2],
     /// Of the widest radix.
-    wide: *mut f64,
+    wide: *mut T,
 }
 
-impl Workspace {
+impl<T: Real> Workspace<T> {
     #[inline(always)]
-    unsafe fn new(scratch: *mut f64, n: usize, b: usize) -> Self {
-        // SAFETY: the caller gives `scratch_len` f64.
+    unsafe fn new(scratch: *mut T, n: usize, b: usize) -> Self {
+        // SAFETY: the caller gives `scratch_len` numbers.
         unsafe {
             let short = |k: usize| View::side_by_side(scratch.add((2 * n + k * b) * 2 * LANES));
             Self {
@@ -527,16 +529,16 @@ impl Workspace {
 
 #[inline(always)]
 unsafe fn inverse_pair_lanes<V: Lanes>(
-    fft: &RingFft,
-    rings: *const f64,
+    fft: &RingFft<V::Element>,
+    rings: *const V::Element,
     M: usize,
-    map: *mut f64,
-    scratch: *mut f64,
+    map: *mut V::Element,
+    scratch: *mut V::Element,
     scales: (f64, f64),
     cached: bool,
 ) {
     let n = fft.n;
-    // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch; rings are only read.
+    // SAFETY: the caller checked the lengths and gives `scratch_len` numbers of scratch; rings are only read.
     unsafe {
         let spectrum = HalfSpectra::<V>::new(rings.cast_mut(), M, n, scales.0, scales.1);
         // Real and imaginary parts are exchanged on both sides.
@@ -559,7 +561,7 @@ unsafe fn inverse_pair_lanes<V: Lanes>(
                     column::<V>(split, i, packed.every(i, b), &work);
                 }
                 for k in 0..a {
-                    short_transform::<V>(&split.rows, packed.every(b * k, 1), last.every(k, a), std::ptr::null(), &work);
+                    short_transform(&split.rows, packed.every(b * k, 1), last.every(k, a), std::ptr::null(), &work);
                 }
                 if !cached {
                     for i in 0..n {
@@ -582,23 +584,23 @@ unsafe fn inverse_pair_lanes<V: Lanes>(
 
 dispatch! {
     /// One pair of blocks: `map` and `rings` point at its northern block, the southern one follows.
-    fn forward_pair = forward_pair_lanes(
-        fft: &RingFft, map: *const f64, M: usize, rings: *mut f64, scratch: *mut f64, scales: (f64, f64), cached: bool
+    fn forward_pair<T> = forward_pair_lanes(
+        fft: &RingFft<T>, map: *const T, M: usize, rings: *mut T, scratch: *mut T, scales: (f64, f64), cached: bool
     )
 }
 
 #[inline(always)]
 unsafe fn forward_pair_lanes<V: Lanes>(
-    fft: &RingFft,
-    map: *const f64,
+    fft: &RingFft<V::Element>,
+    map: *const V::Element,
     M: usize,
-    rings: *mut f64,
-    scratch: *mut f64,
+    rings: *mut V::Element,
+    scratch: *mut V::Element,
     scales: (f64, f64),
     cached: bool,
 ) {
     let n = fft.n;
-    // SAFETY: the caller checked the lengths and gives `scratch_len` f64 of scratch; `source` is only read.
+    // SAFETY: the caller checked the lengths and gives `scratch_len` numbers of scratch; `source` is only read.
     unsafe {
         let source = View { re: map.cast_mut(), im: map.cast_mut().add(n * LANES), stride: LANES };
         let spectrum = HalfSpectra::<V>::new(rings, M, n, scales.0, 0.5 * scales.1);
@@ -622,7 +624,7 @@ unsafe fn forward_pair_lanes<V: Lanes>(
                     from = work.between;
                 }
                 for k in 0..a {
-                    short_transform::<V>(&split.rows, from.every(b * k, 1), work.staged.every(k, a), std::ptr::null(), &work);
+                    short_transform(&split.rows, from.every(b * k, 1), work.staged.every(k, a), std::ptr::null(), &work);
                 }
                 let z = work.staged;
                 spectrum.store_mean(z.load(0));
@@ -645,18 +647,30 @@ unsafe fn forward_pair_lanes<V: Lanes>(
 /// The transform of length a of column i, times its twiddle factors, to every b-th element between the sweeps, where the source may lie, too: all
 /// elements of a butterfly are loaded before any is stored, and with several passes the first one writes elsewhere.
 #[inline(always)]
-unsafe fn column<V: Lanes>(split: &Split, i: usize, source: View, work: &Workspace) {
+unsafe fn column<V: Lanes>(split: &Split<V::Element>, i: usize, source: View<V::Element>, work: &Workspace<V::Element>) {
     // SAFETY: i < b; views hold the elements that the split names.
     unsafe {
         let twiddles = split.twiddles.as_ptr().add(2 * split.a * i);
-        short_transform::<V>(&split.columns, source, work.between.every(i, split.b), twiddles, work);
+        short_transform(&split.columns, source, work.between.every(i, split.b), twiddles, work);
     }
 }
 
-/// All passes of a short transform; the source may be the first temporary sequence, the target neither of them. Element u of the result is multiplied by
-/// `factors[u]` (complex), unless `factors` is null.
+dispatch! {
+    /// All passes of a short transform; the source may be the first temporary sequence, the target neither of them. Element u of the result is multiplied by
+    /// `factors[u]` (complex), unless `factors` is null.
+    ///
+    /// Not part of the functions that call it, each of which would hold all radices: a call costs a hundredth of what it does.
+    fn short_transform<T> = short_lanes(passes: &[Pass<T>], source: View<T>, target: View<T>, factors: *const T, work: &Workspace<T>)
+}
+
 #[inline(always)]
-unsafe fn short_transform<V: Lanes>(passes: &[Pass], source: View, target: View, factors: *const f64, work: &Workspace) {
+unsafe fn short_lanes<V: Lanes>(
+    passes: &[Pass<V::Element>],
+    source: View<V::Element>,
+    target: View<V::Element>,
+    factors: *const V::Element,
+    work: &Workspace<V::Element>,
+) {
     let mut from = source;
     for (i, pass) in passes.iter().enumerate() {
         // The source is read by the first pass only, so both temporaries are free from then on.
@@ -685,7 +699,12 @@ unsafe fn short_transform<V: Lanes>(passes: &[Pass], source: View, target: View,
 
 /// Radix 2, 4 or 8 with everything in registers.
 #[inline(always)]
-unsafe fn even_pass<V: Lanes, const R: usize>(pass: &Pass, source: View, target: View, factors: *const f64) {
+unsafe fn even_pass<V: Lanes, const R: usize>(
+    pass: &Pass<V::Element>,
+    source: View<V::Element>,
+    target: View<V::Element>,
+    factors: *const V::Element,
+) {
     let (before, inner) = (pass.before, pass.inner);
     // SAFETY: the indices enumerate the n = before * radix * inner elements; tables have the shapes of `Pass`.
     unsafe {
@@ -753,7 +772,7 @@ fn butterfly<V: Lanes, const R: usize>(x: [[V; 2]; R]) -> [[V; 2]; R] {
         _ => {
             let (even, odd) = (four([x[0], x[2], x[4], x[6]]), four([x[1], x[3], x[5], x[7]]));
             // Odd outputs turn by eighths: (1 - i) / sqrt 2 and its cube.
-            let half = V::splat(std::f64::consts::FRAC_1_SQRT_2);
+            let half = V::constant(std::f64::consts::FRAC_1_SQRT_2);
             let turn = |z: [V; 2]| [z[0].add(z[1]).mul(half), z[1].sub(z[0]).mul(half)];
             let (first, third) = (turn(odd[1]), turn(odd[3]));
             (y[0], y[4]) = (plus(even[0], odd[0]), minus(even[0], odd[0]));
@@ -766,12 +785,12 @@ fn butterfly<V: Lanes, const R: usize>(x: [[V; 2]; R]) -> [[V; 2]; R] {
 }
 
 /// Transforms of eight sequences of one length at once.
-pub(crate) struct LaneFft {
+pub(crate) struct LaneFft<T> {
     n: usize,
-    method: Method,
+    method: Method<T>,
 }
 
-impl LaneFft {
+impl<T: Real> LaneFft<T> {
     /// The transform of sequences of `n` numbers, n >= 1.
     pub(crate) fn new(n: usize) -> Self {
         let factors = radices(n);
@@ -785,7 +804,7 @@ impl LaneFft {
         Self { n, method }
     }
 
-    /// f64 of workspace that a transform needs beside its source and its target.
+    /// Numbers of workspace that a transform needs beside its source and its target.
     pub(crate) fn scratch_len(&self) -> usize {
         match &self.method {
             Method::Copy => 0,
@@ -801,8 +820,8 @@ impl LaneFft {
     ///
     /// # Safety
     ///
-    /// `data` and `out` hold n elements `[re: 8, im: 8]`, `scratch` holds `scratch_len()` f64, all writable and apart from each other; `data` is destroyed.
-    pub(crate) unsafe fn run(&self, inverse: bool, data: *mut f64, out: *mut f64, scratch: *mut f64) {
+    /// `data` and `out` hold n elements `[re: 8, im: 8]`, `scratch` holds `scratch_len()` numbers, all writable and apart from each other; `data` is destroyed.
+    pub(crate) unsafe fn run(&self, inverse: bool, data: *mut T, out: *mut T, scratch: *mut T) {
         // SAFETY: the caller's promise, passed on.
         unsafe { sequences(self, inverse, data, out, scratch) }
     }
@@ -810,14 +829,14 @@ impl LaneFft {
 
 dispatch! {
     /// Eight sequences; see [`LaneFft::run`].
-    fn sequences = sequences_lanes(fft: &LaneFft, inverse: bool, data: *mut f64, out: *mut f64, scratch: *mut f64)
+    fn sequences<T> = sequences_lanes(fft: &LaneFft<T>, inverse: bool, data: *mut T, out: *mut T, scratch: *mut T)
 }
 
 #[inline(always)]
-unsafe fn sequences_lanes<V: Lanes>(fft: &LaneFft, inverse: bool, data: *mut f64, out: *mut f64, scratch: *mut f64) {
+unsafe fn sequences_lanes<V: Lanes>(fft: &LaneFft<V::Element>, inverse: bool, data: *mut V::Element, out: *mut V::Element, scratch: *mut V::Element) {
     // SAFETY: the caller of `LaneFft::run` promises the lengths.
     unsafe {
-        let view = |at: *mut f64| {
+        let view = |at: *mut V::Element| {
             let plain = View::side_by_side(at);
             // The inverse is the forward program with real and imaginary parts exchanged.
             if inverse { View { re: plain.im, im: plain.re, ..plain } } else { plain }
@@ -834,7 +853,7 @@ unsafe fn sequences_lanes<V: Lanes>(fft: &LaneFft, inverse: bool, data: *mut f64
                     column::<V>(split, i, source.every(i, b), &work);
                 }
                 for k in 0..a {
-                    short_transform::<V>(&split.rows, source.every(b * k, 1), target.every(k, a), std::ptr::null(), &work);
+                    short_transform(&split.rows, source.every(b * k, 1), target.every(k, a), std::ptr::null(), &work);
                 }
             }
             Method::Rows(row) => rows::<V>(row.as_ref(), fft.n, source, target, View::side_by_side(scratch)),
@@ -844,9 +863,9 @@ unsafe fn sequences_lanes<V: Lanes>(fft: &LaneFft, inverse: bool, data: *mut f64
 
 /// Row by row through rustfft: lanes are copied out and back.
 #[inline(always)]
-unsafe fn rows<V: Lanes>(row: &dyn rustfft::Fft<f64>, n: usize, source: View, target: View, out: View) {
-    let mut values = vec![Complex::new(0.0, 0.0); n];
-    let mut scratch = vec![Complex::new(0.0, 0.0); row.get_inplace_scratch_len()];
+unsafe fn rows<V: Lanes>(row: &dyn rustfft::Fft<V::Element>, n: usize, source: View<V::Element>, target: View<V::Element>, out: View<V::Element>) {
+    let mut values = vec![Complex::<V::Element>::default(); n];
+    let mut scratch = vec![Complex::<V::Element>::default(); row.get_inplace_scratch_len()];
     // SAFETY: views hold n elements of eight lanes.
     unsafe {
         for lane in 0..LANES {
@@ -870,7 +889,12 @@ unsafe fn rows<V: Lanes>(row: &dyn rustfft::Fft<f64>, n: usize, source: View, ta
 
 /// Radix 2H + 1 with everything in registers.
 #[inline(always)]
-unsafe fn small_pass<V: Lanes, const H: usize>(pass: &Pass, source: View, target: View, factors: *const f64) {
+unsafe fn small_pass<V: Lanes, const H: usize>(
+    pass: &Pass<V::Element>,
+    source: View<V::Element>,
+    target: View<V::Element>,
+    factors: *const V::Element,
+) {
     let radix = 2 * H + 1;
     let (before, inner) = (pass.before, pass.inner);
     let trigonometric = pass.trigonometric.as_ptr();
@@ -916,16 +940,16 @@ unsafe fn small_pass<V: Lanes, const H: usize>(pass: &Pass, source: View, target
 
 /// What the outputs of a butterfly are multiplied by.
 #[derive(Clone, Copy)]
-struct Factors {
+struct Factors<T> {
     /// Twiddles of the pass by output of the butterfly, from 1 on; null in the last pass.
-    own: *const f64,
+    own: *const T,
     /// Factors by element of the result; null where there are none. Only the last pass has them.
-    factors: *const f64,
+    factors: *const T,
 }
 
 /// z times the complex number at `factor`.
 #[inline(always)]
-unsafe fn times<V: Lanes>(z: [V; 2], factor: *const f64) -> [V; 2] {
+unsafe fn times<V: Lanes>(z: [V; 2], factor: *const V::Element) -> [V; 2] {
     // SAFETY: the caller promises a readable pair.
     let (c, s) = unsafe { (V::broadcast(factor), V::broadcast(factor.add(1))) };
     [z[0].mul(c).sub_product(z[1], s), z[1].mul(c).add_product(z[0], s)]
@@ -933,7 +957,16 @@ unsafe fn times<V: Lanes>(z: [V; 2], factor: *const f64) -> [V; 2] {
 
 /// Outputs u and radix - u: (even -+ i odd) times their twiddles.
 #[inline(always)]
-unsafe fn finish<V: Lanes>(target: View, to: usize, stride: usize, u: usize, radix: usize, twiddles: Factors, even: [V; 2], odd: [V; 2]) {
+unsafe fn finish<V: Lanes>(
+    target: View<V::Element>,
+    to: usize,
+    stride: usize,
+    u: usize,
+    radix: usize,
+    twiddles: Factors<V::Element>,
+    even: [V; 2],
+    odd: [V; 2],
+) {
     // SAFETY: the caller promises elements to + stride u and to + stride (radix - u), and their twiddles.
     unsafe {
         let mut a = [even[0].add(odd[1]), even[1].sub(odd[0])];
@@ -965,7 +998,13 @@ impl<V: Lanes> Products for V {}
 
 /// Any odd radix: symmetric and antisymmetric parts in `work`, then W outputs per sweep over them.
 #[inline(always)]
-unsafe fn wide_pass<V: Lanes, const W: usize>(pass: &Pass, source: View, target: View, work: *mut f64, factors: *const f64) {
+unsafe fn wide_pass<V: Lanes, const W: usize>(
+    pass: &Pass<V::Element>,
+    source: View<V::Element>,
+    target: View<V::Element>,
+    work: *mut V::Element,
+    factors: *const V::Element,
+) {
     let radix = pass.radix;
     let h = (radix - 1) / 2;
     let (before, inner) = (pass.before, pass.inner);

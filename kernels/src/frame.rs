@@ -412,7 +412,7 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn fill_coefficients_lanes<V: Lanes>(order: &Order<'_>) {
+unsafe fn fill_coefficients_lanes<V: Lanes<Element = f64>>(order: &Order<'_>) {
     let op = order.operator;
     let (N, m, n, width) = (op.N, order.m, order.n, op.width());
     let shift = order.start - op.first;
@@ -473,7 +473,7 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn gather_lanes<V: Lanes>(fields: &[Operand<'_>], order: &Order<'_>, padded: usize, x: *mut f64) {
+unsafe fn gather_lanes<V: Lanes<Element = f64>>(fields: &[Operand<'_>], order: &Order<'_>, padded: usize, x: *mut f64) {
     for group in 0..padded / LANES {
         // SAFETY: the caller's promise, passed on.
         unsafe { gather_group::<V>(fields, order, group, padded, x) }
@@ -482,7 +482,7 @@ unsafe fn gather_lanes<V: Lanes>(fields: &[Operand<'_>], order: &Order<'_>, padd
 
 /// Eight fields of one order, `[n][2][padded]`, from column `8 group`; absent degrees are zero. Columns without a field repeat one: their sums are not read.
 #[inline(always)]
-unsafe fn gather_group<V: Lanes>(fields: &[Operand<'_>], order: &Order<'_>, group: usize, padded: usize, x: *mut f64) {
+unsafe fn gather_group<V: Lanes<Element = f64>>(fields: &[Operand<'_>], order: &Order<'_>, group: usize, padded: usize, x: *mut f64) {
     let (m, start) = (order.m, order.start);
     // SAFETY: `x` holds 2 n rows of `padded`, rounded up to whole vectors; every field holds the coefficients of its bandlimit.
     unsafe {
@@ -543,7 +543,7 @@ struct Scan {
 
 /// Carries the sums over one degree: powers of the difference grow by `step`, everything shrinks by `ratio`.
 #[inline(always)]
-fn carry<V: Lanes, const NS: usize>(N: usize, sums: &mut Sums<V, NS>, step: V, ratio: V) {
+fn carry<V: Lanes<Element = f64>, const NS: usize>(N: usize, sums: &mut Sums<V, NS>, step: V, ratio: V) {
     for part in 0..2 {
         for parity in 0..2 {
             for i in 1..N {
@@ -563,7 +563,7 @@ fn carry<V: Lanes, const NS: usize>(N: usize, sums: &mut Sums<V, NS>, step: V, r
 
 /// What degrees below (or above) add to the channels of difference 2r at one degree; P is the degree's parity.
 #[inline(always)]
-unsafe fn emerge<V: Lanes, const NS: usize, const P: usize>(
+unsafe fn emerge<V: Lanes<Element = f64>, const NS: usize, const P: usize>(
     N: usize,
     sums: &Sums<V, NS>,
     coefficients: *const f64,
@@ -594,14 +594,14 @@ impl Scan {
     }
 
     #[inline(always)]
-    unsafe fn load<V: Lanes>(&self, k: usize) -> [V; 2] {
+    unsafe fn load<V: Lanes<Element = f64>>(&self, k: usize) -> [V; 2] {
         // SAFETY: k is below the number of degrees.
         unsafe { [V::load(self.x.add(2 * k * self.padded)), V::load(self.x.add((2 * k + 1) * self.padded))] }
     }
 
     /// Takes one degree in.
     #[inline(always)]
-    unsafe fn absorb<V: Lanes, const N: usize, const NS: usize, const P: usize>(&self, k: usize, sums: &mut Sums<V, NS>, x: [V; 2]) {
+    unsafe fn absorb<V: Lanes<Element = f64>, const N: usize, const NS: usize, const P: usize>(&self, k: usize, sums: &mut Sums<V, NS>, x: [V; 2]) {
         for i in 1..self.N::<N>() {
             // SAFETY: N - 1 rows of intake of the operator's width.
             let g = unsafe { V::broadcast(self.intake.add((i - 1) * self.width + k)) };
@@ -614,7 +614,7 @@ impl Scan {
 
     /// One degree upwards: diagonal and what lies below; `place` is its position in the chunk.
     #[inline(always)]
-    unsafe fn up<V: Lanes, const N: usize, const NS: usize, const P: usize>(&self, k: usize, place: usize, sums: &mut Sums<V, NS>) {
+    unsafe fn up<V: Lanes<Element = f64>, const N: usize, const NS: usize, const P: usize>(&self, k: usize, place: usize, sums: &mut Sums<V, NS>) {
         let N_ = self.N::<N>();
         // SAFETY: k is below the number of degrees, for which all tables, `x` and `y` hold their rows.
         unsafe {
@@ -645,7 +645,7 @@ impl Scan {
 
     /// One degree downwards: what lies above is added.
     #[inline(always)]
-    unsafe fn down<V: Lanes, const N: usize, const NS: usize, const P: usize>(&self, k: usize, place: usize, sums: &mut Sums<V, NS>) {
+    unsafe fn down<V: Lanes<Element = f64>, const N: usize, const NS: usize, const P: usize>(&self, k: usize, place: usize, sums: &mut Sums<V, NS>) {
         let N_ = self.N::<N>();
         // SAFETY: as `up`.
         unsafe {
@@ -671,7 +671,7 @@ impl Scan {
 
     /// One degree downwards, sums alone.
     #[inline(always)]
-    unsafe fn descend<V: Lanes, const N: usize, const NS: usize, const P: usize>(&self, k: usize, sums: &mut Sums<V, NS>) {
+    unsafe fn descend<V: Lanes<Element = f64>, const N: usize, const NS: usize, const P: usize>(&self, k: usize, sums: &mut Sums<V, NS>) {
         // SAFETY: as `up`.
         unsafe {
             let x = self.load::<V>(k);
@@ -690,7 +690,7 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn find_ends_lanes<V: Lanes>(scan: &Scan) {
+unsafe fn find_ends_lanes<V: Lanes<Element = f64>>(scan: &Scan) {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match scan.N {
@@ -703,7 +703,7 @@ unsafe fn find_ends_lanes<V: Lanes>(scan: &Scan) {
 }
 
 #[inline(always)]
-unsafe fn find_ends_of<V: Lanes, const N: usize, const NS: usize>(scan: &Scan) {
+unsafe fn find_ends_of<V: Lanes<Element = f64>, const N: usize, const NS: usize>(scan: &Scan) {
     let size = NS * 4 * LANES;
     // SAFETY: the caller promises room for the sums of all chunks.
     unsafe {
@@ -735,7 +735,7 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn scan_chunk_lanes<V: Lanes>(scan: &Scan, from: usize, to: usize) {
+unsafe fn scan_chunk_lanes<V: Lanes<Element = f64>>(scan: &Scan, from: usize, to: usize) {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match scan.N {
@@ -748,7 +748,7 @@ unsafe fn scan_chunk_lanes<V: Lanes>(scan: &Scan, from: usize, to: usize) {
 }
 
 #[inline(always)]
-unsafe fn scan_chunk_of<V: Lanes, const N: usize, const NS: usize>(scan: &Scan, from: usize, to: usize) {
+unsafe fn scan_chunk_of<V: Lanes<Element = f64>, const N: usize, const NS: usize>(scan: &Scan, from: usize, to: usize) {
     // SAFETY: the caller promises filled coefficients, the sums at the ends and room for the chunk.
     unsafe {
         let mut sums = load_sums::<V, NS>(scan.below);
@@ -780,7 +780,7 @@ unsafe fn scan_chunk_of<V: Lanes, const N: usize, const NS: usize>(scan: &Scan, 
 }
 
 #[inline(always)]
-unsafe fn store_sums<V: Lanes, const NS: usize>(sums: &Sums<V, NS>, to: *mut f64) {
+unsafe fn store_sums<V: Lanes<Element = f64>, const NS: usize>(sums: &Sums<V, NS>, to: *mut f64) {
     for (i, value) in sums.iter().flatten().flatten().enumerate() {
         // SAFETY: the caller promises room for all sums.
         unsafe { value.store(to.add(i * LANES)) }
@@ -788,7 +788,7 @@ unsafe fn store_sums<V: Lanes, const NS: usize>(sums: &Sums<V, NS>, to: *mut f64
 }
 
 #[inline(always)]
-unsafe fn load_sums<V: Lanes, const NS: usize>(from: *const f64) -> Sums<V, NS> {
+unsafe fn load_sums<V: Lanes<Element = f64>, const NS: usize>(from: *const f64) -> Sums<V, NS> {
     let mut sums: Sums<V, NS> = [[[V::zero(); 2]; NS]; 2];
     for (i, value) in sums.iter_mut().flatten().flatten().enumerate() {
         // SAFETY: the caller promises all sums.
@@ -872,7 +872,7 @@ impl<'a> Work<'a> {
 
 /// sums\[c\]\[a\]\[8\] += sum over rows of x\[row\]\[a\] y\[row\]\[c\]\[8\] for A fields and C channels.
 #[inline(always)]
-unsafe fn outer<V: Lanes, const A: usize, const C: usize>(
+unsafe fn outer<V: Lanes<Element = f64>, const A: usize, const C: usize>(
     rows: usize,
     x: *const f64,
     x_stride: usize,
@@ -915,7 +915,15 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn outer_tiles_lanes<V: Lanes>(form: &GramForm, rows: usize, x: *const f64, y: *const f64, n_channels: usize, group: usize, sums: *mut f64) {
+unsafe fn outer_tiles_lanes<V: Lanes<Element = f64>>(
+    form: &GramForm,
+    rows: usize,
+    x: *const f64,
+    y: *const f64,
+    n_channels: usize,
+    group: usize,
+    sums: *mut f64,
+) {
     let (padded, n_fields, wanted) = (form.padded, form.fields.len(), &form.wanted);
     let tiles = padded / 4;
     // SAFETY: the caller promises `rows` rows of x and y and the sums of all channels and fields.
@@ -1215,7 +1223,7 @@ dispatch! {
 
 /// Channels of up to eight fields to directions, fields in lanes.
 #[inline(always)]
-unsafe fn steer_rows_lanes<V: Lanes>(rings: &[*const f64], steering: &[f64], K: usize, N: usize, padded: usize, rows: *mut f64) {
+unsafe fn steer_rows_lanes<V: Lanes<Element = f64>>(rings: &[*const f64], steering: &[f64], K: usize, N: usize, padded: usize, rows: *mut f64) {
     // SAFETY: the caller promises N K numbers per field and rows of all directions; K is a multiple of the lanes.
     unsafe {
         for g in 0..2 * N - 1 {
@@ -1266,7 +1274,7 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn weigh_rows_lanes<V: Lanes>(weights: &[f64], x: *const f64, padded: usize, y: *mut f64) {
+unsafe fn weigh_rows_lanes<V: Lanes<Element = f64>>(weights: &[f64], x: *const f64, padded: usize, y: *mut f64) {
     for (k, w) in weights.iter().enumerate() {
         // SAFETY: the caller promises one row per weight.
         unsafe { V::splat(*w).mul(V::load(x.add(k * padded))).store(y.add(k * LANES)) }
@@ -1483,7 +1491,14 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn mix_rows_lanes<V: Lanes>(rows: usize, y: *const f64, n_channels: usize, z: *const f64, padded_targets: usize, sums: *mut f64) {
+unsafe fn mix_rows_lanes<V: Lanes<Element = f64>>(
+    rows: usize,
+    y: *const f64,
+    n_channels: usize,
+    z: *const f64,
+    padded_targets: usize,
+    sums: *mut f64,
+) {
     // SAFETY: the caller's promise, passed on. Distances between rows are constants where that matters, so that they need no arithmetic.
     unsafe {
         match n_channels {
@@ -1496,7 +1511,14 @@ unsafe fn mix_rows_lanes<V: Lanes>(rows: usize, y: *const f64, n_channels: usize
 }
 
 #[inline(always)]
-unsafe fn mix_rows_of<V: Lanes, const C: usize>(rows: usize, y: *const f64, n_channels: usize, z: *const f64, padded_targets: usize, sums: *mut f64) {
+unsafe fn mix_rows_of<V: Lanes<Element = f64>, const C: usize>(
+    rows: usize,
+    y: *const f64,
+    n_channels: usize,
+    z: *const f64,
+    padded_targets: usize,
+    sums: *mut f64,
+) {
     let n_channels = if C > 0 { C } else { n_channels };
     // SAFETY: the caller promises the rows of y and sums and the coefficients of eight sources.
     unsafe {
@@ -1529,7 +1551,7 @@ unsafe fn mix_rows_of<V: Lanes, const C: usize>(rows: usize, y: *const f64, n_ch
 
 /// R rows of T groups of eight targets.
 #[inline(always)]
-unsafe fn mix_tile<V: Lanes, const C: usize, const R: usize, const T: usize>(
+unsafe fn mix_tile<V: Lanes<Element = f64>, const C: usize, const R: usize, const T: usize>(
     y: *const f64,
     n_channels: usize,
     z: *const f64,
@@ -1574,7 +1596,7 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn scatter_lanes<V: Lanes>(task: &MixTask<'_>, form: &MixForm, order: &Order<'_>, sums: *const f64) {
+unsafe fn scatter_lanes<V: Lanes<Element = f64>>(task: &MixTask<'_>, form: &MixForm, order: &Order<'_>, sums: *const f64) {
     // SAFETY: targets hold the coefficients of their bandlimits; this task owns order m of each.
     unsafe {
         for (group, targets) in form.targets.chunks(LANES).enumerate() {
@@ -1665,7 +1687,7 @@ dispatch! {
 
 /// Adjoint of `steer_rows`: directions of eight fields in lanes to their channels, one after another.
 #[inline(always)]
-unsafe fn unsteer_rows_lanes<V: Lanes>(rows: *const f64, steering: &[f64], K: usize, N: usize, padded: usize, rings: *mut f64) {
+unsafe fn unsteer_rows_lanes<V: Lanes<Element = f64>>(rows: *const f64, steering: &[f64], K: usize, N: usize, padded: usize, rings: *mut f64) {
     // SAFETY: the caller promises rows of all directions and room for eight fields; K is a multiple of the lanes.
     unsafe {
         for c in 0..N {

@@ -6,8 +6,9 @@
 //! of psi_l. Rows are therefore kept for one quarter (one half for odd L) of the sphere and serve all of them in one pass.
 
 use crate::error::KernelError;
+use crate::made::{self, Columns, PART};
 use crate::parallel::{Parallel, Shared};
-use crate::simd::{LANES, Lanes, dispatch};
+use crate::simd::{LANES, Lanes, Real, dispatch};
 use crate::stencil::{self, Pixels, Rows};
 
 /// Rows one task computes.
@@ -17,11 +18,16 @@ const LARGE: usize = 1 << 19;
 /// Most fields whose sums are kept together.
 const FIELDS: usize = 4;
 
+/// Bytes of a table up to which rows are kept; above, they are made anew in every pass, a part of the sphere at a time.
+const LARGEST_TABLE: usize = 1 << 29;
+/// The same for changes of resolution, whose rows are made faster.
+const LARGEST_SUMS: usize = 1 << 26;
+
 /// How the turns about the poles act on pixel numbers.
 #[derive(Debug, Clone, PartialEq)]
-struct Turns {
+pub(crate) struct Turns {
     /// Turns that make the sphere: 4, 2, or 1 without symmetry.
-    count: usize,
+    pub(crate) count: usize,
     /// Pixels of a face; the whole list on a patch.
     face: usize,
     /// log2 of `face`, for the face of a pixel; too large to find any on a patch.
@@ -49,7 +55,7 @@ impl Turns {
     }
 
     /// Which turn of the base a pixel lies in.
-    fn quarter(&self, pixel: usize) -> usize {
+    pub(crate) fn quarter(&self, pixel: usize) -> usize {
         (pixel >> self.shift) % 4 / (4 / self.count)
     }
 
@@ -64,7 +70,7 @@ impl Turns {
 
     /// The pixel after `k` turns.
     #[inline(always)]
-    fn turned(&self, pixel: usize, k: usize) -> usize {
+    pub(crate) fn turned(&self, pixel: usize, k: usize) -> usize {
         pixel.wrapping_add_signed(self.steps[12 * k + (pixel >> self.shift)])
     }
 
@@ -75,56 +81,84 @@ impl Turns {
         }
         (0..12).filter(|f| f % 4 < 4 / self.count).map(|f| (f * self.face, self.face)).collect()
     }
+
+    /// The runs cut into tasks of `size`: (first row, first pixel, count).
+    fn tasks(&self, n: usize, size: usize) -> Vec<(usize, usize, usize)> {
+        let mut row = 0;
+        let mut out = Vec::new();
+        for (first, len) in self.runs(n) {
+            for start in (0..len).step_by(size) {
+                let count = size.min(len - start);
+                out.push((row, first + start, count));
+                row += count;
+            }
+        }
+        out
+    }
 }
 
 /// Wavelets of all orientations: pixels to `[L, 2]` pixels, real and imaginary parts.
 #[derive(Debug, Clone)]
-pub struct Wavelets {
+pub struct Wavelets<T = f64> {
     n: usize,
     L: usize,
     turns: Turns,
     /// Rows of the base pixels, or, for the adjoint, their columns.
-    rows: Rows,
+    rows: Rows<T>,
+    /// What makes the rows, where they are not kept.
+    maker: Option<made::Wavelets>,
     adjoint: bool,
 }
 
-impl Wavelets {
+impl<T: Real> Wavelets<T> {
     /// Tables of the K x K stencil with L orientations, or of its adjoint; `cells` as for [`stencil::wavelets`].
     pub fn new(nside: usize, K: usize, L: usize, cells: &[usize], adjoint: bool) -> Result<Self, KernelError> {
+        Self::within(nside, K, L, cells, adjoint, LARGEST_TABLE)
+    }
+
+    /// As [`Self::new`]; on the whole sphere, rows are kept if they take at most so many bytes, else made while they are applied.
+    pub fn within(nside: usize, K: usize, L: usize, cells: &[usize], adjoint: bool, bytes: usize) -> Result<Self, KernelError> {
         let pixels = Pixels::new(nside)?;
         let (turns, n) = if cells.is_empty() {
             (Turns::new(nside, if L.is_multiple_of(2) { 4 } else { 2 }), pixels.len())
         } else {
             (Turns::none(cells.len()), cells.len())
         };
+        let width = (2 * L).next_multiple_of(LANES);
+        if cells.is_empty() && n / turns.count * stencil_entries(K) * (size_of::<T>() * width + 4) > bytes {
+            // No row, but all checks.
+            let rows = stencil::wavelets(&pixels, K, L, &[], &[], LANES)?.rounded();
+            return Ok(Wavelets { n, L, turns, rows, maker: Some(made::Wavelets::new(pixels, K, L)), adjoint });
+        }
         let base = turns.base(n);
         let targets: Vec<usize> = if cells.is_empty() { base.clone() } else { cells.to_vec() };
-        let mut rows = stencil::wavelets(&pixels, K, L, &targets, cells, LANES)?;
+        let mut rows = stencil::wavelets(&pixels, K, L, &targets, cells, LANES)?.rounded();
         if adjoint {
             rows = transposed(&turns, &base, &rows);
         }
-        Ok(Wavelets { n, L, turns, rows, adjoint })
+        Ok(Wavelets { n, L, turns, rows, maker: None, adjoint })
     }
 
     /// Bytes of the tables.
     pub fn bytes(&self) -> usize {
-        self.rows.bytes()
+        self.rows.bytes() + self.maker.as_ref().map_or(0, made::Wavelets::bytes)
     }
 
     /// f64 of shared scratch memory that [`Self::apply`] needs for so many fields.
     pub fn scratch_len(&self, fields: usize) -> usize {
-        if self.adjoint { fields.min(FIELDS) * self.n * self.rows.width } else { 0 }
+        if self.adjoint && self.maker.is_none() { fields.min(FIELDS) * self.n * self.rows.width } else { 0 }
     }
 
     /// Operations for one field, nominal.
     pub fn flops(&self) -> f64 {
-        2.0 * (self.rows.values.len() * self.turns.count) as f64
+        let kept = self.rows.values.len() * self.turns.count;
+        2.0 * if self.maker.is_some() { self.n * stencil_entries(3) * self.rows.width } else { kept } as f64
     }
 
     /// The map, or its adjoint, on fields: `[n]` to `[L, 2, n]` each, or back.
     ///
     /// Panics if a length is wrong. Every sum runs in the order of the table, whatever the number of threads.
-    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]], scratch: &mut [f64]) {
+    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]], scratch: &mut [T]) {
         let (from, to) = if self.adjoint { (2 * self.L * self.n, self.n) } else { (self.n, 2 * self.L * self.n) };
         assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
         assert!(inputs.len() == outputs.len() && scratch.len() >= self.scratch_len(inputs.len()), "as many results as fields, and scratch memory");
@@ -144,39 +178,49 @@ impl Wavelets {
 
     /// Runs of base pixels cut into tasks: (first row, first pixel, count).
     fn tasks(&self) -> Vec<(usize, usize, usize)> {
-        let mut row = 0;
-        let mut out = Vec::new();
-        for (first, len) in self.turns.runs(self.n) {
-            for start in (0..len).step_by(TASK) {
-                let count = TASK.min(len - start);
-                out.push((row, first + start, count));
-                row += count;
-            }
-        }
-        out
+        self.turns.tasks(self.n, if self.maker.is_some() { PART } else { TASK })
     }
 
-    fn forth(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+    /// The map with other rows.
+    fn with(&self, rows: Rows<T>) -> Self {
+        Wavelets { n: self.n, L: self.L, turns: self.turns.clone(), rows, maker: None, adjoint: self.adjoint }
+    }
+
+    fn forth(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         let shared = Shared::all(outputs);
         let tasks = self.tasks();
         par.for_each(tasks.len(), &|t| {
-            let results: Vec<*mut f64> = shared.iter().map(|s| s.get()).collect();
+            let results: Vec<*mut T> = shared.iter().map(|s| s.get()).collect();
+            let (row, first, count) = tasks[t];
+            let part = self.maker.as_ref().map(|maker| self.with(maker.rows(&(first..first + count).collect::<Vec<_>>()).rounded()));
+            let (map, row) = part.as_ref().map_or((self, row), |part| (part, 0));
             // SAFETY: lengths were checked; tasks write the pixels of their own rows, turned, which no other task has.
-            unsafe { forth_task(self, tasks[t], inputs, &results) };
+            unsafe { forth_task(map, (row, first, count), inputs, &results) };
         });
     }
 
-    fn back(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]], scratch: &mut [f64]) {
+    fn back(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]], scratch: &mut [T]) {
         let (width, tasks) = (self.rows.width, self.tasks());
+        if let Some(maker) = &self.maker {
+            let shared = Shared::all(outputs);
+            return par.for_each(tasks.len(), &|t| {
+                let results: Vec<*mut T> = shared.iter().map(|s| s.get()).collect();
+                let (_, first, count) = tasks[t];
+                let Columns { pixels, rows } = maker.columns(&self.turns, first, count);
+                let columns = (pixels, rows.rounded());
+                // SAFETY: as for the map.
+                unsafe { part_task(self, &columns, (first, count), inputs, &results) };
+            });
+        }
         let local = Shared::new(scratch);
         par.for_each(tasks.len(), &|t| {
             // SAFETY: the scratch memory holds `width` numbers per pixel and field; tasks fill the pixels of their own rows, turned.
             unsafe { interleave_task(self, tasks[t], inputs, local.get()) };
         });
-        let scratch: &[f64] = &scratch[..inputs.len() * self.n * width];
+        let scratch: &[T] = &scratch[..inputs.len() * self.n * width];
         let shared = Shared::all(outputs);
         par.for_each(tasks.len(), &|t| {
-            let results: Vec<*mut f64> = shared.iter().map(|s| s.get()).collect();
+            let results: Vec<*mut T> = shared.iter().map(|s| s.get()).collect();
             // SAFETY: as for the map.
             unsafe { back_task(self, tasks[t], scratch, &results) };
         });
@@ -195,7 +239,7 @@ impl Wavelets {
 }
 
 /// Rows by base column: a row's weights stay as they are in the orientations of its own quarter.
-fn transposed(turns: &Turns, base: &[usize], rows: &Rows) -> Rows {
+fn transposed<T: Real>(turns: &Turns, base: &[usize], rows: &Rows<T>) -> Rows<T> {
     let back = |pixel: usize, q: usize| turns.turned(pixel, (turns.count - q) % turns.count);
     flipped(rows, base.len(), |r, column| {
         let q = turns.quarter(column);
@@ -204,7 +248,7 @@ fn transposed(turns: &Turns, base: &[usize], rows: &Rows) -> Rows {
 }
 
 /// The entries sorted by new row: `f(row, column)` says where an entry goes and which column it reads there.
-fn flipped(rows: &Rows, n_rows: usize, f: impl Fn(usize, usize) -> (usize, usize)) -> Rows {
+fn flipped<T: Real>(rows: &Rows<T>, n_rows: usize, f: impl Fn(usize, usize) -> (usize, usize)) -> Rows<T> {
     let mut starts = vec![0usize; n_rows + 1];
     rows.each(|r, column, _| starts[f(r, column).0 + 1] += 1);
     for k in 0..n_rows {
@@ -212,7 +256,7 @@ fn flipped(rows: &Rows, n_rows: usize, f: impl Fn(usize, usize) -> (usize, usize
     }
     let mut next = starts.clone();
     let width = rows.width;
-    let (mut columns, mut values) = (vec![0; rows.columns.len()], vec![0.0; rows.values.len()]);
+    let (mut columns, mut values) = (vec![0; rows.columns.len()], vec![T::default(); rows.values.len()]);
     rows.each(|r, column, weights| {
         let (row, column) = f(r, column);
         let e = next[row];
@@ -223,20 +267,75 @@ fn flipped(rows: &Rows, n_rows: usize, f: impl Fn(usize, usize) -> (usize, usize
     Rows { n_columns: rows.n_columns, width, starts, columns, values }
 }
 
-dispatch! {
-    fn forth_task = forth_lanes(map: &Wavelets, task: (usize, usize, usize), inputs: &[&[f64]], outputs: &[*mut f64])
+/// Entries of a row of a stencil, about.
+fn stencil_entries(K: usize) -> usize {
+    (2 * K + 1).pow(2) / 2
 }
 
 dispatch! {
-    fn interleave_task = interleave_lanes(map: &Wavelets, task: (usize, usize, usize), inputs: &[&[f64]], scratch: *mut f64)
+    fn part_task<T> = part_lanes(map: &Wavelets<T>, columns: &(Vec<usize>, Rows<T>), part: (usize, usize), inputs: &[&[T]], outputs: &[*mut T])
+}
+
+/// The adjoint for a part whose rows were made: what they read is brought together first, pixel by pixel.
+#[inline(always)]
+unsafe fn part_lanes<V: Lanes>(
+    map: &Wavelets<V::Element>,
+    (pixels, rows): &(Vec<usize>, Rows<V::Element>),
+    (first, count): (usize, usize),
+    inputs: &[&[V::Element]],
+    outputs: &[*mut V::Element],
+) {
+    let (turns, n) = (&map.turns, map.n);
+    let (width, reads) = (rows.width, pixels.len());
+    let mut local = vec![V::Element::default(); turns.count * reads * width];
+    for (input, output) in inputs.iter().zip(outputs) {
+        for k in 0..turns.count {
+            for (block, pixel) in local[k * reads * width..].chunks_exact_mut(width).zip(pixels) {
+                let pixel = turns.turned(*pixel, k);
+                let own = turns.quarter(pixel);
+                for (o, number) in block.iter_mut().enumerate().take(2 * map.L) {
+                    let Some((place, conjugate)) = map.plane(o, own) else { continue };
+                    let value = input[place * n + pixel];
+                    *number = if conjugate { -value } else { value };
+                }
+            }
+        }
+        for t in 0..count {
+            let mut acc = [V::zero(); 4];
+            for e in rows.starts[t]..rows.starts[t + 1] {
+                let column = rows.columns[e] as usize;
+                for part in (0..width).step_by(LANES) {
+                    // SAFETY: blocks of weights and of what they meet have `width` numbers, a multiple of the lanes; a column names one of the pixels read.
+                    unsafe {
+                        let weights = V::load(rows.values.as_ptr().add(e * width + part));
+                        for (k, acc) in acc.iter_mut().enumerate().take(turns.count) {
+                            *acc = weights.fma(V::load(local.as_ptr().add((k * reads + column) * width + part)), *acc);
+                        }
+                    }
+                }
+            }
+            for (k, acc) in acc.into_iter().enumerate().take(turns.count) {
+                // SAFETY: the caller's promise: results hold n pixels, and those of the part are this task's.
+                unsafe { *output.add(turns.turned(first + t, k)) = acc.sum() };
+            }
+        }
+    }
 }
 
 dispatch! {
-    fn back_task = back_lanes(map: &Wavelets, task: (usize, usize, usize), scratch: &[f64], outputs: &[*mut f64])
+    fn forth_task<T> = forth_lanes(map: &Wavelets<T>, task: (usize, usize, usize), inputs: &[&[T]], outputs: &[*mut T])
+}
+
+dispatch! {
+    fn interleave_task<T> = interleave_lanes(map: &Wavelets<T>, task: (usize, usize, usize), inputs: &[&[T]], scratch: *mut T)
+}
+
+dispatch! {
+    fn back_task<T> = back_lanes(map: &Wavelets<T>, task: (usize, usize, usize), scratch: &[T], outputs: &[*mut T])
 }
 
 #[inline(always)]
-unsafe fn forth_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), inputs: &[&[f64]], outputs: &[*mut f64]) {
+unsafe fn forth_lanes<V: Lanes>(map: &Wavelets<V::Element>, task: (usize, usize, usize), inputs: &[&[V::Element]], outputs: &[*mut V::Element]) {
     // SAFETY: the caller's promise, passed on; the constants are the numbers of turns and fields.
     unsafe {
         match (map.turns.count, inputs.len()) {
@@ -255,14 +354,14 @@ unsafe fn forth_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), inp
 
 #[inline(always)]
 unsafe fn forth_block<V: Lanes, const Q: usize, const F: usize>(
-    map: &Wavelets,
+    map: &Wavelets<V::Element>,
     (row, first, count): (usize, usize, usize),
-    inputs: &[&[f64]],
-    outputs: &[*mut f64],
+    inputs: &[&[V::Element]],
+    outputs: &[*mut V::Element],
 ) {
     let (rows, turns, width, n) = (&map.rows, &map.turns, map.rows.width, map.n);
-    let fields: [*const f64; F] = std::array::from_fn(|f| inputs[f].as_ptr());
-    let mut sums = [[[0.0f64; LANES * LANES]; F]; Q];
+    let fields: [*const V::Element; F] = std::array::from_fn(|f| inputs[f].as_ptr());
+    let mut sums = [[[V::Element::default(); LANES * LANES]; F]; Q];
     let beyond = 2 * map.L * n * F > LARGE;
     // SAFETY: columns are pixels of the map, turned ones too; every block has eight lanes; planes hold n pixels.
     unsafe {
@@ -303,7 +402,7 @@ unsafe fn forth_block<V: Lanes, const Q: usize, const F: usize>(
                             } else if size == LANES {
                                 plane.store(out);
                             } else {
-                                let mut few = [0.0; LANES];
+                                let mut few = [V::Element::default(); LANES];
                                 plane.store(few.as_mut_ptr());
                                 std::ptr::copy_nonoverlapping(few.as_ptr(), out, size);
                             }
@@ -324,7 +423,12 @@ unsafe fn turned(turns: &Turns, pixel: usize, k: usize) -> usize {
 }
 
 #[inline(always)]
-unsafe fn interleave_lanes<V: Lanes>(map: &Wavelets, (_, first, count): (usize, usize, usize), inputs: &[&[f64]], scratch: *mut f64) {
+unsafe fn interleave_lanes<V: Lanes>(
+    map: &Wavelets<V::Element>,
+    (_, first, count): (usize, usize, usize),
+    inputs: &[&[V::Element]],
+    scratch: *mut V::Element,
+) {
     let (turns, width, n) = (&map.turns, map.rows.width, map.n);
     // SAFETY: planes hold n pixels, the scratch memory `width` numbers per pixel and field.
     unsafe {
@@ -341,7 +445,7 @@ unsafe fn interleave_lanes<V: Lanes>(map: &Wavelets, (_, first, count): (usize, 
                             let value = if size == LANES {
                                 V::load(from)
                             } else {
-                                let mut few = [0.0; LANES];
+                                let mut few = [V::Element::default(); LANES];
                                 std::ptr::copy_nonoverlapping(from, few.as_mut_ptr(), size);
                                 V::load(few.as_ptr())
                             };
@@ -358,7 +462,7 @@ unsafe fn interleave_lanes<V: Lanes>(map: &Wavelets, (_, first, count): (usize, 
 }
 
 #[inline(always)]
-unsafe fn back_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), scratch: &[f64], outputs: &[*mut f64]) {
+unsafe fn back_lanes<V: Lanes>(map: &Wavelets<V::Element>, task: (usize, usize, usize), scratch: &[V::Element], outputs: &[*mut V::Element]) {
     // SAFETY: the caller's promise, passed on; the constants are the numbers of turns and fields.
     unsafe {
         match (map.turns.count, outputs.len()) {
@@ -377,13 +481,13 @@ unsafe fn back_lanes<V: Lanes>(map: &Wavelets, task: (usize, usize, usize), scra
 
 #[inline(always)]
 unsafe fn back_block<V: Lanes, const Q: usize, const F: usize>(
-    map: &Wavelets,
+    map: &Wavelets<V::Element>,
     (row, first, count): (usize, usize, usize),
-    scratch: &[f64],
-    outputs: &[*mut f64],
+    scratch: &[V::Element],
+    outputs: &[*mut V::Element],
 ) {
     let (rows, turns, width, n) = (&map.rows, &map.turns, map.rows.width, map.n);
-    let fields: [*const f64; F] = std::array::from_fn(|f| scratch[f * n * width..].as_ptr());
+    let fields: [*const V::Element; F] = std::array::from_fn(|f| scratch[f * n * width..].as_ptr());
     // SAFETY: as for the map.
     unsafe {
         for pixel in 0..count {
@@ -414,14 +518,14 @@ unsafe fn back_block<V: Lanes, const Q: usize, const F: usize>(
 
 /// A sparse map of pixels to pixels, such as a change of resolution, and its adjoint.
 #[derive(Debug, Clone)]
-pub struct Sums {
-    rows: Rows,
+pub struct Sums<T = f64> {
+    rows: Rows<T>,
     n_from: usize,
 }
 
-impl Sums {
+impl<T: Real> Sums<T> {
     /// The rows, or their transpose.
-    pub fn new(rows: Rows, adjoint: bool) -> Self {
+    pub fn new(rows: Rows<T>, adjoint: bool) -> Self {
         if !adjoint {
             return Sums { n_from: rows.n_columns, rows };
         }
@@ -445,7 +549,7 @@ impl Sums {
     }
 
     /// The map on fields. Panics if a length is wrong.
-    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         let (from, to) = self.lengths();
         assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
         let shared = Shared::all(outputs);
@@ -454,11 +558,112 @@ impl Sums {
                 let entries = self.rows.starts[r]..self.rows.starts[r + 1];
                 let (columns, values) = (&self.rows.columns[entries.clone()], &self.rows.values[entries]);
                 for (x, y) in inputs.iter().zip(&shared) {
-                    let sum: f64 = columns.iter().zip(values).map(|(column, weight)| weight * x[*column as usize]).sum();
+                    let sum: T = columns.iter().zip(values).map(|(column, weight)| *weight * x[*column as usize]).sum();
                     // SAFETY: r is below the length of every result, and rows belong to one task.
                     unsafe { *y.get().add(r) = sum };
                 }
             }
         });
+    }
+}
+
+/// The change of the whole sphere to half the nside, or its adjoint. Rows are kept for a quarter of the sphere.
+#[derive(Debug, Clone)]
+pub struct Downgrade<T = f64> {
+    /// Turns of the map that is read and of the one that is written.
+    turns: [Turns; 2],
+    lengths: (usize, usize),
+    rows: Rows<T>,
+    maker: Option<made::Downgrade>,
+    adjoint: bool,
+}
+
+impl<T: Real> Downgrade<T> {
+    /// Tables from `nside` to half of it. Error: an nside that is no power of two in range, or 1.
+    pub fn new(nside: usize, adjoint: bool) -> Result<Self, KernelError> {
+        Self::within(nside, adjoint, LARGEST_SUMS)
+    }
+
+    /// As [`Self::new`]; rows are kept if they take at most so many bytes, else made while they are applied.
+    pub fn within(nside: usize, adjoint: bool, bytes: usize) -> Result<Self, KernelError> {
+        let (fine, coarse) = (Pixels::new(nside)?, Pixels::new(nside / 2)?);
+        let turns = [Turns::new(nside, 4), Turns::new(nside / 2, 4)];
+        let (from, to) = (fine.len(), coarse.len());
+        let (mut rows, mut maker) = (Rows { n_columns: from, width: 1, starts: vec![0], columns: vec![], values: vec![] }, None);
+        if to / 4 * 36 * (size_of::<T>() + 4) > bytes {
+            maker = Some(made::Downgrade::new(fine, coarse));
+        } else {
+            let base = turns[1].base(to);
+            rows = stencil::downgrade(&fine, &coarse, &base, &[])?.rounded();
+            if adjoint {
+                let [fine, coarse] = &turns;
+                let back = |turns: &Turns, pixel: usize, q: usize| turns.turned(pixel, (4 - q) % 4);
+                rows = flipped(&rows, from / 4, |r, column| {
+                    let q = fine.quarter(column);
+                    (fine.place(back(fine, column, q)), back(coarse, base[r], q))
+                });
+            }
+        }
+        let [fine, coarse] = turns;
+        Ok(if adjoint {
+            Downgrade { turns: [coarse, fine], lengths: (to, from), rows, maker, adjoint }
+        } else {
+            Downgrade { turns: [fine, coarse], lengths: (from, to), rows, maker, adjoint }
+        })
+    }
+
+    /// Bytes of the table.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes() + self.maker.as_ref().map_or(0, made::Downgrade::bytes)
+    }
+
+    /// Operations for one field, nominal.
+    pub fn flops(&self) -> f64 {
+        72.0 * self.lengths.0.min(self.lengths.1) as f64
+    }
+
+    /// Lengths of a field before and after.
+    pub fn lengths(&self) -> (usize, usize) {
+        self.lengths
+    }
+
+    /// The map on fields. Panics if a length is wrong.
+    pub fn apply(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+        let (from, to) = self.lengths;
+        assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
+        let [read, written] = &self.turns;
+        let shared = Shared::all(outputs);
+        let tasks = written.tasks(to, PART);
+        par.for_each(tasks.len(), &|t| {
+            let (row, first, count) = tasks[t];
+            let made = self.maker.as_ref().map(|maker| self.part(maker, first, count));
+            let (rows, row) = made.as_ref().map_or((&self.rows, row), |rows| (rows, 0));
+            let mut places: Vec<usize> = Vec::new();
+            for r in 0..count {
+                let entries = rows.starts[row + r]..rows.starts[row + r + 1];
+                let (columns, values) = (&rows.columns[entries.clone()], &rows.values[entries]);
+                for k in 0..written.count {
+                    places.clear();
+                    places.extend(columns.iter().map(|column| read.turned(*column as usize, k)));
+                    let pixel = written.turned(first + r, k);
+                    for (x, y) in inputs.iter().zip(&shared) {
+                        let sum: T = places.iter().zip(values).map(|(place, weight)| *weight * x[*place]).sum();
+                        // SAFETY: the pixel is below the length of every result; rows, turned, belong to one task.
+                        unsafe { *y.get().add(pixel) = sum };
+                    }
+                }
+            }
+        });
+    }
+
+    /// Rows of a part.
+    fn part(&self, maker: &made::Downgrade, first: usize, count: usize) -> Rows<T> {
+        if !self.adjoint {
+            return maker.rows(&(first..first + count).collect::<Vec<_>>()).rounded();
+        }
+        let [coarse, fine] = &self.turns;
+        let Columns { pixels, mut rows } = maker.columns([fine, coarse], first, count);
+        rows.columns.iter_mut().for_each(|column| *column = pixels[*column as usize] as u32);
+        rows.rounded()
     }
 }

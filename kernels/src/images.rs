@@ -5,7 +5,7 @@
 
 use crate::KernelError;
 use crate::parallel::{Parallel, Shared};
-use crate::simd::{LANES, Lanes, dispatch, with_scratch};
+use crate::simd::{LANES, Lanes, Real, dispatch, with_scratch};
 
 /// What lies beyond an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ const CHUNKS: usize = 4;
 
 /// Stencils of `h` x `w` applied to images of `H` x `W`: `[H][W]` to `[n][H][W]`.
 #[derive(Debug, Clone)]
-pub struct Stencils {
+pub struct Stencils<T = f64> {
     H: usize,
     W: usize,
     h: usize,
@@ -63,10 +63,10 @@ pub struct Stencils {
     n: usize,
     edge: Edge,
     /// `[groups][h][w][GROUP]`, zero beyond the last stencil.
-    weights: Vec<f64>,
+    weights: Vec<T>,
 }
 
-impl Stencils {
+impl<T: Real> Stencils<T> {
     /// `n` stencils, `[n][h][w]`, with odd sides that reach no further than the image is wide.
     pub fn new(H: usize, W: usize, h: usize, w: usize, edge: Edge, stencils: &[f64]) -> Result<Self, KernelError> {
         for (name, side, size) in [("h", h, H), ("w", w, W)] {
@@ -78,10 +78,10 @@ impl Stencils {
             return Err(KernelError::parameter("stencils", format!("whole stencils of {} numbers", h * w), stencils.len()));
         }
         let n = stencils.len() / (h * w);
-        let mut weights = vec![0.0; n.div_ceil(GROUP) * h * w * GROUP];
+        let mut weights = vec![T::default(); n.div_ceil(GROUP) * h * w * GROUP];
         for (q, stencil) in stencils.chunks_exact(h * w).enumerate() {
             for (k, x) in stencil.iter().enumerate() {
-                weights[(q / GROUP * h * w + k) * GROUP + q % GROUP] = *x;
+                weights[(q / GROUP * h * w + k) * GROUP + q % GROUP] = T::of(*x);
             }
         }
         Ok(Stencils { H, W, h, w, n, edge, weights })
@@ -104,7 +104,7 @@ impl Stencils {
 
     /// Bytes of the tables.
     pub fn bytes(&self) -> usize {
-        8 * self.weights.len()
+        size_of::<T>() * self.weights.len()
     }
 
     /// Columns of a row with its border, and room for whole vectors.
@@ -124,7 +124,7 @@ impl Stencils {
     /// - `y`: `[fields][n][H][W]`
     ///
     /// Panics if a length does not fit.
-    pub fn apply(&self, par: &dyn Parallel, x: &[f64], y: &mut [f64]) {
+    pub fn apply(&self, par: &dyn Parallel, x: &[T], y: &mut [T]) {
         let (from, to) = (self.H * self.W, self.n * self.H * self.W);
         let fields = x.len() / from;
         assert_eq!((x.len(), y.len()), (fields * from, fields * to), "whole images of {} x {}", self.H, self.W);
@@ -141,7 +141,7 @@ impl Stencils {
     }
 
     /// The transpose of [`Self::apply`].
-    pub fn adjoint(&self, par: &dyn Parallel, y: &[f64], x: &mut [f64]) {
+    pub fn adjoint(&self, par: &dyn Parallel, y: &[T], x: &mut [T]) {
         let (from, to) = (self.n * self.H * self.W, self.H * self.W);
         let fields = x.len() / to;
         assert_eq!((x.len(), y.len()), (fields * to, fields * from), "whole images of {} x {}", self.H, self.W);
@@ -162,20 +162,20 @@ impl Stencils {
     /// # Safety
     ///
     /// `to` holds `scratch_len()` f64.
-    unsafe fn bordered(&self, x: &[f64], to: *mut f64) {
+    unsafe fn bordered(&self, x: &[T], to: *mut T) {
         let (stride, reach) = (self.stride(), (self.w / 2) as i64);
         for R in 0..self.H + self.h - 1 {
             // SAFETY: rows with their border are shorter than the stride, and as many fit.
             let row = unsafe { std::slice::from_raw_parts_mut(to.add(R * stride), stride) };
             let Some(r) = self.edge.place(self.H, R as i64 - (self.h / 2) as i64) else {
-                row.fill(0.0);
+                row.fill(T::default());
                 continue;
             };
             let own = &x[r * self.W..][..self.W];
             row[self.w / 2..][..self.W].copy_from_slice(own);
-            row[self.W + self.w - 1..].fill(0.0);
+            row[self.W + self.w - 1..].fill(T::default());
             for k in 1..=reach {
-                let at = |k: i64| self.edge.place(self.W, k).map_or(0.0, |c| own[c]);
+                let at = |k: i64| self.edge.place(self.W, k).map_or(T::default(), |c| own[c]);
                 row[(reach - k) as usize] = at(-k);
                 row[(reach + self.W as i64 - 1 + k) as usize] = at(self.W as i64 - 1 + k);
             }
@@ -187,15 +187,15 @@ impl Stencils {
     /// # Safety
     ///
     /// `from` holds `scratch_len()` f64, of which the first rows are an image with its border.
-    unsafe fn folded(&self, from: *const f64, x: &mut [f64]) {
-        x.fill(0.0);
+    unsafe fn folded(&self, from: *const T, x: &mut [T]) {
+        x.fill(T::default());
         let (stride, reach) = (self.stride(), (self.w / 2) as i64);
         for R in 0..self.H + self.h - 1 {
             let Some(r) = self.edge.place(self.H, R as i64 - (self.h / 2) as i64) else { continue };
             // SAFETY: as in `bordered`.
             let row = unsafe { std::slice::from_raw_parts(from.add(R * stride), stride) };
             let own = &mut x[r * self.W..][..self.W];
-            own.iter_mut().zip(&row[self.w / 2..]).for_each(|(x, y)| *x += y);
+            own.iter_mut().zip(&row[self.w / 2..]).for_each(|(x, y)| *x += *y);
             for k in 1..=reach {
                 if let Some(c) = self.edge.place(self.W, -k) {
                     own[c] += row[(reach - k) as usize];
@@ -209,22 +209,22 @@ impl Stencils {
 }
 
 dispatch! {
-    fn forth = forth_lanes(map: &Stencils, bordered: *const f64, out: *mut f64)
+    fn forth<T> = forth_lanes(map: &Stencils<T>, bordered: *const T, out: *mut T)
 }
 
 dispatch! {
-    fn back = back_lanes(map: &Stencils, y: &[f64], scratch: *mut f64)
+    fn back<T> = back_lanes(map: &Stencils<T>, y: &[T], scratch: *mut T)
 }
 
 /// Eight numbers, of which `count` are stored.
 #[inline(always)]
-unsafe fn store_some<V: Lanes>(value: V, to: *mut f64, count: usize) {
+unsafe fn store_some<V: Lanes>(value: V, to: *mut V::Element, count: usize) {
     // SAFETY: the caller promises `count` writable f64.
     unsafe {
         if count >= LANES {
             value.store(to);
         } else {
-            let mut few = [0.0; LANES];
+            let mut few = [V::Element::default(); LANES];
             value.store(few.as_mut_ptr());
             std::ptr::copy_nonoverlapping(few.as_ptr(), to, count);
         }
@@ -232,7 +232,7 @@ unsafe fn store_some<V: Lanes>(value: V, to: *mut f64, count: usize) {
 }
 
 #[inline(always)]
-unsafe fn forth_lanes<V: Lanes>(map: &Stencils, bordered: *const f64, out: *mut f64) {
+unsafe fn forth_lanes<V: Lanes>(map: &Stencils<V::Element>, bordered: *const V::Element, out: *mut V::Element) {
     let (H, W, h, w, stride) = (map.H, map.W, map.h, map.w, map.stride());
     // SAFETY: reads of a row end within its stride, which has room for a last pair of vectors; writes stay within rows of W.
     unsafe {
@@ -269,7 +269,7 @@ unsafe fn forth_lanes<V: Lanes>(map: &Stencils, bordered: *const f64, out: *mut 
 
 /// The image with its border, from images with zeros around them; it ends at the start of the scratch memory.
 #[inline(always)]
-unsafe fn back_lanes<V: Lanes>(map: &Stencils, y: &[f64], scratch: *mut f64) {
+unsafe fn back_lanes<V: Lanes>(map: &Stencils<V::Element>, y: &[V::Element], scratch: *mut V::Element) {
     let (H, W, h, w, stride) = (map.H, map.W, map.h, map.w, map.stride());
     let rows = H + 2 * (h - 1);
     // SAFETY: the scratch memory holds n + 1 images of `rows` rows; reads of a row end within its stride, which has room for a last group of vectors.
@@ -279,11 +279,11 @@ unsafe fn back_lanes<V: Lanes>(map: &Stencils, y: &[f64], scratch: *mut f64) {
             for R in 0..rows {
                 let row = std::slice::from_raw_parts_mut(around.add((q * rows + R) * stride), stride);
                 match R.checked_sub(h - 1).filter(|r| *r < H) {
-                    None => row.fill(0.0),
+                    None => row.fill(V::Element::default()),
                     Some(r) => {
-                        row[..w - 1].fill(0.0);
+                        row[..w - 1].fill(V::Element::default());
                         row[w - 1..][..W].copy_from_slice(&y[(q * H + r) * W..][..W]);
-                        row[w - 1 + W..].fill(0.0);
+                        row[w - 1 + W..].fill(V::Element::default());
                     }
                 }
             }
@@ -328,15 +328,15 @@ pub struct Blocks {
 
 impl Blocks {
     /// `[H][W]` to `[H/h][W/w]` for consecutive images. Panics if a length does not fit.
-    pub fn apply(&self, par: &dyn Parallel, x: &[f64], y: &mut [f64]) {
+    pub fn apply<T: Real>(&self, par: &dyn Parallel, x: &[T], y: &mut [T]) {
         let (rows, columns) = (self.H / self.h, self.W / self.w);
-        let factor = 1.0 / (self.h * self.w) as f64;
+        let factor = T::of(1.0 / (self.h * self.w) as f64);
         self.each(par, x.len(), self.H * self.W, y, rows * columns, |k, y| {
             let x = &x[k * self.H * self.W..][..self.H * self.W];
             for (r, y) in y.chunks_exact_mut(columns).enumerate() {
-                y.fill(0.0);
+                y.fill(T::default());
                 for row in x[r * self.h * self.W..].chunks_exact(self.W).take(self.h) {
-                    y.iter_mut().zip(row.chunks_exact(self.w)).for_each(|(y, x)| *y += x.iter().sum::<f64>());
+                    y.iter_mut().zip(row.chunks_exact(self.w)).for_each(|(y, x)| *y += x.iter().copied().sum::<T>());
                 }
                 y.iter_mut().for_each(|y| *y *= factor);
             }
@@ -344,20 +344,20 @@ impl Blocks {
     }
 
     /// The transpose of [`Self::apply`].
-    pub fn adjoint(&self, par: &dyn Parallel, y: &[f64], x: &mut [f64]) {
+    pub fn adjoint<T: Real>(&self, par: &dyn Parallel, y: &[T], x: &mut [T]) {
         let (rows, columns) = (self.H / self.h, self.W / self.w);
-        let factor = 1.0 / (self.h * self.w) as f64;
+        let factor = T::of(1.0 / (self.h * self.w) as f64);
         self.each(par, y.len(), rows * columns, x, self.H * self.W, |k, x| {
-            x.fill(0.0);
+            x.fill(T::default());
             let y = &y[k * rows * columns..][..rows * columns];
             for (r, row) in x.chunks_exact_mut(self.W).enumerate().take(rows * self.h) {
                 let y = &y[r / self.h * columns..][..columns];
-                row.chunks_exact_mut(self.w).zip(y).for_each(|(x, y)| x.fill(factor * y));
+                row.chunks_exact_mut(self.w).zip(y).for_each(|(x, y)| x.fill(factor * *y));
             }
         });
     }
 
-    fn each(&self, par: &dyn Parallel, given: usize, from: usize, result: &mut [f64], to: usize, task: impl Fn(usize, &mut [f64]) + Sync) {
+    fn each<T: Real>(&self, par: &dyn Parallel, given: usize, from: usize, result: &mut [T], to: usize, task: impl Fn(usize, &mut [T]) + Sync) {
         fields(par, given, from, result, to, &format!("{self:?}"), task);
     }
 }
@@ -377,40 +377,40 @@ pub struct Enlarged {
 }
 
 /// The two samples of `n` that position k of `factor` n reads, and their weights.
-fn between(n: usize, factor: usize, k: usize) -> [(usize, f64); 2] {
+fn between<T: Real>(n: usize, factor: usize, k: usize) -> [(usize, T); 2] {
     if factor == 1 {
-        return [(k, 1.0), (k, 0.0)];
+        return [(k, T::of(1.0)), (k, T::default())];
     }
     let own = k / 2;
     let other = if k.is_multiple_of(2) { own.saturating_sub(1) } else { (own + 1).min(n - 1) };
-    [(own, 0.75), (other, 0.25)]
+    [(own, T::of(0.75)), (other, T::of(0.25))]
 }
 
 impl Enlarged {
     /// `[H][W]` to `[rows H][columns W]` for consecutive images. Panics if a length does not fit.
-    pub fn apply(&self, par: &dyn Parallel, x: &[f64], y: &mut [f64]) {
+    pub fn apply<T: Real>(&self, par: &dyn Parallel, x: &[T], y: &mut [T]) {
         let (H, W) = (self.rows * self.H, self.columns * self.W);
         fields(par, x.len(), self.H * self.W, y, H * W, &format!("{self:?}"), |k, y| {
             let x = &x[k * self.H * self.W..][..self.H * self.W];
             for (r, y) in y.chunks_exact_mut(W).enumerate() {
-                let rows = between(self.H, self.rows, r);
+                let rows: [(usize, T); 2] = between(self.H, self.rows, r);
                 for (c, y) in y.iter_mut().enumerate() {
-                    let columns = between(self.W, self.columns, c);
-                    *y = rows.iter().map(|(r, v)| v * columns.iter().map(|(c, w)| w * x[r * self.W + c]).sum::<f64>()).sum();
+                    let columns: [(usize, T); 2] = between(self.W, self.columns, c);
+                    *y = rows.iter().map(|(r, v)| *v * columns.iter().map(|(c, w)| *w * x[r * self.W + c]).sum::<T>()).sum();
                 }
             }
         });
     }
 
     /// The transpose of [`Self::apply`].
-    pub fn adjoint(&self, par: &dyn Parallel, y: &[f64], x: &mut [f64]) {
+    pub fn adjoint<T: Real>(&self, par: &dyn Parallel, y: &[T], x: &mut [T]) {
         let (H, W) = (self.rows * self.H, self.columns * self.W);
         fields(par, y.len(), H * W, x, self.H * self.W, &format!("{self:?}"), |k, x| {
-            x.fill(0.0);
+            x.fill(T::default());
             for (r, y) in y[k * H * W..][..H * W].chunks_exact(W).enumerate() {
-                for (row, v) in between(self.H, self.rows, r) {
+                for (row, v) in between::<T>(self.H, self.rows, r) {
                     for (c, y) in y.iter().enumerate() {
-                        between(self.W, self.columns, c).iter().for_each(|(column, w)| x[row * self.W + column] += v * w * y);
+                        between::<T>(self.W, self.columns, c).iter().for_each(|(column, w)| x[row * self.W + column] += v * *w * *y);
                     }
                 }
             }
@@ -419,7 +419,7 @@ impl Enlarged {
 }
 
 /// Runs `task(k, result)` for every field.
-fn fields(par: &dyn Parallel, given: usize, from: usize, result: &mut [f64], to: usize, what: &str, task: impl Fn(usize, &mut [f64]) + Sync) {
+fn fields<T: Real>(par: &dyn Parallel, given: usize, from: usize, result: &mut [T], to: usize, what: &str, task: impl Fn(usize, &mut [T]) + Sync) {
     let n = given / from;
     assert_eq!((given, result.len()), (n * from, n * to), "whole images of {what}");
     let shared = Shared::new(result);

@@ -10,7 +10,7 @@
 //!   - map: `[2 n_pairs][n_phi = 2L - 1][8 lanes]`
 //! - The **natural grid** of users: `[L][2L - 1]`, theta ascending.
 
-use crate::{KernelError, sampling, simd::LANES};
+use crate::{KernelError, sampling, simd::LANES, simd::Real};
 
 /// Number of f64 of the coefficients of one real field of bandlimit L.
 pub const fn coefficients_len(L: usize) -> usize {
@@ -140,7 +140,7 @@ impl RingLayout {
     }
 
     /// Natural grid `[L][2L - 1]` to map; padding repeats its ring.
-    pub fn grid_to_map(&self, grid: &[f64], map: &mut [f64]) {
+    pub fn grid_to_map<T: Real>(&self, grid: &[T], map: &mut [T]) {
         self.check(grid, map);
         let n_phi = self.n_phi();
         for block in 0..self.n_blocks() {
@@ -154,7 +154,7 @@ impl RingLayout {
     }
 
     /// Map to natural grid `[L][2L - 1]`; padding is not read.
-    pub fn map_to_grid(&self, map: &[f64], grid: &mut [f64]) {
+    pub fn map_to_grid<T: Real>(&self, map: &[T], grid: &mut [T]) {
         self.check(grid, map);
         let n_phi = self.n_phi();
         for block in 0..self.n_blocks() {
@@ -171,12 +171,12 @@ impl RingLayout {
     }
 
     /// Adjoint of [`Self::grid_to_map`] for cotangents whose padding is zero: a copy that ignores padding.
-    pub fn grid_to_map_adjoint(&self, map: &[f64], grid: &mut [f64]) {
+    pub fn grid_to_map_adjoint<T: Real>(&self, map: &[T], grid: &mut [T]) {
         self.map_to_grid(map, grid);
     }
 
     /// Adjoint of [`Self::map_to_grid`]: a copy that leaves zeros in the padding.
-    pub fn map_to_grid_adjoint(&self, grid: &[f64], map: &mut [f64]) {
+    pub fn map_to_grid_adjoint<T: Real>(&self, grid: &[T], map: &mut [T]) {
         self.check(grid, map);
         let n_phi = self.n_phi();
         for block in 0..self.n_blocks() {
@@ -184,13 +184,13 @@ impl RingLayout {
                 let ring = &grid[self.ring(block, lane) * n_phi..][..n_phi];
                 let padding = self.is_padding(block, lane);
                 for (p, value) in ring.iter().enumerate() {
-                    map[(block * n_phi + p) * LANES + lane] = if padding { 0.0 } else { *value };
+                    map[(block * n_phi + p) * LANES + lane] = if padding { T::default() } else { *value };
                 }
             }
         }
     }
 
-    fn check(&self, grid: &[f64], map: &[f64]) {
+    fn check<T>(&self, grid: &[T], map: &[T]) {
         assert_eq!(grid.len(), self.L * self.n_phi(), "a grid of bandlimit {} is [L][2L - 1]", self.L);
         assert_eq!(map.len(), self.map_len(), "a map of bandlimit {} is [2 n_pairs][2L - 1][8]", self.L);
     }

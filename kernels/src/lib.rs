@@ -11,6 +11,7 @@
 //! planar     images <-> spectra         FFTs of images and series, real and complex, and adjoints
 //! images     images on a pyramid of resolutions: stencils, means over blocks, enlargement, and adjoints
 //! contract   rows x rows -> numbers   weighted bilinear sums, linear mixtures
+//! weighed    half spectra x half spectra -> numbers   bilinear sums with the weights of filters, applied in cache
 //! frame      coefficients x coefficients -> numbers   covariances of wavelet transforms without the transforms
 //! cuda       the transforms as CUDA C: device text, launches, tables, an emulator
 //! naive      the same definitions, slow and obvious, in natural layouts      (reference)
@@ -49,14 +50,17 @@ pub mod harmonic;
 pub mod healpix;
 pub mod images;
 pub mod layout;
+mod made;
 pub mod naive;
 mod parallel;
 pub mod peak;
 pub mod planar;
 pub mod sampling;
 pub mod simd;
+pub mod spin;
 pub mod stencil;
 pub mod wavelets;
+pub mod weighed;
 pub mod wigner;
 
 pub use error::KernelError;

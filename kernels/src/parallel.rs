@@ -27,24 +27,24 @@ impl Parallel for Serial {
 
 /// The start of a caller's slice, shared by tasks that write disjoint parts of it.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared(*mut f64);
+pub(crate) struct Shared<T = f64>(*mut T);
 
-// SAFETY: the pointer comes from a `&mut [f64]` that outlives the tasks, and each task writes elements no other touches.
-unsafe impl Send for Shared {}
+// SAFETY: the pointer comes from a `&mut [T]` that outlives the tasks, and each task writes elements no other touches.
+unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
-impl Shared {
-    pub(crate) fn new(slice: &mut [f64]) -> Self {
+impl<T: Copy> Shared<T> {
+    pub(crate) fn new(slice: &mut [T]) -> Self {
         Self(slice.as_mut_ptr())
     }
 
-    pub(crate) fn all(slices: &mut [&mut [f64]]) -> Vec<Self> {
+    pub(crate) fn all(slices: &mut [&mut [T]]) -> Vec<Self> {
         slices.iter_mut().map(|slice| Self::new(slice)).collect()
     }
 
     #[inline(always)]
-    pub(crate) fn get(self) -> *mut f64 {
+    pub(crate) fn get(self) -> *mut T {
         self.0
     }
 }

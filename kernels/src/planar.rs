@@ -15,92 +15,75 @@
 use crate::KernelError;
 use crate::fourier::LaneFft;
 use crate::parallel::{Parallel, Shared};
-use crate::simd::{LANES, Lanes, dispatch, with_scratch};
+use crate::simd::{LANES, Lanes, Real, dispatch, with_scratch};
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
-use std::cell::RefCell;
 use std::sync::Arc;
+
+mod support;
+
+use support::Folding;
+pub use support::Support;
 
 /// Largest number of rows or columns.
 const LARGEST: usize = 1 << 20;
 
-/// f64 of one element of a sequence of eight lanes.
+/// Numbers of one element of a sequence of eight lanes.
 const ELEMENT: usize = 2 * LANES;
 
-type C = Complex<f64>;
-
 /// Transforms of one size.
-pub struct PlanarFft {
+pub struct PlanarFft<T = f64> {
     H: usize,
     W: usize,
-    method: Method,
+    method: Method<T>,
 }
 
-enum Method {
-    Series(Series),
-    Lanes { rows: LaneFft, columns: LaneFft },
+enum Method<T> {
+    Series(Series<T>),
+    Lanes { rows: LaneFft<T>, columns: LaneFft<T> },
 }
 
 /// Transforms of one row.
-struct Series {
-    complex: [Arc<dyn Fft<f64>>; 2],
-    to_complex: Arc<dyn RealToComplex<f64>>,
-    to_real: Arc<dyn ComplexToReal<f64>>,
+struct Series<T> {
+    complex: [Arc<dyn Fft<T>>; 2],
+    to_complex: Arc<dyn RealToComplex<T>>,
+    to_real: Arc<dyn ComplexToReal<T>>,
     scratch: usize,
 }
 
-impl std::fmt::Debug for PlanarFft {
+impl<T> std::fmt::Debug for PlanarFft<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "PlanarFft({} x {})", self.H, self.W)
     }
 }
 
-/// Buffers of one thread for series: a spectrum, scratch of the transforms, a row of reals.
-#[derive(Default)]
-struct Buffers {
-    spectrum: Vec<C>,
-    scratch: Vec<C>,
-    reals: Vec<f64>,
-}
-
-thread_local! {
-    static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers::default());
-}
-
 /// The same numbers as complex pairs.
-fn complex(values: &[f64]) -> &[C] {
+fn complex<T: Real>(values: &[T]) -> &[Complex<T>] {
     assert!(values.len().is_multiple_of(2), "complex numbers are pairs");
-    // SAFETY: `Complex<f64>` is two f64 in a row (repr(C)) with the alignment of f64; the length is even.
+    // SAFETY: `Complex<T>` is two T in a row (repr(C)) with the alignment of T; the length is even.
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len() / 2) }
 }
 
 /// The same numbers as complex pairs, to be written.
-fn complex_mut(values: &mut [f64]) -> &mut [C] {
+fn complex_mut<T: Real>(values: &mut [T]) -> &mut [Complex<T>] {
     assert!(values.len().is_multiple_of(2), "complex numbers are pairs");
     // SAFETY: as in `complex`; the borrow is unique.
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len() / 2) }
 }
 
-fn grown(buffer: &mut Vec<C>, len: usize) -> &mut [C] {
-    if buffer.len() < len {
-        buffer.resize(len, C::default());
-    }
-    &mut buffer[..len]
-}
-
 /// Factors of the frequencies of a grid, `[H][W]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Factors<'a> {
+pub struct Factors<'a, T = f64> {
     /// Real parts.
-    pub re: &'a [f64],
+    pub re: &'a [T],
     /// Imaginary parts; absent for a real filter.
-    pub im: Option<&'a [f64]>,
+    pub im: Option<&'a [T]>,
 }
 
 /// How the spectrum that a transform reads or writes lies in memory: on a grid `H` x `W` whose aliases add up to the grid `h` x `w` of the transform.
 #[derive(Clone, Copy)]
-struct Outer<'a> {
+struct Outer<'a, T> {
     H: usize,
     W: usize,
     /// Whether only the columns 0 ..= W/2 are stored, the others being their conjugates.
@@ -109,11 +92,11 @@ struct Outer<'a> {
     w: usize,
     /// Columns of the transform that are used.
     width: usize,
-    factors: Option<Factors<'a>>,
+    factors: Option<Factors<'a, T>>,
     scale: f64,
 }
 
-impl Outer<'_> {
+impl<T: Real> Outer<'_, T> {
     /// Complex numbers between rows.
     #[inline(always)]
     fn stride(&self) -> usize {
@@ -127,19 +110,19 @@ impl Outer<'_> {
 
     /// Where frequency (r, c) is stored, and the sign of its imaginary part.
     #[inline(always)]
-    fn place(&self, r: usize, c: usize) -> (usize, f64) {
+    fn place(&self, r: usize, c: usize) -> (usize, T) {
         let stride = self.stride();
-        if c < stride { (r * stride + c, 1.0) } else { ((self.H - r) % self.H * stride + self.W - c, -1.0) }
+        if c < stride { (r * stride + c, T::of(1.0)) } else { ((self.H - r) % self.H * stride + self.W - c, T::of(-1.0)) }
     }
 }
 
 /// Working memory of one thread: blocks between the sweeps, a sequence before and after its transform, and the transform's own.
 #[derive(Clone, Copy)]
-struct Work {
-    blocks: *mut f64,
-    data: *mut f64,
-    out: *mut f64,
-    own: *mut f64,
+struct Work<T> {
+    blocks: *mut T,
+    data: *mut T,
+    out: *mut T,
+    own: *mut T,
 }
 
 /// f64 of the longest sequence, whole blocks, and room to take half spectra apart.
@@ -147,7 +130,7 @@ fn sequence_len(H: usize, W: usize) -> usize {
     (H.max(W).next_multiple_of(LANES) + 2 * LANES) * ELEMENT
 }
 
-impl PlanarFft {
+impl<T: Real> PlanarFft<T> {
     /// Plans transforms of `H` rows and `W` columns, each from 1 to 2^20.
     pub fn new(H: usize, W: usize) -> Result<Self, KernelError> {
         for (name, n) in [("H", H), ("W", W)] {
@@ -180,7 +163,7 @@ impl PlanarFft {
         5.0 * n * n.log2().max(1.0)
     }
 
-    /// f64 of one thread's buffers.
+    /// Numbers of one thread's buffers.
     pub fn scratch_len(&self) -> usize {
         match &self.method {
             Method::Series(series) => 4 * (self.W + series.scratch),
@@ -197,12 +180,12 @@ impl PlanarFft {
     /// - `spectra`: `[n][H][W/2+1]` complex
     ///
     /// Error: eps log2(HW) relative to the norm. Panics if a length does not fit.
-    pub fn real_forward(&self, par: &dyn Parallel, images: &[f64], spectra: &mut [f64]) {
+    pub fn real_forward(&self, par: &dyn Parallel, images: &[T], spectra: &mut [T]) {
         self.real_analysis(par, images, spectra, 1.0, 1.0);
     }
 
     /// [`Self::real_forward`] with columns 0 and W/2 times `outer`, the others times `inner`.
-    fn real_analysis(&self, par: &dyn Parallel, images: &[f64], spectra: &mut [f64], inner: f64, outer: f64) {
+    fn real_analysis(&self, par: &dyn Parallel, images: &[T], spectra: &mut [T], inner: f64, outer: f64) {
         let to = self.own(true);
         self.each(par, images, self.H * self.W, spectra, to.len(), |image, out| match &self.method {
             Method::Series(series) => series.real_forward(image, out, inner, outer),
@@ -219,12 +202,12 @@ impl PlanarFft {
     /// f_pq = sum over stored columns of m_l Re(F_kl e^{2 pi i ..}), times `factor`; m_l is 2 for columns 0 < l < W/2 when `whole`, and 1 otherwise.
     ///
     /// With `whole` and `factor` = 1/(HW) this is the inverse of [`Self::real_forward`]; without and with 1 its transpose.
-    pub fn real_inverse(&self, par: &dyn Parallel, spectra: &[f64], images: &mut [f64], whole: bool, factor: f64) {
+    pub fn real_inverse(&self, par: &dyn Parallel, spectra: &[T], images: &mut [T], whole: bool, factor: f64) {
         self.real_synthesis(par, &self.own(true), spectra, images, if whole { factor } else { 0.5 * factor }, factor);
     }
 
     /// Inner columns count `inner` times, once for themselves and once for their conjugates; the others `outer` times.
-    fn real_synthesis(&self, par: &dyn Parallel, from: &Outer, spectra: &[f64], images: &mut [f64], inner: f64, outer: f64) {
+    fn real_synthesis(&self, par: &dyn Parallel, from: &Outer<T>, spectra: &[T], images: &mut [T], inner: f64, outer: f64) {
         self.each(par, spectra, from.len(), images, self.H * self.W, |spectrum, image| match &self.method {
             Method::Series(series) => gathered(from, spectrum, |spectrum| series.real_inverse(spectrum, image, inner, outer)),
             Method::Lanes { .. } => self.with_work(|work| {
@@ -238,7 +221,7 @@ impl PlanarFft {
     }
 
     /// Transpose of [`Self::real_inverse`] with `whole` and 1/(HW): the forward transform with m_l / (HW).
-    pub fn real_inverse_adjoint(&self, par: &dyn Parallel, images: &[f64], spectra: &mut [f64]) {
+    pub fn real_inverse_adjoint(&self, par: &dyn Parallel, images: &[T], spectra: &mut [T]) {
         let outer = 1.0 / (self.H * self.W) as f64;
         self.real_analysis(par, images, spectra, 2.0 * outer, outer);
     }
@@ -247,22 +230,22 @@ impl PlanarFft {
     ///
     /// - `spectra`: `[n][H][W]` complex
     /// - `images`: `[n][2][H][W]`
-    pub fn inverse(&self, par: &dyn Parallel, spectra: &[f64], images: &mut [f64]) {
+    pub fn inverse(&self, par: &dyn Parallel, spectra: &[T], images: &mut [T]) {
         let (from, size) = (self.own(false), self.H * self.W);
         self.each(par, spectra, from.len(), images, 2 * size, |spectrum, image| self.inverse_one(&from, spectrum, image, 1.0 / size as f64));
     }
 
     /// Transpose of [`Self::inverse`]: the forward transform of re + i im, times 1/(HW).
-    pub fn inverse_adjoint(&self, par: &dyn Parallel, images: &[f64], spectra: &mut [f64]) {
+    pub fn inverse_adjoint(&self, par: &dyn Parallel, images: &[T], spectra: &mut [T]) {
         let (to, size) = (self.own(false), self.H * self.W);
         self.each(par, images, 2 * size, spectra, to.len(), |image, out| self.forward_one(&to, image, out, 1.0 / size as f64, false));
     }
 
     /// Transform of separate real and imaginary parts in place, for tables.
-    pub fn in_place(&self, inverse: bool, re: &mut [f64], im: &mut [f64]) {
+    pub fn in_place(&self, inverse: bool, re: &mut [T], im: &mut [T]) {
         let size = self.H * self.W;
-        let mut spectrum = vec![0.0; 2 * size];
-        let mut image = vec![0.0; 2 * size];
+        let mut spectrum = vec![T::default(); 2 * size];
+        let mut image = vec![T::default(); 2 * size];
         if inverse {
             spectrum.chunks_exact_mut(2).zip(re.iter().zip(&*im)).for_each(|(z, (a, b))| (z[0], z[1]) = (*a, *b));
             self.inverse_one(&self.own(false), &spectrum, &mut image, 1.0 / size as f64);
@@ -277,12 +260,12 @@ impl PlanarFft {
     }
 
     /// The spectrum on the grid of the transform.
-    fn own(&self, half: bool) -> Outer<'static> {
+    fn own(&self, half: bool) -> Outer<'static, T> {
         let (H, W) = (self.H, self.W);
         Outer { H, W, half, h: H, w: W, width: if half { self.half() } else { W }, factors: None, scale: 1.0 }
     }
 
-    fn inverse_one(&self, from: &Outer, spectrum: &[f64], image: &mut [f64], factor: f64) {
+    fn inverse_one(&self, from: &Outer<T>, spectrum: &[T], image: &mut [T], factor: f64) {
         match &self.method {
             Method::Series(series) => gathered(from, spectrum, |spectrum| series.inverse(spectrum, image, factor)),
             Method::Lanes { rows, .. } => self.with_work(|work| {
@@ -303,7 +286,7 @@ impl PlanarFft {
     }
 
     /// The forward transform of re + i im, times `factor`; added to what the spectrum holds when `more`.
-    fn forward_one(&self, to: &Outer, image: &[f64], spectrum: &mut [f64], factor: f64, more: bool) {
+    fn forward_one(&self, to: &Outer<T>, image: &[T], spectrum: &mut [T], factor: f64, more: bool) {
         let (re, im) = image.split_at(self.H * self.W);
         match &self.method {
             Method::Series(series) => series.forward(to, re, im, spectrum, factor, more),
@@ -329,7 +312,7 @@ impl PlanarFft {
     /// # Safety
     ///
     /// `spectrum` is readable for `from.len()` f64, `work` holds `scratch_len()`.
-    unsafe fn columns_in(&self, from: &Outer, spectrum: *const f64, work: Work) {
+    unsafe fn columns_in(&self, from: &Outer<T>, spectrum: *const T, work: Work<T>) {
         let Method::Lanes { columns, .. } = &self.method else { return };
         let block = self.W.next_multiple_of(LANES) * ELEMENT;
         for first in (0..from.width).step_by(LANES) {
@@ -353,7 +336,7 @@ impl PlanarFft {
     /// # Safety
     ///
     /// `spectrum` is writable for `to.len()` f64, `work` holds `scratch_len()`.
-    unsafe fn columns_out(&self, to: &Outer, spectrum: *mut f64, work: Work, more: bool) {
+    unsafe fn columns_out(&self, to: &Outer<T>, spectrum: *mut T, work: Work<T>, more: bool) {
         let Method::Lanes { columns, .. } = &self.method else { return };
         let block = self.H.next_multiple_of(LANES) * ELEMENT;
         for first in (0..to.width).step_by(LANES) {
@@ -365,12 +348,95 @@ impl PlanarFft {
         }
     }
 
+    /// The inverse transform of a filtered and folded spectrum, real parts, then imaginary ones.
+    fn inverse_filtered(&self, folding: &Folding<T>, spectrum: &[T], image: &mut [T]) {
+        let support = folding.support;
+        self.with_more(support.folded_len(), |work, folded| {
+            // SAFETY: callers checked the lengths; the working memory is that of `scratch_len`, and behind it there is room for the folded spectrum.
+            unsafe { folding.fold(spectrum.as_ptr(), folded) };
+            match &self.method {
+                Method::Series(series) => {
+                    // SAFETY: a folded series is one row of re and one of im, whole vectors long.
+                    let (re, im) = unsafe {
+                        let width = self.W.next_multiple_of(LANES);
+                        (std::slice::from_raw_parts(folded, self.W), std::slice::from_raw_parts(folded.add(width), self.W))
+                    };
+                    series.inverse_parts(re, im, image);
+                }
+                Method::Lanes { rows, columns } => {
+                    let block = self.W.next_multiple_of(LANES) * ELEMENT;
+                    for first in (0..self.W).step_by(LANES) {
+                        // SAFETY: a column of H elements fits the buffers, and so do whole blocks of rows.
+                        unsafe {
+                            let to = work.blocks.add(first * ELEMENT);
+                            if support.has(folding.l, first / LANES) {
+                                support.strip(folded, first, work.data);
+                                columns.run(true, work.data, work.out, work.own);
+                                turn(work.out, self.H, to, block);
+                            } else {
+                                (0..self.H.div_ceil(LANES)).for_each(|k| to.add(k * block).write_bytes(0, LANES * ELEMENT));
+                            }
+                        }
+                    }
+                    let (re, im) = image.split_at_mut(self.H * self.W);
+                    for first in (0..self.H).step_by(LANES) {
+                        // SAFETY: as above; rows below H are written.
+                        unsafe {
+                            rows.run(true, work.blocks.add(first / LANES * block), work.out, work.own);
+                            let (at, n) = (first * self.W, LANES.min(self.H - first));
+                            store_rows(work.out, self.W, re.as_mut_ptr().add(at), n, im.as_mut_ptr().add(at), n, 1.0);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// The transpose of [`Self::inverse_filtered`], added to the spectrum.
+    fn forward_filtered(&self, folding: &Folding<T>, image: &[T], spectrum: &mut [T]) {
+        let support = folding.support;
+        let (re, im) = image.split_at(self.H * self.W);
+        self.with_more(support.folded_len(), |work, folded| {
+            match &self.method {
+                Method::Series(series) => {
+                    // SAFETY: as in `inverse_filtered`.
+                    let (x, y) = unsafe {
+                        let width = self.W.next_multiple_of(LANES);
+                        (std::slice::from_raw_parts_mut(folded, self.W), std::slice::from_raw_parts_mut(folded.add(width), self.W))
+                    };
+                    series.forward_parts(re, im, x, y);
+                }
+                Method::Lanes { rows, columns } => {
+                    let block = self.H.next_multiple_of(LANES) * ELEMENT;
+                    for first in (0..self.H).step_by(LANES) {
+                        // SAFETY: rows below H are read; whole blocks fit the buffers.
+                        unsafe {
+                            let (at, n) = (first * self.W, LANES.min(self.H - first));
+                            load_rows(re.as_ptr().add(at), n, im.as_ptr().add(at), n, self.W, 1.0, work.data);
+                            rows.run(false, work.data, work.out, work.own);
+                            turn(work.out, self.W, work.blocks.add(first * ELEMENT), block);
+                        }
+                    }
+                    for first in (0..self.W).step_by(LANES).filter(|first| support.has(folding.l, first / LANES)) {
+                        // SAFETY: blocks were written above; the strip lies in the folded spectrum.
+                        unsafe {
+                            columns.run(false, work.blocks.add(first / LANES * block), work.out, work.own);
+                            support.strip_back(work.out, first, folded);
+                        }
+                    }
+                }
+            }
+            // SAFETY: callers checked the lengths; every strip that the filter has was written.
+            unsafe { folding.unfold(folded, spectrum.as_mut_ptr()) };
+        });
+    }
+
     /// Rows of a real image, sixteen at a time as eight complex ones, to blocks of eight columns.
     ///
     /// # Safety
     ///
     /// `work` holds `scratch_len()` f64.
-    unsafe fn real_rows(&self, image: &[f64], work: Work, inner: f64, outer: f64) {
+    unsafe fn real_rows(&self, image: &[T], work: Work<T>, inner: f64, outer: f64) {
         let Method::Lanes { rows, .. } = &self.method else { return };
         let (W, half) = (self.W, self.half());
         let block = self.H.next_multiple_of(LANES) * ELEMENT;
@@ -396,7 +462,7 @@ impl PlanarFft {
     /// # Safety
     ///
     /// `work` holds `scratch_len()` f64.
-    unsafe fn real_rows_out(&self, work: Work, image: &mut [f64], inner: f64, outer: f64) {
+    unsafe fn real_rows_out(&self, work: Work<T>, image: &mut [T], inner: f64, outer: f64) {
         let Method::Lanes { rows, .. } = &self.method else { return };
         let W = self.W;
         let block = W.next_multiple_of(LANES) * ELEMENT;
@@ -414,18 +480,24 @@ impl PlanarFft {
     }
 
     /// Runs `body` with this thread's working memory.
-    fn with_work(&self, body: impl FnOnce(Work)) {
+    fn with_work(&self, body: impl FnOnce(Work<T>)) {
+        self.with_more(0, |work, _| body(work));
+    }
+
+    /// Runs `body` with this thread's working memory and `more` numbers behind it.
+    fn with_more(&self, more: usize, body: impl FnOnce(Work<T>, *mut T)) {
         let blocks = self.H.next_multiple_of(LANES) * self.W.next_multiple_of(LANES) * 2;
         let sequence = sequence_len(self.H, self.W);
-        with_scratch(self.scratch_len(), |at| {
-            // SAFETY: the offsets are those that `scratch_len` adds up.
+        let own = self.scratch_len().max(blocks + 2 * sequence).next_multiple_of(LANES);
+        with_scratch(own + more, |at: *mut T| {
+            // SAFETY: the offsets are those that `scratch_len` adds up, and what was asked for behind them.
             let part = |offset: usize| unsafe { at.add(offset) };
-            body(Work { blocks: part(0), data: part(blocks), out: part(blocks + sequence), own: part(blocks + 2 * sequence) });
+            body(Work { blocks: part(0), data: part(blocks), out: part(blocks + sequence), own: part(blocks + 2 * sequence) }, part(own));
         });
     }
 
     /// Runs `task(input, output)` for consecutive fields, one task each.
-    fn each(&self, par: &dyn Parallel, inputs: &[f64], from: usize, outputs: &mut [f64], to: usize, task: impl Fn(&[f64], &mut [f64]) + Sync) {
+    fn each(&self, par: &dyn Parallel, inputs: &[T], from: usize, outputs: &mut [T], to: usize, task: impl Fn(&[T], &mut [T]) + Sync) {
         let n = inputs.len() / from;
         assert_eq!((inputs.len(), outputs.len()), (n * from, n * to), "whole fields of {} x {}", self.H, self.W);
         let out = Shared::new(outputs);
@@ -437,41 +509,51 @@ impl PlanarFft {
     }
 }
 
-impl Series {
-    fn real_forward(&self, row: &[f64], spectrum: &mut [f64], inner: f64, outer: f64) {
-        BUFFERS.with_borrow_mut(|buffers| {
-            let Buffers { scratch, reals, .. } = buffers;
-            reals.clear();
-            reals.extend_from_slice(row);
+impl<T: Real> Series<T> {
+    /// Runs `body` with `len` complex numbers, the scratch memory of the transforms and `len` real numbers.
+    fn with_buffers(&self, len: usize, body: impl FnOnce(&mut [Complex<T>], &mut [Complex<T>], &mut [T])) {
+        with_scratch(2 * (len + self.scratch) + len, |at: *mut T| {
+            // SAFETY: the three parts lie one after another in memory of that length, whose contents are valid numbers.
+            let (data, scratch, reals) = unsafe {
+                let scratch = at.add(2 * len);
+                let part = |at: *mut T, n: usize| std::slice::from_raw_parts_mut(at, n);
+                (part(at, 2 * len), part(scratch, 2 * self.scratch), part(scratch.add(2 * self.scratch), len))
+            };
+            body(complex_mut(data), complex_mut(scratch), reals);
+        });
+    }
+
+    fn real_forward(&self, row: &[T], spectrum: &mut [T], inner: f64, outer: f64) {
+        let (inner, outer) = (T::of(inner), T::of(outer));
+        self.with_buffers(row.len(), |_, scratch, reals| {
+            reals.copy_from_slice(row);
             let out = complex_mut(spectrum);
-            self.to_complex.process_with_scratch(reals, out, grown(scratch, self.scratch)).expect("lengths are those of the plan");
+            self.to_complex.process_with_scratch(reals, out, scratch).expect("lengths are those of the plan");
             for (l, x) in out.iter_mut().enumerate() {
-                *x *= if l == 0 || 2 * l == row.len() { outer } else { inner };
+                *x = *x * if l == 0 || 2 * l == row.len() { outer } else { inner };
             }
         });
     }
 
-    fn real_inverse(&self, spectrum: &[f64], row: &mut [f64], inner: f64, outer: f64) {
-        BUFFERS.with_borrow_mut(|buffers| {
-            let Buffers { spectrum: data, scratch, .. } = buffers;
-            let (x, half) = (complex(spectrum), spectrum.len() / 2);
-            let data = grown(data, half);
-            data.iter_mut().zip(x).for_each(|(y, x)| *y = x * inner);
+    fn real_inverse(&self, spectrum: &[T], row: &mut [T], inner: f64, outer: f64) {
+        let (inner, outer) = (T::of(inner), T::of(outer));
+        let (x, half) = (complex(spectrum), spectrum.len() / 2);
+        self.with_buffers(half, |data, scratch, _| {
+            data.iter_mut().zip(x).for_each(|(y, x)| *y = *x * inner);
             // Only the real part of the self-conjugate columns counts.
-            data[0] = C::new(x[0].re * outer, 0.0);
+            data[0] = Complex::new(x[0].re * outer, T::default());
             if row.len().is_multiple_of(2) {
-                data[half - 1] = C::new(x[half - 1].re * outer, 0.0);
+                data[half - 1] = Complex::new(x[half - 1].re * outer, T::default());
             }
-            self.to_real.process_with_scratch(data, row, grown(scratch, self.scratch)).expect("self-conjugate columns are real");
+            self.to_real.process_with_scratch(data, row, scratch).expect("self-conjugate columns are real");
         });
     }
 
-    fn inverse(&self, spectrum: &[f64], image: &mut [f64], factor: f64) {
-        BUFFERS.with_borrow_mut(|buffers| {
-            let Buffers { spectrum: data, scratch, .. } = buffers;
-            let data = grown(data, spectrum.len() / 2);
+    fn inverse(&self, spectrum: &[T], image: &mut [T], factor: f64) {
+        let factor = T::of(factor);
+        self.with_buffers(spectrum.len() / 2, |data, scratch, _| {
             data.copy_from_slice(complex(spectrum));
-            self.complex[1].process_with_scratch(data, grown(scratch, self.scratch));
+            self.complex[1].process_with_scratch(data, scratch);
             let (re, im) = image.split_at_mut(data.len());
             for (x, (re, im)) in data.iter().zip(re.iter_mut().zip(im)) {
                 (*re, *im) = (factor * x.re, factor * x.im);
@@ -479,24 +561,42 @@ impl Series {
         });
     }
 
-    fn forward(&self, to: &Outer, re: &[f64], im: &[f64], spectrum: &mut [f64], factor: f64, more: bool) {
-        BUFFERS.with_borrow_mut(|buffers| {
-            let Buffers { spectrum: data, scratch, .. } = buffers;
-            let data = grown(data, re.len());
-            data.iter_mut().zip(re.iter().zip(im)).for_each(|(x, (re, im))| *x = C::new(factor * re, factor * im));
-            self.complex[0].process_with_scratch(data, grown(scratch, self.scratch));
+    /// The inverse transform, without a factor, of separate real and imaginary parts.
+    fn inverse_parts(&self, re: &[T], im: &[T], image: &mut [T]) {
+        self.with_buffers(re.len(), |data, scratch, _| {
+            data.iter_mut().zip(re.iter().zip(im)).for_each(|(z, (re, im))| *z = Complex::new(*re, *im));
+            self.complex[1].process_with_scratch(data, scratch);
+            let (re, im) = image.split_at_mut(data.len());
+            data.iter().zip(re.iter_mut().zip(im)).for_each(|(z, (re, im))| (*re, *im) = (z.re, z.im));
+        });
+    }
+
+    /// The forward transform of separate parts into separate parts.
+    fn forward_parts(&self, re: &[T], im: &[T], x: &mut [T], y: &mut [T]) {
+        self.with_buffers(re.len(), |data, scratch, _| {
+            data.iter_mut().zip(re.iter().zip(im)).for_each(|(z, (re, im))| *z = Complex::new(*re, *im));
+            self.complex[0].process_with_scratch(data, scratch);
+            data.iter().zip(x.iter_mut().zip(y)).for_each(|(z, (re, im))| (*re, *im) = (z.re, z.im));
+        });
+    }
+
+    fn forward(&self, to: &Outer<T>, re: &[T], im: &[T], spectrum: &mut [T], factor: f64, more: bool) {
+        let factor = T::of(factor);
+        self.with_buffers(re.len(), |data, scratch, _| {
+            data.iter_mut().zip(re.iter().zip(im)).for_each(|(x, (re, im))| *x = Complex::new(factor * *re, factor * *im));
+            self.complex[0].process_with_scratch(data, scratch);
             spread(to, data, spectrum, more);
         });
     }
 }
 
 /// A spectrum on the grid of the transform of a series, filtered and folded where that is asked for.
-fn gathered(from: &Outer, spectrum: &[f64], body: impl FnOnce(&[f64])) {
+fn gathered<T: Real>(from: &Outer<T>, spectrum: &[T], body: impl FnOnce(&[T])) {
     if from.factors.is_none() && from.scale == 1.0 && (from.H, from.W) == (from.h, from.w) && from.width == from.stride() {
         return body(spectrum);
     }
-    let mut out = vec![0.0; 2 * from.width];
-    let mut lanes = [0.0; ELEMENT];
+    let mut out = vec![T::default(); 2 * from.width];
+    let mut lanes = [T::default(); ELEMENT];
     for (k, out) in out.chunks_mut(ELEMENT).enumerate() {
         let mut zero = false;
         // SAFETY: the spectrum holds `from.len()` f64, as callers check, and a series has one row of eight columns at a time.
@@ -507,8 +607,8 @@ fn gathered(from: &Outer, spectrum: &[f64], body: impl FnOnce(&[f64])) {
 }
 
 /// The transpose of [`gathered`].
-fn spread(to: &Outer, data: &[C], spectrum: &mut [f64], more: bool) {
-    let mut lanes = [0.0; ELEMENT];
+fn spread<T: Real>(to: &Outer<T>, data: &[Complex<T>], spectrum: &mut [T], more: bool) {
+    let mut lanes = [T::default(); ELEMENT];
     for (k, x) in data[..to.width].chunks(LANES).enumerate() {
         x.iter().enumerate().for_each(|(i, x)| (lanes[i], lanes[LANES + i]) = (x.re, x.im));
         // SAFETY: as in `gathered`.
@@ -518,25 +618,25 @@ fn spread(to: &Outer, data: &[C], spectrum: &mut [f64], more: bool) {
 
 /// Images of filtered spectra without storing what lies between: of one spectrum F on a grid `H` x `W` the inverse transforms of G_l F for filters l, folded to a grid
 /// `h` x `w` by summing aliases; and the transpose.
-pub struct Synthesis {
-    fft: Arc<PlanarFft>,
+pub struct Synthesis<T = f64> {
+    fft: Arc<PlanarFft<T>>,
     H: usize,
     W: usize,
     half: bool,
     filters: usize,
 }
 
-impl std::fmt::Debug for Synthesis {
+impl<T> std::fmt::Debug for Synthesis<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Synthesis({} x {} to {:?}, {} filters)", self.H, self.W, self.fft, self.filters)
     }
 }
 
-impl Synthesis {
+impl<T: Real> Synthesis<T> {
     /// Of spectra on a grid `H` x `W`, stored up to column W/2 when `half`, to images of the size of `fft`.
     ///
     /// Error: sizes that are no multiples of those of the transform, or no filter.
-    pub fn new(fft: Arc<PlanarFft>, H: usize, W: usize, half: bool, filters: usize) -> Result<Self, KernelError> {
+    pub fn new(fft: Arc<PlanarFft<T>>, H: usize, W: usize, half: bool, filters: usize) -> Result<Self, KernelError> {
         for (name, large, small) in [("H", H, fft.H), ("W", W, fft.W)] {
             if large == 0 || !large.is_multiple_of(small) || large > LARGEST {
                 return Err(KernelError::parameter(name, format!("a multiple of {small} up to {LARGEST}"), large));
@@ -548,9 +648,9 @@ impl Synthesis {
         Ok(Synthesis { fft, H, W, half, filters })
     }
 
-    /// f64 of one thread's buffers.
+    /// Numbers of one thread's buffers.
     pub fn scratch_len(&self) -> usize {
-        self.fft.scratch_len()
+        self.fft.scratch_len() + 2 * self.fft.H * self.fft.W.next_multiple_of(LANES)
     }
 
     /// Samples of one image.
@@ -558,45 +658,52 @@ impl Synthesis {
         (self.fft.H * self.fft.W) as f64
     }
 
-    fn outer<'a>(&self, factors: &Factors<'a>, l: usize) -> Outer<'a> {
-        let n = self.H * self.W;
-        let part = |all: &'a [f64]| &all[l * n..][..n];
-        let factors = Factors { re: part(factors.re), im: factors.im.map(part) };
-        let (h, w) = (self.fft.H, self.fft.W);
+    /// Where filters `[filters][H][W]` are not zero; made once for [`Self::apply`] and [`Self::adjoint`].
+    pub fn support(&self, factors: &Factors<T>) -> Support {
+        assert_eq!(factors.re.len(), self.filters * self.H * self.W, "as many filters as planned");
+        Support::new(factors, (self.H, self.W), (self.fft.H, self.fft.W), self.half)
+    }
+
+    /// Numbers of one spectrum.
+    fn spectrum_len(&self) -> usize {
+        2 * self.H * if self.half { self.W / 2 + 1 } else { self.W }
+    }
+
+    fn folding<'a>(&self, factors: &Factors<'a, T>, support: &'a Support, l: usize) -> Folding<'a, T> {
         // The fold's hw / HW and the transform's 1 / hw.
-        Outer { H: self.H, W: self.W, half: self.half, h, w, width: w, factors: Some(factors), scale: 1.0 / n as f64 }
+        Folding { support, factors: *factors, l, scale: 1.0 / (self.H * self.W) as f64 }
     }
 
     /// - `spectra`: `[n][H][W]` complex, or `[n][H][W/2+1]`
-    /// - `factors`: `[filters][H][W]`
+    /// - `factors`: `[filters][H][W]`, and what [`Self::support`] says of them
     /// - `images`: `[n][filters][2][h][w]`, real and imaginary parts
     ///
     /// Panics if a length does not fit.
-    pub fn apply(&self, par: &dyn Parallel, factors: &Factors, spectra: &[f64], images: &mut [f64]) {
-        let (from, to) = (self.outer(factors, 0).len(), 2 * self.fft.H * self.fft.W);
+    pub fn apply(&self, par: &dyn Parallel, factors: &Factors<T>, support: &Support, spectra: &[T], images: &mut [T]) {
+        let (from, to) = (self.spectrum_len(), 2 * self.fft.H * self.fft.W);
         let n = spectra.len() / from;
         assert_eq!((spectra.len(), images.len()), (n * from, n * self.filters * to), "whole fields of {self:?}");
         let out = Shared::new(images);
         par.for_each(n * self.filters, &|k| {
             // SAFETY: task k writes its own image; lengths were checked.
             let image = unsafe { std::slice::from_raw_parts_mut(out.get().add(k * to), to) };
-            self.fft.inverse_one(&self.outer(factors, k % self.filters), &spectra[k / self.filters * from..][..from], image, 1.0);
+            self.fft.inverse_filtered(&self.folding(factors, support, k % self.filters), &spectra[k / self.filters * from..][..from], image);
         });
     }
 
     /// The transpose of [`Self::apply`]: spectra from cotangents of images, summed over the filters in their order.
-    pub fn adjoint(&self, par: &dyn Parallel, factors: &Factors, images: &[f64], spectra: &mut [f64]) {
-        let (to, from) = (self.outer(factors, 0).len(), 2 * self.fft.H * self.fft.W);
+    pub fn adjoint(&self, par: &dyn Parallel, factors: &Factors<T>, support: &Support, images: &[T], spectra: &mut [T]) {
+        let (to, from) = (self.spectrum_len(), 2 * self.fft.H * self.fft.W);
         let n = spectra.len() / to;
         assert_eq!((spectra.len(), images.len()), (n * to, n * self.filters * from), "whole fields of {self:?}");
         let out = Shared::new(spectra);
         par.for_each(n, &|k| {
             // SAFETY: task k writes its own spectrum; lengths were checked.
             let spectrum = unsafe { std::slice::from_raw_parts_mut(out.get().add(k * to), to) };
-            spectrum.fill(0.0);
+            spectrum.fill(T::default());
             for l in 0..self.filters {
                 let image = &images[(k * self.filters + l) * from..][..from];
-                self.fft.forward_one(&self.outer(factors, l), image, spectrum, 1.0, true);
+                self.fft.forward_filtered(&self.folding(factors, support, l), image, spectrum);
             }
         });
     }
@@ -614,7 +721,7 @@ pub struct Fold {
 }
 
 impl Fold {
-    fn outer(&self) -> Outer<'static> {
+    fn outer<T: Real>(&self) -> Outer<'static, T> {
         let ((H, W), (h, w)) = (self.from, self.to);
         assert!(h > 0 && w > 0 && H.is_multiple_of(h) && W.is_multiple_of(w), "{h} x {w} divides {H} x {W}");
         let width = if self.half { w / 2 + 1 } else { w };
@@ -627,7 +734,7 @@ impl Fold {
     /// - `y`: `[n][h][w]` or `[n][h][w/2+1]` complex
     ///
     /// Panics if a length does not fit.
-    pub fn apply(&self, par: &dyn Parallel, x: &[f64], y: &mut [f64]) {
+    pub fn apply<T: Real>(&self, par: &dyn Parallel, x: &[T], y: &mut [T]) {
         let outer = self.outer();
         self.each(
             par,
@@ -651,7 +758,7 @@ impl Fold {
     }
 
     /// The transpose of [`Self::apply`].
-    pub fn adjoint(&self, par: &dyn Parallel, y: &[f64], x: &mut [f64]) {
+    pub fn adjoint<T: Real>(&self, par: &dyn Parallel, y: &[T], x: &mut [T]) {
         let outer = self.outer();
         self.each(
             par,
@@ -661,7 +768,7 @@ impl Fold {
             |k, x, data| {
                 let width = outer.width;
                 let y = &y[k * 2 * outer.h * width..][..2 * outer.h * width];
-                x.fill(0.0);
+                x.fill(T::default());
                 for first in (0..width).step_by(LANES) {
                     for (row, z) in y.chunks_exact(2 * width).zip(data.chunks_exact_mut(ELEMENT)) {
                         let (re, im) = z.split_at_mut(LANES);
@@ -676,13 +783,13 @@ impl Fold {
     }
 
     /// Runs `task(k, result, buffer)` for every field.
-    fn each(
+    fn each<T: Real>(
         &self,
         par: &dyn Parallel,
-        outer: &Outer,
+        outer: &Outer<T>,
         given: usize,
-        result: &mut [f64],
-        task: impl Fn(usize, &mut [f64], &mut [f64]) + Sync,
+        result: &mut [T],
+        task: impl Fn(usize, &mut [T], &mut [T]) + Sync,
         adjoint: bool,
     ) {
         let (large, small) = (outer.len(), 2 * outer.h * outer.width);
@@ -709,7 +816,7 @@ impl Fold {
 /// - `out`: `[n][filters][2][len]` complex
 ///
 /// Panics if a length does not fit.
-pub fn turned(par: &dyn Parallel, weights: &[f64], len: usize, spectra: &[f64], out: &mut [f64]) {
+pub fn turned<T: Real>(par: &dyn Parallel, weights: &[T], len: usize, spectra: &[T], out: &mut [T]) {
     let (n, filters) = (spectra.len() / (2 * len), weights.len() / (2 * len));
     assert_eq!((weights.len(), spectra.len(), out.len()), (2 * len * filters, 2 * len * n, 4 * len * filters * n), "whole spectra of {len} numbers");
     let shared = Shared::new(out);
@@ -721,7 +828,7 @@ pub fn turned(par: &dyn Parallel, weights: &[f64], len: usize, spectra: &[f64], 
 }
 
 /// The transpose of [`turned`], summed over the filters in their order.
-pub fn turned_adjoint(par: &dyn Parallel, weights: &[f64], len: usize, out: &[f64], spectra: &mut [f64]) {
+pub fn turned_adjoint<T: Real>(par: &dyn Parallel, weights: &[T], len: usize, out: &[T], spectra: &mut [T]) {
     let (n, filters) = (spectra.len() / (2 * len), weights.len() / (2 * len));
     assert_eq!((weights.len(), spectra.len(), out.len()), (2 * len * filters, 2 * len * n, 4 * len * filters * n), "whole spectra of {len} numbers");
     let shared = Shared::new(spectra);
@@ -733,11 +840,11 @@ pub fn turned_adjoint(par: &dyn Parallel, weights: &[f64], len: usize, out: &[f6
 
 dispatch! {
     /// One spectrum and one pair of weights of [`turned`].
-    fn weigh = weigh_lanes(weights: *const f64, len: usize, x: *const f64, out: *mut f64)
+    fn weigh<T> = weigh_lanes(weights: *const T, len: usize, x: *const T, out: *mut T)
 }
 
 #[inline(always)]
-unsafe fn weigh_lanes<V: Lanes>(weights: *const f64, len: usize, x: *const f64, out: *mut f64) {
+unsafe fn weigh_lanes<V: Lanes>(weights: *const V::Element, len: usize, x: *const V::Element, out: *mut V::Element) {
     let whole = len / LANES * LANES;
     // SAFETY: the caller promises `len` weights of either kind, `len` complex numbers, and room for twice as many.
     unsafe {
@@ -759,11 +866,11 @@ unsafe fn weigh_lanes<V: Lanes>(weights: *const f64, len: usize, x: *const f64, 
 
 dispatch! {
     /// One spectrum of [`turned_adjoint`].
-    fn weigh_adjoint = weigh_adjoint_lanes(weights: *const f64, filters: usize, len: usize, parts: *const f64, x: *mut f64)
+    fn weigh_adjoint<T> = weigh_adjoint_lanes(weights: *const T, filters: usize, len: usize, parts: *const T, x: *mut T)
 }
 
 #[inline(always)]
-unsafe fn weigh_adjoint_lanes<V: Lanes>(weights: *const f64, filters: usize, len: usize, parts: *const f64, x: *mut f64) {
+unsafe fn weigh_adjoint_lanes<V: Lanes>(weights: *const V::Element, filters: usize, len: usize, parts: *const V::Element, x: *mut V::Element) {
     let whole = len / LANES * LANES;
     // SAFETY: the caller promises `filters` pairs of weights and of spectra, and room for `len` complex numbers.
     unsafe {
@@ -779,7 +886,7 @@ unsafe fn weigh_adjoint_lanes<V: Lanes>(weights: *const f64, filters: usize, len
             V::store_complex(sum, x.add(2 * k));
         }
         for k in whole..len {
-            let (mut re, mut im) = (0.0, 0.0);
+            let (mut re, mut im) = (V::Element::default(), V::Element::default());
             for l in 0..filters {
                 let (weights, plain) = (weights.add(2 * l * len + k), parts.add(4 * l * len + 2 * k));
                 let (e, o, turned) = (*weights, *weights.add(len), plain.add(2 * len));
@@ -804,7 +911,7 @@ enum Run {
 
 impl Run {
     #[inline(always)]
-    fn of(outer: &Outer, c: usize, lanes: usize) -> Run {
+    fn of<T: Real>(outer: &Outer<T>, c: usize, lanes: usize) -> Run {
         let stride = outer.stride();
         if lanes == LANES && c + LANES <= stride {
             Run::Straight
@@ -818,16 +925,16 @@ impl Run {
 
 dispatch! {
     /// Columns `first` .. `first + 8` of the transform from the spectrum outside, to `[h][re: 8, im: 8]`; tells whether all is zero. Columns beyond the width are zero.
-    fn gather = gather_lanes(outer: &Outer, spectrum: *const f64, first: usize, data: *mut f64, zero: *mut bool)
+    fn gather<T> = gather_lanes(outer: &Outer<T>, spectrum: *const T, first: usize, data: *mut T, zero: *mut bool)
 }
 
 #[inline(always)]
-unsafe fn gather_lanes<V: Lanes>(outer: &Outer, spectrum: *const f64, first: usize, data: *mut f64, zero: *mut bool) {
+unsafe fn gather_lanes<V: Lanes>(outer: &Outer<V::Element>, spectrum: *const V::Element, first: usize, data: *mut V::Element, zero: *mut bool) {
     let lanes = LANES.min(outer.width - first);
     let (H, W, stride) = (outer.H, outer.W, outer.stride());
-    let scale = V::splat(outer.scale);
-    // Squares of numbers down to 1e-250 stay above zero with this factor, and a NaN is not equal to zero either.
-    let large = V::splat(f64::powi(2.0, 300));
+    let scale = V::constant(outer.scale);
+    // Squares of numbers down to 1e-250 (1e-36 in f32) stay above zero with this factor, and an infinity or a NaN is not equal to zero either.
+    let large = V::constant(if size_of::<V::Element>() == 4 { 2f64.powi(60) } else { 2f64.powi(300) });
     let mut any = V::zero();
     // SAFETY: frequencies (r, c) with r < H and c < W exist outside, factors have as many entries, and `data` holds h elements.
     unsafe {
@@ -844,7 +951,7 @@ unsafe fn gather_lanes<V: Lanes>(outer: &Outer, spectrum: *const f64, first: usi
                         [re.reversed(), V::zero().sub(im.reversed())]
                     }
                     Run::Single => {
-                        let (mut re, mut im) = ([0.0; LANES], [0.0; LANES]);
+                        let (mut re, mut im) = ([V::Element::default(); LANES], [V::Element::default(); LANES]);
                         for lane in 0..lanes {
                             let (place, sign) = outer.place(r, c + lane);
                             (re[lane], im[lane]) = (*spectrum.add(2 * place), sign * *spectrum.add(2 * place + 1));
@@ -879,19 +986,19 @@ unsafe fn gather_lanes<V: Lanes>(outer: &Outer, spectrum: *const f64, first: usi
                 }
             }
         }
-        *zero = any.sum() == 0.0;
+        *zero = any.sum() == V::Element::default();
     }
 }
 
 /// The first `lanes` of eight numbers, zeros behind.
 #[inline(always)]
-unsafe fn lanes_of<V: Lanes>(from: *const f64, lanes: usize) -> V {
+unsafe fn lanes_of<V: Lanes>(from: *const V::Element, lanes: usize) -> V {
     // SAFETY: the caller promises `lanes` readable numbers.
     unsafe {
         if lanes == LANES {
             return V::load(from);
         }
-        let mut part = [0.0; LANES];
+        let mut part = [V::Element::default(); LANES];
         std::ptr::copy_nonoverlapping(from, part.as_mut_ptr(), lanes);
         V::load(part.as_ptr())
     }
@@ -899,14 +1006,14 @@ unsafe fn lanes_of<V: Lanes>(from: *const f64, lanes: usize) -> V {
 
 dispatch! {
     /// The transpose of [`gather`]: columns `first` .. `first + 8`, `[h][re: 8, im: 8]`, to the spectrum outside; added to it when `more`.
-    fn scatter = scatter_lanes(outer: &Outer, data: *const f64, first: usize, spectrum: *mut f64, more: bool)
+    fn scatter<T> = scatter_lanes(outer: &Outer<T>, data: *const T, first: usize, spectrum: *mut T, more: bool)
 }
 
 #[inline(always)]
-unsafe fn scatter_lanes<V: Lanes>(outer: &Outer, data: *const f64, first: usize, spectrum: *mut f64, more: bool) {
+unsafe fn scatter_lanes<V: Lanes>(outer: &Outer<V::Element>, data: *const V::Element, first: usize, spectrum: *mut V::Element, more: bool) {
     let lanes = LANES.min(outer.width - first);
     let (H, W, stride) = (outer.H, outer.W, outer.stride());
-    let scale = V::splat(outer.scale);
+    let scale = V::constant(outer.scale);
     // SAFETY: as in `gather_lanes`, with the spectrum writable.
     unsafe {
         for alias in 0..W / outer.w {
@@ -939,13 +1046,13 @@ unsafe fn scatter_lanes<V: Lanes>(outer: &Outer, data: *const f64, first: usize,
                         spectrum.add(2 * (opposite * stride + W - c - (LANES - 1)))
                     }
                     Run::Single => {
-                        let (mut re, mut im) = ([0.0; LANES], [0.0; LANES]);
+                        let (mut re, mut im) = ([V::Element::default(); LANES], [V::Element::default(); LANES]);
                         z[0].store(re.as_mut_ptr());
                         z[1].store(im.as_mut_ptr());
                         for lane in 0..lanes {
                             let (place, sign) = outer.place(r, c + lane);
                             let to = spectrum.add(2 * place);
-                            let old = if more { (*to, *to.add(1)) } else { (0.0, 0.0) };
+                            let old = if more { (*to, *to.add(1)) } else { (V::Element::default(), V::Element::default()) };
                             (*to, *to.add(1)) = (old.0 + re[lane], old.1 + sign * im[lane]);
                         }
                         continue;
@@ -963,11 +1070,11 @@ unsafe fn scatter_lanes<V: Lanes>(outer: &Outer, data: *const f64, first: usize,
 
 dispatch! {
     /// Blocks of eight elements with their lanes and elements exchanged: block k of `[n][re: 8, im: 8]` to `to + k stride`.
-    fn turn = turn_lanes(from: *const f64, n: usize, to: *mut f64, stride: usize)
+    fn turn<T> = turn_lanes(from: *const T, n: usize, to: *mut T, stride: usize)
 }
 
 #[inline(always)]
-unsafe fn turn_lanes<V: Lanes>(from: *const f64, n: usize, to: *mut f64, stride: usize) {
+unsafe fn turn_lanes<V: Lanes>(from: *const V::Element, n: usize, to: *mut V::Element, stride: usize) {
     // SAFETY: the caller promises whole blocks on either side; elements from n on are arbitrary and go where nobody reads.
     unsafe {
         for block in 0..n.div_ceil(LANES) {
@@ -987,12 +1094,20 @@ unsafe fn turn_lanes<V: Lanes>(from: *const f64, n: usize, to: *mut f64, stride:
 
 dispatch! {
     /// Up to eight rows each as real and as imaginary parts, times a factor, to `[W][re: 8, im: 8]`; missing rows are zero.
-    fn load_rows = load_rows_lanes(re: *const f64, n_re: usize, im: *const f64, n_im: usize, W: usize, factor: f64, data: *mut f64)
+    fn load_rows<T> = load_rows_lanes(re: *const T, n_re: usize, im: *const T, n_im: usize, W: usize, factor: f64, data: *mut T)
 }
 
 #[inline(always)]
-unsafe fn load_rows_lanes<V: Lanes>(re: *const f64, n_re: usize, im: *const f64, n_im: usize, W: usize, factor: f64, data: *mut f64) {
-    let factor = V::splat(factor);
+unsafe fn load_rows_lanes<V: Lanes>(
+    re: *const V::Element,
+    n_re: usize,
+    im: *const V::Element,
+    n_im: usize,
+    W: usize,
+    factor: f64,
+    data: *mut V::Element,
+) {
+    let factor = V::constant(factor);
     // SAFETY: the caller promises the rows, and whole blocks of elements in `data`.
     unsafe {
         for first in (0..W).step_by(LANES) {
@@ -1012,12 +1127,20 @@ unsafe fn load_rows_lanes<V: Lanes>(re: *const f64, n_re: usize, im: *const f64,
 
 dispatch! {
     /// The transpose of [`load_rows`], times a factor: `[W][re: 8, im: 8]` to up to eight rows of real and of imaginary parts.
-    fn store_rows = store_rows_lanes(data: *const f64, W: usize, re: *mut f64, n_re: usize, im: *mut f64, n_im: usize, factor: f64)
+    fn store_rows<T> = store_rows_lanes(data: *const T, W: usize, re: *mut T, n_re: usize, im: *mut T, n_im: usize, factor: f64)
 }
 
 #[inline(always)]
-unsafe fn store_rows_lanes<V: Lanes>(data: *const f64, W: usize, re: *mut f64, n_re: usize, im: *mut f64, n_im: usize, factor: f64) {
-    let factor = V::splat(factor);
+unsafe fn store_rows_lanes<V: Lanes>(
+    data: *const V::Element,
+    W: usize,
+    re: *mut V::Element,
+    n_re: usize,
+    im: *mut V::Element,
+    n_im: usize,
+    factor: f64,
+) {
+    let factor = V::constant(factor);
     // SAFETY: the caller promises the rows, and whole blocks of elements in `data`.
     unsafe {
         for first in (0..W).step_by(LANES) {
@@ -1032,7 +1155,7 @@ unsafe fn store_rows_lanes<V: Lanes>(data: *const f64, W: usize, re: *mut f64, n
                     if lanes == LANES {
                         v.store(to);
                     } else {
-                        let mut part = [0.0; LANES];
+                        let mut part = [V::Element::default(); LANES];
                         v.store(part.as_mut_ptr());
                         std::ptr::copy_nonoverlapping(part.as_ptr(), to, lanes);
                     }
@@ -1044,16 +1167,16 @@ unsafe fn store_rows_lanes<V: Lanes>(data: *const f64, W: usize, re: *mut f64, n
 
 dispatch! {
     /// Half spectra of two real rows per lane from that of row + i row, with columns 0 and W/2 times `outer`, the others times `inner`.
-    fn take_apart = take_apart_lanes(z: *const f64, W: usize, a: *mut f64, b: *mut f64, inner: f64, outer: f64)
+    fn take_apart<T> = take_apart_lanes(z: *const T, W: usize, a: *mut T, b: *mut T, inner: f64, outer: f64)
 }
 
 #[inline(always)]
-unsafe fn take_apart_lanes<V: Lanes>(z: *const f64, W: usize, a: *mut f64, b: *mut f64, inner: f64, outer: f64) {
+unsafe fn take_apart_lanes<V: Lanes>(z: *const V::Element, W: usize, a: *mut V::Element, b: *mut V::Element, inner: f64, outer: f64) {
     // SAFETY: the caller promises W elements in `z`, W/2 + 1 in `a` and in `b`.
     unsafe {
         for l in 0..W / 2 + 1 {
             let own = l == 0 || 2 * l == W;
-            let half = V::splat(0.5 * if own { outer } else { inner });
+            let half = V::constant(0.5 * if own { outer } else { inner });
             let (x, y) = (z.add(l * ELEMENT), z.add((W - l) % W * ELEMENT));
             let (p, q, s, t) = (V::load(x), V::load(x.add(LANES)), V::load(y), V::load(y.add(LANES)));
             let (a, b) = (a.add(l * ELEMENT), b.add(l * ELEMENT));
@@ -1067,12 +1190,12 @@ unsafe fn take_apart_lanes<V: Lanes>(z: *const f64, W: usize, a: *mut f64, b: *m
 
 dispatch! {
     /// The spectrum of row + i row from half spectra of two blocks of rows, the second of which may be null for zeros; columns weighed as by [`take_apart`].
-    fn put_together = put_together_lanes(a: *const f64, b: *const f64, W: usize, z: *mut f64, inner: f64, outer: f64)
+    fn put_together<T> = put_together_lanes(a: *const T, b: *const T, W: usize, z: *mut T, inner: f64, outer: f64)
 }
 
 #[inline(always)]
-unsafe fn put_together_lanes<V: Lanes>(a: *const f64, b: *const f64, W: usize, z: *mut f64, inner: f64, outer: f64) {
-    let (inner, outer) = (V::splat(inner), V::splat(outer));
+unsafe fn put_together_lanes<V: Lanes>(a: *const V::Element, b: *const V::Element, W: usize, z: *mut V::Element, inner: f64, outer: f64) {
+    let (inner, outer) = (V::constant(inner), V::constant(outer));
     // SAFETY: the caller promises W/2 + 1 elements in `a` and, unless it is null, in `b`, and W in `z`.
     unsafe {
         for l in 0..W / 2 + 1 {
@@ -1104,6 +1227,8 @@ unsafe fn put_together_lanes<V: Lanes>(a: *const f64, b: *const f64, W: usize, z
 mod tests {
     use super::*;
     use crate::Serial;
+
+    type C = Complex<f64>;
 
     fn numbers(n: usize, seed: u64) -> Vec<f64> {
         let mut state = seed;

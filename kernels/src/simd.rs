@@ -1,10 +1,13 @@
-//! Eight lanes of f64 at the width the machine has.
+//! Eight lanes of f64 or f32 at the width the machine has.
 //!
 //! An algorithm is written once as an `#[inline(always)]` function over [`Lanes`] and instantiated by `dispatch!` inside
 //! one `#[target_feature]` function per level, so that fused multiply-adds appear only where the hardware has them: a
 //! `mul_add` in a baseline function is a library call, ten times slower than a multiplication and an addition.
 
 use std::cell::Cell;
+use std::fmt::Display;
+use std::iter::Sum;
+use std::ops::{AddAssign, MulAssign, SubAssign};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Rings (or elements) per vector of the lane-blocked layouts.
@@ -29,7 +32,8 @@ static LEVEL: AtomicU8 = AtomicU8::new(0);
 fn hardware() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f")
+        if cfg!(not(no_avx512))
+            && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx2")
@@ -86,20 +90,106 @@ pub fn simd_level() -> &'static str {
     }
 }
 
-/// Eight f64. A value of an x86 type exists only inside a function that `dispatch!` entered after checking the features.
-pub(crate) trait Lanes: Copy {
-    unsafe fn load(from: *const f64) -> Self;
-    unsafe fn store(self, to: *mut f64);
-    /// [`Self::store`] for arrays larger than the caches, past which it writes; `to` is a multiple of 64 bytes. Ends with [`Self::settle`].
+/// What kernels compute with: f32 or f64.
+#[allow(private_bounds)]
+pub trait Real: Instances + Copy + Default + PartialOrd + Display + Sum + AddAssign + SubAssign + MulAssign + rustfft::FftNum {
+    /// Rounded to nearest.
+    fn of(value: f64) -> Self;
+    /// Exact.
+    fn wide(self) -> f64;
+    /// Rounded to nearest, many at a time; what is f64 already is not copied.
+    fn all_of(values: Vec<f64>) -> Vec<Self>;
+    /// The same numbers, where they are f64.
+    fn as_f64(values: &[Self]) -> Option<&[f64]>;
+    /// The same numbers to be written, where they are f64.
+    fn as_f64_mut(values: &mut [Self]) -> Option<&mut [f64]>;
+}
+
+impl Real for f64 {
+    fn all_of(values: Vec<f64>) -> Vec<Self> {
+        values
+    }
+    fn as_f64(values: &[Self]) -> Option<&[f64]> {
+        Some(values)
+    }
+    fn as_f64_mut(values: &mut [Self]) -> Option<&mut [f64]> {
+        Some(values)
+    }
     #[inline(always)]
-    unsafe fn stream(self, to: *mut f64) {
+    fn of(value: f64) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        self
+    }
+}
+
+impl Real for f32 {
+    fn all_of(values: Vec<f64>) -> Vec<Self> {
+        values.into_iter().map(|value| value as f32).collect()
+    }
+    fn as_f64(_: &[Self]) -> Option<&[f64]> {
+        None
+    }
+    fn as_f64_mut(_: &mut [Self]) -> Option<&mut [f64]> {
+        None
+    }
+    #[inline(always)]
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+/// The lanes of an element at every level.
+pub(crate) trait Instances: Sized {
+    #[cfg(target_arch = "x86_64")]
+    type Avx2: Lanes<Element = Self>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx512: Lanes<Element = Self>;
+    #[cfg(target_arch = "aarch64")]
+    type Neon: Lanes<Element = Self>;
+}
+
+impl Instances for f64 {
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = Avx2;
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = Avx512;
+    #[cfg(target_arch = "aarch64")]
+    type Neon = Neon;
+}
+
+impl Instances for f32 {
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = Avx2Single;
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = Avx2Single;
+    /// Compilers turn arrays of eight f32 into two vectors of this instruction set by themselves.
+    #[cfg(target_arch = "aarch64")]
+    type Neon = Portable<f32>;
+}
+
+/// Eight numbers. A value of an x86 type exists only inside a function that `dispatch!` entered after checking the features.
+pub(crate) trait Lanes: Copy {
+    /// f32 or f64.
+    type Element: Real;
+    unsafe fn load(from: *const Self::Element) -> Self;
+    unsafe fn store(self, to: *mut Self::Element);
+    /// [`Self::store`] for arrays larger than the caches, past which it writes; `to` is a multiple of a whole vector in bytes. Ends with [`Self::settle`].
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut Self::Element) {
         // SAFETY: the caller's promise, passed on.
         unsafe { self.store(to) }
     }
     /// Makes streamed numbers visible to other threads.
     #[inline(always)]
     fn settle() {}
-    fn splat(value: f64) -> Self;
+    fn splat(value: Self::Element) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -110,45 +200,45 @@ pub(crate) trait Lanes: Copy {
     /// `c - self * b`.
     fn fnma(self, b: Self, c: Self) -> Self;
     /// The sum over the lanes, by halves.
-    fn sum(self) -> f64;
+    fn sum(self) -> Self::Element;
     /// Lane i of the result is the sum over the lanes of `v[i]`.
     fn sum8(v: [Self; 8]) -> Self;
 
     /// `to[0..2]` := w `from[0..2]`. Loops over short interleaved numbers are written with this and [`Self::add_scaled_two`], because
     /// compilers turn plain ones into gathers and scatters, several times slower than the copies they replace.
-    unsafe fn scale_two(w: f64, from: *const f64, to: *mut f64);
+    unsafe fn scale_two(w: Self::Element, from: *const Self::Element, to: *mut Self::Element);
     /// `to[0..2]` += w `from[0..2]`.
-    unsafe fn add_scaled_two(w: f64, from: *const f64, to: *mut f64);
+    unsafe fn add_scaled_two(w: Self::Element, from: *const Self::Element, to: *mut Self::Element);
 
     /// Whether the magnitude of some lane exceeds that lane of `limit`.
     fn any_above(self, limit: Self) -> bool;
     /// Four lanes from either address.
-    unsafe fn load_halves(low: *const f64, high: *const f64) -> Self;
+    unsafe fn load_halves(low: *const Self::Element, high: *const Self::Element) -> Self;
     /// Four lanes to either address.
-    unsafe fn store_halves(self, low: *mut f64, high: *mut f64);
+    unsafe fn store_halves(self, low: *mut Self::Element, high: *mut Self::Element);
     /// -i times each (re, im) pair of lanes: (x, y) to (y, -x).
     fn minus_i(self) -> Self;
     /// Lane j of the i-th result is lane i of `v[j]`.
     fn transpose8(v: [Self; 8]) -> [Self; 8];
     /// Eight complex numbers lying one after another: their real and their imaginary parts.
     #[inline(always)]
-    unsafe fn load_complex(from: *const f64) -> [Self; 2] {
-        let (mut re, mut im) = ([0.0; 8], [0.0; 8]);
+    unsafe fn load_complex(from: *const Self::Element) -> [Self; 2] {
+        let (mut re, mut im) = ([Self::Element::default(); 8], [Self::Element::default(); 8]);
         for i in 0..8 {
-            // SAFETY: the caller promises sixteen readable f64; the arrays hold eight each.
+            // SAFETY: the caller promises sixteen readable numbers; the arrays hold eight each.
             unsafe {
                 re[i] = *from.add(2 * i);
                 im[i] = *from.add(2 * i + 1);
             }
         }
-        // SAFETY: the arrays hold eight f64 each.
+        // SAFETY: the arrays hold eight numbers each.
         unsafe { [Self::load(re.as_ptr()), Self::load(im.as_ptr())] }
     }
     /// Writes eight complex numbers one after another.
     #[inline(always)]
-    unsafe fn store_complex(z: [Self; 2], to: *mut f64) {
-        let (mut re, mut im) = ([0.0; 8], [0.0; 8]);
-        // SAFETY: the arrays hold eight f64 each; the caller promises sixteen writable f64.
+    unsafe fn store_complex(z: [Self; 2], to: *mut Self::Element) {
+        let (mut re, mut im) = ([Self::Element::default(); 8], [Self::Element::default(); 8]);
+        // SAFETY: the arrays hold eight numbers each; the caller promises sixteen writable numbers.
         unsafe {
             z[0].store(re.as_mut_ptr());
             z[1].store(im.as_mut_ptr());
@@ -161,52 +251,66 @@ pub(crate) trait Lanes: Copy {
     /// The lanes in reverse order.
     #[inline(always)]
     fn reversed(self) -> Self {
-        let mut lanes = [0.0; 8];
-        // SAFETY: the array holds eight f64.
+        let mut lanes = [Self::Element::default(); 8];
+        // SAFETY: the array holds eight numbers.
         unsafe {
             self.store(lanes.as_mut_ptr());
             lanes.reverse();
             Self::load(lanes.as_ptr())
         }
     }
-    /// f64s that fit the registers as sums of a kernel, in units of eight, with room for its operands.
+    /// Numbers that fit the registers as sums of a kernel, in units of eight, with room for its operands.
     const SUMS: usize;
 
     /// Asks for a cache line to be read.
     #[inline(always)]
-    fn prefetch_read(_line: *const f64) {}
+    fn prefetch_read(_line: *const Self::Element) {}
 
     #[inline(always)]
     fn zero() -> Self {
-        Self::splat(0.0)
+        Self::splat(Self::Element::default())
     }
 
-    /// One f64 from memory in all lanes.
+    /// A constant in all lanes, rounded to the element.
     #[inline(always)]
-    unsafe fn broadcast(from: *const f64) -> Self {
-        // SAFETY: the caller promises a readable f64.
+    fn constant(value: f64) -> Self {
+        Self::splat(Self::Element::of(value))
+    }
+
+    /// `sums[i]` += lane i. Long sums of f32 go through f64 this way every few hundred additions.
+    ///
+    /// # Safety
+    ///
+    /// `sums` holds eight f64.
+    unsafe fn add_to(self, sums: *mut f64);
+
+    /// One number from memory in all lanes.
+    #[inline(always)]
+    unsafe fn broadcast(from: *const Self::Element) -> Self {
+        // SAFETY: the caller promises a readable number.
         Self::splat(unsafe { *from })
     }
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Portable([f64; 8]);
+pub(crate) struct Portable<T>([T; 8]);
 
-impl Lanes for Portable {
+impl<T: Real> Lanes for Portable<T> {
+    type Element = T;
     const SUMS: usize = 4;
     #[inline(always)]
     fn any_above(self, limit: Self) -> bool {
         let mut any = false;
         for i in 0..8 {
-            any |= self.0[i].abs() > limit.0[i];
+            any |= self.0[i] > limit.0[i] || -self.0[i] > limit.0[i];
         }
         any
     }
     #[inline(always)]
-    unsafe fn load_halves(low: *const f64, high: *const f64) -> Self {
-        let mut out = [0.0; 8];
+    unsafe fn load_halves(low: *const T, high: *const T) -> Self {
+        let mut out = [T::default(); 8];
         for i in 0..4 {
-            // SAFETY: the caller promises four readable f64 at either address.
+            // SAFETY: the caller promises four readable numbers at either address.
             unsafe {
                 out[i] = *low.add(i);
                 out[4 + i] = *high.add(i);
@@ -215,9 +319,9 @@ impl Lanes for Portable {
         Self(out)
     }
     #[inline(always)]
-    unsafe fn store_halves(self, low: *mut f64, high: *mut f64) {
+    unsafe fn store_halves(self, low: *mut T, high: *mut T) {
         for i in 0..4 {
-            // SAFETY: the caller promises four writable f64 at either address.
+            // SAFETY: the caller promises four writable numbers at either address.
             unsafe {
                 *low.add(i) = self.0[i];
                 *high.add(i) = self.0[4 + i];
@@ -234,17 +338,17 @@ impl Lanes for Portable {
         std::array::from_fn(|i| Self(std::array::from_fn(|j| v[j].0[i])))
     }
     #[inline(always)]
-    unsafe fn load(from: *const f64) -> Self {
-        // SAFETY: the caller promises eight readable f64.
+    unsafe fn load(from: *const T) -> Self {
+        // SAFETY: the caller promises eight readable numbers.
         Self(unsafe { std::ptr::read_unaligned(from.cast()) })
     }
     #[inline(always)]
-    unsafe fn store(self, to: *mut f64) {
-        // SAFETY: the caller promises eight writable f64.
+    unsafe fn store(self, to: *mut T) {
+        // SAFETY: the caller promises eight writable numbers.
         unsafe { std::ptr::write_unaligned(to.cast(), self.0) }
     }
     #[inline(always)]
-    fn splat(value: f64) -> Self {
+    fn splat(value: T) -> Self {
         Self([value; 8])
     }
     #[inline(always)]
@@ -284,13 +388,20 @@ impl Lanes for Portable {
         c.sub(self.mul(b))
     }
     #[inline(always)]
-    fn sum(self) -> f64 {
+    unsafe fn add_to(self, sums: *mut f64) {
+        for i in 0..8 {
+            // SAFETY: the caller promises eight f64.
+            unsafe { *sums.add(i) += self.0[i].wide() };
+        }
+    }
+    #[inline(always)]
+    fn sum(self) -> T {
         let v = self.0;
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }
     #[inline(always)]
     fn sum8(v: [Self; 8]) -> Self {
-        let mut out = [0.0; 8];
+        let mut out = [T::default(); 8];
         for i in 0..8 {
             let x = v[i].0;
             out[i] = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
@@ -298,16 +409,16 @@ impl Lanes for Portable {
         Self(out)
     }
     #[inline(always)]
-    unsafe fn scale_two(w: f64, from: *const f64, to: *mut f64) {
-        // SAFETY: the caller promises two f64 on either side.
+    unsafe fn scale_two(w: T, from: *const T, to: *mut T) {
+        // SAFETY: the caller promises two numbers on either side.
         unsafe {
             *to = w * *from;
             *to.add(1) = w * *from.add(1);
         }
     }
     #[inline(always)]
-    unsafe fn add_scaled_two(w: f64, from: *const f64, to: *mut f64) {
-        // SAFETY: the caller promises two f64 on either side.
+    unsafe fn add_scaled_two(w: T, from: *const T, to: *mut T) {
+        // SAFETY: the caller promises two numbers on either side.
         unsafe {
             *to += w * *from;
             *to.add(1) += w * *from.add(1);
@@ -316,7 +427,7 @@ impl Lanes for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx2Single, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -327,7 +438,39 @@ mod x86 {
     pub(crate) struct Avx2(__m256d, __m256d);
 
     impl Lanes for Avx2 {
+        type Element = f64;
         const SUMS: usize = 6;
+        #[inline(always)]
+        unsafe fn add_to(self, sums: *mut f64) {
+            // SAFETY: the caller promises eight f64; AVX2 was checked by `dispatch!`.
+            unsafe { Self::load(sums).add(self).store(sums) }
+        }
+        #[inline(always)]
+        unsafe fn load_complex(from: *const f64) -> [Self; 2] {
+            // SAFETY: the caller promises sixteen readable f64; AVX2 was checked by `dispatch!`.
+            unsafe {
+                let z = |k: usize| _mm256_loadu_pd(from.add(4 * k));
+                let re = |a: __m256d, b: __m256d| _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_unpacklo_pd(a, b));
+                let im = |a: __m256d, b: __m256d| _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_unpackhi_pd(a, b));
+                [Self(re(z(0), z(1)), re(z(2), z(3))), Self(im(z(0), z(1)), im(z(2), z(3)))]
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_complex(z: [Self; 2], to: *mut f64) {
+            // SAFETY: the caller promises sixteen writable f64; AVX2 was checked by `dispatch!`.
+            unsafe {
+                for (half, (re, im)) in [(z[0].0, z[1].0), (z[0].1, z[1].1)].into_iter().enumerate() {
+                    let (even, odd) = (_mm256_unpacklo_pd(re, im), _mm256_unpackhi_pd(re, im));
+                    _mm256_storeu_pd(to.add(8 * half), _mm256_permute2f128_pd::<0x20>(even, odd));
+                    _mm256_storeu_pd(to.add(8 * half + 4), _mm256_permute2f128_pd::<0x31>(even, odd));
+                }
+            }
+        }
+        #[inline(always)]
+        fn reversed(self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_permute4x64_pd::<0b00_01_10_11>(self.1), _mm256_permute4x64_pd::<0b00_01_10_11>(self.0)) }
+        }
         #[inline(always)]
         fn prefetch_read(line: *const f64) {
             // SAFETY: prefetches never fault.
@@ -486,6 +629,188 @@ mod x86 {
         }
     }
 
+    /// Eight f32 in one 256-bit vector, which AVX-512 uses as well.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2Single(__m256);
+
+    impl Lanes for Avx2Single {
+        type Element = f32;
+        const SUMS: usize = 12;
+        #[inline(always)]
+        fn prefetch_read(line: *const f32) {
+            // SAFETY: prefetches never fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn add_to(self, sums: *mut f64) {
+            // SAFETY: the caller promises eight f64; AVX2 was checked by `dispatch!`.
+            unsafe {
+                let low = _mm256_cvtps_pd(_mm256_castps256_ps128(self.0));
+                let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(self.0));
+                _mm256_storeu_pd(sums, _mm256_add_pd(_mm256_loadu_pd(sums), low));
+                _mm256_storeu_pd(sums.add(4), _mm256_add_pd(_mm256_loadu_pd(sums.add(4)), high));
+            }
+        }
+        #[inline(always)]
+        fn any_above(self, limit: Self) -> bool {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(_mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0), limit.0)) != 0 }
+        }
+        #[inline(always)]
+        unsafe fn load_halves(low: *const f32, high: *const f32) -> Self {
+            // SAFETY: the caller promises four readable f32 at either address.
+            unsafe { Self(_mm256_set_m128(_mm_loadu_ps(high), _mm_loadu_ps(low))) }
+        }
+        #[inline(always)]
+        unsafe fn store_halves(self, low: *mut f32, high: *mut f32) {
+            // SAFETY: the caller promises four writable f32 at either address.
+            unsafe {
+                _mm_storeu_ps(low, _mm256_castps256_ps128(self.0));
+                _mm_storeu_ps(high, _mm256_extractf128_ps::<1>(self.0));
+            }
+        }
+        #[inline(always)]
+        fn minus_i(self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let sign = _mm256_set_ps(-0.0, 0.0, -0.0, 0.0, -0.0, 0.0, -0.0, 0.0);
+                Self(_mm256_xor_ps(_mm256_permute_ps::<0b10_11_00_01>(self.0), sign))
+            }
+        }
+        #[inline(always)]
+        fn transpose8(v: [Self; 8]) -> [Self; 8] {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let pair = |i: usize| (_mm256_unpacklo_ps(v[i].0, v[i + 1].0), _mm256_unpackhi_ps(v[i].0, v[i + 1].0));
+                // Four rows: lanes i and i + 4 of each, i = 0 .. 4.
+                let four = |(a, b): (__m256, __m256), (c, d): (__m256, __m256)| {
+                    [
+                        _mm256_shuffle_ps::<0b01_00_01_00>(a, c),
+                        _mm256_shuffle_ps::<0b11_10_11_10>(a, c),
+                        _mm256_shuffle_ps::<0b01_00_01_00>(b, d),
+                        _mm256_shuffle_ps::<0b11_10_11_10>(b, d),
+                    ]
+                };
+                let (upper, lower) = (four(pair(0), pair(2)), four(pair(4), pair(6)));
+                let low = |i: usize| Self(_mm256_permute2f128_ps::<0x20>(upper[i], lower[i]));
+                let high = |i: usize| Self(_mm256_permute2f128_ps::<0x31>(upper[i], lower[i]));
+                [low(0), low(1), low(2), low(3), high(0), high(1), high(2), high(3)]
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_complex(from: *const f32) -> [Self; 2] {
+            // SAFETY: the caller promises sixteen readable f32; AVX2 was checked by `dispatch!`.
+            unsafe {
+                let (a, b) = (_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)));
+                let ordered = |v: __m256| Self(_mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v))));
+                [ordered(_mm256_shuffle_ps::<0b10_00_10_00>(a, b)), ordered(_mm256_shuffle_ps::<0b11_01_11_01>(a, b))]
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_complex(z: [Self; 2], to: *mut f32) {
+            // SAFETY: the caller promises sixteen writable f32; AVX2 was checked by `dispatch!`.
+            unsafe {
+                let (low, high) = (_mm256_unpacklo_ps(z[0].0, z[1].0), _mm256_unpackhi_ps(z[0].0, z[1].0));
+                _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(low, high));
+                _mm256_storeu_ps(to.add(8), _mm256_permute2f128_ps::<0x31>(low, high));
+            }
+        }
+        #[inline(always)]
+        fn reversed(self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_permutevar8x32_ps(self.0, _mm256_set_epi32(0, 1, 2, 3, 4, 5, 6, 7))) }
+        }
+        #[inline(always)]
+        unsafe fn scale_two(w: f32, from: *const f32, to: *mut f32) {
+            // SAFETY: the caller promises two f32 on either side.
+            unsafe {
+                let x = _mm_castpd_ps(_mm_load_sd(from.cast()));
+                _mm_store_sd(to.cast(), _mm_castps_pd(_mm_mul_ps(_mm_set1_ps(w), x)));
+            }
+        }
+        #[inline(always)]
+        unsafe fn add_scaled_two(w: f32, from: *const f32, to: *mut f32) {
+            // SAFETY: the caller promises two f32 on either side.
+            unsafe {
+                let (x, y) = (_mm_castpd_ps(_mm_load_sd(from.cast())), _mm_castpd_ps(_mm_load_sd(to.cast_const().cast())));
+                _mm_store_sd(to.cast(), _mm_castps_pd(_mm_fmadd_ps(_mm_set1_ps(w), x, y)));
+            }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the caller promises eight readable f32; AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_loadu_ps(from)) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the caller promises eight writable f32; AVX2 was checked by `dispatch!`.
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn stream(self, to: *mut f32) {
+            // SAFETY: the caller promises eight writable f32 at a multiple of 32 bytes; AVX2 was checked by `dispatch!`.
+            unsafe { _mm256_stream_ps(to, self.0) }
+        }
+        #[inline(always)]
+        fn settle() {
+            // SAFETY: every processor with AVX2 has the instruction.
+            unsafe { _mm_sfence() }
+        }
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_set1_ps(value)) }
+        }
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        fn fma(self, b: Self, c: Self) -> Self {
+            // SAFETY: FMA was checked by `dispatch!`.
+            unsafe { Self(_mm256_fmadd_ps(self.0, b.0, c.0)) }
+        }
+        #[inline(always)]
+        fn fms(self, b: Self, c: Self) -> Self {
+            // SAFETY: FMA was checked by `dispatch!`.
+            unsafe { Self(_mm256_fmsub_ps(self.0, b.0, c.0)) }
+        }
+        #[inline(always)]
+        fn fnma(self, b: Self, c: Self) -> Self {
+            // SAFETY: FMA was checked by `dispatch!`.
+            unsafe { Self(_mm256_fnmadd_ps(self.0, b.0, c.0)) }
+        }
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+            }
+        }
+        #[inline(always)]
+        fn sum8(v: [Self; 8]) -> Self {
+            // SAFETY: AVX2 was checked by `dispatch!`.
+            unsafe {
+                let four = |i: usize| _mm256_hadd_ps(_mm256_hadd_ps(v[i].0, v[i + 1].0), _mm256_hadd_ps(v[i + 2].0, v[i + 3].0));
+                let (a, b) = (four(0), four(4));
+                Self(_mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b)))
+            }
+        }
+    }
+
     #[inline(always)]
     unsafe fn transpose4(v: [__m256d; 4]) -> [__m256d; 4] {
         // SAFETY: the caller is an AVX2 instance.
@@ -515,7 +840,13 @@ mod x86 {
     pub(crate) struct Avx512(__m512d);
 
     impl Lanes for Avx512 {
+        type Element = f64;
         const SUMS: usize = 24;
+        #[inline(always)]
+        unsafe fn add_to(self, sums: *mut f64) {
+            // SAFETY: the caller promises eight f64; AVX-512 was checked by `dispatch!`.
+            unsafe { Self::load(sums).add(self).store(sums) }
+        }
         #[inline(always)]
         fn prefetch_read(line: *const f64) {
             // SAFETY: prefetches never fault.
@@ -719,7 +1050,13 @@ mod neon {
     }
 
     impl Lanes for Neon {
+        type Element = f64;
         const SUMS: usize = 6;
+        #[inline(always)]
+        unsafe fn add_to(self, sums: *mut f64) {
+            // SAFETY: the caller promises eight f64.
+            unsafe { Self::load(sums).add(self).store(sums) }
+        }
         #[inline(always)]
         fn any_above(self, limit: Self) -> bool {
             let mut any = false;
@@ -833,38 +1170,69 @@ mod neon {
     }
 }
 
-/// Defines `unsafe fn $name(args)` that runs the instance of `$generic::<V: Lanes>` for the level in use.
+/// Defines `unsafe fn $name(args)` that runs the instance of `$generic::<V: Lanes>` for the level in use: on f64, or with `$name<T>` on either element.
 macro_rules! dispatch {
     ($(#[$meta:meta])* fn $name:ident = $generic:ident($($arg:ident: $type:ty),* $(,)?)) => {
+        $crate::simd::dispatch! { @ $(#[$meta])* fn $name[f64] = $generic($($arg: $type),*) }
+    };
+    // The instances of either element are functions without type parameters, so that they are compiled with this crate and not in each one that uses it.
+    ($(#[$meta:meta])* fn $name:ident<$T:ident> = $generic:ident($($arg:ident: $type:ty),* $(,)?)) => {
+        $(#[$meta])*
+        #[inline]
+        unsafe fn $name<$T: $crate::simd::Real>($($arg: $type),*) {
+            if size_of::<$T>() == size_of::<f64>() {
+                let own = {
+                    type $T = f64;
+                    $crate::simd::dispatch! { @ fn double[f64] = $generic($($arg: $type),*) }
+                    double as unsafe fn($($type),*)
+                };
+                // SAFETY: `Real` is f32 and f64 alone, so this is the same type; the caller's promise is passed on.
+                unsafe { std::mem::transmute_copy::<_, unsafe fn($($type),*)>(&own)($($arg),*) }
+            } else {
+                let own = {
+                    type $T = f32;
+                    $crate::simd::dispatch! { @ fn single[f32] = $generic($($arg: $type),*) }
+                    single as unsafe fn($($type),*)
+                };
+                // SAFETY: as above.
+                unsafe { std::mem::transmute_copy::<_, unsafe fn($($type),*)>(&own)($($arg),*) }
+            }
+        }
+    };
+    (@ $(#[$meta:meta])* fn $name:ident[$element:ty] = $generic:ident($($arg:ident: $type:ty),*)) => {
         $(#[$meta])*
         unsafe fn $name($($arg: $type),*) {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(no_avx512)))]
             {
                 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
                 unsafe fn avx512($($arg: $type),*) {
                     // SAFETY: the caller's promise, passed on; the features are enabled here.
-                    unsafe { $generic::<$crate::simd::Avx512>($($arg),*) }
+                    unsafe { $generic::<<$element as $crate::simd::Instances>::Avx512>($($arg),*) }
                 }
+                if $crate::simd::level() == $crate::simd::Level::Avx512 {
+                    // SAFETY: `level` reports only what the processor has.
+                    return unsafe { avx512($($arg),*) };
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            {
                 #[target_feature(enable = "avx2,fma")]
                 unsafe fn avx2($($arg: $type),*) {
                     // SAFETY: the caller's promise, passed on; the features are enabled here.
-                    unsafe { $generic::<$crate::simd::Avx2>($($arg),*) }
+                    unsafe { $generic::<<$element as $crate::simd::Instances>::Avx2>($($arg),*) }
                 }
-                match $crate::simd::level() {
+                if $crate::simd::level() == $crate::simd::Level::Avx2 {
                     // SAFETY: `level` reports only what the processor has.
-                    $crate::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
-                    // SAFETY: as above.
-                    $crate::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    _ => {}
+                    return unsafe { avx2($($arg),*) };
                 }
             }
             #[cfg(target_arch = "aarch64")]
             if $crate::simd::level() == $crate::simd::Level::Neon {
                 // SAFETY: the caller's promise, passed on; NEON is part of the architecture.
-                return unsafe { $generic::<$crate::simd::Neon>($($arg),*) };
+                return unsafe { $generic::<<$element as $crate::simd::Instances>::Neon>($($arg),*) };
             }
             // SAFETY: the caller's promise, passed on.
-            unsafe { $generic::<$crate::simd::Portable>($($arg),*) }
+            unsafe { $generic::<$crate::simd::Portable<$element>>($($arg),*) }
         }
     };
 }
@@ -912,11 +1280,12 @@ thread_local! {
     static SCRATCH: Cell<Aligned> = const { Cell::new(Aligned(Vec::new())) };
 }
 
-/// Runs `body` with `len` f64 of this thread's scratch memory, which start on a cache line. The contents are arbitrary. A nested call gets fresh memory.
-pub fn with_scratch<R>(len: usize, body: impl FnOnce(*mut f64) -> R) -> R {
+/// Runs `body` with `len` numbers of this thread's scratch memory, which start on a cache line. The contents are arbitrary, but valid. A nested call gets fresh
+/// memory.
+pub fn with_scratch<T: Real, R>(len: usize, body: impl FnOnce(*mut T) -> R) -> R {
     let mut scratch = SCRATCH.take();
-    scratch.reserve_to(len);
-    let result = body(scratch.as_mut_ptr());
+    scratch.reserve_to((len * size_of::<T>()).div_ceil(size_of::<f64>()));
+    let result = body(scratch.as_mut_ptr().cast());
     SCRATCH.set(scratch);
     result
 }

@@ -12,8 +12,10 @@
 //! Source: FOSCAT 2026.6.1 (Delouis et al. 2022, A&A 668, A122), with its geometry in double precision.
 
 use crate::error::KernelError;
-use crate::healpix::{compact_bits, n_pixels, nested_ring_table, ring_geometry};
-use std::f64::consts::{FRAC_PI_2, PI, TAU};
+use crate::healpix::{compact_bits, n_pixels, ring_geometry};
+use crate::simd::Real;
+use std::collections::HashMap;
+use std::f64::consts::{PI, TAU};
 
 /// Largest nside accepted, so that pixel numbers fit 32 bits.
 pub const LARGEST_NSIDE: usize = 8192;
@@ -22,7 +24,7 @@ pub const MOST_ORIENTATIONS: usize = 32;
 
 /// Sparse rows: row r reads the columns `columns[starts[r]..starts[r + 1]]`, each with a block of `width` weights, one per number of the result's pixel.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Rows {
+pub struct Rows<T = f64> {
     /// Columns of the whole matrix.
     pub n_columns: usize,
     /// Weights per entry.
@@ -32,7 +34,7 @@ pub struct Rows {
     /// Columns of the entries.
     pub columns: Vec<u32>,
     /// Weights of the entries, `width` each.
-    pub values: Vec<f64>,
+    pub values: Vec<T>,
 }
 
 impl Rows {
@@ -40,6 +42,28 @@ impl Rows {
         Rows { n_columns, width, starts: vec![0], columns: vec![], values: vec![] }
     }
 
+    /// The same rows with weights rounded to another element.
+    pub fn rounded<T: Real>(self) -> Rows<T> {
+        Rows { n_columns: self.n_columns, width: self.width, starts: self.starts, columns: self.columns, values: T::all_of(self.values) }
+    }
+
+    /// The same map with one row per number of the result: all rows of the first number of the blocks, then all of the second, ..
+    pub fn planes(&self) -> Rows {
+        let mut out = Rows::new(self.n_columns, 1);
+        for o in 0..self.width {
+            for r in 0..self.len() {
+                for e in self.starts[r]..self.starts[r + 1] {
+                    out.columns.push(self.columns[e]);
+                    out.values.push(self.values[e * self.width + o]);
+                }
+                out.starts.push(out.columns.len());
+            }
+        }
+        out
+    }
+}
+
+impl<T: Copy> Rows<T> {
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.starts.len() - 1
@@ -52,11 +76,11 @@ impl Rows {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        8 * (self.starts.len() + self.values.len()) + 4 * self.columns.len()
+        8 * self.starts.len() + size_of::<T>() * self.values.len() + 4 * self.columns.len()
     }
 
     /// Calls `f(row, column, weights)` for every entry in order.
-    pub fn each(&self, mut f: impl FnMut(usize, usize, &[f64])) {
+    pub fn each(&self, mut f: impl FnMut(usize, usize, &[T])) {
         for r in 0..self.len() {
             for e in self.starts[r]..self.starts[r + 1] {
                 f(r, self.columns[e] as usize, &self.values[e * self.width..][..self.width]);
@@ -104,17 +128,25 @@ struct Circle {
     half: f64,
 }
 
-/// Geometry of the pixels of one nside.
+/// Face of a NESTED pixel and its place (x, y) there.
+pub(crate) fn place_on_face(nside: usize, pixel: usize) -> (usize, i64, i64) {
+    let per_face = nside * nside;
+    let inside = (pixel % per_face) as u64;
+    (pixel / per_face, compact_bits(inside) as i64, compact_bits(inside >> 1) as i64)
+}
+
+/// Geometry of the pixels of one nside: 160 nside bytes.
 #[derive(Debug, Clone)]
 pub struct Pixels {
     nside: usize,
     /// Rings 1 to 4 nside - 1; the first entry stands for the pole and is not read.
     circles: Vec<Circle>,
-    /// NESTED number by RING number.
-    nested: Vec<u32>,
-    /// RING number by NESTED number.
-    rings: Vec<u32>,
 }
+
+/// Row of the southernmost corner of every face in units of nside rings, and its column in units of half the pixels of a quarter ring.
+pub(crate) const ROWS: [i64; 12] = [2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4];
+/// See [`ROWS`].
+pub(crate) const COLUMNS: [i64; 12] = [1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7];
 
 impl Pixels {
     /// Tables of that nside. Error: `nside` is no power of two from 1 to [`LARGEST_NSIDE`].
@@ -122,9 +154,6 @@ impl Pixels {
         if !nside.is_power_of_two() || nside > LARGEST_NSIDE {
             return Err(KernelError::parameter("nside", format!("a power of two from 1 to {LARGEST_NSIDE}"), nside));
         }
-        let rings = nested_ring_table(nside).map_err(|e| KernelError::parameter("nside", e.to_string(), nside))?;
-        let mut nested = vec![0u32; rings.len()];
-        rings.iter().enumerate().for_each(|(p, ring)| nested[*ring] = p as u32);
         let pole = Circle { theta: 0.0, n: 1, start: 0, half: 0.0 };
         let circles = std::iter::once(pole)
             .chain(ring_geometry(nside).into_iter().map(|ring| Circle {
@@ -134,24 +163,72 @@ impl Pixels {
                 half: if ring.phi0 == 0.0 { 0.0 } else { 0.5 },
             }))
             .collect();
-        Ok(Pixels { nside, circles, nested, rings: rings.into_iter().map(|r| r as u32).collect() })
+        Ok(Pixels { nside, circles })
     }
 
     /// Number of pixels.
     pub fn len(&self) -> usize {
-        self.nested.len()
+        n_pixels(self.nside)
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.circles.len() * size_of::<Circle>()
     }
 
     /// Never: a map has at least twelve pixels.
     pub fn is_empty(&self) -> bool {
-        self.nested.is_empty()
+        self.circles.is_empty()
+    }
+
+    /// RING number of a NESTED pixel.
+    pub fn ring_number(&self, pixel: usize) -> usize {
+        let (circle, k) = self.place(pixel);
+        circle.start + k
     }
 
     /// Ring and place in it of a NESTED pixel.
     fn place(&self, pixel: usize) -> (&Circle, usize) {
-        let ring = self.rings[pixel] as usize;
-        let i = self.circles[1..].partition_point(|c| c.start <= ring);
-        (&self.circles[i], ring - self.circles[i].start)
+        let (face, x, y) = place_on_face(self.nside, pixel);
+        let side = self.nside as i64;
+        let row = ROWS[face] * side - x - y - 1;
+        let circle = &self.circles[row as usize];
+        let quarter = (circle.n / 4) as i64;
+        let odd = if quarter == side { (row - side) & 1 } else { 0 };
+        let k = (COLUMNS[face] * quarter + x - y + 1 + odd).div_euclid(2) - 1;
+        (circle, k.rem_euclid(4 * quarter) as usize)
+    }
+
+    /// NESTED number of pixel `k` of a ring, counted from 1 at the north.
+    fn nested(&self, ring: usize, k: usize) -> usize {
+        let side = self.nside as i64;
+        let (row, quarter, k) = (ring as i64, (self.circles[ring].n / 4) as i64, k as i64);
+        let (face, odd) = if row < side {
+            (k / quarter, 0)
+        } else if row > 3 * side {
+            (k / quarter + 8, 0)
+        } else {
+            // Lines of constant x and of constant y through the pixel, counted in faces.
+            let (up, down) = (k + 1 - (row - side + 1) / 2 + side - 1, k + 1 - (3 * side + 1 - row) / 2 + side - 1);
+            let (m, p) = (up.div_euclid(side), down.div_euclid(side));
+            (
+                if p == m {
+                    p | 4
+                } else if p < m {
+                    p
+                } else {
+                    m + 8
+                },
+                (row - side) & 1,
+            )
+        };
+        let down = row - ROWS[face as usize] * side + 1;
+        let mut along = 2 * (k + 1) - COLUMNS[face as usize] * quarter - odd - 1;
+        if along >= 2 * side {
+            along -= 8 * side;
+        }
+        let (x, y) = ((along - down) >> 1, (-along - down) >> 1);
+        face as usize * self.nside * self.nside + (spread_bits(x as u64) | (spread_bits(y as u64) << 1)) as usize
     }
 
     /// Colatitude and longitude of a pixel's centre, radians.
@@ -174,12 +251,16 @@ impl Pixels {
     /// Beyond the first and the last ring the mean of the four polar pixels takes the place of the missing ring.
     /// Source: `get_interpol` of the HEALPix library (Gorski et al. 2005).
     pub fn interpolation(&self, theta: f64, phi: f64) -> [(usize, f64); 4] {
+        self.around(theta.cos(), theta, phi)
+    }
+
+    /// [`Self::interpolation`] with z = cos theta at hand.
+    fn around(&self, z: f64, theta: f64, phi: f64) -> [(usize, f64); 4] {
         let nside = self.nside;
         let mut phi = phi.rem_euclid(TAU);
         if phi >= TAU {
             phi = 0.0;
         }
-        let z = theta.cos();
         let above = if z.abs() <= 2.0 / 3.0 {
             (nside as f64 * (2.0 - 1.5 * z)) as usize
         } else {
@@ -187,42 +268,45 @@ impl Pixels {
             let t = (nside as f64 * 6f64.sqrt() * (0.5 * theta.min(PI - theta)).sin()) as usize;
             if z > 0.0 { t } else { 4 * nside - t - 1 }
         };
+        // Places in a ring.
         let pair = |ring: usize| {
             let c = &self.circles[ring];
             let u = phi * (c.n as f64 / TAU) - c.half;
             let floor = u.floor();
             let first = (floor as i64).rem_euclid(c.n as i64) as usize;
-            (c.start + first, c.start + if first + 1 == c.n { 0 } else { first + 1 }, u - floor)
+            (first, if first + 1 == c.n { 0 } else { first + 1 }, u - floor)
         };
-        let total = self.len();
-        let ring = if above == 0 {
+        // Beside a pole the pixels across it take part, which are two places further.
+        let across = |k: usize| (k + 2) & 3;
+        if above == 0 {
             let (a, b, w) = pair(1);
             let q = theta / self.circles[1].theta;
             let pole = 0.25 * (1.0 - q);
-            [((a + 2) & 3, pole), ((b + 2) & 3, pole), (a, (1.0 - w) * q + pole), (b, w * q + pole)]
+            let found = [(across(a), pole), (across(b), pole), (a, (1.0 - w) * q + pole), (b, w * q + pole)];
+            found.map(|(k, w)| (self.nested(1, k), w))
         } else if above >= 4 * nside - 1 {
             let last = 4 * nside - 1;
             let (a, b, w) = pair(last);
             let from = self.circles[last].theta;
             let q = (theta - from) / (PI - from);
             let pole = 0.25 * q;
-            let across = |k: usize| ((k + 2) & 3) + total - 4;
-            [(a, (1.0 - w) * (1.0 - q) + pole), (b, w * (1.0 - q) + pole), (across(a), pole), (across(b), pole)]
+            // RING numbers of the last ring end with those of the map, so its places count from a multiple of four, as those of the first.
+            let found = [(a, (1.0 - w) * (1.0 - q) + pole), (b, w * (1.0 - q) + pole), (across(a), pole), (across(b), pole)];
+            found.map(|(k, w)| (self.nested(last, k), w))
         } else {
             let ((a, b, w), (c, d, v)) = (pair(above), pair(above + 1));
             let (from, to) = (self.circles[above].theta, self.circles[above + 1].theta);
             let q = (theta - from) / (to - from);
-            [(a, (1.0 - w) * (1.0 - q)), (b, w * (1.0 - q)), (c, (1.0 - v) * q), (d, v * q)]
-        };
-        ring.map(|(k, w)| (self.nested[k] as usize, w))
+            let (north, south) = (|k: usize| self.nested(above, k), |k: usize| self.nested(above + 1, k));
+            [(north(a), (1.0 - w) * (1.0 - q)), (north(b), w * (1.0 - q)), (south(c), (1.0 - v) * q), (south(d), v * q)]
+        }
     }
 
     /// Neighbours SW, W, NW, N, NE, E, SE, S; a corner of the sphere where three faces meet lacks one.
     pub fn neighbours(&self, pixel: usize) -> [Option<usize>; 8] {
         let side = self.nside as i64;
         let per_face = self.nside * self.nside;
-        let (face, inside) = (pixel / per_face, (pixel % per_face) as u64);
-        let (x, y) = (compact_bits(inside) as i64, compact_bits(inside >> 1) as i64);
+        let (face, x, y) = place_on_face(self.nside, pixel);
         STEPS.map(|(dx, dy)| {
             let (mut x, mut y) = (x + dx, y + dy);
             let beyond = |k: i64| if k < 0 { -1 } else { i64::from(k >= side) };
@@ -306,6 +390,12 @@ struct Accumulator {
 
 impl Accumulator {
     fn add(&mut self, column: u32, at: usize, value: f64) {
+        let k = self.block(column);
+        self.values[k + at] += value;
+    }
+
+    /// Where the block of a column begins.
+    fn block(&mut self, column: u32) -> usize {
         let k = match self.columns.iter().position(|c| *c == column) {
             Some(k) => k,
             None => {
@@ -314,7 +404,7 @@ impl Accumulator {
                 self.columns.len() - 1
             }
         };
-        self.values[k * self.width + at] += value;
+        k * self.width
     }
 
     /// Appends the row in ascending order of columns.
@@ -346,13 +436,6 @@ pub fn wavelets(pixels: &Pixels, K: usize, L: usize, targets: &[usize], cells: &
         return Err(KernelError::parameter("L", format!("from 1 to {MOST_ORIENTATIONS} orientations"), L));
     }
     check_cells(pixels.nside, cells)?;
-    let side = (PI / 3.0).sqrt() / pixels.nside as f64;
-    let polar: Vec<(f64, f64, f64)> = nodes(K)
-        .map(|(x, y)| {
-            let (s, c) = (x.hypot(y) * side).sin_cos();
-            (s, c, y.atan2(x))
-        })
-        .collect();
     let width = (2 * L).next_multiple_of(multiple);
     let mut rows = Rows::new(if cells.is_empty() { pixels.len() } else { cells.len() }, width);
     // About as many as the most common stencil has, so that large maps do not grow their lists many times.
@@ -361,28 +444,37 @@ pub fn wavelets(pixels: &Pixels, K: usize, L: usize, targets: &[usize], cells: &
     rows.columns.reserve(expected);
     rows.values.reserve(expected * width);
     let mut row = Accumulator { columns: vec![], values: vec![], width };
-    let mut corners = vec![[(0usize, 0.0); 4]; K * K];
+    let hemispheres = [1.0, -1.0].map(|sign| Places::new(pixels.nside, K, L, &kernel, sign));
+    let mut corners = Vec::new();
     for target in targets {
-        let (theta, phi) = pixels.centre(*target);
+        let (circle, k) = pixels.place(*target);
+        let (theta, phi) = (circle.theta, (k as f64 + circle.half) * (TAU / circle.n as f64));
         let (s, c) = theta.sin_cos();
-        // The equator's pixels follow the rule of the north; their colatitude may round either way.
-        let south = theta > FRAC_PI_2 + 1e-12;
-        for l in 0..L {
-            let turn = l as f64 * PI / L as f64;
-            let alpha = if south { phi - turn } else { turn - phi };
-            for ((sin_d, cos_d, azimuth), corner) in polar.iter().zip(&mut corners) {
-                let (sin, cos) = (azimuth + alpha).sin_cos();
-                let (x, y, z) = (sin_d * cos, sin_d * sin, *cos_d);
-                let (x, z) = (x * c + z * s, z * c - x * s);
-                *corner = pixels.interpolation(x.hypot(y).atan2(z), phi + y.atan2(x));
-            }
-            if !cells.is_empty() {
-                restrict(&mut corners, cells);
-            }
-            for ((re, im), corner) in kernel.iter().zip(&corners) {
-                for (column, weight) in corner.iter().filter(|(_, weight)| *weight != 0.0) {
-                    row.add(*column as u32, 2 * l, re * weight);
-                    row.add(*column as u32, 2 * l + 1, im * weight);
+        let (sin_phi, cos_phi) = phi.sin_cos();
+        // The equator's pixels follow the rule of the north.
+        let south = circle.start + k >= pixels.len() / 2 + 2 * pixels.nside;
+        let places = &hemispheres[usize::from(south)];
+        corners.clear();
+        corners.extend(places.list.iter().map(|place| {
+            // The turn of the stencil less that of the pixel's meridian.
+            let (sin, cos) = if south {
+                (place.sin * cos_phi + place.cos * sin_phi, place.cos * cos_phi - place.sin * sin_phi)
+            } else {
+                (place.sin * cos_phi - place.cos * sin_phi, place.cos * cos_phi + place.sin * sin_phi)
+            };
+            let (x, y, z) = (place.sin_d * cos, place.sin_d * sin, place.cos_d);
+            let (x, z) = (x * c + z * s, z * c - x * s);
+            pixels.around(z, x.hypot(y).atan2(z), phi + y.atan2(x))
+        }));
+        if !cells.is_empty() {
+            restrict(&mut corners, places.centre, cells);
+        }
+        for (corner, place) in corners.iter().zip(&places.list) {
+            for (column, weight) in corner.iter().filter(|(_, weight)| *weight != 0.0) {
+                let block = row.block(*column as u32);
+                for (l, re, im) in &place.readers {
+                    row.values[block + 2 * l] += re * weight;
+                    row.values[block + 2 * l + 1] += im * weight;
                 }
             }
         }
@@ -391,18 +483,64 @@ pub fn wavelets(pixels: &Pixels, K: usize, L: usize, targets: &[usize], cells: &
     Ok(rows)
 }
 
+/// A place of a stencil's node, which several orientations may share.
+struct Place {
+    sin_d: f64,
+    cos_d: f64,
+    /// Sine and cosine of its direction.
+    sin: f64,
+    cos: f64,
+    /// Orientations that read here, and the weights of their nodes.
+    readers: Vec<(usize, f64, f64)>,
+}
+
+/// The places of all orientations of one hemisphere.
+struct Places {
+    list: Vec<Place>,
+    /// Which is that of the pixel itself.
+    centre: usize,
+}
+
+impl Places {
+    /// `sign`: orientation l is turned by sign l pi / L.
+    fn new(nside: usize, K: usize, L: usize, kernel: &[(f64, f64)], sign: f64) -> Self {
+        let side = (PI / 3.0).sqrt() / nside as f64;
+        let mut list: Vec<Place> = Vec::new();
+        let mut known: Vec<(f64, f64)> = Vec::new();
+        let mut centre = 0;
+        for l in 0..L {
+            for ((x, y), (re, im)) in nodes(K).zip(kernel) {
+                let radius = x.hypot(y);
+                let angle = if radius == 0.0 { 0.0 } else { (y.atan2(x) + sign * l as f64 * PI / L as f64).rem_euclid(TAU) };
+                let same = |(r, a): &(f64, f64)| *r == radius && ((a - angle).abs() < 1e-9 || (a - angle).abs() > TAU - 1e-9);
+                let k = known.iter().position(same).unwrap_or_else(|| {
+                    let ((sin_d, cos_d), (sin, cos)) = ((radius * side).sin_cos(), angle.sin_cos());
+                    known.push((radius, angle));
+                    list.push(Place { sin_d, cos_d, sin, cos, readers: vec![] });
+                    list.len() - 1
+                });
+                if radius == 0.0 {
+                    centre = k;
+                }
+                list[k].readers.push((l, *re, *im));
+            }
+        }
+        Places { list, centre }
+    }
+}
+
 /// Corners inside a patch that weigh less than this together are rounding errors of weights that are zero.
 const NO_WEIGHT: f64 = 1e-9;
 
 /// Nodes of a stencil on a patch: pixel numbers become positions in it, corners outside weigh nothing, a node without corners takes those of the centre.
-fn restrict(corners: &mut [[(usize, f64); 4]], cells: &[usize]) {
+fn restrict(corners: &mut [[(usize, f64); 4]], centre: usize, cells: &[usize]) {
     let inside = |corner: [(usize, f64); 4]| {
         let kept = corner.map(|(pixel, weight)| cells.binary_search(&pixel).map_or((0, 0.0), |k| (k, weight)));
         let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
         (total > NO_WEIGHT).then(|| kept.map(|(k, weight)| (k, weight / total)))
     };
     // The centre is the target, a cell of the patch, so that it has a corner.
-    let centre = inside(corners[corners.len() / 2]).unwrap_or([(0, 0.0); 4]);
+    let centre = inside(corners[centre]).unwrap_or([(0, 0.0); 4]);
     corners.iter_mut().for_each(|corner| *corner = inside(*corner).unwrap_or(centre));
 }
 
@@ -419,7 +557,12 @@ pub fn downgrade(fine: &Pixels, coarse: &Pixels, targets: &[usize], cells: &[usi
     let side = (PI / 3.0).sqrt() / coarse.nside as f64;
     let mut rows = Rows::new(if cells.is_empty() { fine.len() } else { cells.len() }, 1);
     let mut row = Accumulator { columns: vec![], values: vec![], width: 1 };
+    // Every child is met nine times.
+    let mut children: HashMap<usize, [[f64; 3]; 4]> = HashMap::new();
     for target in targets {
+        if children.len() > 1 << 15 {
+            children.clear();
+        }
         let own = coarse.vector(*target);
         let mut before = *target;
         let mut parents = [*target; 9];
@@ -429,10 +572,10 @@ pub fn downgrade(fine: &Pixels, coarse: &Pixels, targets: &[usize], cells: &[usi
         }
         let mut total = 0.0;
         for parent in parents {
-            for child in 4 * parent..4 * parent + 4 {
+            let vectors = *children.entry(parent).or_insert_with(|| std::array::from_fn(|k| fine.vector(4 * parent + k)));
+            for (child, v) in (4 * parent..).zip(vectors) {
                 let column = if cells.is_empty() { Some(child) } else { cells.binary_search(&child).ok() };
                 let Some(column) = column else { continue };
-                let v = fine.vector(child);
                 let chord = (0..3).map(|k| (v[k] - own[k]).powi(2)).sum::<f64>().sqrt();
                 let distance = 2.0 * (0.5 * chord).min(1.0).asin();
                 let weight = (-2.0 * (distance / side).powi(2)).exp();

@@ -4,7 +4,8 @@
 use ndarray::{ArrayD, IxDyn};
 use ndarray_npy::NpzReader;
 use scatterc_kernels::Serial;
-use scatterc_kernels::gather::{Sums, Wavelets};
+use scatterc_kernels::gather::{Downgrade, Sums, Wavelets};
+use scatterc_kernels::healpix::nested_ring_table;
 use scatterc_kernels::stencil::{Pixels, Rows, coarse_cells, downgrade, upgrade, wavelets};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -155,6 +156,65 @@ fn turned_rows_equal_plain_ones_and_adjoints_are_transposes() {
             let left: f64 = results[k].iter().zip(&cotangents[k]).map(|(a, b)| a * b).sum();
             let right: f64 = fields[k].iter().zip(&adjoint[k]).map(|(a, b)| a * b).sum();
             assert!((left - right).abs() < 1e-12 * n as f64, "nside {nside}, K {K}, L {L}, patch {part}: {left} against {right}");
+        }
+    }
+}
+
+/// Rows made while they are applied act as rows that are kept, and both changes of resolution as the plain one.
+#[test]
+fn made_rows_equal_kept_ones() {
+    for (nside, K, L) in [(1, 3, 4), (2, 3, 4), (2, 7, 3), (4, 5, 4), (8, 3, 4), (16, 7, 2), (32, 5, 1), (64, 3, 4)] {
+        let n = 12 * nside * nside;
+        for adjoint in [false, true] {
+            let kept = Wavelets::new(nside, K, L, &[], adjoint).expect("valid sizes");
+            let made = Wavelets::within(nside, K, L, &[], adjoint, 0).expect("valid sizes");
+            assert!(made.bytes() < kept.bytes() && made.scratch_len(3) == 0);
+            let (from, to) = if adjoint { (2 * L * n, n) } else { (n, 2 * L * n) };
+            let fields: Vec<Vec<f64>> = (0..3).map(|k| random(from, k + 1)).collect();
+            let inputs: Vec<&[f64]> = fields.iter().map(Vec::as_slice).collect();
+            let run = |map: &Wavelets| {
+                let (mut results, mut scratch) = (vec![vec![0.0; to]; 3], vec![0.0; map.scratch_len(3)]);
+                let mut outputs: Vec<&mut [f64]> = results.iter_mut().map(Vec::as_mut_slice).collect();
+                map.apply(&Serial, &inputs, &mut outputs, &mut scratch);
+                results.concat()
+            };
+            let error = distance(&run(&made), &run(&kept));
+            assert!(error < 1e-13, "nside {nside}, K {K}, L {L}, adjoint {adjoint}: {error:e}");
+        }
+        if nside == 1 {
+            continue;
+        }
+        let (fine, coarse) = (Pixels::new(nside).expect("a valid nside"), Pixels::new(nside / 2).expect("a valid nside"));
+        let rows = downgrade(&fine, &coarse, &all(&coarse), &[]).expect("valid sizes");
+        for adjoint in [false, true] {
+            let plain = Sums::new(rows.clone(), adjoint);
+            let (from, to) = plain.lengths();
+            let x = random(from, 5);
+            let mut expected = vec![0.0; to];
+            plain.apply(&Serial, &[&x], &mut [&mut expected]);
+            for bytes in [0, usize::MAX] {
+                let map = Downgrade::within(nside, adjoint, bytes).expect("valid sizes");
+                assert_eq!(map.lengths(), (from, to));
+                let mut y = vec![0.0; to];
+                map.apply(&Serial, &[&x], &mut [&mut y]);
+                let error = distance(&y, &expected);
+                assert!(error < 1e-13, "nside {nside}, adjoint {adjoint}, at most {bytes} bytes: {error:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn pixel_numbers_follow_the_table() {
+    for nside in [1, 2, 4, 8, 32, 128] {
+        let pixels = Pixels::new(nside).expect("a valid nside");
+        let table = nested_ring_table(nside).expect("a valid nside");
+        assert!(table.iter().enumerate().all(|(p, ring)| pixels.ring_number(p) == *ring), "nside {nside}");
+        // A centre is interpolated from its own pixel alone.
+        for p in 0..pixels.len() {
+            let (theta, phi) = pixels.centre(p);
+            let found: f64 = pixels.interpolation(theta, phi).iter().filter(|(q, _)| *q == p).map(|(_, w)| w).sum();
+            assert!((found - 1.0).abs() < 1e-8, "nside {nside}, pixel {p}: {found}");
         }
     }
 }

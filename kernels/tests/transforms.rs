@@ -413,7 +413,7 @@ fn refused_parameters() {
     assert!(HarmonicTransform::wavelet(8, 8, 1, 4).is_err());
     assert!(HarmonicTransform::plain(8, 0).is_err());
     assert!(HarmonicTransform::for_analysis(0, 8).is_err());
-    assert!(RingFft::new(0).is_err());
+    assert!(RingFft::<f64>::new(0).is_err());
     assert!(RingLayout::new(0).is_err());
     assert!(scatterc_kernels::wigner::wigner_d(4, 0, 0, 4.0).is_err());
     assert!(scatterc_kernels::wigner::wigner_d(4, 0, 0, f64::NAN).is_err());

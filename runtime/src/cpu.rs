@@ -18,9 +18,11 @@ use crate::maps::{Small, blocked, device_len, from_device_with, to_device_with, 
 use crate::planar::{Planar, PlanarError, PlanarTables};
 use crate::sparse::Sparse;
 use crate::tables::{Cache, Transform};
-use crate::threads::Threads;
-use crate::tile::{self, Tile};
-use crate::{LoadError, Memory, Options};
+use crate::threads::{Shared, Threads};
+use crate::tile::{self, Tile, add_up};
+use crate::weighed::WeighedStep;
+use crate::wide::Wide;
+use crate::{Legendre, LoadError, Memory, Options};
 use scatterc_ir::plan::{Port, Slot, Step, Stream};
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Linear, Plan, Space};
@@ -30,7 +32,7 @@ use scatterc_kernels::fourier::RingFft;
 use scatterc_kernels::frame::FrameOperator;
 use scatterc_kernels::harmonic::HarmonicTransform;
 use scatterc_kernels::layout::RingLayout;
-use scatterc_kernels::simd::LANES;
+use scatterc_kernels::simd::{LANES, Real};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,15 +40,30 @@ use std::time::Instant;
 /// Largest bandlimit the device takes; keeps every length below 2^48.
 const LARGEST_BANDLIMIT: usize = 1 << 20;
 
-/// A loaded plan.
-pub(crate) struct Engine {
+/// A loaded plan of either element.
+pub(crate) trait Device: Send {
+    /// Starts or stops measuring every step.
+    fn set_timing(&mut self, on: bool);
+    /// Seconds spent in every step of the plan since loading, while timing was on.
+    fn times(&self) -> &[f64];
+    /// Bytes held.
+    fn memory(&self) -> Memory;
+    /// Copies the inputs in and runs all steps; lengths and names were checked.
+    fn execute(&mut self, inputs: &[(&Port, &[f64])]);
+    /// Copies an output out, in its logical layout.
+    fn fetch(&self, port: &Port, out: &mut [f64]);
+}
+
+/// A loaded plan whose numbers are of one element.
+pub(crate) struct Engine<T: Real> {
     /// Grids of the ports, by bandlimit.
     layouts: BTreeMap<usize, RingLayout>,
-    steps: Vec<Prepared>,
-    tables: Vec<Vec<f64>>,
-    arena: Arena,
+    steps: Vec<Prepared<T>>,
+    tables: Vec<Vec<T>>,
+    arena: Arena<T>,
+    wide: Wide,
     /// Keeps the machine code alive that loops point into.
-    _code: Code,
+    _code: Code<T>,
     threads: Threads,
     timing: bool,
     seconds: Vec<f64>,
@@ -67,8 +84,8 @@ enum Stage {
 }
 
 /// Consecutive fields of a transform.
-struct Fields {
-    transform: Kind,
+struct Fields<T: Real> {
+    transform: Kind<T>,
     stage: Stage,
     /// Orders of the rings.
     M: usize,
@@ -76,65 +93,51 @@ struct Fields {
     work: f64,
     /// Padding lanes of the last pair of blocks, as (block, lane); empty where none must be zero.
     padding: Vec<(usize, usize)>,
-    clean: Vec<f64>,
+    clean: Vec<T>,
 }
 
-enum Kind {
+enum Kind<T: Real> {
     Harmonic(Arc<HarmonicTransform>),
-    Ring(Arc<RingFft>),
+    Ring(Arc<RingFft<T>>),
 }
 
 /// Addresses a loop's tasks need; precomputed, as the arena never moves.
-struct Loop {
-    entry: Entry,
+struct Loop<T> {
+    entry: Entry<T>,
     trip: usize,
     outer: usize,
     grain: usize,
     chunks: usize,
     n_streams: usize,
-    streams: Vec<*mut f64>,
-    tables: Vec<*const f64>,
+    streams: Vec<*mut T>,
+    tables: Vec<*const T>,
     sums: Slot,
     /// `[outer][chunks][sums per outer]`; empty where a task can write its sums in place.
-    partial: Vec<f64>,
+    partial: Vec<T>,
     work: f64,
 }
 
 // SAFETY: the pointers lead into the arena, the tables and the code owned by the same executable, whose `&mut self` methods are the only users.
-unsafe impl Send for Loop {}
+unsafe impl<T: Real> Send for Loop<T> {}
 // SAFETY: as above; tasks of one run touch disjoint elements, which the plan's P3 and the kernel's range guarantee.
-unsafe impl Sync for Loop {}
+unsafe impl<T: Real> Sync for Loop<T> {}
 
-enum Prepared {
-    Transforms(Vec<Fields>),
-    Planar { map: Planar, adjoint: bool, pairs: Vec<(Slot, Slot)>, work: f64 },
-    Sparse { map: Arc<Sparse>, pairs: Vec<(Slot, Slot)>, work: f64, scratch: Vec<f64> },
+enum Prepared<T: Real> {
+    Transforms(Vec<Fields<T>>),
+    Planar { map: Planar<T>, adjoint: bool, pairs: Vec<(Slot, Slot)>, work: f64 },
+    Sparse { map: Arc<Sparse<T>>, pairs: Vec<(Slot, Slot)>, work: f64, scratch: Vec<T> },
     Small { map: Small, adjoint: bool, pairs: Vec<(Slot, Slot)> },
-    Loop(Loop),
-    Tile(Tile),
-    Gram { plan: GramPlan, table: usize, rows: Vec<Slot>, places: Vec<usize>, outputs: Vec<Slot>, values: Vec<f64>, work: f64 },
-    Mix { plan: MixPlan, table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<f64>, outputs: Vec<Slot>, work: f64 },
+    Loop(Loop<T>),
+    Tile(Tile<T>),
+    Gram { plan: GramPlan, table: usize, rows: Vec<Slot>, places: Vec<usize>, outputs: Vec<Slot>, values: Vec<T>, work: f64 },
+    Mix { plan: MixPlan, table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<T>, outputs: Vec<Slot>, work: f64 },
     Frame(FrameStep),
+    Weighed(WeighedStep<T>),
     Concat { rows: usize, inputs: Vec<Slot>, output: Slot },
     Fill { value: f64, output: Slot },
 }
 
-/// A `*mut f64` that tasks share.
-#[derive(Clone, Copy)]
-struct Shared(*mut f64);
-
-// SAFETY: tasks write disjoint elements of a buffer that outlives them.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn get(self) -> *mut f64 {
-        self.0
-    }
-}
-
-impl Engine {
+impl<T: Real> Engine<T> {
     /// Checks a plan, makes its tables and compiles its kernels.
     ///
     /// Error: everything in the plan that does not fit, kernel text that is not accepted, and memory or threads the system refuses.
@@ -158,10 +161,10 @@ impl Engine {
         }
         let cache = options.cache.clone().unwrap_or_else(Cache::global);
         let threads = Threads::new(options.threads)?;
-        let code = Code::compile(&plan.kernels)?;
         let arena = Arena::new(plan.arena)?;
-        let mut memory = Memory { arena: 8 * plan.arena, ..Memory::default() };
-        let mut planar = PlanarTables::with_cache(cache.clone());
+        let code = compiled_beside_transforms(plan, &threads, &cache)?;
+        let mut memory = Memory { arena: size_of::<T>() * plan.arena, ..Memory::default() };
+        let mut planar = PlanarTables::new(cache.clone(), scatterc_kernels::Parallel::threads(&threads));
         let mut tables = Vec::with_capacity(plan.tables.len());
         for (k, table) in plan.tables.iter().enumerate() {
             let Some(map) = table.weights() else { continue };
@@ -169,20 +172,22 @@ impl Engine {
                 Some(made) => made,
                 None => weights(map).map_err(|source| LoadError::Weights { table: k, source })?.unwrap_or_default(),
             };
-            memory.tables += 8 * made.len();
-            tables.push(made);
+            memory.tables += size_of::<T>() * made.len();
+            tables.push(T::all_of(made));
         }
         let mut context = Context {
             cache: &cache,
             arena: &arena,
             tables: &tables,
             code: &code,
+            legendre: options.legendre,
             rings: BTreeMap::new(),
             planar,
             frames: BTreeMap::new(),
             counted: BTreeSet::new(),
             memory,
             thread_scratch: 0,
+            wide: 0,
         };
         let mut steps = Vec::with_capacity(plan.steps.len());
         for (k, step) in plan.steps.iter().enumerate() {
@@ -192,32 +197,55 @@ impl Engine {
         context.memory.tables += context.planar.take_bytes();
         let mut memory = context.memory;
         memory.scratch += 8 * context.thread_scratch * scatterc_kernels::Parallel::threads(&threads);
+        // Operands and results of kernels that compute in f64 have copies.
+        let wide = if T::as_f64(&[]).is_some() { 0 } else { context.wide };
+        memory.scratch += 8 * wide;
         let mut layouts = BTreeMap::new();
         for port in plan.inputs.iter().chain(&plan.outputs) {
             if let Some(layout) = blocked(port.ty.space).map_err(|source| LoadError::Layout { port: port.name.clone(), source })? {
                 layouts.insert(layout.L(), layout);
             }
         }
-        Ok(Engine { layouts, seconds: vec![0.0; steps.len()], steps, tables, arena, _code: code, threads, timing: false, memory })
+        Ok(Engine {
+            layouts,
+            seconds: vec![0.0; steps.len()],
+            steps,
+            tables,
+            arena,
+            wide: Wide::with_len(wide),
+            _code: code,
+            threads,
+            timing: false,
+            memory,
+        })
     }
 
-    /// Starts or stops measuring every step.
-    pub(crate) fn set_timing(&mut self, on: bool) {
+    fn run_steps(&mut self) {
+        for (k, step) in self.steps.iter_mut().enumerate() {
+            let start = self.timing.then(Instant::now);
+            // SAFETY: steps run one after another, and the plan's rule P3 was verified: what a step writes overlaps nothing else it touches.
+            unsafe { step.run(&self.arena, &self.tables, &mut self.wide, &self.threads) };
+            if let Some(start) = start {
+                self.seconds[k] += start.elapsed().as_secs_f64();
+            }
+        }
+    }
+}
+
+impl<T: Real> Device for Engine<T> {
+    fn set_timing(&mut self, on: bool) {
         self.timing = on;
     }
 
-    /// Seconds spent in every step of the plan since loading, while timing was on.
-    pub(crate) fn times(&self) -> &[f64] {
+    fn times(&self) -> &[f64] {
         &self.seconds
     }
 
-    /// Bytes held.
-    pub(crate) fn memory(&self) -> Memory {
+    fn memory(&self) -> Memory {
         self.memory
     }
 
-    /// Copies the inputs in and runs all steps; lengths and names were checked.
-    pub(crate) fn execute(&mut self, inputs: &[(&Port, &[f64])]) {
+    fn execute(&mut self, inputs: &[(&Port, &[f64])]) {
         for (port, given) in inputs {
             // SAFETY: no step runs now, so nothing else looks at the arena.
             let slot = unsafe { self.arena.write(port.slot) };
@@ -229,23 +257,50 @@ impl Engine {
         }
     }
 
-    fn run_steps(&mut self) {
-        for (k, step) in self.steps.iter_mut().enumerate() {
-            let start = self.timing.then(Instant::now);
-            // SAFETY: steps run one after another, and the plan's rule P3 was verified: what a step writes overlaps nothing else it touches.
-            unsafe { step.run(&self.arena, &self.tables, &self.threads) };
-            if let Some(start) = start {
-                self.seconds[k] += start.elapsed().as_secs_f64();
-            }
-        }
-    }
-
-    /// Copies an output out, in its logical layout.
-    pub(crate) fn fetch(&self, port: &Port, out: &mut [f64]) {
+    fn fetch(&self, port: &Port, out: &mut [f64]) {
         // SAFETY: no step runs now, so nothing writes the arena.
         let slot = unsafe { self.arena.read(port.slot) };
         from_device_with(port.ty.space, self.layouts.get(&bandlimit(port.ty.space)), slot, out);
     }
+}
+
+/// Machine code of the kernels, made while the transforms that the steps will ask for are made in the cache.
+fn compiled_beside_transforms<T: Real>(plan: &Plan, threads: &Threads, cache: &Cache) -> Result<Code<T>, LoadError> {
+    if scatterc_kernels::Parallel::threads(threads) == 1 {
+        return Code::compile(&plan.kernels);
+    }
+    let mut wanted: Vec<Transform> = Vec::new();
+    for step in &plan.steps {
+        match step {
+            Step::Linear { map, pairs, bandlimits, .. } if pairs.iter().any(|(input, _)| input.len > 0) => {
+                let maps = bandlimits.iter().filter_map(|L| with_bandlimit(map, *L)).chain(bandlimits.is_empty().then(|| map.clone()));
+                wanted.extend(maps.filter_map(|map| harmonic(&map)));
+            }
+            Step::FrameGram { L, N, scales, .. } | Step::FrameMix { L, N, scales, .. } => {
+                wanted.extend(scales.iter().map(|j| Transform::Wavelet { L_in: *L, L: *L, N: *N, j: *j }));
+            }
+            _ => {}
+        }
+    }
+    // The largest first; what cannot be made is reported by the step that needs it.
+    wanted.sort_by_key(|t| std::cmp::Reverse(t.weight()));
+    wanted.dedup();
+    std::thread::scope(|scope| {
+        let code = scope.spawn(|| Code::compile(&plan.kernels));
+        scatterc_kernels::Parallel::for_each(threads, wanted.len(), &|k| drop(cache.transform(wanted[k])));
+        code.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The Legendre stage of a map, if it has one.
+fn harmonic(map: &Linear) -> Option<Transform> {
+    Some(match *map {
+        Linear::WignerInverse { L_in, L, N, j } => Transform::Wavelet { L_in, L, N, j },
+        Linear::HarmonicInverse { L_in, L } => Transform::Plain { L_in, L },
+        Linear::ScalingInverse { L_in, L, j } => Transform::Scaling { L_in, L, j },
+        Linear::HarmonicForward { L, L_out, .. } => Transform::Analysis { L, L_out },
+        _ => return None,
+    })
 }
 
 /// The error of a table or step that cannot be made.
@@ -419,6 +474,19 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
                 return fault("bandlimits", format!("at most {LARGEST_BANDLIMIT}"), largest.to_string());
             }
         }
+        Step::FilterGram { filters, rows, .. } | Step::FilterMix { filters, rows, .. } => {
+            let held: usize = rows.iter().map(|slot| slot.len).sum();
+            for map in filters {
+                if let Err((expected, found)) = check_map(map) {
+                    return fault("filters", expected, found);
+                }
+                // Weights are as long as the rows; without rows nothing bounds them.
+                let directions = if let Linear::SpectralFilter { bank, .. } = map { bank.L } else { 0 };
+                if held == 0 || directions == 0 || directions > 1 << 16 {
+                    return fault("filters", "1 to 65536 directions, and rows".into(), format!("{directions} directions, {held} numbers"));
+                }
+            }
+        }
         Step::Concat { .. } | Step::Fill { .. } => {}
         Step::Launch { .. } => return fault("target", "a plan for the CPU".into(), "a launch of a CUDA kernel".into()),
     }
@@ -426,22 +494,25 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
 }
 
 /// What preparing a step needs.
-struct Context<'a> {
+struct Context<'a, T: Real> {
     cache: &'a Cache,
-    arena: &'a Arena,
-    tables: &'a [Vec<f64>],
-    code: &'a Code,
-    rings: BTreeMap<usize, Arc<RingFft>>,
-    planar: PlanarTables,
+    arena: &'a Arena<T>,
+    tables: &'a [Vec<T>],
+    code: &'a Code<T>,
+    legendre: Legendre,
+    rings: BTreeMap<usize, Arc<RingFft<T>>>,
+    planar: PlanarTables<T>,
     frames: BTreeMap<(usize, usize, usize), Arc<FrameOperator>>,
     memory: Memory,
     /// Addresses of the transforms whose tables were counted.
     counted: BTreeSet<usize>,
     thread_scratch: usize,
+    /// Most numbers of all operands and results of a call of a kernel that computes in f64.
+    wide: usize,
 }
 
-impl Context<'_> {
-    fn prepare(&mut self, step: &Step) -> Result<Prepared, PlanarError> {
+impl<T: Real> Context<'_, T> {
+    fn prepare(&mut self, step: &Step) -> Result<Prepared<T>, PlanarError> {
         Ok(match step {
             // Without fields nothing is made, as no slot then bounds the attributes.
             Step::Linear { pairs, .. } if pairs.iter().all(|(input, output)| input.len == 0 && output.len == 0) => Prepared::Transforms(vec![]),
@@ -458,9 +529,16 @@ impl Context<'_> {
                 let (from, to) = if *adjoint { (to, from) } else { (from, to) };
                 let part = |slot: &Slot, f: usize, len: usize| Slot { offset: slot.offset + f * len, len };
                 let pairs = pairs.iter().flat_map(|(a, b)| (0..a.len / from).map(move |f| (part(a, f, from), part(b, f, to)))).collect();
-                Prepared::Frame(FrameStep::Apply { operator, adjoint: *adjoint, bandlimits: [*L_in, *L_out], pairs })
+                let step = FrameStep::Apply { operator, adjoint: *adjoint, bandlimits: [*L_in, *L_out], pairs };
+                self.wide = self.wide.max(step.numbers());
+                Prepared::Frame(step)
             }
-            Step::Linear { map: map @ (Linear::Stencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. }), adjoint, pairs, .. } => {
+            Step::Linear {
+                map: map @ (Linear::Stencil { .. } | Linear::SpinStencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. }),
+                adjoint,
+                pairs,
+                ..
+            } => {
                 let map = self.cache.sparse(map, *adjoint)?;
                 if self.counted.insert(Arc::as_ptr(&map) as usize) {
                     self.memory.tables += map.bytes();
@@ -468,8 +546,8 @@ impl Context<'_> {
                 let (from, to) = map.lengths();
                 let part = |slot: &Slot, f: usize, len: usize| Slot { offset: slot.offset + f * len, len };
                 let pairs: Vec<_> = pairs.iter().flat_map(|(a, b)| (0..a.len / from).map(move |f| (part(a, f, from), part(b, f, to)))).collect();
-                let scratch = vec![0.0; map.scratch_len(pairs.len())];
-                self.memory.scratch += 8 * scratch.len();
+                let scratch = vec![T::default(); map.scratch_len(pairs.len())];
+                self.memory.scratch += size_of::<T>() * scratch.len();
                 Prepared::Sparse { work: map.flops() * pairs.len() as f64, map, pairs, scratch }
             }
             Step::Linear { map, adjoint, pairs, bandlimits } => match Small::new(map)? {
@@ -497,12 +575,12 @@ impl Context<'_> {
                 }
             },
             Step::Loop { kernel, trip, outer, grain, streams, tables, sums } => {
-                // Vector kernels take two elements at a time, so chunks begin at even elements.
-                let grain = grain.next_multiple_of(2).min(trip.next_multiple_of(2));
+                // Vector kernels take up to four elements at a time, so chunks begin at multiples of four.
+                let grain = grain.next_multiple_of(4).min(trip.next_multiple_of(4));
                 let chunks = trip.div_ceil(grain);
                 let base = |stream: &Stream, o: usize| self.arena.at(stream.slot.offset + o * stream.stride);
-                let partial = if chunks > 1 { vec![0.0; outer * chunks * (sums.len / outer)] } else { vec![] };
-                self.memory.scratch += 8 * (partial.len() + outer * streams.len());
+                let partial = if chunks > 1 { vec![T::default(); outer * chunks * (sums.len / outer)] } else { vec![] };
+                self.memory.scratch += size_of::<T>() * (partial.len() + outer * streams.len());
                 Prepared::Loop(Loop {
                     entry: self.code.entry(*kernel),
                     trip: *trip,
@@ -537,13 +615,13 @@ impl Context<'_> {
                     rows,
                     places: places.clone(),
                     outputs: outputs.clone(),
-                    values: vec![0.0; pairs.len()],
+                    values: vec![T::default(); pairs.len()],
                     work: 2.0 * (pairs.len() * row_len) as f64,
                 }
             }
             Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs } => {
                 let mut rest = terms.chunks_exact(2).map(|t| (t[0] as u32, t[1] as u32));
-                let gathered = vec![0.0; coefficients.iter().map(|slot| slot.len).sum()];
+                let gathered = vec![T::default(); coefficients.iter().map(|slot| slot.len).sum()];
                 self.memory.scratch += 8 * gathered.len();
                 let terms: Vec<Vec<(u32, u32)>> = counts.iter().map(|n| rest.by_ref().take(*n).collect()).collect();
                 let rows = split(rows, *row_len);
@@ -555,10 +633,18 @@ impl Context<'_> {
                 Some(prepared) => {
                     let (held, scratch) = prepared.memory();
                     self.memory.scratch += held;
+                    self.wide = self.wide.max(prepared.numbers());
                     self.thread_scratch = self.thread_scratch.max(scratch);
                     Prepared::Frame(prepared)
                 }
                 None => unreachable!("the arm names the steps that `FrameStep` prepares"),
+            },
+            Step::FilterGram { .. } | Step::FilterMix { .. } => match WeighedStep::new(step, &mut self.planar)? {
+                Some(prepared) => {
+                    self.memory.scratch += prepared.bytes();
+                    Prepared::Weighed(prepared)
+                }
+                None => unreachable!("the arm names the steps that `WeighedStep` prepares"),
             },
             Step::Concat { rows, inputs, output } => Prepared::Concat { rows: *rows, inputs: inputs.clone(), output: *output },
             Step::Fill { value, output } => Prepared::Fill { value: *value, output: *output },
@@ -592,7 +678,7 @@ impl Context<'_> {
     }
 
     /// The ring transform of a grid, made once.
-    fn ring_fft(&mut self, L: usize) -> Result<Arc<RingFft>, KernelError> {
+    fn ring_fft(&mut self, L: usize) -> Result<Arc<RingFft<T>>, KernelError> {
         if let Some(fft) = self.rings.get(&L) {
             return Ok(fft.clone());
         }
@@ -603,7 +689,7 @@ impl Context<'_> {
     }
 
     /// A transform applied to consecutive fields; nothing where the range is empty.
-    fn transform(&mut self, map: &Linear, adjoint: bool, pairs: &[(Slot, Slot)]) -> Result<Option<Fields>, KernelError> {
+    fn transform(&mut self, map: &Linear, adjoint: bool, pairs: &[(Slot, Slot)]) -> Result<Option<Fields<T>>, KernelError> {
         let Some((from, to)) = field_lengths(map, adjoint).filter(|(from, to)| *from > 0 && *to > 0) else { return Ok(None) };
         let fields: Vec<(Slot, Slot)> = pairs
             .iter()
@@ -668,6 +754,7 @@ impl Context<'_> {
             | Linear::Average { .. }
             | Linear::SpectralSum { .. }
             | Linear::Stencil { .. }
+            | Linear::SpinStencil { .. }
             | Linear::Downgrade { .. }
             | Linear::Upgrade { .. }
             | Linear::PixelMean { .. }
@@ -675,10 +762,11 @@ impl Context<'_> {
         };
         let (transform, work, padding) = match wanted {
             Ok(wanted) => {
-                let transform = self.cache.transform(wanted)?;
+                let transform = self.cache.transform_for(wanted, self.legendre, fields.len())?;
                 self.count(&transform);
                 let padding = if stage == Stage::SynthesisAdjoint { padding(&RingLayout::new(transform.L())?) } else { vec![] };
                 let work = transform.flops(fields.len());
+                self.wide = self.wide.max(fields.iter().map(|(a, b)| a.len + b.len).sum());
                 (Kind::Harmonic(transform), work, padding)
             }
             Err(L) => {
@@ -713,13 +801,13 @@ fn padding(layout: &RingLayout) -> Vec<(usize, usize)> {
     (n - 2..n).flat_map(|block| (0..LANES).map(move |lane| (block, lane))).filter(|(block, lane)| layout.is_padding(*block, *lane)).collect()
 }
 
-impl Prepared {
+impl<T: Real> Prepared<T> {
     /// Runs the step.
     ///
     /// # Safety
     ///
     /// Nothing else may touch the step's slots meanwhile, and what it writes may overlap nothing it reads.
-    unsafe fn run(&mut self, arena: &Arena, tables: &[Vec<f64>], threads: &Threads) {
+    unsafe fn run(&mut self, arena: &Arena<T>, tables: &[Vec<T>], wide: &mut Wide, threads: &Threads) {
         // SAFETY: the caller promises that no slot read here is written meanwhile.
         let read = |slot: &Slot| unsafe { arena.read(*slot) };
         // SAFETY: the caller promises that no slot written here is touched by anything else.
@@ -727,20 +815,24 @@ impl Prepared {
         match self {
             Prepared::Transforms(groups) => {
                 for fields in groups {
-                    let (mut inputs, mut outputs): (Vec<&[f64]>, Vec<&mut [f64]>) = fields.pairs.iter().map(|(a, b)| (read(a), write(b))).unzip();
+                    let (mut inputs, mut outputs): (Vec<&[T]>, Vec<&mut [T]>) = fields.pairs.iter().map(|(a, b)| (read(a), write(b))).unzip();
                     clean_padding(&mut inputs, &fields.padding, fields.M, &mut fields.clean);
                     let par = threads.of(fields.work);
                     match (&fields.transform, fields.stage) {
-                        (Kind::Harmonic(t), Stage::Synthesis) => t.synthesis(par, &inputs, &mut outputs),
-                        (Kind::Harmonic(t), Stage::SynthesisAdjoint) => t.synthesis_adjoint(par, &inputs, fields.M, &mut outputs),
-                        (Kind::Harmonic(t), Stage::Analysis) => t.analysis(par, &inputs, fields.M, &mut outputs),
-                        (Kind::Harmonic(t), Stage::AnalysisAdjoint) => t.analysis_adjoint(par, &inputs, fields.M, &mut outputs),
+                        (Kind::Harmonic(t), stage) => wide.run(par, &inputs, &mut outputs, |inputs, outputs| match stage {
+                            Stage::Synthesis => t.synthesis(par, inputs, outputs),
+                            Stage::SynthesisAdjoint => t.synthesis_adjoint(par, inputs, fields.M, outputs),
+                            Stage::Analysis => t.analysis(par, inputs, fields.M, outputs),
+                            Stage::AnalysisAdjoint => t.analysis_adjoint(par, inputs, fields.M, outputs),
+                            Stage::RingInverse | Stage::RingInverseAdjoint | Stage::RingForward | Stage::RingForwardAdjoint => {
+                                unreachable!("`Context::transform` pairs every stage with its transform")
+                            }
+                        }),
                         (Kind::Ring(t), Stage::RingInverse) => t.inverse(par, &inputs, fields.M, &mut outputs),
                         (Kind::Ring(t), Stage::RingInverseAdjoint) => t.inverse_adjoint(par, &inputs, fields.M, &mut outputs),
                         (Kind::Ring(t), Stage::RingForward) => t.forward(par, &inputs, fields.M, &mut outputs),
                         (Kind::Ring(t), Stage::RingForwardAdjoint) => t.forward_adjoint(par, &inputs, fields.M, &mut outputs),
-                        (Kind::Harmonic(_), Stage::RingInverse | Stage::RingInverseAdjoint | Stage::RingForward | Stage::RingForwardAdjoint)
-                        | (Kind::Ring(_), Stage::Synthesis | Stage::SynthesisAdjoint | Stage::Analysis | Stage::AnalysisAdjoint) => {
+                        (Kind::Ring(_), Stage::Synthesis | Stage::SynthesisAdjoint | Stage::Analysis | Stage::AnalysisAdjoint) => {
                             unreachable!("`Context::transform` pairs every stage with its transform")
                         }
                     }
@@ -752,7 +844,7 @@ impl Prepared {
                 }
             }
             Prepared::Sparse { map, pairs, work, scratch } => {
-                let (inputs, mut outputs): (Vec<&[f64]>, Vec<&mut [f64]>) = pairs.iter().map(|(a, b)| (read(a), write(b))).unzip();
+                let (inputs, mut outputs): (Vec<&[T]>, Vec<&mut [T]>) = pairs.iter().map(|(a, b)| (read(a), write(b))).unzip();
                 map.apply(threads.of(*work), &inputs, &mut outputs, scratch);
             }
             Prepared::Small { map, adjoint, pairs } => {
@@ -775,10 +867,7 @@ impl Prepared {
                 if task.chunks > 1 && per > 0 {
                     // Always in the order of the chunks, so that the number of threads does not matter.
                     for (sums, partial) in write(&task.sums).chunks_exact_mut(per).zip(task.partial.chunks_exact(per * task.chunks)) {
-                        sums.fill(0.0);
-                        for part in partial.chunks_exact(per) {
-                            sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
-                        }
+                        add_up(partial, sums);
                     }
                 }
             }
@@ -788,7 +877,7 @@ impl Prepared {
                 unsafe { tile.run(arena, par) };
             }
             Prepared::Gram { plan, table, rows, places, outputs, values, work } => {
-                let rows: Vec<&[f64]> = rows.iter().map(read).collect();
+                let rows: Vec<&[T]> = rows.iter().map(read).collect();
                 plan.run(threads.of(*work), &rows, &tables[*table], values);
                 let mut places = places.iter();
                 for output in outputs.iter() {
@@ -796,18 +885,20 @@ impl Prepared {
                 }
             }
             Prepared::Mix { plan, table, rows, coefficients, gathered, outputs, work } => {
-                let rows: Vec<&[f64]> = rows.iter().map(read).collect();
+                let rows: Vec<&[T]> = rows.iter().map(read).collect();
                 let mut rest = gathered.as_mut_slice();
                 for slot in coefficients.iter() {
                     let (head, tail) = rest.split_at_mut(slot.len);
                     head.copy_from_slice(read(slot));
                     rest = tail;
                 }
-                let mut outputs: Vec<&mut [f64]> = outputs.iter().map(write).collect();
+                let mut outputs: Vec<&mut [T]> = outputs.iter().map(write).collect();
                 plan.run(threads.of(*work), &rows, Some(&tables[*table]), gathered, &mut outputs);
             }
             // SAFETY: the caller's promise, passed on.
-            Prepared::Frame(step) => unsafe { step.run(arena, threads) },
+            Prepared::Frame(step) => unsafe { step.run(arena, wide, threads) },
+            // SAFETY: as above.
+            Prepared::Weighed(step) => unsafe { step.run(arena, threads) },
             Prepared::Concat { rows, inputs, output } => {
                 let joined = write(output);
                 let stride = joined.len() / *rows;
@@ -820,13 +911,13 @@ impl Prepared {
                     start += width;
                 }
             }
-            Prepared::Fill { value, output } => write(output).fill(*value),
+            Prepared::Fill { value, output } => write(output).fill(T::of(*value)),
         }
     }
 }
 
 /// Replaces fields whose padding is not zero by cleaned copies.
-fn clean_padding<'a>(inputs: &mut [&'a [f64]], padding: &[(usize, usize)], M: usize, clean: &'a mut Vec<f64>) {
+fn clean_padding<'a, T: Real>(inputs: &mut [&'a [T]], padding: &[(usize, usize)], M: usize, clean: &'a mut Vec<T>) {
     let (Some(first), Some((last_block, _))) = (inputs.first(), padding.last()) else { return };
     // Whole channels follow one another; the padding of each lies in its last pair of blocks.
     let n_blocks = (last_block | 1) + 1;
@@ -834,16 +925,16 @@ fn clean_padding<'a>(inputs: &mut [&'a [f64]], padding: &[(usize, usize)], M: us
     let channel = n_blocks * block_len;
     let lanes =
         move |c: usize| padding.iter().flat_map(move |(block, lane)| (0..2 * M).map(move |row| c * channel + block * block_len + row * LANES + lane));
-    let dirty: Vec<usize> = (0..inputs.len()).filter(|f| (0..width / channel).any(|c| lanes(c).any(|i| inputs[*f][i] != 0.0))).collect();
+    let dirty: Vec<usize> = (0..inputs.len()).filter(|f| (0..width / channel).any(|c| lanes(c).any(|i| inputs[*f][i] != T::default()))).collect();
     if dirty.is_empty() {
         return;
     }
-    clean.resize(dirty.len() * width, 0.0);
+    clean.resize(dirty.len() * width, T::default());
     for (copy, f) in clean.chunks_exact_mut(width).zip(&dirty) {
         copy.copy_from_slice(inputs[*f]);
-        (0..width / channel).for_each(|c| lanes(c).for_each(|i| copy[i] = 0.0));
+        (0..width / channel).for_each(|c| lanes(c).for_each(|i| copy[i] = T::default()));
     }
-    let clean: &'a [f64] = clean;
+    let clean: &'a [T] = clean;
     for (copy, f) in clean.chunks_exact(width).zip(dirty) {
         inputs[f] = copy;
     }

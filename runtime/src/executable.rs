@@ -4,7 +4,7 @@ use crate::resident::{Variables, Vectors};
 use crate::tables::Cache;
 use crate::{LoadError, RunError, cpu, launches};
 use scatterc_ir::Plan;
-use scatterc_ir::plan::{Port, Target};
+use scatterc_ir::plan::{Element, Port, Target};
 use std::sync::Arc;
 
 /// Where launches of a plan for CUDA run.
@@ -17,6 +17,23 @@ pub enum MachineKind {
     Emulation,
 }
 
+/// Where the functions of Legendre stages come from on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Legendre {
+    /// Stored where a cost model says that reading them is faster and they fit into [`Legendre::BUDGET`], recursion elsewhere.
+    #[default]
+    Auto,
+    /// Recursion: nothing is stored.
+    Recursion,
+    /// Stored wherever a transform can be, whatever it costs.
+    Tables,
+}
+
+impl Legendre {
+    /// Bytes of stored functions of one transform that [`Legendre::Auto`] allows.
+    pub const BUDGET: usize = 64 << 20;
+}
+
 /// How to run a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -26,6 +43,8 @@ pub struct Options {
     pub cache: Option<Arc<Cache>>,
     /// Where plans for CUDA run.
     pub machine: MachineKind,
+    /// Where the functions of Legendre stages come from on the CPU.
+    pub legendre: Legendre,
 }
 
 /// Bytes an executable holds.
@@ -47,7 +66,7 @@ pub struct Executable {
 }
 
 enum Engine {
-    Cpu(Box<cpu::Engine>),
+    Cpu(Box<dyn cpu::Device>),
     Launches(Box<launches::Engine>),
 }
 
@@ -71,9 +90,27 @@ impl Executable {
         match &mut self.engine {
             Engine::Launches(engine) => {
                 let layout = engine.layout().cloned().ok_or(RunError::NotResident)?;
-                Ok(Vectors { inputs: &self.inputs, engine, layout })
+                Ok(Vectors::new(&self.inputs, engine, layout))
             }
             Engine::Cpu(_) => Err(RunError::NotResident),
+        }
+    }
+
+    /// Fills the buffers of a plan for CUDA with NaN, inputs included, as a check that a run reads nothing that it has not written; elsewhere nothing is done.
+    ///
+    /// Error: a device that fails.
+    pub fn poison(&mut self) -> Result<(), RunError> {
+        match &mut self.engine {
+            Engine::Launches(engine) => engine.poison(),
+            Engine::Cpu(_) => Ok(()),
+        }
+    }
+
+    /// Free memory of the device in bytes, where it has memory of its own. Error: a device that fails.
+    pub fn free_bytes(&self) -> Result<Option<u64>, RunError> {
+        match &self.engine {
+            Engine::Launches(engine) => engine.free_bytes(),
+            Engine::Cpu(_) => Ok(None),
         }
     }
 
@@ -91,7 +128,10 @@ impl Executable {
                 let expected = "a plan for CUDA".into();
                 return Err(LoadError::Variables { what: "vectors on the device".into(), expected, found: "a plan for the CPU".into() });
             }
-            Target::Cpu => Engine::Cpu(Box::new(cpu::Engine::load(plan, options)?)),
+            Target::Cpu => Engine::Cpu(match plan.element {
+                Element::F64 => Box::new(cpu::Engine::<f64>::load(plan, options)?),
+                Element::F32 => Box::new(cpu::Engine::<f32>::load(plan, options)?),
+            }),
             Target::Cuda => Engine::Launches(Box::new(launches::Engine::load(plan, options, variables)?)),
         };
         Ok(Executable { inputs: plan.inputs.clone(), outputs: plan.outputs.clone(), engine })

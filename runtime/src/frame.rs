@@ -2,9 +2,11 @@
 
 use crate::arena::Arena;
 use crate::threads::Threads;
+use crate::wide::Wide;
 use scatterc_ir::plan::{Slot, Step};
 use scatterc_kernels::frame::{FrameGramPlan, FrameMixPlan, FrameOperator};
 use scatterc_kernels::layout::coefficients_len;
+use scatterc_kernels::simd::Real;
 use std::sync::Arc;
 
 /// A step, prepared.
@@ -90,6 +92,16 @@ impl FrameStep {
         }
     }
 
+    /// Numbers of all operands and results of one call.
+    pub(crate) fn numbers(&self) -> usize {
+        let total = |slots: &[Slot]| slots.iter().map(|slot| slot.len).sum::<usize>();
+        match self {
+            FrameStep::Gram { fields, .. } => total(&fields.slots),
+            FrameStep::Mix { fields, outputs, .. } => total(&fields.slots) + total(&outputs.slots),
+            FrameStep::Apply { pairs, .. } => pairs.iter().map(|(a, b)| a.len + b.len).max().unwrap_or(0),
+        }
+    }
+
     /// Bytes of values kept between runs, and f64 of scratch per thread.
     pub(crate) fn memory(&self) -> (usize, usize) {
         match self {
@@ -106,7 +118,7 @@ impl FrameStep {
     /// # Safety
     ///
     /// Nothing else may touch the step's slots meanwhile, and what it writes may overlap nothing it reads.
-    pub(crate) unsafe fn run(&mut self, arena: &Arena, threads: &Threads) {
+    pub(crate) unsafe fn run<T: Real>(&mut self, arena: &Arena<T>, wide: &mut Wide, threads: &Threads) {
         let work = self.work();
         // SAFETY: the caller promises that no slot read here is written meanwhile.
         let read = |slot: &Slot| unsafe { arena.read(*slot) };
@@ -114,34 +126,37 @@ impl FrameStep {
         let write = |slot: &Slot| unsafe { arena.write(*slot) };
         match self {
             FrameStep::Gram { plan, fields, values, places, outputs } => {
-                let rows: Vec<&[f64]> = fields.slots.iter().map(read).collect();
-                plan.run(threads.of(work), &rows, &fields.bandlimits, values);
+                let rows: Vec<&[T]> = fields.slots.iter().map(read).collect();
+                wide.run(threads.of(work), &rows, &mut [], |rows, _| plan.run(threads.of(work), rows, &fields.bandlimits, values));
                 let mut places = places.iter();
                 for output in outputs.iter() {
-                    write(output).iter_mut().zip(&mut places).for_each(|(out, place)| *out = values[*place]);
+                    write(output).iter_mut().zip(&mut places).for_each(|(out, place)| *out = T::of(values[*place]));
                 }
             }
             FrameStep::Mix { plan, fields, coefficients, gathered, outputs } => {
-                let rows: Vec<&[f64]> = fields.slots.iter().map(read).collect();
+                let rows: Vec<&[T]> = fields.slots.iter().map(read).collect();
                 let mut rest = gathered.as_mut_slice();
                 for slot in coefficients.iter() {
                     let (head, tail) = rest.split_at_mut(slot.len);
-                    head.copy_from_slice(read(slot));
+                    head.iter_mut().zip(read(slot)).for_each(|(to, from)| *to = from.wide());
                     rest = tail;
                 }
-                let mut targets: Vec<&mut [f64]> = outputs.slots.iter().map(write).collect();
-                plan.run(threads.of(work), &rows, &fields.bandlimits, gathered, &mut targets, &outputs.bandlimits);
+                let mut targets: Vec<&mut [T]> = outputs.slots.iter().map(write).collect();
+                wide.run(threads.of(work), &rows, &mut targets, |rows, targets| {
+                    plan.run(threads.of(work), rows, &fields.bandlimits, gathered, targets, &outputs.bandlimits);
+                });
             }
             FrameStep::Apply { operator, adjoint, bandlimits: [L_in, L_out], pairs } => {
                 for (input, output) in pairs.iter() {
-                    let (x, y) = (read(input), write(output));
-                    if *adjoint {
-                        let x: Vec<&[f64]> = x.chunks_exact(coefficients_len(*L_out)).collect();
-                        operator.apply_adjoint(threads.of(work), &x, *L_out, y, *L_in);
-                    } else {
-                        let mut y: Vec<&mut [f64]> = y.chunks_exact_mut(coefficients_len(*L_out)).collect();
-                        operator.apply(threads.of(work), x, *L_in, &mut y, *L_out);
-                    }
+                    wide.run(threads.of(work), &[read(input)], &mut [write(output)], |x, y| {
+                        if *adjoint {
+                            let x: Vec<&[f64]> = x[0].chunks_exact(coefficients_len(*L_out)).collect();
+                            operator.apply_adjoint(threads.of(work), &x, *L_out, y[0], *L_in);
+                        } else {
+                            let mut y: Vec<&mut [f64]> = y[0].chunks_exact_mut(coefficients_len(*L_out)).collect();
+                            operator.apply(threads.of(work), x[0], *L_in, &mut y, *L_out);
+                        }
+                    });
                 }
             }
         }

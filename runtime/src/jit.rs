@@ -59,7 +59,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// # Safety
 ///
 /// The caller passes pointers to as many streams, tables and sums as the kernel text uses, each long enough for elements `begin..end`.
-pub(crate) type Entry = unsafe extern "C" fn(*const *mut f64, *const *const f64, *mut f64, i64, i64);
+pub(crate) type Entry<T = f64> = unsafe extern "C" fn(*const *mut T, *const *const T, *mut T, i64, i64);
 
 /// Names and arities of the functions a kernel may call, in the order of their numbers `u0:K`.
 pub const IMPORTS: [(&str, usize); 6] = [("exp", 1), ("log", 1), ("sin", 1), ("cos", 1), ("pow", 2), ("atan2", 2)];
@@ -74,6 +74,9 @@ pub const ALLOWED: &[&str] = &[
     "store",
     "iconst",
     "f64const",
+    "f32const",
+    "fpromote",
+    "fdemote",
     "vconst",
     "iadd",
     "isub",
@@ -169,14 +172,14 @@ extern "C" fn nearbyint(x: f64) -> f64 {
 }
 
 /// Machine code of a plan's kernels; freed when dropped.
-pub(crate) struct Code {
+pub(crate) struct Code<T = f64> {
     module: Option<JITModule>,
-    entries: Vec<Entry>,
+    entries: Vec<Entry<T>>,
 }
 
-impl Code {
+impl<T> Code<T> {
     /// Parses, checks and compiles every kernel; equal texts are compiled once.
-    pub(crate) fn compile(kernels: &[Kernel]) -> Result<Code, LoadError> {
+    pub(crate) fn compile(kernels: &[Kernel]) -> Result<Code<T>, LoadError> {
         if kernels.is_empty() {
             return Ok(Code { module: None, entries: vec![] });
         }
@@ -214,19 +217,19 @@ impl Code {
                 let code = module.get_finalized_function(*id);
                 // SAFETY: `check` made the signature of the generated function the one of `Entry`, in the host's default calling convention, which is that of
                 // `extern "C"`; the code lives as long as the module, which `Code` owns.
-                unsafe { std::mem::transmute::<*const u8, Entry>(code) }
+                unsafe { std::mem::transmute::<*const u8, Entry<T>>(code) }
             })
             .collect();
         Ok(Code { module: Some(module), entries })
     }
 
     /// Entry point of kernel `k`.
-    pub(crate) fn entry(&self, k: usize) -> Entry {
+    pub(crate) fn entry(&self, k: usize) -> Entry<T> {
         self.entries[k]
     }
 }
 
-impl Drop for Code {
+impl<T> Drop for Code<T> {
     fn drop(&mut self) {
         if let Some(module) = self.module.take() {
             // SAFETY: entries are only called through the executable that owns this value, and it is being dropped.
@@ -371,7 +374,7 @@ mod tests {
     }
 
     fn refused(clif: &str, part: &str) {
-        match Code::compile(&[kernel(clif)]) {
+        match Code::<f64>::compile(&[kernel(clif)]) {
             Ok(_) => panic!("accepted:\n{clif}"),
             Err(error) => assert!(error.to_string().contains(part), "{error} does not contain {part}"),
         }
@@ -379,7 +382,7 @@ mod tests {
 
     #[test]
     fn example_computes_sums_and_streams() {
-        let code = Code::compile(&[kernel(EXAMPLE), kernel(EXAMPLE)]).expect("the example compiles");
+        let code = Code::<f64>::compile(&[kernel(EXAMPLE), kernel(EXAMPLE)]).expect("the example compiles");
         let n = 10;
         let mut x: Vec<f64> = (0..n).map(|k| (k as f64 * 0.7).sin() * 3.0).collect();
         x[3] = 0.0;

@@ -8,11 +8,11 @@ use scatterc_ir::ops::reindex_table;
 use scatterc_ir::{Linear, Space};
 use scatterc_kernels::KernelError;
 use scatterc_kernels::layout::{self, RingLayout};
-use scatterc_kernels::simd::LANES;
+use scatterc_kernels::simd::{LANES, Real};
 use scatterc_kernels::wavelets::steering_matrix;
 use std::f64::consts::PI;
 
-/// Number of f64 one value of this space occupies in a plan's buffers. 0 for [`Space::Any`].
+/// Number of numbers one value of this space occupies in a plan's buffers. 0 for [`Space::Any`].
 pub fn device_len(space: Space) -> usize {
     match space {
         Space::Rings { L, M } => layout::rings_len(L, M),
@@ -33,7 +33,7 @@ pub fn device_len(space: Space) -> usize {
 /// Converts consecutive fields of one space from the logical layout to the device's; padding repeats its ring.
 ///
 /// Panics if the lengths do not fit: callers check them against the plan.
-pub fn to_device(space: Space, logical: &[f64], device: &mut [f64]) -> Result<(), KernelError> {
+pub fn to_device<T: Real>(space: Space, logical: &[f64], device: &mut [T]) -> Result<(), KernelError> {
     to_device_with(space, blocked(space)?.as_ref(), logical, device);
     Ok(())
 }
@@ -41,7 +41,7 @@ pub fn to_device(space: Space, logical: &[f64], device: &mut [f64]) -> Result<()
 /// Converts consecutive fields of one space from the device's layout to the logical one; padding is not read.
 ///
 /// Panics if the lengths do not fit: callers check them against the plan.
-pub fn from_device(space: Space, device: &[f64], logical: &mut [f64]) -> Result<(), KernelError> {
+pub fn from_device<T: Real>(space: Space, device: &[T], logical: &mut [f64]) -> Result<(), KernelError> {
     from_device_with(space, blocked(space)?.as_ref(), device, logical);
     Ok(())
 }
@@ -64,22 +64,25 @@ pub(crate) fn blocked(space: Space) -> Result<Option<RingLayout>, KernelError> {
 }
 
 /// [`to_device`] with the grid at hand; without one the layouts are the same.
-pub(crate) fn to_device_with(space: Space, layout: Option<&RingLayout>, logical: &[f64], device: &mut [f64]) {
+pub(crate) fn to_device_with<T: Real>(space: Space, layout: Option<&RingLayout>, logical: &[f64], device: &mut [T]) {
     match layout {
-        Some(layout) if blocks(space) => convert(space, layout, logical.len(), device.len(), |from, to, _| device[to] = logical[from]),
-        _ => device.copy_from_slice(logical),
+        Some(layout) if blocks(space) => convert(space, layout, logical.len(), device.len(), |from, to, _| device[to] = T::of(logical[from])),
+        _ => match T::as_f64_mut(device) {
+            Some(device) => device.copy_from_slice(logical),
+            None => device.iter_mut().zip(logical).for_each(|(to, from)| *to = T::of(*from)),
+        },
     }
 }
 
 /// [`from_device`] with the grid at hand; without one the layouts are the same.
-pub(crate) fn from_device_with(space: Space, layout: Option<&RingLayout>, device: &[f64], logical: &mut [f64]) {
+pub(crate) fn from_device_with<T: Real>(space: Space, layout: Option<&RingLayout>, device: &[T], logical: &mut [f64]) {
     match layout {
         Some(layout) if blocks(space) => convert(space, layout, logical.len(), device.len(), |to, from, padding| {
             if !padding {
-                logical[to] = device[from];
+                logical[to] = device[from].wide();
             }
         }),
-        _ => logical.copy_from_slice(device),
+        _ => logical.iter_mut().zip(device).for_each(|(to, from)| *to = from.wide()),
     }
 }
 
@@ -192,11 +195,12 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::Enlarge { .. }
         | Linear::SpectralFilter { .. }
         | Linear::Stencil { .. }
+        | Linear::SpinStencil { .. }
         | Linear::Downgrade { .. }
         | Linear::Upgrade { .. }
         | Linear::Scale { .. } => return Ok(None),
         Linear::PixelMean { n, .. } => out.resize(*n, 1.0 / *n as f64),
-        Linear::Average { .. } | Linear::SpectralSum { .. } => return PlanarTables::default().weights(map).map_err(KernelError::from),
+        Linear::Average { .. } | Linear::SpectralSum { .. } => return PlanarTables::<f64>::default().weights(map).map_err(KernelError::from),
     }
     Ok(Some(out))
 }
@@ -292,6 +296,7 @@ impl Small {
             | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
             | Linear::Stencil { .. }
+            | Linear::SpinStencil { .. }
             | Linear::Downgrade { .. }
             | Linear::Upgrade { .. }
             | Linear::SpectralSum { .. } => return Ok(None),
@@ -311,19 +316,20 @@ impl Small {
     }
 
     /// The map, or its adjoint, on one field in the device's layout; lengths were checked when the plan was loaded.
-    pub(crate) fn apply(&self, adjoint: bool, x: &[f64], y: &mut [f64]) {
+    pub(crate) fn apply<T: Real>(&self, adjoint: bool, x: &[T], y: &mut [T]) {
+        let zero = T::default();
         match self {
             Small::Sparse { entries } => {
-                y.fill(0.0);
+                y.fill(zero);
                 if adjoint {
-                    entries.iter().for_each(|(o, i, value)| y[*i as usize] += value * x[*o as usize]);
+                    entries.iter().for_each(|(o, i, value)| y[*i as usize] += T::of(*value) * x[*o as usize]);
                 } else {
-                    entries.iter().for_each(|(o, i, value)| y[*o as usize] += value * x[*i as usize]);
+                    entries.iter().for_each(|(o, i, value)| y[*o as usize] += T::of(*value) * x[*i as usize]);
                 }
             }
             Small::Pack { L } => {
                 if adjoint {
-                    y.fill(0.0);
+                    y.fill(zero);
                 }
                 // Four orders at a time share the cache lines of a row.
                 for first in (0..*L).step_by(4) {
@@ -341,10 +347,10 @@ impl Small {
             }
             Small::Full { L, imaginary } => {
                 if adjoint {
-                    y.fill(0.0);
+                    y.fill(zero);
                 }
                 for m in 0..*L {
-                    let s = if m % 2 == 0 { 0.5 } else { -0.5 };
+                    let (half, s) = (T::of(0.5), T::of(if m % 2 == 0 { 0.5 } else { -0.5 }));
                     for ell in m..*L {
                         let k = packed(*L, ell, m);
                         let row = ell * (2 * L - 1) + L - 1;
@@ -352,23 +358,23 @@ impl Small {
                         // (f_m + s conj f_-m) / 2, or (f_m - s conj f_-m) / 2i; at m = 0 both are one entry, so the adjoint adds.
                         match (imaginary, adjoint) {
                             (false, false) => {
-                                y[k] = 0.5 * x[a] + s * x[b];
-                                y[k + 1] = 0.5 * x[a + 1] - s * x[b + 1];
+                                y[k] = half * x[a] + s * x[b];
+                                y[k + 1] = half * x[a + 1] - s * x[b + 1];
                             }
                             (true, false) => {
-                                y[k] = 0.5 * x[a + 1] + s * x[b + 1];
-                                y[k + 1] = s * x[b] - 0.5 * x[a];
+                                y[k] = half * x[a + 1] + s * x[b + 1];
+                                y[k + 1] = s * x[b] - half * x[a];
                             }
                             (false, true) => {
-                                y[a] += 0.5 * x[k];
+                                y[a] += half * x[k];
                                 y[b] += s * x[k];
-                                y[a + 1] += 0.5 * x[k + 1];
+                                y[a + 1] += half * x[k + 1];
                                 y[b + 1] -= s * x[k + 1];
                             }
                             (true, true) => {
-                                y[a + 1] += 0.5 * x[k];
+                                y[a + 1] += half * x[k];
                                 y[b + 1] += s * x[k];
-                                y[a] -= 0.5 * x[k + 1];
+                                y[a] -= half * x[k + 1];
                                 y[b] += s * x[k + 1];
                             }
                         }
@@ -377,9 +383,10 @@ impl Small {
             }
             Small::Reduce { weights } => {
                 if adjoint {
-                    y.iter_mut().zip(weights).for_each(|(y, w)| *y = w * x[0]);
+                    let x = x[0].wide();
+                    y.iter_mut().zip(weights).for_each(|(y, w)| *y = T::of(w * x));
                 } else {
-                    y[0] = weighted_sum(x, weights);
+                    y[0] = T::of(weighted_sum(x, weights));
                 }
             }
             Small::Grid { layout } => {
@@ -394,20 +401,20 @@ impl Small {
                     y.fill(x[0]);
                     return;
                 }
-                let mut sum = 0.0;
+                let mut sum = 0.0f64;
                 for (block, samples) in x.chunks_exact(layout.n_phi() * LANES).enumerate() {
                     for lane in (0..LANES).filter(|lane| !layout.is_padding(block, *lane)) {
-                        sum += samples.iter().skip(lane).step_by(LANES).sum::<f64>();
+                        sum += samples.iter().skip(lane).step_by(LANES).map(|x| x.wide()).sum::<f64>();
                     }
                 }
-                y[0] = sum;
+                y[0] = T::of(sum);
             }
             Small::Reindex { from, table } => {
                 let width = if adjoint { y.len() / from } else { x.len() / from };
                 if adjoint {
-                    y.fill(0.0);
+                    y.fill(zero);
                     for (x, i) in x.chunks_exact(width.max(1)).zip(table) {
-                        y[i * width..][..width].iter_mut().zip(x).for_each(|(y, x)| *y += x);
+                        y[i * width..][..width].iter_mut().zip(x).for_each(|(y, x)| *y += *x);
                     }
                 } else {
                     for (y, i) in y.chunks_exact_mut(width.max(1)).zip(table) {
@@ -419,27 +426,30 @@ impl Small {
                 let (rows, columns) = if adjoint { (*N, 2 * N - 1) } else { (2 * N - 1, *N) };
                 let width = y.len() / rows;
                 for (row, y) in y.chunks_exact_mut(width.max(1)).enumerate() {
-                    y.fill(0.0);
+                    y.fill(zero);
                     for column in 0..columns {
-                        let value = if adjoint { matrix[column * N + row] } else { matrix[row * N + column] };
-                        y.iter_mut().zip(&x[column * width..]).for_each(|(y, x)| *y += value * x);
+                        let value = T::of(if adjoint { matrix[column * N + row] } else { matrix[row * N + column] });
+                        y.iter_mut().zip(&x[column * width..]).for_each(|(y, x)| *y += value * *x);
                     }
                 }
             }
-            Small::Scale { by } => y.iter_mut().zip(x).for_each(|(y, x)| *y = by * x),
+            Small::Scale { by } => {
+                let by = T::of(*by);
+                y.iter_mut().zip(x).for_each(|(y, x)| *y = by * *x);
+            }
         }
     }
 }
 
 /// sum x w in eight partial sums, which the compiler turns into vector instructions.
-fn weighted_sum(x: &[f64], weights: &[f64]) -> f64 {
+fn weighted_sum<T: Real>(x: &[T], weights: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (head, tail) = (x.chunks_exact(8), x.chunks_exact(8).remainder());
     let n = x.len() - tail.len();
     for (x, w) in head.zip(weights.chunks_exact(8)) {
         for lane in 0..8 {
-            sums[lane] += x[lane] * w[lane];
+            sums[lane] += x[lane].wide() * w[lane];
         }
     }
-    sums.iter().sum::<f64>() + tail.iter().zip(&weights[n..]).map(|(x, w)| x * w).sum::<f64>()
+    sums.iter().sum::<f64>() + tail.iter().zip(&weights[n..]).map(|(x, w)| x.wide() * w).sum::<f64>()
 }

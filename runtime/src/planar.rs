@@ -3,9 +3,12 @@
 use crate::tables::{Cache, Key};
 use scatterc_ir::Linear;
 use scatterc_ir::filter::{Bank, Evaluation, FilterError, Sampled, Transform};
+use scatterc_ir::notation::Filter;
 use scatterc_ir::ops::Indices;
 use scatterc_kernels::images::{Blocks, Edge, Enlarged, Stencils};
-use scatterc_kernels::planar::{self, Fold, PlanarFft, Synthesis};
+use scatterc_kernels::planar::{self, Fold, PlanarFft, Support, Synthesis};
+use scatterc_kernels::simd::Real;
+use scatterc_kernels::weighed::Weights;
 use scatterc_kernels::{KernelError, Parallel};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,33 +32,56 @@ impl From<PlanarError> for KernelError {
 }
 
 /// Transforms and filter tables met so far, shared by the steps of a plan.
-#[derive(Default)]
-pub(crate) struct PlanarTables {
+pub(crate) struct PlanarTables<T = f64> {
     /// Where evaluated filters are kept from one plan to the next.
     cache: Option<Arc<Cache>>,
-    ffts: HashMap<(usize, usize), Arc<PlanarFft>>,
+    ffts: HashMap<(usize, usize), Arc<PlanarFft<T>>>,
     /// Filters of all directions on the base grid; `usize::MAX` directions stand for the low-pass filter.
     filters: HashMap<(Bank, usize, bool), Arc<Vec<Sampled>>>,
-    restricted: HashMap<(Bank, usize, bool, usize, usize, usize), Arc<Factors>>,
+    restricted: HashMap<(Bank, usize, bool, usize, usize, usize), Arc<Factors<T>>>,
+    in_tiles: HashMap<Tiled, Arc<Weights<T>>>,
     bytes: usize,
+    /// Threads that evaluate filters.
+    threads: usize,
+}
+
+/// Bank, scale, power, grid of the spectra and grid of the filter.
+type Tiled = (Bank, usize, usize, (usize, usize), (usize, usize));
+
+impl<T> Default for PlanarTables<T> {
+    fn default() -> Self {
+        PlanarTables {
+            cache: None,
+            ffts: HashMap::new(),
+            filters: HashMap::new(),
+            restricted: HashMap::new(),
+            in_tiles: HashMap::new(),
+            bytes: 0,
+            threads: 1,
+        }
+    }
 }
 
 /// Factors of `[n][H][W]` spectra.
-pub(crate) struct Factors {
-    re: Vec<f64>,
-    im: Option<Vec<f64>>,
+pub(crate) struct Factors<T> {
+    re: Vec<T>,
+    im: Option<Vec<T>>,
 }
 
-impl Factors {
-    fn borrowed(&self) -> planar::Factors<'_> {
+impl<T: Real> Factors<T> {
+    fn new((re, im): (Vec<f64>, Option<Vec<f64>>)) -> Self {
+        Factors { re: T::all_of(re), im: im.map(T::all_of) }
+    }
+
+    fn borrowed(&self) -> planar::Factors<'_, T> {
         planar::Factors { re: &self.re, im: self.im.as_deref() }
     }
 }
 
-impl Transform for PlanarTables {
+impl<T: Real> Transform for PlanarTables<T> {
     fn fourier(&self, H: usize, W: usize, inverse: bool, re: &mut [f64], im: &mut [f64]) {
         // Sizes come from a bank, which bounds them as the transform does.
-        if let Ok(fft) = PlanarFft::new(H, W) {
+        if let Ok(fft) = PlanarFft::<f64>::new(H, W) {
             fft.in_place(inverse, re, im);
         }
     }
@@ -91,14 +117,14 @@ fn from_bytes(mut bytes: &[u8], count: usize, n: usize) -> Option<Vec<Sampled>> 
     bytes.is_empty().then_some(filters)
 }
 
-impl PlanarTables {
-    /// Tables that keep evaluated filters in `cache`.
-    pub(crate) fn with_cache(cache: Arc<Cache>) -> Self {
-        PlanarTables { cache: Some(cache), ..PlanarTables::default() }
+impl<T: Real> PlanarTables<T> {
+    /// Tables that keep evaluated filters in `cache` and evaluate them on several threads.
+    pub(crate) fn new(cache: Arc<Cache>, threads: usize) -> Self {
+        PlanarTables { cache: Some(cache), threads, ..PlanarTables::default() }
     }
 
     /// The transform of that size.
-    pub(crate) fn fft(&mut self, H: usize, W: usize) -> Result<Arc<PlanarFft>, KernelError> {
+    pub(crate) fn fft(&mut self, H: usize, W: usize) -> Result<Arc<PlanarFft<T>>, KernelError> {
         if let Some(fft) = self.ffts.get(&(H, W)) {
             return Ok(fft.clone());
         }
@@ -126,7 +152,7 @@ impl PlanarTables {
         let made = match known {
             Some(made) => made,
             None => {
-                let mut made = (0..directions).map(|l| Evaluation::new(&filter, bank, j, l, &*self).array(name)).collect::<Result<Vec<_>, _>>()?;
+                let mut made = self.evaluated(&filter, bank, j, directions, name)?;
                 made.iter_mut().for_each(clean);
                 if let Some(cache) = &self.cache {
                     cache.store(&stored, to_bytes(&made));
@@ -139,12 +165,45 @@ impl PlanarTables {
         Ok(made)
     }
 
+    /// The filters of one scale, evaluated on as many threads as are allowed.
+    fn evaluated(&self, filter: &Filter, bank: &Bank, j: usize, directions: usize, name: &str) -> Result<Vec<Sampled>, FilterError> {
+        let share = directions.div_ceil(self.threads.max(1));
+        let some = |first: usize| -> Result<Vec<Sampled>, FilterError> {
+            (first..directions.min(first + share)).map(|l| Evaluation::new(filter, bank, j, l, self).array(name)).collect()
+        };
+        if share >= directions {
+            return some(0);
+        }
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..directions).step_by(share).map(|first| scope.spawn(move || some(first))).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        Ok(parts.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     /// Filters of scale j on a grid of `H` x `W`, each to a power.
-    pub(crate) fn factors(&mut self, bank: &Bank, j: usize, lowpass: bool, power: usize, H: usize, W: usize) -> Result<Arc<Factors>, FilterError> {
+    pub(crate) fn factors(&mut self, bank: &Bank, j: usize, lowpass: bool, power: usize, H: usize, W: usize) -> Result<Arc<Factors<T>>, FilterError> {
         let key = (bank.clone(), j, lowpass, power, H, W);
         if let Some(found) = self.restricted.get(&key) {
             return Ok(found.clone());
         }
+        let factors = Factors::new(self.sampled(bank, j, lowpass, power, H, W)?);
+        self.bytes += size_of::<T>() * (factors.re.len() + factors.im.as_ref().map_or(0, Vec::len));
+        let factors = Arc::new(factors);
+        self.restricted.insert(key, factors.clone());
+        Ok(factors)
+    }
+
+    /// Real and imaginary parts of [`Self::factors`].
+    fn sampled(
+        &mut self,
+        bank: &Bank,
+        j: usize,
+        lowpass: bool,
+        power: usize,
+        H: usize,
+        W: usize,
+    ) -> Result<(Vec<f64>, Option<Vec<f64>>), FilterError> {
         let filters = self.filters(bank, j, lowpass)?;
         let complex = filters.iter().any(|f| f.im.is_some());
         let (mut re, mut im) = (Vec::with_capacity(filters.len() * H * W), Vec::new());
@@ -171,14 +230,11 @@ impl PlanarTables {
             }
             None
         };
-        self.bytes += 8 * (re.len() + im.as_ref().map_or(0, Vec::len));
-        let factors = Arc::new(Factors { re, im });
-        self.restricted.insert(key, factors.clone());
-        Ok(factors)
+        Ok((re, im))
     }
 
     /// Stencils of scale j for images of `H` x `W`, real and imaginary parts in turn.
-    fn stencils(&mut self, bank: &Bank, j: usize, edge: usize, H: usize, W: usize) -> Result<Stencils, PlanarError> {
+    fn stencils(&mut self, bank: &Bank, j: usize, edge: usize, H: usize, W: usize) -> Result<Stencils<T>, PlanarError> {
         let filter = bank.filter()?;
         let mut values = Vec::with_capacity(2 * bank.L * bank.H * bank.W);
         for l in 0..bank.L {
@@ -193,25 +249,25 @@ impl PlanarTables {
     }
 
     /// Even part of the low-pass filter on the stored half of `H` x `W`: (h(k) + conj h(-k)) / 2.
-    fn even(&mut self, bank: &Bank, j: usize, H: usize, W: usize) -> Result<Factors, FilterError> {
-        let whole = self.factors(bank, j, true, 1, H, W)?;
+    fn even(&mut self, bank: &Bank, j: usize, H: usize, W: usize) -> Result<Factors<T>, FilterError> {
+        let (whole_re, whole_im) = self.sampled(bank, j, true, 1, H, W)?;
         let half = W / 2 + 1;
         let opposite = |r: usize, c: usize| (H - r) % H * W + (W - c) % W;
         let places = || (0..H).flat_map(move |r| (0..half).map(move |c| (r, c)));
-        let re = places().map(|(r, c)| 0.5 * (whole.re[r * W + c] + whole.re[opposite(r, c)])).collect();
-        let im = whole.im.as_ref().map(|im| places().map(|(r, c)| 0.5 * (im[r * W + c] - im[opposite(r, c)])).collect());
-        Ok(Factors { re, im })
+        let re = places().map(|(r, c)| 0.5 * (whole_re[r * W + c] + whole_re[opposite(r, c)])).collect();
+        let im = whole_im.as_ref().map(|im| places().map(|(r, c)| 0.5 * (im[r * W + c] - im[opposite(r, c)])).collect());
+        Ok(Factors::new((re, im)))
     }
 
     /// Weights that gather a filtered average from the stored half: `[L][2][H][W/2+1]`, for the real and for the imaginary part.
-    fn halves(&mut self, bank: &Bank, j: usize, power: usize, (H, W): (usize, usize), (h, w): (usize, usize)) -> Result<Vec<f64>, PlanarError> {
-        let factors = self.factors(bank, j, false, power, h, w)?;
-        if factors.im.is_some() {
+    fn halves(&mut self, bank: &Bank, j: usize, power: usize, (H, W): (usize, usize), (h, w): (usize, usize)) -> Result<Vec<T>, PlanarError> {
+        let (factors, im) = self.sampled(bank, j, false, power, h, w)?;
+        if im.is_some() {
             return Err(KernelError::from_expectation("bank", "real filters, spectral_filter C1", "complex filters").into());
         }
         let half = W / 2 + 1;
         let mut weights = vec![0.0; bank.L * 2 * H * half];
-        for (both, filter) in weights.chunks_exact_mut(2 * H * half).zip(factors.re.chunks_exact(h * w)) {
+        for (both, filter) in weights.chunks_exact_mut(2 * H * half).zip(factors.chunks_exact(h * w)) {
             let (even, odd) = both.split_at_mut(H * half);
             for r in 0..h {
                 for c in 0..w {
@@ -224,7 +280,28 @@ impl PlanarTables {
                 }
             }
         }
-        self.bytes += 8 * weights.len();
+        self.bytes += size_of::<T>() * weights.len();
+        Ok(T::all_of(weights))
+    }
+
+    /// [`Self::halves`] for kernels that apply them in cache.
+    pub(crate) fn weights_in_tiles(
+        &mut self,
+        bank: &Bank,
+        j: usize,
+        power: usize,
+        (H, W): (usize, usize),
+        (h, w): (usize, usize),
+    ) -> Result<Arc<Weights<T>>, PlanarError> {
+        let key = (bank.clone(), j, power, (H, W), (h, w));
+        if let Some(found) = self.in_tiles.get(&key) {
+            return Ok(found.clone());
+        }
+        let before = self.bytes;
+        let weights = Arc::new(Weights::new(bank.L, H * (W / 2 + 1), &self.halves(bank, j, power, (H, W), (h, w))?));
+        // What they were made from is gone.
+        self.bytes = before + size_of::<T>() * weights.numbers();
+        self.in_tiles.insert(key, weights.clone());
         Ok(weights)
     }
 
@@ -267,29 +344,30 @@ fn restrict(bank: &Bank, filter: &[f64], H: usize, W: usize) -> Vec<f64> {
 }
 
 /// A prepared map.
-pub(crate) enum Planar {
-    Fourier(Arc<PlanarFft>),
+pub(crate) enum Planar<T> {
+    Fourier(Arc<PlanarFft<T>>),
     FourierReal {
-        fft: Arc<PlanarFft>,
+        fft: Arc<PlanarFft<T>>,
         factor: f64,
     },
-    FourierInverse(Arc<PlanarFft>),
+    FourierInverse(Arc<PlanarFft<T>>),
     /// One spectrum to L; `real` when the operand is the spectrum of a real image.
     Filter {
         H: usize,
         W: usize,
         L: usize,
         real: bool,
-        factors: Arc<Factors>,
+        factors: Arc<Factors<T>>,
     },
     /// One spectrum to L images of filtered ones.
     FilterInverse {
-        synthesis: Synthesis,
-        factors: Arc<Factors>,
+        synthesis: Synthesis<T>,
+        factors: Arc<Factors<T>>,
+        support: Support,
     },
     /// Every stored complex number times its factor, for `n` fields of `len` complex numbers.
     Each {
-        factors: Arc<Factors>,
+        factors: Arc<Factors<T>>,
     },
     Truncate {
         H: usize,
@@ -323,19 +401,19 @@ pub(crate) enum Planar {
         n: usize,
     },
     /// One image to the real and imaginary parts of L filtered ones.
-    Stencils(Stencils),
+    Stencils(Stencils<T>),
     Blocks(Blocks),
     Enlarged(Enlarged),
     /// One half spectrum to L filtered ones, plain and turned by i.
     Spectral {
-        weights: Vec<f64>,
+        weights: Vec<T>,
         len: usize,
     },
 }
 
-impl Planar {
+impl<T: Real> Planar<T> {
     /// `None` for maps that are none of images.
-    pub(crate) fn new(map: &Linear, tables: &mut PlanarTables) -> Result<Option<Planar>, PlanarError> {
+    pub(crate) fn new(map: &Linear, tables: &mut PlanarTables<T>) -> Result<Option<Planar<T>>, PlanarError> {
         Ok(Some(match map {
             Linear::Fourier { H, W } => Planar::Fourier(tables.fft(*H, *W)?),
             Linear::FourierReal { H, W } => Planar::FourierReal { fft: tables.fft(*H, *W)?, factor: 1.0 / (H * W) as f64 },
@@ -343,10 +421,13 @@ impl Planar {
             Linear::Filter { H, W, j, power, real, bank } => {
                 Planar::Filter { H: *H, W: *W, L: bank.L, real: *real == 1, factors: tables.factors(bank, *j, false, *power, *H, *W)? }
             }
-            Linear::FilterInverse { H, W, h, w, j, power, real, bank } => Planar::FilterInverse {
-                synthesis: Synthesis::new(tables.fft(*h, *w)?, *H, *W, *real == 1, bank.L)?,
-                factors: tables.factors(bank, *j, false, *power, *H, *W)?,
-            },
+            Linear::FilterInverse { H, W, h, w, j, power, real, bank } => {
+                let synthesis = Synthesis::new(tables.fft(*h, *w)?, *H, *W, *real == 1, bank.L)?;
+                let factors = tables.factors(bank, *j, false, *power, *H, *W)?;
+                let support = synthesis.support(&factors.borrowed());
+                tables.bytes += support.bytes();
+                Planar::FilterInverse { synthesis, factors, support }
+            }
             Linear::FilterEach { H, W, j, bank } => Planar::Each { factors: tables.factors(bank, *j, false, 1, *H, *W)? },
             Linear::Smooth { H, W, j, bank } => Planar::Each { factors: Arc::new(tables.even(bank, *j, *H, *W)?) },
             Linear::Truncate { H, W, h, w, real } => Planar::Truncate { H: *H, W: *W, h: *h, w: *w, real: *real == 1 },
@@ -388,7 +469,7 @@ impl Planar {
     }
 
     /// The map, or its adjoint, on consecutive fields.
-    pub(crate) fn apply(&self, par: &dyn Parallel, adjoint: bool, x: &[f64], y: &mut [f64]) {
+    pub(crate) fn apply(&self, par: &dyn Parallel, adjoint: bool, x: &[T], y: &mut [T]) {
         match (self, adjoint) {
             (Planar::Fourier(fft), false) => fft.real_forward(par, x, y),
             (Planar::Fourier(fft), true) => fft.real_inverse(par, x, y, false, 1.0),
@@ -404,27 +485,27 @@ impl Planar {
                     if adjoint { filter_adjoint(*H, *W, *real, factors, x, y) } else { filter(*H, *W, *real, factors, x, y) }
                 }
             }
-            (Planar::FilterInverse { synthesis, factors }, false) => synthesis.apply(par, &factors.borrowed(), x, y),
-            (Planar::FilterInverse { synthesis, factors }, true) => synthesis.adjoint(par, &factors.borrowed(), x, y),
+            (Planar::FilterInverse { synthesis, factors, support }, false) => synthesis.apply(par, &factors.borrowed(), support, x, y),
+            (Planar::FilterInverse { synthesis, factors, support }, true) => synthesis.adjoint(par, &factors.borrowed(), support, x, y),
             (Planar::Each { factors }, _) => {
                 let n = 2 * factors.re.len();
-                let sign = if adjoint { -1.0 } else { 1.0 };
+                let sign = T::of(if adjoint { -1.0 } else { 1.0 });
                 for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
                     multiply(factors, 0, sign, x, y);
                 }
             }
             (Planar::Truncate { H, W, h, w, real }, _) => {
                 let half = if *real { W / 2 + 1 } else { *W };
-                let scale = (h * w) as f64 / (H * W) as f64;
+                let scale = T::of((h * w) as f64 / (H * W) as f64);
                 let (large, small) = (2 * H * half, 2 * h * w);
                 let (from, to) = if adjoint { (small, large) } else { (large, small) };
                 for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
                     if adjoint {
-                        y.fill(0.0);
+                        y.fill(T::default());
                     }
                     for r in 0..*h {
                         for c in 0..*w {
-                            let (k, sign) = stored(*H, *W, *real, Bank::kept(*H, *h, r), Bank::kept(*W, *w, c));
+                            let (k, sign) = stored::<T>(*H, *W, *real, Bank::kept(*H, *h, r), Bank::kept(*W, *w, c));
                             let i = r * w + c;
                             if adjoint {
                                 y[2 * k] += scale * x[2 * i];
@@ -439,12 +520,12 @@ impl Planar {
             }
             (Planar::Clip { H, W, h, w }, _) => {
                 let (large, small) = (2 * H * (W / 2 + 1), 2 * h * (w / 2 + 1));
-                let scale = (h * w) as f64 / (H * W) as f64;
+                let scale = T::of((h * w) as f64 / (H * W) as f64);
                 let (from, to) = if adjoint { (small, large) } else { (large, small) };
                 let width = 2 * (w / 2 + 1);
                 for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
                     if adjoint {
-                        y.fill(0.0);
+                        y.fill(T::default());
                     }
                     for r in 0..*h {
                         let row = Bank::kept(*H, *h, r) * 2 * (W / 2 + 1);
@@ -453,7 +534,7 @@ impl Planar {
                         } else {
                             (&mut y[r * width..][..width], &x[row..][..width])
                         };
-                        out.iter_mut().zip(source).for_each(|(y, x)| *y = scale * x);
+                        out.iter_mut().zip(source).for_each(|(y, x)| *y = scale * *x);
                     }
                 }
             }
@@ -464,10 +545,10 @@ impl Planar {
                 let (from, to) = if adjoint { (small, large) } else { (large, small) };
                 for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
                     if adjoint {
-                        y.fill(0.0);
+                        y.fill(T::default());
                         for (r, x) in rows.iter().zip(x.chunks_exact(columns.len())) {
                             let row = &mut y[r * W..][..*W];
-                            columns.iter().zip(x).for_each(|(c, x)| row[*c] += x);
+                            columns.iter().zip(x).for_each(|(c, x)| row[*c] += *x);
                         }
                     } else {
                         for (r, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
@@ -483,7 +564,7 @@ impl Planar {
                 let (from, to) = if adjoint { (all, one) } else { (one, all) };
                 for (x, y) in x.chunks_exact(from).zip(y.chunks_exact_mut(to)) {
                     if adjoint {
-                        y.fill(0.0);
+                        y.fill(T::default());
                     }
                     for (k, (row, column)) in rows.iter().zip(columns).enumerate() {
                         for r in 0..*H {
@@ -492,8 +573,8 @@ impl Planar {
                             let moved = k * size + r * W;
                             if adjoint {
                                 let (tail, head) = x[moved..][..*W].split_at(W - column);
-                                y[source + column..][..tail.len()].iter_mut().zip(tail).for_each(|(y, x)| *y += x);
-                                y[source..][..head.len()].iter_mut().zip(head).for_each(|(y, x)| *y += x);
+                                y[source + column..][..tail.len()].iter_mut().zip(tail).for_each(|(y, x)| *y += *x);
+                                y[source..][..head.len()].iter_mut().zip(head).for_each(|(y, x)| *y += *x);
                             } else {
                                 let (head, tail) = x[source..][..*W].split_at(*column);
                                 y[moved..][..tail.len()].copy_from_slice(tail);
@@ -527,48 +608,48 @@ impl Planar {
 }
 
 /// Where frequency (r, c) of the whole spectrum is stored, and the sign of its imaginary part.
-fn stored(H: usize, W: usize, real: bool, r: usize, c: usize) -> (usize, f64) {
+fn stored<T: Real>(H: usize, W: usize, real: bool, r: usize, c: usize) -> (usize, T) {
     let half = W / 2 + 1;
     match real {
-        false => (r * W + c, 1.0),
-        true if c < half => (r * half + c, 1.0),
-        true => ((H - r) % H * half + W - c, -1.0),
+        false => (r * W + c, T::of(1.0)),
+        true if c < half => (r * half + c, T::of(1.0)),
+        true => ((H - r) % H * half + W - c, T::of(-1.0)),
     }
 }
 
 /// y := f x, complex numbers from entry `first` of the factors on; conj f for a negative sign.
-fn multiply(factors: &Factors, first: usize, sign: f64, x: &[f64], y: &mut [f64]) {
+fn multiply<T: Real>(factors: &Factors<T>, first: usize, sign: T, x: &[T], y: &mut [T]) {
     let pairs = y.chunks_exact_mut(2).zip(x.chunks_exact(2));
     match &factors.im {
         None => pairs.zip(&factors.re[first..]).for_each(|((y, x), f)| {
-            y[0] = f * x[0];
-            y[1] = f * x[1];
+            y[0] = *f * x[0];
+            y[1] = *f * x[1];
         }),
         Some(im) => pairs.zip(factors.re[first..].iter().zip(&im[first..])).for_each(|((y, x), (a, b))| {
-            y[0] = a * x[0] - sign * b * x[1];
-            y[1] = a * x[1] + sign * b * x[0];
+            y[0] = *a * x[0] - sign * *b * x[1];
+            y[1] = *a * x[1] + sign * *b * x[0];
         }),
     }
 }
 
 /// L filtered spectra of one.
-fn filter(H: usize, W: usize, real: bool, factors: &Factors, x: &[f64], y: &mut [f64]) {
+fn filter<T: Real>(H: usize, W: usize, real: bool, factors: &Factors<T>, x: &[T], y: &mut [T]) {
     let half = W / 2 + 1;
     for (l, y) in y.chunks_exact_mut(2 * H * W).enumerate() {
         if !real {
-            multiply(factors, l * H * W, 1.0, x, y);
+            multiply(factors, l * H * W, T::of(1.0), x, y);
             continue;
         }
         for (r, y) in y.chunks_exact_mut(2 * W).enumerate() {
             let first = (l * H + r) * W;
             let (stored, opposite) = y.split_at_mut(2 * half);
-            multiply(factors, first, 1.0, &x[2 * r * half..][..2 * half], stored);
+            multiply(factors, first, T::of(1.0), &x[2 * r * half..][..2 * half], stored);
             // Columns above W/2 are the conjugates of the opposite frequencies.
             let row = &x[2 * ((H - r) % H) * half..][..2 * half];
             for (k, y) in opposite.chunks_exact_mut(2).enumerate() {
                 let c = half + k;
                 let (a, b) = (row[2 * (W - c)], -row[2 * (W - c) + 1]);
-                let (f, g) = (factors.re[first + c], factors.im.as_ref().map_or(0.0, |im| im[first + c]));
+                let (f, g) = (factors.re[first + c], factors.im.as_ref().map_or(T::default(), |im| im[first + c]));
                 y[0] = f * a - g * b;
                 y[1] = f * b + g * a;
             }
@@ -577,16 +658,16 @@ fn filter(H: usize, W: usize, real: bool, factors: &Factors, x: &[f64], y: &mut 
 }
 
 /// The transpose of [`filter`].
-fn filter_adjoint(H: usize, W: usize, real: bool, factors: &Factors, x: &[f64], y: &mut [f64]) {
+fn filter_adjoint<T: Real>(H: usize, W: usize, real: bool, factors: &Factors<T>, x: &[T], y: &mut [T]) {
     let half = W / 2 + 1;
     let stride = if real { half } else { W };
-    y.fill(0.0);
+    y.fill(T::default());
     for (l, x) in x.chunks_exact(2 * H * W).enumerate() {
         for (r, x) in x.chunks_exact(2 * W).enumerate() {
             let first = (l * H + r) * W;
             let row = &mut y[2 * r * stride..][..2 * stride];
             for (c, (x, y)) in x.chunks_exact(2).zip(row.chunks_exact_mut(2)).enumerate() {
-                let (f, g) = (factors.re[first + c], factors.im.as_ref().map_or(0.0, |im| im[first + c]));
+                let (f, g) = (factors.re[first + c], factors.im.as_ref().map_or(T::default(), |im| im[first + c]));
                 y[0] += f * x[0] + g * x[1];
                 y[1] += f * x[1] - g * x[0];
             }
@@ -594,7 +675,7 @@ fn filter_adjoint(H: usize, W: usize, real: bool, factors: &Factors, x: &[f64], 
                 let row = &mut y[2 * ((H - r) % H) * half..][..2 * half];
                 for (k, x) in x[2 * half..].chunks_exact(2).enumerate() {
                     let c = half + k;
-                    let (f, g) = (factors.re[first + c], factors.im.as_ref().map_or(0.0, |im| im[first + c]));
+                    let (f, g) = (factors.re[first + c], factors.im.as_ref().map_or(T::default(), |im| im[first + c]));
                     row[2 * (W - c)] += f * x[0] + g * x[1];
                     row[2 * (W - c) + 1] -= f * x[1] - g * x[0];
                 }

@@ -395,7 +395,7 @@ fn entries(tables: &mut Tables, map: &Linear, width: usize, mut entry: &mut impl
         | Linear::SpectralFilter { .. } => {
             planar::entries(map, &mut entry)?;
         }
-        Linear::Stencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. } => {
+        Linear::Stencil { .. } | Linear::SpinStencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. } => {
             let rows = crate::sparse::rows(map).map_err(|e| RunError::Graph { faults: vec![e.to_string()] })?;
             // Blocks hold one number per plane of the result.
             let n = rows.len();

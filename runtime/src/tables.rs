@@ -10,10 +10,13 @@
 //! written under another name and renamed, so no reader sees half a file, and several processes may share a directory. A damaged file is deleted and the table
 //! rebuilt. A directory that cannot be written means that tables live in memory only; [`Cache::state`] says so.
 
+use crate::executable::Legendre;
 use crate::sparse::Sparse;
 use scatterc_ir::Linear;
 use scatterc_kernels::KernelError;
 use scatterc_kernels::harmonic::HarmonicTransform;
+use scatterc_kernels::simd::Real;
+use std::any::Any;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -75,7 +78,7 @@ impl Key {
 }
 
 /// Which transform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transform {
     /// psi^j of bandlimit `L` and azimuthal bandlimit `N`.
     Wavelet {
@@ -114,14 +117,23 @@ pub enum Transform {
 }
 
 impl Transform {
-    fn key(&self) -> Key {
+    /// Orders by how long it takes to make, and otherwise all parameters.
+    pub(crate) fn weight(&self) -> (usize, Self) {
+        let grid = match *self {
+            Transform::Wavelet { L, j, .. } | Transform::Scaling { L, j, .. } => scatterc_ir::types::scale_bandlimit(L, j),
+            Transform::Plain { L, .. } | Transform::Analysis { L, .. } => L,
+        };
+        (grid, *self)
+    }
+
+    fn key(&self, form: &str) -> Key {
         let (kind, parameters): (&str, Vec<usize>) = match *self {
             Transform::Wavelet { L_in, L, N, j } => ("wavelet", vec![L_in, L, N, j]),
             Transform::Plain { L_in, L } => ("plain", vec![L_in, L]),
             Transform::Scaling { L_in, L, j } => ("scaling", vec![L_in, L, j]),
             Transform::Analysis { L, L_out } => ("analysis", vec![L, L_out]),
         };
-        Key::new(kind, &parameters.iter().map(|p| *p as u64).collect::<Vec<_>>())
+        Key::new(&format!("{kind}{form}"), &parameters.iter().map(|p| *p as u64).collect::<Vec<_>>())
     }
 
     fn build(&self) -> Result<HarmonicTransform, KernelError> {
@@ -173,7 +185,8 @@ pub struct Damage {
 #[derive(Clone)]
 enum Held {
     Transform(Arc<HarmonicTransform>),
-    Sparse(Arc<Sparse>),
+    /// A [`Sparse`] of either element.
+    Sparse(Arc<dyn Any + Send + Sync>),
     Bytes(Arc<Vec<u8>>),
 }
 
@@ -270,7 +283,28 @@ impl Cache {
 
     /// The transform, from memory or built, which is quicker than reading it would be. Error: parameters the kernels refuse.
     pub fn transform(&self, transform: Transform) -> Result<Arc<HarmonicTransform>, KernelError> {
-        let key = transform.key();
+        self.transform_for(transform, Legendre::Recursion, 1)
+    }
+
+    /// [`Self::transform`] with the functions from where `legendre` says, for calls of `n_fields` fields.
+    pub fn transform_for(&self, transform: Transform, legendre: Legendre, n_fields: usize) -> Result<Arc<HarmonicTransform>, KernelError> {
+        let plain = self.recursion(transform)?;
+        let budget = match legendre {
+            Legendre::Auto if plain.prefers_tables(n_fields, Legendre::BUDGET) => Legendre::BUDGET,
+            Legendre::Tables => usize::MAX,
+            Legendre::Auto | Legendre::Recursion => return Ok(plain),
+        };
+        let key = transform.key("stored");
+        if let Some(Held::Transform(held)) = lock(&self.memory).get(&key) {
+            return Ok(held);
+        }
+        let found = Arc::new(HarmonicTransform::clone(&plain).with_tables(budget));
+        lock(&self.memory).put(&key, Held::Transform(found.clone()), found.table_bytes());
+        Ok(found)
+    }
+
+    fn recursion(&self, transform: Transform) -> Result<Arc<HarmonicTransform>, KernelError> {
+        let key = transform.key("");
         if let Some(Held::Transform(held)) = lock(&self.memory).get(&key) {
             return Ok(held);
         }
@@ -281,12 +315,14 @@ impl Cache {
     }
 
     /// The sparse map of HEALPix pixels, or its adjoint, from memory or built. Error: parameters the kernels refuse.
-    pub(crate) fn sparse(&self, map: &Linear, adjoint: bool) -> Result<Arc<Sparse>, KernelError> {
-        let key = Sparse::key(map, adjoint);
-        if let Some(Held::Sparse(held)) = lock(&self.memory).get(&key) {
+    pub(crate) fn sparse<T: Real>(&self, map: &Linear, adjoint: bool) -> Result<Arc<Sparse<T>>, KernelError> {
+        let key = Sparse::<T>::key(map, adjoint);
+        if let Some(Held::Sparse(held)) = lock(&self.memory).get(&key)
+            && let Ok(held) = held.downcast()
+        {
             return Ok(held);
         }
-        let found = Arc::new(Sparse::new(map, adjoint)?);
+        let found = Arc::new(Sparse::<T>::new(map, adjoint, self)?);
         lock(&self.memory).put(&key, Held::Sparse(found.clone()), found.bytes());
         Ok(found)
     }

@@ -11,57 +11,58 @@
 
 use crate::arena::Arena;
 use crate::jit::Entry;
+use crate::threads::Shared;
 use scatterc_ir::Linear;
 use scatterc_ir::plan::{Place, Slot};
 use scatterc_kernels::fourier::RingFft;
-use scatterc_kernels::simd::with_scratch;
+use scatterc_kernels::simd::{Real, with_scratch};
 use scatterc_kernels::{Parallel, layout};
 use std::sync::Arc;
 
 /// Where the rows of a stage lie.
 #[derive(Clone, Copy)]
-enum Rows {
+enum Rows<T> {
     /// First f64 in the arena, f64 between outer iterations.
-    Arena { start: *mut f64, stride: usize },
+    Arena { start: *mut T, stride: usize },
     /// f64 from the start of the thread's scratch memory.
     Local { offset: usize },
 }
 
-enum Stage {
+enum Stage<T> {
     Rings {
         inverse: bool,
         M: usize,
         /// Factors of order 0 and of the others, which make an adjoint of a transform in the other direction.
         scales: (f64, f64),
         rows: usize,
-        from: Field,
-        to: Field,
+        from: Field<T>,
+        to: Field<T>,
     },
     Loop {
-        entry: Entry,
+        entry: Entry<T>,
         /// Elements per pair of blocks.
         share: usize,
-        streams: Vec<Rows>,
-        tables: Vec<*const f64>,
+        streams: Vec<Rows<T>>,
+        tables: Vec<*const T>,
         /// Where its sums belong.
         sums: Vec<usize>,
     },
 }
 
 /// Rows of a ring transform: where, f64 between rows, f64 of one pair.
-struct Field {
-    rows: Rows,
+struct Field<T> {
+    rows: Rows<T>,
     row: usize,
     share: usize,
 }
 
-impl Field {
+impl<T> Field<T> {
     /// First f64 of the pair of blocks in a row.
     ///
     /// # Safety
     ///
     /// The row and the pair exist, and `scratch` points at the local ranges.
-    unsafe fn at(&self, outer: usize, row: usize, pair: usize, scratch: *mut f64) -> *mut f64 {
+    unsafe fn at(&self, outer: usize, row: usize, pair: usize, scratch: *mut T) -> *mut T {
         // SAFETY: the caller's promise; lengths were checked when the plan was loaded.
         unsafe {
             match self.rows {
@@ -73,10 +74,10 @@ impl Field {
 }
 
 /// A tile ready to run.
-pub(crate) struct Tile {
-    fft: Arc<RingFft>,
+pub(crate) struct Tile<T: Real> {
+    fft: Arc<RingFft<T>>,
     outer: usize,
-    stages: Vec<Stage>,
+    stages: Vec<Stage<T>>,
     /// f64 of local ranges.
     local: usize,
     /// Most streams and most sums of a loop.
@@ -84,41 +85,26 @@ pub(crate) struct Tile {
     most_sums: usize,
     sums: Slot,
     /// `[outer][pairs][sums per outer]`.
-    partial: Vec<f64>,
+    partial: Vec<T>,
     work: f64,
 }
 
 // SAFETY: the pointers lead into the arena, the tables and the code owned by the same executable, whose `&mut self` methods are the only users.
-unsafe impl Send for Tile {}
+unsafe impl<T: Real> Send for Tile<T> {}
 // SAFETY: as above; tasks touch disjoint pairs of blocks, except for reads.
-unsafe impl Sync for Tile {}
-
-/// A `*mut f64` that tasks share.
-#[derive(Clone, Copy)]
-struct Sums(*mut f64);
-
-// SAFETY: every task writes sums of its own.
-unsafe impl Send for Sums {}
-// SAFETY: as above.
-unsafe impl Sync for Sums {}
-
-impl Sums {
-    fn get(self) -> *mut f64 {
-        self.0
-    }
-}
+unsafe impl<T: Real> Sync for Tile<T> {}
 
 /// What a tile is made of, beside its stages.
-pub(crate) struct Parts<'a> {
-    pub(crate) arena: &'a Arena,
-    pub(crate) tables: &'a [Vec<f64>],
-    pub(crate) entry: &'a dyn Fn(usize) -> Entry,
-    pub(crate) fft: Arc<RingFft>,
+pub(crate) struct Parts<'a, T: Real> {
+    pub(crate) arena: &'a Arena<T>,
+    pub(crate) tables: &'a [Vec<T>],
+    pub(crate) entry: &'a dyn Fn(usize) -> Entry<T>,
+    pub(crate) fft: Arc<RingFft<T>>,
 }
 
-impl Tile {
+impl<T: Real> Tile<T> {
     /// Addresses and factors of all stages; their lengths were checked by [`fault`].
-    pub(crate) fn new(parts: Parts<'_>, outer: usize, local: usize, sums: Slot, stages: &[scatterc_ir::plan::Stage]) -> Tile {
+    pub(crate) fn new(parts: Parts<'_, T>, outer: usize, local: usize, sums: Slot, stages: &[scatterc_ir::plan::Stage]) -> Tile<T> {
         let Parts { arena, tables, entry, fft } = parts;
         let n_pairs = fft.n_pairs();
         let rows_of = |place: Place, stride: usize| match place {
@@ -169,18 +155,23 @@ impl Tile {
                 }
             });
         }
-        let partial = vec![0.0; outer * n_pairs * total_sums];
+        let partial = vec![T::default(); outer * n_pairs * total_sums];
         Tile { fft, outer, stages: prepared, local, most_streams, most_sums, sums, partial, work }
     }
 
     /// f64 of scratch memory each thread keeps.
     pub(crate) fn scratch_len(&self) -> usize {
-        self.fft.scratch_len().next_multiple_of(8) + self.local + self.most_streams + self.most_sums
+        self.fft.scratch_len().next_multiple_of(16) + self.local.next_multiple_of(16) + self.addresses_len() + self.most_sums
+    }
+
+    /// Numbers as long as the addresses of the widest loop.
+    fn addresses_len(&self) -> usize {
+        self.most_streams * size_of::<*mut T>() / size_of::<T>()
     }
 
     /// Bytes of partial sums.
     pub(crate) fn bytes(&self) -> usize {
-        8 * self.partial.len()
+        size_of::<T>() * self.partial.len()
     }
 
     /// Floating-point operations, roughly.
@@ -193,10 +184,10 @@ impl Tile {
     /// # Safety
     ///
     /// Nothing else may touch the tile's slots meanwhile, and what it writes may overlap nothing it reads from other steps.
-    pub(crate) unsafe fn run(&mut self, arena: &Arena, par: &dyn Parallel) {
+    pub(crate) unsafe fn run(&mut self, arena: &Arena<T>, par: &dyn Parallel) {
         let n_pairs = self.fft.n_pairs();
         let per_task = self.partial.len() / (self.outer * n_pairs).max(1);
-        let partial = Sums(self.partial.as_mut_ptr());
+        let partial = Shared(self.partial.as_mut_ptr());
         let tile = &*self;
         par.for_each(self.outer * n_pairs, &|task| {
             let (outer, pair) = (task / n_pairs, task % n_pairs);
@@ -211,10 +202,7 @@ impl Tile {
             let sums = unsafe { arena.write(self.sums) };
             // Always in the order of the pairs, so that the number of threads does not matter.
             for (sums, partial) in sums.chunks_exact_mut(per_task).zip(self.partial.chunks_exact(per_task * n_pairs)) {
-                sums.fill(0.0);
-                for part in partial.chunks_exact(per_task) {
-                    sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
-                }
+                add_up(partial, sums);
             }
         }
     }
@@ -222,12 +210,12 @@ impl Tile {
     /// # Safety
     ///
     /// `scratch` has [`Self::scratch_len`] f64, `sums` as many as the tile has per outer iteration, and no other task works on this pair.
-    unsafe fn pair(&self, outer: usize, pair: usize, scratch: *mut f64, sums: *mut f64) {
-        // SAFETY: the scratch memory holds what the transform needs, then the local ranges, the addresses of streams, one per f64, and the sums of a loop.
+    unsafe fn pair(&self, outer: usize, pair: usize, scratch: *mut T, sums: *mut T) {
+        // SAFETY: the scratch memory holds what the transform needs, then the local ranges, the addresses of streams, on whole cache lines, and the sums of a loop.
         let (local, addresses, own_sums) = unsafe {
-            let local = scratch.add(self.fft.scratch_len().next_multiple_of(8));
-            let addresses = local.add(self.local);
-            (local, addresses.cast::<*mut f64>(), addresses.add(self.most_streams))
+            let local = scratch.add(self.fft.scratch_len().next_multiple_of(16));
+            let addresses = local.add(self.local.next_multiple_of(16));
+            (local, addresses.cast::<*mut T>(), addresses.add(self.addresses_len()))
         };
         for stage in &self.stages {
             match stage {
@@ -267,6 +255,14 @@ impl Tile {
                 }
             }
         }
+    }
+}
+
+/// Sums over consecutive parts of equal length, in their order and in f64.
+pub(crate) fn add_up<T: Real>(parts: &[T], sums: &mut [T]) {
+    let width = sums.len();
+    for (k, sum) in sums.iter_mut().enumerate() {
+        *sum = T::of(parts.iter().skip(k).step_by(width).map(|x| x.wide()).sum());
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Args {
     /// The loss, a function of the statistics and the target `T`.
     #[arg(long, value_name = "NAME", default_value = "l2")]
     pub loss: String,
-    /// HEALPix pixels, and stencils on images and series: weights of averages, one per pixel; one mask.
+    /// Weights of averages, one per sample of images, series and HEALPix pixels; one mask.
     #[arg(long, value_name = "M")]
     pub mask: Option<PathBuf>,
     /// Domain.
@@ -50,7 +50,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         return super::planar::gradient(args, global);
     }
     if let Some(mask) = &args.mask {
-        return Err(CliError::option("--mask", mask.display(), "nothing: masks belong to HEALPix pixels and to stencils on images and series"));
+        return Err(CliError::option("--mask", mask.display(), "nothing: masks belong to the domains plane, line and healpix"));
     }
     let source = args.statistic.source()?;
     source.loss(&args.loss)?;
@@ -227,7 +227,7 @@ fn stored_target(
             None => return Err(wrong("no such array".into())),
         };
         crate::io::check_finite(path, shape, 1, &re)?;
-        arrays.push(Array { name: info.name.clone(), re, im, index: info.index.clone() });
+        arrays.push(Array { name: info.name.clone(), re, im, index: info.index.clone(), axes: info.axes.clone() });
     }
     Ok(Statistics { batch: None, arrays })
 }

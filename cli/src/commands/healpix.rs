@@ -86,7 +86,7 @@ fn bound(domain: &DomainOptions, n: usize, patch: Option<&(usize, Vec<usize>)>, 
         None => found,
     };
     found.threshold = own.mask_threshold;
-    Ok(found)
+    Ok(if own.spin > 0 { found.spin(own.spin)? } else { found })
 }
 
 /// The sphere of `--nside`, for commands without a file.
@@ -177,6 +177,14 @@ fn load(path: &Path, domain: &DomainOptions, options: &FieldOptions) -> Result<M
     for map in &found.maps {
         io::check_finite(path, &[map.len()], 1, map)?;
     }
+    if domain.healpix.spin > 0 {
+        // Two maps are one field.
+        if found.maps.len() % 2 == 1 {
+            return Err(malformed(path, "pairs of maps with --spin", format!("{} maps", found.maps.len())));
+        }
+        found.batched = found.maps.len() > 2;
+        found.maps = found.maps.chunks_exact(2).map(<[Vec<f64>]>::concat).collect();
+    }
     Ok(found)
 }
 
@@ -233,7 +241,8 @@ fn masks(file: Option<&Path>, domain: &DomainOptions, options: &FieldOptions, ma
         }
     }
     let Some(path) = file else { return Ok(vec![own]) };
-    let found = load(path, domain, &FieldOptions { array: None, column: None, ..options.clone() })?;
+    let scalar = DomainOptions { healpix: args::HealpixOptions { spin: 0, ..domain.healpix.clone() }, ..domain.clone() };
+    let found = load(path, &scalar, &FieldOptions { array: None, column: None, ..options.clone() })?;
     if found.n != n {
         return Err(malformed(path, &format!("{n} weights, one per pixel"), format!("{} numbers", found.n)));
     }
@@ -280,45 +289,47 @@ pub fn encode(args: &encode::Args, global: &Global) -> Result<(), CliError> {
     let all: Vec<&Maps> = inputs.iter().collect();
     let masks = masks(args.mask.as_deref(), &args.domain, &args.field, &all)?;
     let mut domain = bound(&args.domain, inputs[0].n, inputs[0].patch.as_ref(), &args.inputs[0])?;
-    if masks[0].is_some() {
+    for mask in masks.iter().flatten() {
+        pixels::check_mask(&domain, mask).map_err(|e| refused(args.mask.as_deref().unwrap_or(&args.inputs[0]), e))?;
+    }
+    let weights = masks.iter().flatten().cloned().collect::<Vec<_>>().concat();
+    if masks.len() > 1 {
+        domain = domain.masks(masks.len(), args.domain.healpix.mask_threshold)?;
+    } else if masks[0].is_some() {
         domain = domain.mask(args.domain.healpix.mask_threshold);
     }
     let mut compiler = args::compiler(&source, &domain, &options, &args.device)?;
-    if options.statistic == "foscat" && !options.numbers()?.contains_key("L") {
+    if ["foscat", "foscat_oriented"].contains(&options.statistic.as_str()) && !options.numbers()?.contains_key("L") {
         compiler = compiler.number("L", domain.L as f64);
     }
     let mut runner = Runner::new(&compiler, &args.device)?;
     let mut arrays: Vec<Array> = Vec::new();
     let count = inputs[0].maps.len();
-    let mut progress = args::Progress::new(global, (count * masks.len()) as u64, "maps");
+    let mut progress = args::Progress::new(global, count as u64, "maps");
     for k in 0..count {
-        for (m, mask) in masks.iter().enumerate() {
-            let mut given: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(inputs.iter().map(|s| s.maps[k].as_slice())).collect();
-            if let Some(mask) = mask {
-                pixels::check_mask(&domain, mask).map_err(|e| refused(args.mask.as_deref().unwrap_or(&args.inputs[0]), e))?;
-                given.push((MASK, mask));
-            }
-            let results = runner.run(&given)?;
-            for (i, array) in runner.statistics(results).arrays.into_iter().enumerate() {
-                match arrays.get_mut(i) {
-                    None => arrays.push(array),
-                    Some(all) => {
-                        all.re.extend(array.re);
-                        if let (Some(all), Some(im)) = (&mut all.im, array.im) {
-                            all.extend(im);
-                        }
+        let mut given: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(inputs.iter().map(|s| s.maps[k].as_slice())).collect();
+        if !weights.is_empty() {
+            given.push((MASK, &weights));
+        }
+        let results = runner.run(&given)?;
+        for (i, array) in runner.statistics(results).arrays.into_iter().enumerate() {
+            match arrays.get_mut(i) {
+                None => arrays.push(array),
+                Some(all) => {
+                    all.re.extend(array.re);
+                    if let (Some(all), Some(im)) = (&mut all.im, array.im) {
+                        all.extend(im);
                     }
                 }
             }
-            progress.at((k * masks.len() + m + 1) as u64, "");
         }
+        progress.at(k as u64 + 1, "");
     }
     progress.finish();
     let mut metadata = args::metadata(&source, &domain, &options, &args.device, None, &args.inputs[0])?;
     metadata["mask"] = serde_json::json!(args.mask.as_deref().map(args::file_name));
     metadata["masks"] = serde_json::json!(masks.len());
-    // The leading axis counts maps and, within each, masks.
-    let batch = (inputs[0].batched || masks.len() > 1).then_some(count * masks.len());
+    let batch = inputs[0].batched.then_some(count);
     args::write_statistics(&args.output, &runner.compiled, batch, &arrays, &metadata, vec![])?;
     let lengths: Vec<String> = arrays.iter().map(|a| format!("{} {}", a.name, a.re.len() / (count * masks.len()))).collect();
     global.note(&format!("{}: {}, {}", args.output.display(), domain.describe(), lengths.join(", ")));
@@ -349,11 +360,14 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
         domain = domain.mask(args.domain.healpix.mask_threshold);
     }
     let compiler = args::compiler(&source, &domain, &options, &args.device)?;
-    let mut encoder = compiler.encoder()?;
-    if let Some(mask) = mask {
-        encoder.set(MASK, mask)?;
-    }
-    let statistics = encoder.encode(&target.maps[0])?;
+    // The target's plan gives its memory back before the gradient's is made.
+    let statistics = {
+        let mut encoder = compiler.encoder()?;
+        if let Some(mask) = mask {
+            encoder.set(MASK, mask)?;
+        }
+        encoder.encode(&target.maps[0])?
+    };
     let mut runner = Runner::new(&compiler.goal(Goal::Gradient(args.loss.clone())), &args.device)?;
     let wanted = format!("gradient.{}", name.name);
     let (mut values, mut gradients) = (Vec::new(), Vec::new());
@@ -378,7 +392,8 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
         [value] => format!("value {value:.12e}"),
         values => format!("{} values", values.len()),
     };
-    let shape = batch.iter().copied().chain([inputs.n]).collect();
+    let components: &[usize] = if domain.spin > 0 { &[2] } else { &[] };
+    let shape = batch.iter().chain(components).copied().chain([inputs.n]).collect();
     let out = [
         ("value".to_string(), NamedArray::F64 { shape: batch, data: values }),
         ("gradient".to_string(), NamedArray::F64 { shape, data: gradients }),
@@ -431,6 +446,9 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
     }
     if args.count == 0 {
         return Err(CliError::option("--count", 0, "at least 1"));
+    }
+    if args.domain.healpix.spin > 0 {
+        return Err(CliError::Unavailable("synthesis of maps with spin is not available on HEALPix pixels".into()));
     }
     let two = args.second.is_some();
     let options = args::StatisticOptions {

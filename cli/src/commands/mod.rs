@@ -12,5 +12,6 @@ pub mod ops;
 pub mod planar;
 pub mod plot;
 pub mod run;
+pub mod stencils;
 pub mod suite;
 pub mod synthesise;

@@ -37,7 +37,22 @@ fn maps_and_masks_are_encoded_in_either_order() {
     }
     // J = 3: three scales, six pairs and ten triples of them.
     assert_eq!((all["S1"].shape(), all["S3"].shape(), all["S4"].shape()), (vec![2, 6], vec![2, 24], vec![2, 80]));
-    assert_eq!(masked["S1"].shape(), [2, 4]);
+    // An axis of masks; the first one weighs all alike.
+    assert_eq!((masked["S1"].shape(), masked["S4"].shape()), (vec![2, 4], vec![2, 32]));
+    let ((re, _), (plain, _)) = (numbers(&masked["S1"]), numbers(&one["S1"]));
+    assert!(difference(&re[..4], &plain[..4]) < 1e-13);
+}
+
+#[test]
+fn pairs_of_maps_with_spin_are_encoded() {
+    let folder = Folder::new();
+    let pair = folder.npy("pair.npy", &real(&[2, 48], noise(96, 1)));
+    let (out, gradient) = (folder.at("out.npz"), folder.at("gradient.npz"));
+    succeed(&[&["encode", &pair, "-o", &out, "--spin", "2"], &OPTIONS[..]].concat());
+    let found = npz(&out);
+    assert_eq!((found["S0"].shape(), found["S1"].shape(), found["S3"].shape()), (vec![2], vec![2, 4], vec![2, 12]));
+    succeed(&[&["gradient", &pair, "--target", &pair, "-o", &gradient, "--spin", "1"], &OPTIONS[..]].concat());
+    assert_eq!(npz(&gradient)["gradient"].shape(), [2, 48]);
 }
 
 #[test]
@@ -136,4 +151,9 @@ fn what_does_not_fit_is_refused() {
     refused(&folder, &["encode", &x, "-o", &out, "--cells", &cells, "--nside", "4"], &["in ascending order", "3 then 2"]);
     refused(&folder, &["encode", &x, "-o", &out, "--scales", "9"], &["--scales", "from 1 to 3"]);
     refused(&folder, &["synthesise", &x, "-o", &out, "--levels", "9"], &["9 levels"]);
+    let twice = folder.npy("twice.npy", &NamedArray::I64 { shape: vec![3], data: vec![3, 5, 5] });
+    refused(&folder, &["encode", &x, "-o", &out, "--cells", &twice, "--nside", "4"], &["once", "5 then 5"]);
+    refused(&folder, &["encode", &x, "-o", &out, "--spin", "2"], &["pairs of maps", "1 maps"]);
+    let pair = folder.npy("pair.npy", &real(&[2, 192], noise(384, 1)));
+    refused(&folder, &["encode", &pair, "-o", &out, "--spin", "3"], &["spin", "1 or 2"]);
 }

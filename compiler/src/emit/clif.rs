@@ -1,29 +1,39 @@
-//! Loop body -> CLIF text: two elements at a time (128-bit lanes, Cranelift's width) where the trip is even, one at a time otherwise.
+//! Loop body -> CLIF text: two f64 or four f32 at a time (128-bit lanes, Cranelift's width) where the trip is a multiple of that, one at a time otherwise.
 
 use crate::loops::{Body, Id, Instruction};
+use scatterc_ir::plan::Element;
 use scatterc_ir::scalar::{Binary, Unary};
 use std::fmt::Write;
 
 /// Imported functions, in the order the runtime declares them.
 const IMPORTS: [&str; 6] = ["exp", "log", "sin", "cos", "pow", "atan2"];
 
-/// A CLIF literal: hexadecimal floats are exact.
-fn literal(x: f64) -> String {
-    let bits = x.to_bits();
-    let sign = if bits >> 63 == 1 { "-" } else { "" };
-    let (exponent, mantissa) = ((bits >> 52) & 0x7ff, bits & ((1 << 52) - 1));
+/// A CLIF literal: hexadecimal floats are exact, of f32 once it is rounded.
+fn literal(x: f64, element: Element) -> String {
+    // Bits of sign, exponent and mantissa; hexadecimal digits take whole fours of the mantissa.
+    let (bits, exponent_bits, mantissa_bits) = match element {
+        Element::F64 => (x.to_bits(), 11u32, 52u32),
+        Element::F32 => (u64::from((x as f32).to_bits()), 8, 23),
+    };
+    let sign = if bits >> (exponent_bits + mantissa_bits) == 1 { "-" } else { "" };
+    let largest = (1u64 << exponent_bits) - 1;
+    let bias = (largest >> 1) as i64;
+    let (exponent, mantissa) = ((bits >> mantissa_bits) & largest, bits & ((1 << mantissa_bits) - 1));
+    let digits = mantissa_bits.div_ceil(4);
+    let shifted = mantissa << (4 * digits - mantissa_bits);
     match (exponent, mantissa) {
         (0, 0) => format!("{sign}0.0"),
-        (0, _) => format!("{sign}0x0.{mantissa:013x}p-1022"),
-        (0x7ff, 0) => format!("{}Inf", if sign.is_empty() { "+" } else { "-" }),
-        (0x7ff, _) => "+NaN".into(),
-        _ => format!("{sign}0x1.{mantissa:013x}p{}", exponent as i64 - 1023),
+        (0, _) => format!("{sign}0x0.{shifted:0digits$x}p{}", 1 - bias, digits = digits as usize),
+        (e, 0) if e == largest => format!("{}Inf", if sign.is_empty() { "+" } else { "-" }),
+        (e, _) if e == largest => "+NaN".into(),
+        _ => format!("{sign}0x1.{shifted:0digits$x}p{}", exponent as i64 - bias, digits = digits as usize),
     }
 }
 
 struct Writer {
     text: String,
     next: usize,
+    element: Element,
     wide: bool,
 }
 
@@ -35,23 +45,42 @@ impl Writer {
         name
     }
 
+    /// Elements at a time.
+    fn lanes(&self) -> usize {
+        if self.wide { 16 / self.element.bytes() } else { 1 }
+    }
+
+    fn scalar(&self) -> &'static str {
+        match self.element {
+            Element::F64 => "f64",
+            Element::F32 => "f32",
+        }
+    }
+
+    fn vector(&self) -> &'static str {
+        match self.element {
+            Element::F64 => "f64x2",
+            Element::F32 => "f32x4",
+        }
+    }
+
     fn ty(&self) -> &'static str {
-        if self.wide { "f64x2" } else { "f64" }
+        if self.wide { self.vector() } else { self.scalar() }
     }
 
     fn splat(&mut self, x: String) -> String {
-        if self.wide { self.define(&format!("splat.f64x2 {x}")) } else { x }
+        if self.wide { self.define(&format!("splat.{} {x}", self.vector())) } else { x }
     }
 
     fn constant(&mut self, x: f64) -> String {
-        let scalar = self.define(&format!("f64const {}", literal(x)));
+        let scalar = self.define(&format!("{}const {}", self.scalar(), literal(x, self.element)));
         self.splat(scalar)
     }
 
     /// A mask of all ones where the comparison holds, as floats.
     fn mask(&mut self, condition: &str, a: &str, b: &str) -> String {
         let compared = self.define(&format!("fcmp {condition} {a}, {b}"));
-        if self.wide { self.define(&format!("bitcast.f64x2 {compared}")) } else { compared }
+        if self.wide { self.define(&format!("bitcast.{} {compared}", self.vector())) } else { compared }
     }
 
     /// `yes` where the mask holds, else `no`.
@@ -60,16 +89,32 @@ impl Writer {
     }
 
     fn call(&mut self, import: usize, arguments: &[&str]) -> String {
-        if !self.wide {
-            return self.define(&format!("call fn{import}({})", arguments.join(", ")));
-        }
         let mut lanes = Vec::new();
-        for lane in 0..2 {
-            let parts: Vec<String> = arguments.iter().map(|a| self.define(&format!("extractlane {a}, {lane}"))).collect();
-            lanes.push(self.define(&format!("call fn{import}({})", parts.join(", "))));
+        for lane in 0..self.lanes() {
+            let mut parts: Vec<String> = arguments.iter().map(|a| a.to_string()).collect();
+            for part in &mut parts {
+                if self.wide {
+                    *part = self.define(&format!("extractlane {part}, {lane}"));
+                }
+                // The functions are those of f64.
+                if self.element == Element::F32 {
+                    *part = self.define(&format!("fpromote.f64 {part}"));
+                }
+            }
+            let mut value = self.define(&format!("call fn{import}({})", parts.join(", ")));
+            if self.element == Element::F32 {
+                value = self.define(&format!("fdemote.f32 {value}"));
+            }
+            lanes.push(value);
         }
-        let both = self.define(&format!("splat.f64x2 {}", lanes[0]));
-        self.define(&format!("insertlane {both}, {}, 1", lanes[1]))
+        let mut all = lanes[0].clone();
+        if self.wide {
+            all = self.define(&format!("splat.{} {all}", self.vector()));
+        }
+        for (lane, value) in lanes.iter().enumerate().skip(1) {
+            all = self.define(&format!("insertlane {all}, {value}, {lane}"));
+        }
+        all
     }
 
     fn unary(&mut self, op: Unary, a: &str) -> String {
@@ -128,9 +173,10 @@ impl Writer {
 const FARTHEST: usize = 1 << 27;
 
 /// Emits one kernel; `trip` decides the width.
-pub fn emit(body: &Body, trip: usize) -> String {
-    let wide = trip.is_multiple_of(2);
-    let mut w = Writer { text: String::new(), next: 10, wide };
+pub fn emit(body: &Body, trip: usize, element: Element) -> String {
+    let bytes_each = element.bytes();
+    let wide = trip.is_multiple_of(16 / bytes_each);
+    let mut w = Writer { text: String::new(), next: 10, element, wide };
     w.text.push_str("function u0:0(i64, i64, i64, i64, i64) system_v {\n");
     let uses = |import: usize| {
         body.instructions.iter().any(|i| match i {
@@ -160,14 +206,14 @@ pub fn emit(body: &Body, trip: usize) -> String {
             Instruction::Constant(x) => names[k] = w.constant(*x),
             Instruction::Uniform { stream, offset } => {
                 let address = address(&mut w, &streams[*stream], *offset);
-                let scalar = w.define(&format!("load.f64 notrap {address}"));
+                let scalar = w.define(&format!("load.{} notrap {address}", w.scalar()));
                 names[k] = w.splat(scalar);
             }
             _ => {}
         }
     }
-    let three = w.define("iconst.i64 3");
-    let step = w.define(&format!("iconst.i64 {}", if wide { 2 } else { 1 }));
+    let shift = w.define(&format!("iconst.i64 {}", bytes_each.trailing_zeros()));
+    let step = w.define(&format!("iconst.i64 {}", w.lanes()));
     let zeros: Vec<String> = body.sums.iter().map(|_| w.constant(0.0)).collect();
     let _ = writeln!(w.text, "    jump block1({})", std::iter::once("v3".to_string()).chain(zeros).collect::<Vec<_>>().join(", "));
     let index = format!("v{}", w.next);
@@ -183,7 +229,7 @@ pub fn emit(body: &Body, trip: usize) -> String {
     let _ = writeln!(w.text, "\nblock1({}):", parameters.join(", "));
     let inside = w.define(&format!("icmp ult {index}, v4"));
     let _ = writeln!(w.text, "    brif {inside}, block2, block3\n\nblock2:");
-    let bytes = w.define(&format!("ishl {index}, {three}"));
+    let bytes = w.define(&format!("ishl {index}, {shift}"));
     let mut bases: Vec<Option<String>> = vec![None; streams.len()];
     let base = |w: &mut Writer, bases: &mut Vec<Option<String>>, stream: usize| -> String {
         if let Some(name) = &bases[stream] {
@@ -238,13 +284,14 @@ pub fn emit(body: &Body, trip: usize) -> String {
     let _ = writeln!(w.text, "    jump block1({})", std::iter::once(next).chain(next_sums).collect::<Vec<_>>().join(", "));
     w.text.push_str("\nblock3:\n");
     for (k, sum) in sums.iter().enumerate() {
-        let total = if wide {
-            let (a, b) = (w.define(&format!("extractlane {sum}, 0")), w.define(&format!("extractlane {sum}, 1")));
-            w.define(&format!("fadd {a}, {b}"))
-        } else {
-            sum.clone()
-        };
-        let _ = writeln!(w.text, "    store notrap aligned {total}, v2+{}", 8 * k);
+        let mut totals = vec![sum.clone()];
+        if wide {
+            totals = (0..w.lanes()).map(|lane| w.define(&format!("extractlane {sum}, {lane}"))).collect();
+        }
+        while totals.len() > 1 {
+            totals = totals.chunks_exact(2).map(|pair| w.define(&format!("fadd {}, {}", pair[0], pair[1]))).collect();
+        }
+        let _ = writeln!(w.text, "    store notrap aligned {}, v2+{}", totals[0], bytes_each * k);
     }
     w.text.push_str("    return\n}\n");
     w.text
@@ -254,9 +301,9 @@ fn address(w: &mut Writer, base: &str, offset: usize) -> String {
     if offset == 0 {
         base.to_string()
     } else if offset < FARTHEST {
-        format!("{base}+{}", 8 * offset)
+        format!("{base}+{}", w.element.bytes() * offset)
     } else {
-        let far = w.define(&format!("iconst.i64 {}", 8 * offset));
+        let far = w.define(&format!("iconst.i64 {}", w.element.bytes() * offset));
         w.define(&format!("iadd {base}, {far}"))
     }
 }

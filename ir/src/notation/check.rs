@@ -689,7 +689,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         }
         match row.signature {
             Signature::FieldBuilder => Some(ValueKind::Field),
-            Signature::DomainAverage | Signature::WindowedAverage => Some(ValueKind::Number),
+            Signature::DomainAverage | Signature::WindowedAverage | Signature::IteratedAverage => Some(ValueKind::Number),
             Signature::Pointwise => joined(values),
         }
     }

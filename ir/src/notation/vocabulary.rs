@@ -22,6 +22,8 @@ pub enum Signature {
     DomainAverage,
     /// A field, and possibly the scale whose window weighs it; gives a number.
     WindowedAverage,
+    /// A field, then numbers known when the statistic is bound; gives a number.
+    IteratedAverage,
     /// Fields or numbers, sample by sample; gives a field when any argument is one.
     Pointwise,
 }
@@ -32,8 +34,8 @@ impl Signature {
         match (self, place) {
             (Signature::FieldBuilder | Signature::WindowedAverage, 1) => Argument::Scale,
             (Signature::FieldBuilder, 2 | 3) => Argument::Direction,
-            (Signature::FieldBuilder | Signature::DomainAverage | Signature::WindowedAverage, _) => Argument::Field,
-            (Signature::Pointwise, _) => Argument::Value,
+            (Signature::IteratedAverage, 1..) | (Signature::Pointwise, _) => Argument::Value,
+            (Signature::FieldBuilder | Signature::DomainAverage | Signature::WindowedAverage | Signature::IteratedAverage, _) => Argument::Field,
         }
     }
 }
@@ -94,6 +96,10 @@ const WINDOWED_AVERAGES: &[(&str, &str)] = &[
     ("size", "size(f), size(f, j): number of samples of f, or of those that mean(f, j) counts; the sum of their weights where a mask is given"),
 ];
 
+/// Averages over the domain that are found step by step: name, most arguments, documentation.
+const ITERATED_AVERAGES: &[(&str, usize, &str)] =
+    &[("median", 3, "median(f), median(f, n, t): geometric median of f, by at most n steps (100) until no entry moves further than t (1e-6)")];
+
 /// Averages over the domain, weighted by quadrature and mask.
 const DOMAIN_AVERAGES: &[(&str, usize, &str)] = &[
     ("cov", 2, "cov(a, b): mean(a conj(b)) - mean(a) conj(mean(b))"),
@@ -108,6 +114,7 @@ pub const POINTWISE: &[(&str, usize, &str)] = &[
     ("re", 1, "re(z): real part"),
     ("im", 1, "im(z): imaginary part"),
     ("conj", 1, "conj(z): complex conjugate"),
+    ("complex", 2, "complex(a, b): a + i b"),
     ("arg", 1, "arg(z): phase in radians, -pi < arg <= pi"),
     ("log", 1, "log(a): natural logarithm"),
     ("sqrt", 1, "sqrt(a): square root"),
@@ -161,7 +168,14 @@ impl Vocabulary {
             signature: Signature::WindowedAverage,
             documentation,
         });
-        Vocabulary { functions: builders.chain(windowed).chain(rest).collect() }
+        let iterated = ITERATED_AVERAGES.iter().map(|&(name, maximum_arity, documentation)| Function {
+            name,
+            minimum_arity: 1,
+            maximum_arity,
+            signature: Signature::IteratedAverage,
+            documentation,
+        });
+        Vocabulary { functions: builders.chain(windowed).chain(iterated).chain(rest).collect() }
     }
 
     /// The vocabulary with the pointwise functions of [`POINTWISE`].

@@ -35,7 +35,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn new<V: Lanes>(total: usize, n_pairs: usize) -> Self {
+    fn new<V: Lanes<Element = f64>>(total: usize, n_pairs: usize) -> Self {
         let wide = V::SUMS >= 24;
         let by_rings = total == 1 || wide && total == 3 && n_pairs >= 12;
         let widest = if wide { 3 } else { 1 };
@@ -70,7 +70,14 @@ pub(super) fn scratch_len(t: &HarmonicTransform, n_fields: usize, orders: usize)
 
 /// Fields `from..to` of orders m0..m1, all below `L_degrees` and the rings' M.
 #[inline(always)]
-pub(super) unsafe fn shared_to_coefficients<V: Lanes>(task: &ToCoefficients<'_>, m0: usize, m1: usize, from: usize, to: usize, scratch: *mut f64) {
+pub(super) unsafe fn shared_to_coefficients<V: Lanes<Element = f64>>(
+    task: &ToCoefficients<'_>,
+    m0: usize,
+    m1: usize,
+    from: usize,
+    to: usize,
+    scratch: *mut f64,
+) {
     let t = task.transform;
     let channels = t.shared_channels();
     let total = (to - from) * channels;
@@ -116,7 +123,7 @@ pub(super) unsafe fn shared_to_coefficients<V: Lanes>(task: &ToCoefficients<'_>,
 
 /// Even and odd values (times x) of one block of channel `s`, counted over all fields from `from` on.
 #[inline(always)]
-unsafe fn read<V: Lanes>(task: &ToCoefficients<'_>, m: usize, from: usize, block: usize, s: usize) -> [V; 4] {
+unsafe fn read<V: Lanes<Element = f64>>(task: &ToCoefficients<'_>, m: usize, from: usize, block: usize, s: usize) -> [V; 4] {
     let t = task.transform;
     let channels = t.shared_channels();
     let (field, channel) = (from + s / channels, s % channels);
@@ -153,7 +160,7 @@ unsafe fn read<V: Lanes>(task: &ToCoefficients<'_>, m: usize, from: usize, block
 
 /// Even and odd values of one block for all channels, in the order that `project` reads.
 #[inline(always)]
-unsafe fn gather<V: Lanes>(task: &ToCoefficients<'_>, shape: &Shape, m: usize, from: usize, block: usize, values: *mut f64) {
+unsafe fn gather<V: Lanes<Element = f64>>(task: &ToCoefficients<'_>, shape: &Shape, m: usize, from: usize, block: usize, values: *mut f64) {
     let t = task.transform;
     // SAFETY: `values` holds every channel of every ring.
     unsafe {
@@ -185,7 +192,15 @@ unsafe fn gather<V: Lanes>(task: &ToCoefficients<'_>, shape: &Shape, m: usize, f
 
 /// `sums` += the projections of one order's values on the shared functions.
 #[inline(always)]
-unsafe fn project<V: Lanes>(t: &HarmonicTransform, shape: &Shape, m: usize, values: *const f64, state: *mut f64, tile: *mut f64, sums: *mut f64) {
+unsafe fn project<V: Lanes<Element = f64>>(
+    t: &HarmonicTransform,
+    shape: &Shape,
+    m: usize,
+    values: *const f64,
+    state: *mut f64,
+    tile: *mut f64,
+    sums: *mut f64,
+) {
     let entry = t.entry(m);
     let n_pairs = t.grid.n_pairs;
     if entry.first >= n_pairs {
@@ -283,7 +298,7 @@ unsafe fn project<V: Lanes>(t: &HarmonicTransform, shape: &Shape, m: usize, valu
 
 /// `rows` rows of CV vectors of columns, K at a time: K CV sums in registers over all rings of the blocks.
 #[inline(always)]
-unsafe fn by_columns<V: Lanes, const CV: usize, const K: usize>(q: &[*const f64], values: *const f64, out: *mut f64, rows: usize) {
+unsafe fn by_columns<V: Lanes<Element = f64>, const CV: usize, const K: usize>(q: &[*const f64], values: *const f64, out: *mut f64, rows: usize) {
     // SAFETY: the caller promises TILE functions and eight rings of values per block, and TILE rows of sums.
     unsafe {
         for from in (0..rows).step_by(K) {
@@ -317,7 +332,7 @@ unsafe fn by_columns<V: Lanes, const CV: usize, const K: usize>(q: &[*const f64]
 
 /// `rows` rows of G channels, K at a time: 4 G K sums in registers over the blocks, then over lanes.
 #[inline(always)]
-unsafe fn by_rings<V: Lanes, const G: usize, const K: usize>(q: &[*const f64], values: *const f64, out: *mut f64, rows: usize) {
+unsafe fn by_rings<V: Lanes<Element = f64>, const G: usize, const K: usize>(q: &[*const f64], values: *const f64, out: *mut f64, rows: usize) {
     // SAFETY: as `by_columns`; 4 G K is 8, 16 or 24.
     unsafe {
         for from in (0..rows).step_by(K) {

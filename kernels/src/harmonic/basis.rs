@@ -105,14 +105,14 @@ pub(super) fn lines(grid: &Grid) -> (Vec<usize>, Aligned) {
     let mut all = Aligned::zeros(total);
     for (m, at) in at.iter().enumerate() {
         // SAFETY: the lines were counted with the lengths that `write_lines` writes.
-        unsafe { write_lines::<crate::simd::Portable>(grid, m, grid.offset[m + 1] - grid.offset[m], all.as_mut_ptr().add(*at)) };
+        unsafe { write_lines::<crate::simd::Portable<f64>>(grid, m, grid.offset[m + 1] - grid.offset[m], all.as_mut_ptr().add(*at)) };
     }
     (at, all)
 }
 
 /// Writes eps_{m+i}; alpha_k (eps_{m+2k+1}, same, 1, 1); alpha_k (eps_{m+2k+2}, same, 0, 0), zeros around them.
 #[inline(always)]
-unsafe fn write_lines<V: Lanes>(grid: &Grid, m: usize, pairs: usize, to: *mut f64) -> [*const f64; 3] {
+unsafe fn write_lines<V: Lanes<Element = f64>>(grid: &Grid, m: usize, pairs: usize, to: *mut f64) -> [*const f64; 3] {
     const ONES: [f64; 2] = [1.0; 2];
     let ones = ONES.as_ptr();
     let len = used(pairs) + BEYOND;
@@ -159,7 +159,7 @@ pub(super) struct Basis<'a> {
 impl<'a> Basis<'a> {
     /// Prepares order m with `pairs` rows, of which those below `first` do not matter; `scratch` holds [`scratch_len`] f64.
     #[inline(always)]
-    pub(super) unsafe fn new<V: Lanes>(
+    pub(super) unsafe fn new<V: Lanes<Element = f64>>(
         grid: &Grid,
         factors: &'a Factors,
         m: usize,
@@ -192,7 +192,7 @@ impl<'a> Basis<'a> {
 
     /// The column of coefficients from f64 `from` on, with zeros around it.
     #[inline(always)]
-    unsafe fn copy<V: Lanes>(&self, column: *const f64, from: usize, to: *mut f64) {
+    unsafe fn copy<V: Lanes<Element = f64>>(&self, column: *const f64, from: usize, to: *mut f64) {
         let len = 2 * self.count;
         let whole = len / LANES * LANES;
         // SAFETY: the column has `count` complex entries; the line is longer.
@@ -210,7 +210,7 @@ impl<'a> Basis<'a> {
 
     /// Line to rows: `rows[k]` (stride f64s apart) := `this_k line[4k..] + next_k line[4k + 4..]`.
     #[inline(always)]
-    unsafe fn line_to_rows<V: Lanes>(&self, line: *const f64, rows: *mut f64, stride: usize) {
+    unsafe fn line_to_rows<V: Lanes<Element = f64>>(&self, line: *const f64, rows: *mut f64, stride: usize) {
         // SAFETY: lines reach beyond `used`; rows have room for one more than `pairs`.
         unsafe {
             for k in (self.first..self.pairs).step_by(2) {
@@ -223,7 +223,7 @@ impl<'a> Basis<'a> {
 
     /// Adjoint of [`Self::line_to_rows`].
     #[inline(always)]
-    unsafe fn rows_to_line<V: Lanes>(&self, rows: *const f64, stride: usize, line: *mut f64) {
+    unsafe fn rows_to_line<V: Lanes<Element = f64>>(&self, rows: *const f64, stride: usize, line: *mut f64) {
         // SAFETY: as above; rows up to `pairs` + 2 are readable and finite, and multiplied by zero beyond `pairs`.
         unsafe {
             V::zero().store(line.add(4 * self.first).sub(MARGIN));
@@ -244,7 +244,7 @@ impl<'a> Basis<'a> {
     ///
     /// `column` starts at degree m; `rows` gives place and stride of the rows of each channel.
     #[inline(always)]
-    pub(super) unsafe fn column_to_rows<V: Lanes>(&self, column: *const f64, rows: [(*mut f64, usize); 3]) {
+    pub(super) unsafe fn column_to_rows<V: Lanes<Element = f64>>(&self, column: *const f64, rows: [(*mut f64, usize); 3]) {
         let [f, y, b, c] = self.work;
         let at = 2 * self.m;
         // SAFETY: all lines have margins of eight f64 and reach two vectors beyond `used`; factors reach as far.
@@ -303,7 +303,7 @@ impl<'a> Basis<'a> {
 
     /// Adjoint of [`Self::column_to_rows`], written over the column.
     #[inline(always)]
-    pub(super) unsafe fn rows_to_column<V: Lanes>(&self, rows: [(*const f64, usize); 3], column: *mut f64) {
+    pub(super) unsafe fn rows_to_column<V: Lanes<Element = f64>>(&self, rows: [(*const f64, usize); 3], column: *mut f64) {
         let [a, y, b, c] = self.work;
         let at = 2 * self.m;
         // SAFETY: as `column_to_rows`.
@@ -362,7 +362,7 @@ impl<'a> Basis<'a> {
 }
 
 #[inline(always)]
-unsafe fn zero<V: Lanes>(to: *mut f64, len: usize) {
+unsafe fn zero<V: Lanes<Element = f64>>(to: *mut f64, len: usize) {
     // SAFETY: the caller promises `len` f64, a multiple of eight.
     unsafe {
         for v in (0..len).step_by(LANES) {

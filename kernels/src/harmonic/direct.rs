@@ -228,7 +228,13 @@ fn sign(power: usize) -> f64 {
 
 /// NF fields from `from` on, orders m0..m1.
 #[inline(always)]
-pub(super) unsafe fn direct_to_rings<V: Lanes, const NF: usize>(task: &ToRings<'_>, m0: usize, m1: usize, from: usize, scratch: *mut f64) {
+pub(super) unsafe fn direct_to_rings<V: Lanes<Element = f64>, const NF: usize>(
+    task: &ToRings<'_>,
+    m0: usize,
+    m1: usize,
+    from: usize,
+    scratch: *mut f64,
+) {
     let t = task.transform;
     let packed_len = packed_len(t, NF);
     // SAFETY: `scratch` holds the packed coefficients of all direction orders and m (`scratch_len`).
@@ -264,7 +270,7 @@ pub(super) unsafe fn direct_to_rings<V: Lanes, const NF: usize>(task: &ToRings<'
 
 /// Filtered coefficients of order m, `[k][f][re, im]`, with a zero where the number of degrees is odd.
 #[inline(always)]
-unsafe fn pack<V: Lanes, const NF: usize>(task: &ToRings<'_>, order: &Order, m: usize, from: usize, packed: *mut f64) {
+unsafe fn pack<V: Lanes<Element = f64>, const NF: usize>(task: &ToRings<'_>, order: &Order, m: usize, from: usize, packed: *mut f64) {
     let t = task.transform;
     let l0 = m.max(order.n);
     let count = t.L_degrees - l0;
@@ -289,7 +295,7 @@ unsafe fn pack<V: Lanes, const NF: usize>(task: &ToRings<'_>, order: &Order, m: 
 
 /// Both channels of one direction order and order m, NB blocks from `block` on.
 #[inline(always)]
-unsafe fn blocks_to_rings<V: Lanes, const NF: usize, const NB: usize>(
+unsafe fn blocks_to_rings<V: Lanes<Element = f64>, const NF: usize, const NB: usize>(
     task: &ToRings<'_>,
     order: &Order,
     m: usize,
@@ -362,7 +368,7 @@ unsafe fn blocks_to_rings<V: Lanes, const NF: usize, const NB: usize>(
 }
 
 #[inline(always)]
-unsafe fn store_pair<V: Lanes>(to: *mut f64, re: V, im: V) {
+unsafe fn store_pair<V: Lanes<Element = f64>>(to: *mut f64, re: V, im: V) {
     // SAFETY: the caller promises sixteen writable f64.
     unsafe {
         re.store(to);
@@ -372,7 +378,7 @@ unsafe fn store_pair<V: Lanes>(to: *mut f64, re: V, im: V) {
 
 /// (even re, even im, odd re, odd im) of one stream over NB blocks from `block` on.
 #[inline(always)]
-unsafe fn sums<V: Lanes, const NF: usize, const NB: usize>(
+unsafe fn sums<V: Lanes<Element = f64>, const NF: usize, const NB: usize>(
     stream: &Stream,
     order: &Order,
     m: usize,
@@ -416,7 +422,7 @@ unsafe fn sums<V: Lanes, const NF: usize, const NB: usize>(
 
 /// The inner loop: pairs of degrees `from..to` of NB blocks and NF fields, all sums in registers.
 #[inline(always)]
-unsafe fn accumulate<V: Lanes, const NF: usize, const NB: usize>(
+unsafe fn accumulate<V: Lanes<Element = f64>, const NF: usize, const NB: usize>(
     steps: *const f64,
     packed: *const f64,
     from: usize,
@@ -465,7 +471,7 @@ unsafe fn accumulate<V: Lanes, const NF: usize, const NB: usize>(
 
 /// NF fields from `from` on, orders m0..m1, added to the coefficients.
 #[inline(always)]
-pub(super) unsafe fn direct_to_coefficients<V: Lanes, const NF: usize>(
+pub(super) unsafe fn direct_to_coefficients<V: Lanes<Element = f64>, const NF: usize>(
     task: &ToCoefficients<'_>,
     m0: usize,
     m1: usize,
@@ -529,7 +535,7 @@ pub(super) unsafe fn direct_to_coefficients<V: Lanes, const NF: usize>(
 /// The adjoint of the combinations of `blocks_to_rings`: (even re, even im, odd re, odd im) values of one block for the streams of
 /// one direction order, `plus` and `minus` (untouched at m = 0).
 #[inline(always)]
-unsafe fn gather<V: Lanes, const NF: usize>(
+unsafe fn gather<V: Lanes<Element = f64>, const NF: usize>(
     task: &ToCoefficients<'_>,
     order: &Order,
     m: usize,
@@ -600,7 +606,7 @@ unsafe fn gather<V: Lanes, const NF: usize>(
 
 /// `packed[k][f]` += sum over rings of Q_k times the (even or odd) values of one stream.
 #[inline(always)]
-unsafe fn analysis_stream<V: Lanes, const NF: usize>(
+unsafe fn analysis_stream<V: Lanes<Element = f64>, const NF: usize>(
     stream: &Stream,
     m: usize,
     offset: usize,
@@ -643,7 +649,7 @@ unsafe fn analysis_stream<V: Lanes, const NF: usize>(
 /// Pairs of degrees `from..to` over blocks `begin..end`, TILE_PAIRS at a time: first Q for all blocks, then the sums over blocks.
 /// Two phases keep the stores of the recursion away from the loads of the sums.
 #[inline(always)]
-unsafe fn project<V: Lanes, const NF: usize>(
+unsafe fn project<V: Lanes<Element = f64>, const NF: usize>(
     steps: *const f64,
     from: usize,
     to: usize,
@@ -703,7 +709,13 @@ unsafe fn project<V: Lanes, const NF: usize>(
 
 /// KP pairs of degrees from the i-th of the tile: 4 NF KP sums over blocks in registers, then over lanes.
 #[inline(always)]
-unsafe fn project_tile<V: Lanes, const NF: usize, const KP: usize>(tile: *const f64, i: usize, n_blocks: usize, values: *const f64, out: *mut f64) {
+unsafe fn project_tile<V: Lanes<Element = f64>, const NF: usize, const KP: usize>(
+    tile: *const f64,
+    i: usize,
+    n_blocks: usize,
+    values: *const f64,
+    out: *mut f64,
+) {
     // SAFETY: the caller promises the tile, the values of n_blocks blocks and KP pairs (and a line) of sums.
     unsafe {
         let mut even = [[[V::zero(); 2]; NF]; KP];

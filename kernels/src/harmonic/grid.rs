@@ -125,7 +125,7 @@ pub(super) fn find_seeds(climb: &Climb<'_>, out: &mut Seeds) {
 }
 
 #[inline(always)]
-unsafe fn find_seeds_lanes<V: Lanes>(climb: &Climb<'_>, out: &mut Seeds) {
+unsafe fn find_seeds_lanes<V: Lanes<Element = f64>>(climb: &Climb<'_>, out: &mut Seeds) {
     let mut limit = usize::MAX;
     let mut first_block = climb.blocks;
     for block in 0..climb.blocks {
@@ -143,7 +143,7 @@ unsafe fn find_seeds_lanes<V: Lanes>(climb: &Climb<'_>, out: &mut Seeds) {
 
 /// Climbs until one of eight rings is relevant (or `limit`): the index reached and the functions there.
 #[inline(always)]
-unsafe fn climb_block<V: Lanes>(climb: &Climb<'_>, block: usize, limit: usize) -> Option<(usize, [[f64; LANES]; 2])> {
+unsafe fn climb_block<V: Lanes<Element = f64>>(climb: &Climb<'_>, block: usize, limit: usize) -> Option<(usize, [[f64; LANES]; 2])> {
     let shrink = two_to(-STEP);
     let kind = climb.kind[block] as usize;
     let mut exponent = climb.exponent.lines()[block].0;

@@ -406,7 +406,7 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn to_rings_lanes<V: Lanes>(task: &ToRings<'_>, m0: usize, m1: usize, scratch: *mut f64) {
+unsafe fn to_rings_lanes<V: Lanes<Element = f64>>(task: &ToRings<'_>, m0: usize, m1: usize, scratch: *mut f64) {
     let t = task.transform;
     let n_fields = task.fields.len();
     let chunks = n_fields.div_ceil(t.chunk());
@@ -437,7 +437,7 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn to_coefficients_lanes<V: Lanes>(task: &ToCoefficients<'_>, m0: usize, m1: usize, scratch: *mut f64) {
+unsafe fn to_coefficients_lanes<V: Lanes<Element = f64>>(task: &ToCoefficients<'_>, m0: usize, m1: usize, scratch: *mut f64) {
     let t = task.transform;
     let n_fields = task.rings.len();
     let summed = m1.min(task.M).min(t.L_degrees).max(m0);

@@ -18,7 +18,7 @@ pub(super) struct ToRings<'a> {
 const SWEEP: usize = 4;
 
 /// Channels whose sums over two blocks (one, where registers are few) fit the registers.
-pub(super) const fn group_len<V: Lanes>() -> usize {
+pub(super) const fn group_len<V: Lanes<Element = f64>>() -> usize {
     if V::SUMS >= 24 { 3 } else { 1 }
 }
 
@@ -33,7 +33,7 @@ fn packed_len(t: &HarmonicTransform, n_fields: usize) -> usize {
 
 /// Fields `from..to` of orders m0..m1.
 #[inline(always)]
-pub(super) unsafe fn shared_to_rings<V: Lanes>(task: &ToRings<'_>, m0: usize, m1: usize, from: usize, to: usize, scratch: *mut f64) {
+pub(super) unsafe fn shared_to_rings<V: Lanes<Element = f64>>(task: &ToRings<'_>, m0: usize, m1: usize, from: usize, to: usize, scratch: *mut f64) {
     let t = task.transform;
     let channels = t.shared_channels();
     let total = (to - from) * channels;
@@ -100,7 +100,7 @@ struct Job<'a> {
 impl Job<'_> {
     /// Two blocks side by side hide the latency of the recursion and share the loads of the rows.
     #[inline(always)]
-    unsafe fn jointly<V: Lanes, const G: usize>(&self, NB: usize) {
+    unsafe fn jointly<V: Lanes<Element = f64>, const G: usize>(&self, NB: usize) {
         // SAFETY: the caller's promise.
         unsafe {
             if NB == 2 {
@@ -114,7 +114,7 @@ impl Job<'_> {
     }
 
     #[inline(always)]
-    unsafe fn singly<V: Lanes, const G: usize>(&self, NB: usize) {
+    unsafe fn singly<V: Lanes<Element = f64>, const G: usize>(&self, NB: usize) {
         for block in (self.block..self.block + NB).rev() {
             // SAFETY: the caller's promise.
             unsafe { self.write::<V, G>(block, self.sums::<V, G, 1>(block)[0]) };
@@ -123,7 +123,7 @@ impl Job<'_> {
 
     /// (even re, even im, odd re, odd im) of G channels over NB blocks from `block` on.
     #[inline(always)]
-    unsafe fn sums<V: Lanes, const G: usize, const NB: usize>(&self, block: usize) -> [[[V; 4]; G]; NB] {
+    unsafe fn sums<V: Lanes<Element = f64>, const G: usize, const NB: usize>(&self, block: usize) -> [[[V; 4]; G]; NB] {
         let t = self.task.transform;
         let mut s = [[[V::zero(); 4]; G]; NB];
         if self.m >= t.L_degrees {
@@ -179,7 +179,7 @@ impl Job<'_> {
 
     /// North E + x O and south E - x O of every channel to its rings; n = 2 leaves the polar blocks to its own recursion.
     #[inline(always)]
-    unsafe fn write<V: Lanes, const G: usize>(&self, block: usize, sums: [[V; 4]; G]) {
+    unsafe fn write<V: Lanes<Element = f64>, const G: usize>(&self, block: usize, sums: [[V; 4]; G]) {
         let (task, t) = (self.task, self.task.transform);
         let channels = t.shared_channels();
         let channel_len = 2 * t.grid.n_pairs * task.M * 2 * LANES;
@@ -225,7 +225,7 @@ impl Job<'_> {
 
 /// The inner loop: rows `from..to` for NB blocks and G channels, all sums in registers.
 #[inline(always)]
-unsafe fn recurred<V: Lanes, const G: usize, const NB: usize>(
+unsafe fn recurred<V: Lanes<Element = f64>, const G: usize, const NB: usize>(
     a: *const f64,
     b: *const f64,
     rows: *const f64,
@@ -256,7 +256,7 @@ unsafe fn recurred<V: Lanes, const G: usize, const NB: usize>(
 
 /// The inner loop with stored functions, `[k][8]` per block.
 #[inline(always)]
-unsafe fn stored<V: Lanes, const G: usize, const NB: usize>(
+unsafe fn stored<V: Lanes<Element = f64>, const G: usize, const NB: usize>(
     q: [*const f64; NB],
     rows: *const f64,
     from: usize,
@@ -274,7 +274,7 @@ unsafe fn stored<V: Lanes, const G: usize, const NB: usize>(
 }
 
 #[inline(always)]
-unsafe fn add<V: Lanes, const G: usize, const NB: usize>(row: *const f64, q: [V; NB], sums: &mut [[[V; 4]; G]; NB]) {
+unsafe fn add<V: Lanes<Element = f64>, const G: usize, const NB: usize>(row: *const f64, q: [V; NB], sums: &mut [[[V; 4]; G]; NB]) {
     for g in 0..G {
         for part in 0..4 {
             // SAFETY: a row holds 4 G f64.

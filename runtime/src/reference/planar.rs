@@ -10,7 +10,7 @@ use std::f64::consts::PI;
 fn filters(bank: &Bank, j: usize, lowpass: bool, power: usize, H: usize, W: usize) -> Result<Vec<Vec<(f64, f64)>>, RunError> {
     let fault = |e: scatterc_ir::filter::FilterError| RunError::Graph { faults: vec![e.to_string()] };
     let filter = bank.filter().map_err(fault)?;
-    let transforms = PlanarTables::default();
+    let transforms = PlanarTables::<f64>::default();
     let mut all = Vec::new();
     for l in 0..if lowpass { 1 } else { bank.L } {
         let name = if lowpass { "lowpass" } else { "wavelet" };
