@@ -188,7 +188,6 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     for (option, given) in [
         ("--free", args.free.is_some()),
         ("--second", args.second.is_some()),
-        ("--levels", args.levels != 1),
         ("--upsample", args.upsample != 0),
         ("--also", !args.also.is_empty()),
         ("--precondition", args.precondition.is_some()),
@@ -203,7 +202,6 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.domain.is_planar() {
         return super::planar::synthesise(args, global);
     }
-    for (option, given) in [("--levels", args.levels != 1), ("--weights", args.weights.is_some())] {
         if given {
             return Err(CliError::Unavailable(format!("`{option}` is not available on the sphere")));
         }
