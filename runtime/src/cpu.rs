@@ -746,6 +746,10 @@ impl<T: Real> Context<'_, T> {
             | Linear::Fold { .. }
             | Linear::Pick { .. }
             | Linear::Roll { .. }
+            | Linear::SpectrumParts { .. }
+            | Linear::ImageStencil { .. }
+            | Linear::BlockMean { .. }
+            | Linear::Enlarge { .. }
             | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
             | Linear::SpectralSum { .. }

@@ -403,13 +403,14 @@ pub fn run(options: &DeviceOptions, largest: usize, output: Option<&Path>, globa
     }
     let numbers = [("J", 2.0), ("L", 2.0)];
     let kernels = [("J", 2.0), ("dn", 1.0)];
-    let planar: [(&str, &str, &[(&str, f64)]); 6] = [
-        ("cheng", "morlet", &[]),
-        ("cheng_cross", "morlet", &[]),
+    let none: &[(&str, f64)] = &[];
+    let planar = [
+        ("cheng", "morlet", none),
+        ("cheng_cross", "morlet", none),
         ("cheng_coefficients", "morlet", &numbers[1..]),
-        ("cheng_harmonic", "morlet", &numbers),
-        ("wph", "phase_harmonics", &kernels),
-        ("kymatio2d", "kymatio2d", &[]),
+        ("cheng_harmonic", "morlet", &numbers[..]),
+        ("wph", "phase_harmonics", &kernels[..]),
+        ("kymatio2d", "kymatio2d", none),
     ];
     for (name, filter, numbers) in planar {
         let planned = Source::find(name).and_then(|source| {
@@ -422,9 +423,13 @@ pub fn run(options: &DeviceOptions, largest: usize, output: Option<&Path>, globa
         };
         agreement.insert(format!("{name} 16x20 J=2 L=2"), value);
     }
-    let spectra = || Plane::line(24, 2, 1, &Source::find("spectra")?.filter("battle_lemarie")?, Boundary::Symmetric).map_err(Error::from);
-    let cascade =
-        || Plane::cascade(40, 3, 8, &with_numbers(&Source::find("kymatio1d")?.filter("kymatio1d")?, &[("Q1".into(), 2.0)])?).map_err(Error::from);
+    let spectra = || -> Result<Plane, Error> {
+        Plane::line(24, 2, 1, &Source::find("spectra")?.filter("battle_lemarie")?, Boundary::Symmetric).map_err(Error::from)
+    };
+    let cascade = || -> Result<Plane, Error> {
+        let voices = with_numbers(&Source::find("kymatio1d")?.filter("kymatio1d")?, &[("Q1".into(), 2.0)])?;
+        Plane::cascade(40, 3, 8, &voices).map_err(Error::from)
+    };
     for (name, planned) in [("spectra", spectra()), ("kymatio1d", cascade())] {
         let value = match planned {
             Ok(line) => suite.agreement(name, &[], &line, true),
@@ -432,7 +437,7 @@ pub fn run(options: &DeviceOptions, largest: usize, output: Option<&Path>, globa
         };
         agreement.insert(format!("{name} of a short series"), value);
     }
-    for (name, numbers) in [("foscat", &[("L", 4.0)][..]), ("foscat_cross", &[])] {
+    for (name, numbers) in [("foscat", &[("L", 4.0)][..]), ("foscat_cross", none)] {
         let value = match Healpix::new(8, 4, 3).map_err(Error::from) {
             Ok(pixels) => suite.agreement(name, numbers, &pixels, true),
             Err(e) => suite.record(name, Err(e)),
