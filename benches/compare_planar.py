@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How do statistics of images and series compare with kymatio, XLA and the planar PyTorch packages, on the same core in the same run?
 
-    python3 benches/compare_planar.py --scatterc target/release/scatterc --python PYTHON --peers FOLDER --precision f32 --out benches/results/NAME.json
+    python3 benches/compare_planar.py --scatterc target/release/scatterc --python PYTHON --peers FOLDER --reference FOLDER --precision f32 --out benches/results/NAME.json
 
 Every row runs in turn, `--rounds` times, on one thread: scatterc's own `bench`, a peer script (peer_planar.py, with `--python`'s packages) and, for `cheng`, the XLA program
 anchor_xla_planar.py, both in FOLDER. Times are processor times of the process in milliseconds, medians over the rounds of each program's own figure (scatterc: median of its
@@ -50,6 +50,7 @@ def main():
     ap.add_argument("--scatterc", default="target/release/scatterc")
     ap.add_argument("--python", default=sys.executable, help="an interpreter with the peers' packages; clones of what is not packaged under $PEERS_ROOT")
     ap.add_argument("--peers", default=None, help="the folder of peer_planar.py and anchor_xla_planar.py")
+    ap.add_argument("--reference", default=None, help="the folder of planar_ref.py, whose filters the XLA program takes")
     ap.add_argument("--precision", default="f32", choices=["f32", "f64"])
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--reps", type=int, default=11)
@@ -61,6 +62,8 @@ def main():
     python = shlex.split(a.python)
     dtype = "float32" if a.precision == "f32" else "float64"
     one = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if a.reference:
+        one["PYTHONPATH"] = os.pathsep.join([os.path.abspath(a.reference)] + [p for p in [os.environ.get("PYTHONPATH")] if p])
     rows, missing = [], {}
     for name, own, peer, xla in ROWS:
         if a.rows and not any(part in name for part in a.rows):
