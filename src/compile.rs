@@ -12,7 +12,7 @@ use scatterc_ir::plan::Element;
 use scatterc_ir::{Graph, Plan};
 use scatterc_runtime::resident::Variables;
 use scatterc_runtime::tables::{Cache, Key};
-use scatterc_runtime::{Executable, LoadError, MachineKind, Options};
+use scatterc_runtime::{Executable, Legendre, LoadError, MachineKind, Options};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -71,6 +71,7 @@ pub struct Compiler<'a> {
     threads: usize,
     cache: Option<Arc<Cache>>,
     memory: Option<usize>,
+    legendre: Legendre,
 }
 
 /// A compiled program: every stage kept, ready to be explained, saved or loaded.
@@ -88,6 +89,8 @@ pub struct Compiled {
     pub compile_s: f64,
     /// Where a plan for CUDA runs.
     pub machine: MachineKind,
+    /// Where the functions of Legendre stages come from on the CPU.
+    pub legendre: Legendre,
 }
 
 impl Default for Device {
@@ -138,6 +141,7 @@ impl<'a> Compiler<'a> {
             threads: 0,
             cache: None,
             memory: None,
+            legendre: Legendre::default(),
         }
     }
 
@@ -212,6 +216,12 @@ impl<'a> Compiler<'a> {
     /// Budget in bytes for buffers, tables and scratch together: values are recomputed rather than stored where that is needed to stay below it.
     pub fn memory(mut self, bytes: Option<usize>) -> Self {
         self.memory = bytes;
+        self
+    }
+
+    /// Chooses where the functions of Legendre stages come from on the CPU.
+    pub fn legendre(mut self, legendre: Legendre) -> Self {
+        self.legendre = legendre;
         self
     }
 
@@ -301,11 +311,19 @@ impl<'a> Compiler<'a> {
             scheduled.plan.notes.push(("variant".into(), variant.clone()));
         }
         scheduled.plan.notes.push(("compiler".into(), env!("CARGO_PKG_VERSION").into()));
-        Ok(Compiled { bound, graph, trace, scheduled, compile_s: start.elapsed().as_secs_f64(), machine: self.device.machine() })
+        Ok(Compiled {
+            bound,
+            graph,
+            trace,
+            scheduled,
+            compile_s: start.elapsed().as_secs_f64(),
+            machine: self.device.machine(),
+            legendre: self.legendre,
+        })
     }
 
     fn options(&self) -> Options {
-        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine() }
+        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine(), legendre: self.legendre }
     }
 
     fn tables(&self) -> Arc<Cache> {
@@ -334,38 +352,51 @@ impl<'a> Compiler<'a> {
     }
 
     fn loaded(&self, load: &dyn Fn(&Compiled) -> Result<Executable, LoadError>) -> Result<(Compiled, Executable), Error> {
-        let start = Instant::now();
-        let (cache, key) = (self.tables(), self.key());
-        let stored = cache.find(&key).and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok());
-        if let Some(plan) = stored {
-            let bound = self.bind()?;
-            let scheduled = Scheduled { plan, launches: vec![] };
-            let compiled = Compiled {
-                graph: bound.graph.clone(),
-                bound,
-                trace: vec![],
-                scheduled,
-                compile_s: start.elapsed().as_secs_f64(),
-                machine: self.device.machine(),
-            };
-            // A stored plan that does not load is from code that disagrees with this one: it is made again.
-            if let Ok(executable) = load(&compiled) {
-                return Ok((compiled, executable));
-            }
+        // A stored plan that does not load is from code that disagrees with this one: it is made again.
+        if let Some(compiled) = self.stored()?
+            && let Ok(executable) = load(&compiled)
+        {
+            return Ok((compiled, executable));
         }
         let compiled = self.compile()?;
         let executable = load(&compiled)?;
-        if compiled.compile_s > SLOW_COMPILE {
-            cache.store(&key, compiled.plan().to_string().into_bytes());
-        }
+        self.store(&compiled);
         Ok((compiled, executable))
+    }
+
+    /// As [`Compiler::executable`], without loading the plan.
+    pub fn planned(&self) -> Result<Compiled, Error> {
+        if let Some(compiled) = self.stored()? {
+            return Ok(compiled);
+        }
+        let compiled = self.compile()?;
+        self.store(&compiled);
+        Ok(compiled)
+    }
+
+    /// The plan that was made before.
+    fn stored(&self) -> Result<Option<Compiled>, Error> {
+        let start = Instant::now();
+        let found = self.tables().find(&self.key());
+        let Some(plan) = found.and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok()) else { return Ok(None) };
+        let bound = self.bind()?;
+        let scheduled = Scheduled { plan, launches: vec![] };
+        let (graph, machine) = (bound.graph.clone(), self.device.machine());
+        Ok(Some(Compiled { graph, bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64(), machine, legendre: self.legendre }))
+    }
+
+    /// Keeps a plan that took long to make.
+    fn store(&self, compiled: &Compiled) {
+        if compiled.compile_s > SLOW_COMPILE {
+            self.tables().store(&self.key(), compiled.plan().to_string().into_bytes());
+        }
     }
 
     /// Names a plan by everything it depends on.
     fn key(&self) -> Key {
         let choices = format!("{:?} {:?} {:?} {:?} {:?} {:?}", self.statistic, self.options, self.goal, self.fusion, self.disabled, self.device);
         // What fits a budget depends on the scratch memory of the threads.
-        let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {}", self.threads));
+        let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {} {:?}", self.threads, self.legendre));
         Key::of_texts("plan", &[program(), &self.source.text, &format!("{:?}", self.domain), &choices, &memory])
     }
 
@@ -384,8 +415,18 @@ impl Compiled {
 
     /// Loads the plan; `threads` 0 means all cores.
     pub fn load(&self, threads: usize, cache: Option<Arc<Cache>>) -> Result<Executable, Error> {
-        let cache = cache.unwrap_or_else(Cache::global);
-        Ok(Executable::load(self.plan(), &Options { threads, cache: Some(cache), machine: self.machine })?)
+        Ok(Executable::load(self.plan(), &self.options(threads, cache))?)
+    }
+
+    /// As [`Compiled::load`], with vectors of an optimiser on the device.
+    ///
+    /// Error: as there, a device that is not CUDA, variables that do not fit.
+    pub fn load_resident(&self, threads: usize, cache: Option<Arc<Cache>>, variables: &Variables) -> Result<Executable, Error> {
+        Ok(Executable::load_resident(self.plan(), &self.options(threads, cache), variables)?)
+    }
+
+    fn options(&self, threads: usize, cache: Option<Arc<Cache>>) -> Options {
+        Options { threads, cache: Some(cache.unwrap_or_else(Cache::global)), machine: self.machine, legendre: self.legendre }
     }
 }
 

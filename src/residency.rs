@@ -2,7 +2,7 @@
 
 use crate::optimise::ObjectiveError;
 use crate::optimise::resident::{
-    AdamStep, Capacity, DIRECTION, GRADIENT, MEAN, Measured, POINT, Products, SQUARE, Statement, TRIAL, Vector, Vectors,
+    AdamStep, Capacity, DIRECTION, GRADIENT, MEAN, Measured, POINT, Products, Round, SQUARE, Statement, TRIAL, Vector, Vectors,
 };
 use scatterc_runtime::resident::{self as device, Measure, Roles, Variables};
 
@@ -19,6 +19,7 @@ pub fn variables(input: &str, members: usize, n: usize, capacity: Capacity) -> V
         members,
         places: (0..n).collect(),
         scales: vec![1.0; n],
+        shifts: None,
         groups: None,
         vectors,
         statements,
@@ -42,27 +43,50 @@ impl Vectors for device::Vectors<'_> {
     }
 
     fn combine(&mut self, programs: &[Vec<Statement>]) -> Result<(), ObjectiveError> {
-        let borrowed: Vec<device::Program> = programs.iter().map(|list| list.iter().map(|s| (s.out, s.terms.as_slice())).collect()).collect();
-        Ok(device::Vectors::combine(self, &borrowed)?)
+        Ok(device::Vectors::combine(self, &programs.iter().map(|list| program(list)).collect::<Vec<_>>())?)
     }
 
     fn products(&mut self, lists: &[Products], out: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
-        let borrowed: Vec<(&[Vector], &[Vector])> = lists.iter().map(|list| (list.lefts.as_slice(), list.rights.as_slice())).collect();
-        Ok(device::Vectors::products(self, &borrowed, out)?)
+        Ok(device::Vectors::products(self, &lists.iter().map(pairs).collect::<Vec<_>>(), out)?)
     }
 
     fn adam(&mut self, steps: &[Option<AdamStep>]) -> Result<(), ObjectiveError> {
-        let numbers = |step: &Option<AdamStep>| {
-            let Some(AdamStep { absorb, propose, rate, beta1, beta2, eps, bias1, bias2, pairs }) = *step else { return [0.0; 8] };
-            [f64::from(2 * u8::from(absorb) + u8::from(propose)), f64::from(u8::from(pairs)), rate, beta1, beta2, eps, bias1, bias2]
-        };
         Ok(device::Vectors::adam(self, &steps.iter().map(numbers).collect::<Vec<_>>())?)
     }
 
-    fn evaluate(&mut self, measured: &mut [Measured]) -> Result<(), ObjectiveError> {
+    fn start(&mut self, rounds: &[Round]) -> Result<(), ObjectiveError> {
+        if rounds.iter().any(|round| round.adam.is_some()) {
+            let steps: Vec<_> = rounds.iter().map(|round| numbers(&round.adam)).collect();
+            return Ok(self.start_adam(&steps)?);
+        }
+        let before: Vec<device::Program> = rounds.iter().map(|round| program(&round.before)).collect();
+        let after: Vec<device::Program> = rounds.iter().map(|round| program(&round.after)).collect();
+        let lists: Vec<device::Pairs> = rounds.iter().map(|round| pairs(&round.products)).collect();
+        Ok(self.start_search(&before, &after, &lists)?)
+    }
+
+    fn finish(&mut self, measured: &mut [Measured], products: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
         let mut found = vec![Measure { value: f64::NAN, largest: None, slope: f64::NAN }; measured.len()];
-        device::Vectors::evaluate(self, &mut found)?;
+        device::Vectors::finish(self, &mut found, products)?;
         measured.iter_mut().zip(found).for_each(|(out, Measure { value, largest, slope })| *out = Measured { value, norm: largest, slope });
         Ok(())
     }
+
+    fn forget(&mut self) -> Result<(), ObjectiveError> {
+        Ok(device::Vectors::forget(self)?)
+    }
+}
+
+/// Statements as the runtime takes them.
+fn program(list: &[Statement]) -> device::Program<'_> {
+    list.iter().map(|s| (s.out, s.terms.as_slice())).collect()
+}
+
+fn pairs(list: &Products) -> device::Pairs<'_> {
+    (&list.lefts, &list.rights)
+}
+
+fn numbers(step: &Option<AdamStep>) -> [f64; 8] {
+    let Some(AdamStep { absorb, propose, rate, beta1, beta2, eps, bias1, bias2, pairs }) = *step else { return [0.0; 8] };
+    [f64::from(2 * u8::from(absorb) + u8::from(propose)), f64::from(u8::from(pairs)), rate, beta1, beta2, eps, bias1, bias2]
 }

@@ -5,8 +5,6 @@
 mod planar;
 
 use planar::*;
-use scatterc::ir::{Bank, Linear, Space, Type};
-use scatterc::runtime::reference;
 use scatterc::{Boundary, Compiler, Encoder, Error, Plane, Source};
 
 fn plane(H: usize, W: usize, J: usize, L: usize, filters: &str, cut: bool) -> Result<Plane, Error> {
@@ -19,24 +17,16 @@ fn encoder(statistic: &str, plane: &Plane, variant: Option<&str>) -> Result<Enco
     Compiler::new(&source, plane).variant(variant).threads(1).encoder()
 }
 
-/// Values of a bank on the base grid: what it makes of a spectrum of ones.
-fn sampled(bank: &Bank, j: usize) -> Vec<(f64, f64)> {
-    let (H, W) = (bank.H, bank.W);
-    let ones: Vec<f64> = (0..2 * H * W).map(|k| if k % 2 == 0 { 1.0 } else { 0.0 }).collect();
-    let map = Linear::Filter { H, W, j, power: 1, real: 0, bank: bank.clone() };
-    let out = reference::apply(&map, false, &Type::new([], Space::Spectrum { H, W }), &ones).expect("the bank is valid");
-    out.chunks_exact(2).map(|z| (z[0], z[1])).collect()
-}
-
 #[test]
 fn filters_equal_the_recorded_ones() -> Outcome {
     let Some(case) = case("scfilters_32x24_J3_L4") else { return Ok(()) };
     let names = [("morlet", "morlet"), ("bump", "BS"), ("gaussian", "gau"), ("shannon", "shannon"), ("gaussian_harmonic", "gau_harmonic")];
     for (ours, theirs) in names {
         let plane = plane(32, 24, 3, 4, ours, false)?;
-        let found: Vec<(f64, f64)> = (0..3).flat_map(|j| sampled(&plane.bank, j)).collect();
+        let found: Vec<(f64, f64)> = (0..3).map(|j| sampled(&plane.bank, j, false)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         println!("{ours}: {:.1e}", difference(&found, &case.array(theirs), ours));
     }
+    case.complete();
     Ok(())
 }
 
@@ -66,9 +56,10 @@ fn covariances_equal_the_recorded_ones() -> Outcome {
         let (n, H, W) = (x.shape[0], x.shape[1], x.shape[2]);
         let plane = plane(H, W, setting.J, setting.L, setting.filters, setting.cut)?;
         let mut worst: f64 = 0.0;
-        let variants: [(Option<&str>, &[(&str, &str)]); 5] = [
+        let variants: [(Option<&str>, &[(&str, &str)]); 6] = [
             (Some("raw"), &[("mean", "mean"), ("variance", "var"), ("P00", "P00"), ("S1", "S1"), ("c11", "C11_pre_norm"), ("P11", "P11")]),
             (None, &[("C01", "C01"), ("C11", "C11")]),
+            (Some("isotropic_raw"), &[("P00", "P00_iso"), ("S1", "S1_iso"), ("c11", "C11_pre_norm_iso"), ("P11", "P11_iso")]),
             (Some("isotropic"), &[("C01", "C01_iso"), ("C11", "C11_iso")]),
             (Some("P11"), &[("C01", "C01_normP11"), ("C11", "C11_normP11")]),
             (Some("isotropic_P11"), &[("C01", "C01_iso_normP11"), ("C11", "C11_iso_normP11")]),
@@ -92,12 +83,39 @@ fn covariances_equal_the_recorded_ones() -> Outcome {
                     _ => continue,
                 };
                 let expected = case.array(&vector).at(k);
-                worst = worst.max(difference(&flattened(&found, !suffix.is_empty()).0, &expected, &format!("{} {vector}", setting.name)));
+                let (values, places) = flattened(&found, !suffix.is_empty());
+                worst = worst.max(difference(&values, &expected, &format!("{} {vector}", setting.name)));
+                let table = case.array(&format!("index_{vector}"));
+                let recorded = |n: usize| -> Vec<i64> { (0..7).map(|row| table.re[row * table.shape[1] + n] as i64).collect() };
+                for (n, (name, imaginary, entry)) in places.iter().enumerate() {
+                    let row = label(name, *imaginary, &output(&found, name).index.rows[*entry], variant.is_some_and(|v| v.starts_with("isotropic")));
+                    assert_eq!(row, recorded(n), "{} {vector}: label of entry {n}", setting.name);
+                }
             }
         }
+        case.complete();
         println!("{}: {worst:.1e}", setting.name);
     }
     Ok(())
+}
+
+/// The recorded label of an entry: (type, j1, j2, j3, l1, l2, l3), -1 where there is none; isotropic entries have no first direction.
+fn label(name: &str, imaginary: bool, row: &[i64], isotropic: bool) -> Vec<i64> {
+    let (kind, scales) = match name {
+        "mean" => (0, 0),
+        "P00" => (1, 1),
+        "S1" => (2, 1),
+        "C01" => (3 + i64::from(imaginary), 2),
+        "C11" => (5 + i64::from(imaginary), 3),
+        "P11" => (7, 2),
+        other => panic!("{other} has no type"),
+    };
+    let mut out = vec![-1; 7];
+    out[0] = kind;
+    out[1..=scales].copy_from_slice(&row[..scales]);
+    let first = 4 + usize::from(isotropic);
+    out[first..first + row.len() - scales].copy_from_slice(&row[scales..]);
+    out
 }
 
 /// The vector `for_synthesis` and, for each entry, output, part and position of it.
@@ -144,6 +162,7 @@ fn coefficients_equal_the_recorded_ones() -> Outcome {
                 }
             }
         }
+        case.complete();
         println!("{name}: {worst:.1e}");
     }
     Ok(())
@@ -155,7 +174,15 @@ fn covariances_of_two_images_equal_the_recorded_ones() -> Outcome {
     let plane = plane(64, 64, 3, 4, "morlet", false)?;
     let (x, y) = (case.array("x_a").at(0), case.array("x_b").at(0));
     let mut worst: f64 = 0.0;
-    for (variant, suffix) in [(None, ""), (Some("P11"), "_normP11"), (Some("raw"), "raw")] {
+    let variants = [
+        (None, ""),
+        (Some("P11"), "_normP11"),
+        (Some("raw"), "raw"),
+        (Some("isotropic"), "_iso"),
+        (Some("isotropic_P11"), "_iso_normP11"),
+        (Some("isotropic_raw"), "_iso"),
+    ];
+    for (variant, suffix) in variants {
         let found = encoder("cheng_cross", &plane, variant)?.encode_fields(&[&x.re, &y.re])?;
         let mut check = |ours: &str, theirs: &str, part: Option<usize>| {
             let expected = case.array(theirs).at(0);
@@ -164,18 +191,19 @@ fn covariances_of_two_images_equal_the_recorded_ones() -> Outcome {
         };
         if variant == Some("raw") {
             ["P00_a", "P00_b", "P11_a", "P11_b"].iter().zip(["P00x", "P00y", "P11x", "P11y"]).for_each(|(theirs, ours)| check(ours, theirs, None));
-        } else if variant.is_none() {
-            check("Corr00", "Corr00", None);
+        } else if matches!(variant, None | Some("isotropic")) {
+            check("Corr00", &format!("Corr00{suffix}"), None);
         }
         for (k, pair) in ["xx", "yy", "xy", "yx"].iter().enumerate() {
-            if variant == Some("raw") {
-                check(&format!("C11{pair}"), "C11", Some(k));
+            if matches!(variant, Some("raw" | "isotropic_raw")) {
+                check(&format!("C11{pair}"), &format!("C11{}", suffix.trim_start_matches("raw")), Some(k));
             } else {
                 check(&format!("C01{pair}"), &format!("C01{suffix}"), Some(k));
                 check(&format!("C11{pair}"), &format!("Corr11{suffix}"), Some(k));
             }
         }
     }
+    case.complete();
     println!("sc2: {worst:.1e}");
     Ok(())
 }
@@ -201,6 +229,7 @@ fn harmonic_packing_equals_the_recorded_one() -> Outcome {
         ours.push((array.re[k], 0.0));
     }
     println!("scharm: {:.1e}", difference(&ours, &values, "scharm"));
+    case.complete();
     Ok(())
 }
 
@@ -283,5 +312,6 @@ fn gradients_equal_the_recorded_ones() -> Outcome {
         assert!((along - other).abs() <= 1e-12 * size, "{vector} {kind}: {along} and {other}");
         println!("{vector} {kind}: forward {forward:.1e}, gradient {backward:.1e}, forward mode {:.1e}", (along - other).abs() / size);
     }
+    case.complete();
     Ok(())
 }

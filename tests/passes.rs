@@ -8,7 +8,8 @@
 mod support;
 
 use scatterc::compiler::pass::{PASSES, PassError};
-use scatterc::{Compiler, Error, Fusion, Goal, InputKind, Sphere};
+use scatterc::runtime::{Executable, Options};
+use scatterc::{Compiler, Error, Fusion, Goal, InputKind, Legendre, Sphere};
 use support::*;
 
 /// A way to compile: its name, the passes left out, the fusion.
@@ -51,6 +52,25 @@ fn compare(subject: &Subject, goal: &Goal, batch: Option<usize>, variants: &[Var
 
 fn gradient() -> Goal {
     Goal::Gradient("l2".into())
+}
+
+#[test]
+fn stored_functions_and_recursion_give_the_same_numbers() {
+    let subject = Subject::new(&SAMPLES[0], 32, 3);
+    for goal in [Goal::Statistics, gradient()] {
+        let compiled = subject.compiler().goal(goal.clone()).compile().expect("compiles");
+        let inputs = given(&compiled.graph);
+        let with = |legendre: Legendre| {
+            let options = Options { threads: 1, cache: Some(cache()), legendre, ..Options::default() };
+            let mut executable = Executable::load(compiled.plan(), &options).expect("loads");
+            (executable.run(&borrowed(&inputs)).expect("runs"), executable.memory().tables)
+        };
+        let (expected, recursion) = with(Legendre::Recursion);
+        let (found, tables) = with(Legendre::Tables);
+        assert_equal(&found, &expected, 1e-12, &format!("{goal:?}"));
+        assert!(tables > recursion, "{tables} bytes of tables, {recursion} without");
+        assert_equal(&with(Legendre::Auto).0, &expected, 1e-12, &format!("{goal:?}, by cost model"));
+    }
 }
 
 #[test]

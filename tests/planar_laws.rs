@@ -83,9 +83,48 @@ fn passes_fusion_threads_and_devices_change_nothing() -> Result<(), Error> {
             let without = compiler.clone().disable(&[pass.name.to_string()]);
             assert_equal(&run(&without, Goal::VectorJacobian, 1)?, &gradient, 1e-12, &format!("{what} without {}", pass.name));
         }
-        for fusion in [Fusion::None, Fusion::Loops] {
+        for fusion in [Fusion::None, Fusion::Loops, Fusion::Gram] {
             assert_equal(&run(&compiler.clone().fusion(fusion), Goal::VectorJacobian, 1)?, &gradient, 1e-12, &format!("{what} {fusion:?}"));
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn filtered_spectra_of_contractions_are_never_stored() -> Result<(), Error> {
+    let source = Source::find("cheng")?;
+    let plane = Plane::new(32, 32, 3, 2, &source.filter("morlet")?, Boundary::Periodic, false)?;
+    for (goal, wanted) in [(Goal::Statistics, &["filter_gram"][..]), (Goal::Gradient("l2".into()), &["filter_gram", "filter_mix"])] {
+        let compiler = Compiler::new(&source, &plane).goal(goal).threads(1);
+        let counts = step_counts(compiler.compile()?.plan());
+        assert!(wanted.iter().all(|kind| counts.contains_key(*kind)), "{counts:?}");
+        assert!(!counts.keys().any(|kind| kind.starts_with("spectral_filter")), "{counts:?}");
+        let stored = compiler.clone().fusion(Fusion::Gram).compile()?;
+        let counts = step_counts(stored.plan());
+        assert!(counts.contains_key("spectral_filter") && !counts.contains_key("filter_gram"), "{counts:?}");
+        assert!(compiler.compile()?.plan().arena < stored.plan().arena, "weighing in cache saves memory");
+    }
+    Ok(())
+}
+
+#[test]
+fn masks_weigh_averages_on_every_grid() -> Result<(), Error> {
+    let source = Source::find("cheng")?;
+    for (H, W, cut) in [(16, 18, false), (17, 16, false), (18, 16, true)] {
+        let plane = Plane::new(H, W, 2, 2, &source.filter("morlet")?, Boundary::Periodic, cut)?.mask();
+        let compiler = Compiler::new(&source, &plane).variant(Some("raw")).threads(1);
+        let compiled = compiler.compile()?;
+        let mut inputs = given(&compiled.graph);
+        let (x, mask) = (random(3, H * W), random(5, H * W).into_iter().map(f64::abs).collect::<Vec<f64>>());
+        for (name, values) in &mut inputs {
+            values.clone_from(if name == "mask" { &mask } else { &x });
+        }
+        let found = on_cpu(compiled.plan(), 1, &inputs);
+        assert_equal(&found, &on_reference(&compiled.bound.graph, &inputs), 1e-12, "masked");
+        // The mean is that of its definition.
+        let (_, mean) = found.iter().find(|(name, _)| name == "mean").expect("the mean");
+        let expected = x.iter().zip(&mask).map(|(x, m)| x * m).sum::<f64>() / mask.iter().sum::<f64>();
+        assert!((mean[0] - expected).abs() <= 1e-13, "{} expected {expected}", mean[0]);
     }
     Ok(())
 }

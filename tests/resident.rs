@@ -4,13 +4,15 @@
 
 mod support;
 
+use std::collections::VecDeque;
+
 use scatterc::compiler::fuse::Fusion;
 use scatterc::compiler::gradient::value_and_gradient;
 use scatterc::compiler::schedule::{schedule, schedule_cuda};
 use scatterc::ir::plan::Plan;
 use scatterc::ir::text;
 use scatterc::optimise::resident::{
-    AdamStep, Capacity, DIRECTION, GRADIENT, MEAN, Measured, POINT, Products, SQUARE, Statement, TRIAL, Vector, Vectors, minimise_resident,
+    AdamStep, Capacity, DIRECTION, GRADIENT, MEAN, Measured, POINT, Products, Round, SQUARE, Statement, TRIAL, Vector, Vectors, minimise_resident,
     resume_resident,
 };
 use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, OptimiseError, Options, Outcome, State, Stopped};
@@ -18,7 +20,7 @@ use scatterc::residency::variables;
 use scatterc::runtime::resident::Variables;
 use scatterc::runtime::{Executable, LoadError, MachineKind, RunError};
 use scatterc::synthesis::{self, Generator};
-use scatterc::{Boundary, Device, Element, InputKind, Plane, Source, Sphere, random, texture};
+use scatterc::{Boundary, Device, Element, Healpix, InputKind, Plane, Source, Sphere, pixels, random, texture};
 use support::cache;
 
 fn go(_: &optimise::Progress<'_>) -> Control {
@@ -50,12 +52,21 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 struct Plain<F> {
     n: usize,
     members: Vec<Vec<Vec<f64>>>,
+    /// What the last evaluation said, and results that nobody has read.
+    last: Vec<Measured>,
+    results: VecDeque<(Vec<Measured>, Vec<Vec<f64>>)>,
+    /// Rounds that were started, those of them before the results of the last one were read, and other calls that could wait.
+    rounds: usize,
+    ahead: usize,
+    waits: usize,
     objective: F,
 }
 
 impl<F: FnMut(usize, &[f64], &mut [f64]) -> f64> Plain<F> {
     fn new(method: &Method, members: usize, n: usize, objective: F) -> Self {
-        Plain { n, members: vec![vec![vec![0.0; n]; Capacity::of(method).vectors]; members], objective }
+        let last = vec![Measured { value: f64::NAN, norm: None, slope: f64::NAN }; members];
+        let members = vec![vec![vec![0.0; n]; Capacity::of(method).vectors]; members];
+        Plain { n, members, last, results: VecDeque::new(), rounds: 0, ahead: 0, waits: 0, objective }
     }
 }
 
@@ -70,6 +81,7 @@ impl<F: FnMut(usize, &[f64], &mut [f64]) -> f64> Vectors for Plain<F> {
     }
 
     fn read(&mut self, member: usize, vector: Vector, values: &mut [f64]) -> Result<(), ObjectiveError> {
+        self.waits += 1;
         values.copy_from_slice(&self.members[member][vector][..values.len()]);
         Ok(())
     }
@@ -84,6 +96,7 @@ impl<F: FnMut(usize, &[f64], &mut [f64]) -> f64> Vectors for Plain<F> {
     }
 
     fn products(&mut self, lists: &[Products], out: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
+        self.waits += 1;
         for ((v, list), out) in self.members.iter().zip(lists).zip(out) {
             *out = list.lefts.iter().flat_map(|a| list.rights.iter().map(|b| dot(&v[*a], &v[*b]))).collect();
         }
@@ -91,8 +104,11 @@ impl<F: FnMut(usize, &[f64], &mut [f64]) -> f64> Vectors for Plain<F> {
     }
 
     fn adam(&mut self, steps: &[Option<AdamStep>]) -> Result<(), ObjectiveError> {
-        for (v, step) in self.members.iter_mut().zip(steps) {
+        for ((v, step), last) in self.members.iter_mut().zip(steps).zip(&self.last) {
             let Some(s) = step else { continue };
+            if s.absorb && (last.norm.is_none() || !last.value.is_finite()) {
+                continue;
+            }
             let entry = if s.pairs { 2 } else { 1 };
             for (k, e) in (0..self.n).step_by(entry).enumerate() {
                 if s.absorb {
@@ -112,8 +128,13 @@ impl<F: FnMut(usize, &[f64], &mut [f64]) -> f64> Vectors for Plain<F> {
         Ok(())
     }
 
-    fn evaluate(&mut self, measured: &mut [Measured]) -> Result<(), ObjectiveError> {
-        for (k, (v, out)) in self.members.iter_mut().zip(measured).enumerate() {
+    fn start(&mut self, rounds: &[Round]) -> Result<(), ObjectiveError> {
+        self.rounds += 1;
+        self.ahead += usize::from(!self.results.is_empty());
+        let programs = |of: fn(&Round) -> &Vec<Statement>| rounds.iter().map(|round| of(round).clone()).collect::<Vec<_>>();
+        self.combine(&programs(|round| &round.before))?;
+        self.adam(&rounds.iter().map(|round| round.adam).collect::<Vec<_>>())?;
+        for (k, (v, out)) in self.members.iter_mut().zip(&mut self.last).enumerate() {
             let mut gradient = vec![0.0; self.n];
             let value = (self.objective)(k, &v[TRIAL], &mut gradient);
             let finite = gradient.iter().all(|g| g.is_finite());
@@ -121,6 +142,23 @@ impl<F: FnMut(usize, &[f64], &mut [f64]) -> f64> Vectors for Plain<F> {
             *out = Measured { value, norm, slope: dot(&gradient, &v[DIRECTION]) };
             v[GRADIENT] = gradient;
         }
+        self.combine(&programs(|round| &round.after))?;
+        let mut found = vec![Vec::new(); rounds.len()];
+        self.products(&rounds.iter().map(|round| round.products.clone()).collect::<Vec<_>>(), &mut found)?;
+        self.waits -= 1;
+        self.results.push_back((self.last.clone(), found));
+        Ok(())
+    }
+
+    fn finish(&mut self, measured: &mut [Measured], products: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
+        let (found, sums) = self.results.pop_front().ok_or("nothing was started")?;
+        measured.copy_from_slice(&found);
+        products.clone_from_slice(&sums);
+        Ok(())
+    }
+
+    fn forget(&mut self) -> Result<(), ObjectiveError> {
+        self.results.clear();
         Ok(())
     }
 }
@@ -220,6 +258,24 @@ fn decisions_are_those_of_the_host() {
     assert_eq!((outcome.stopped[3], outcome.values[3] <= outcome.history[0][3]), (expected.stopped[3], true));
 }
 
+/// What a step costs in waiting: one block of results per evaluation, and for Adam not even that.
+#[test]
+fn a_round_is_one_wait_and_adam_runs_ahead() {
+    let (members, n) = (2, 6);
+    let x0 = mixed_start(members, n);
+    let method = lbfgs(5);
+    let mut device = Plain::new(&method, members, n, |_, x: &[f64], gradient: &mut [f64]| rosenbrock(x, gradient));
+    minimise_resident(&method, x0.clone(), &mut device, &steps(30), &mut go).expect("finite");
+    // Products of the start, which has none, and the points at the end.
+    assert_eq!((device.waits, device.ahead), (1 + members, 0), "of {} rounds", device.rounds);
+    let method = adam(false);
+    let mut device = Plain::new(&method, members, n, |_, x: &[f64], gradient: &mut [f64]| rosenbrock(x, gradient));
+    let outcome = minimise_resident(&method, x0, &mut device, &steps(30), &mut go).expect("finite");
+    // Every round but the first is started before the results of the one before are read, and none is wasted at the limit.
+    assert_eq!((device.waits, device.rounds, device.ahead), (members, 31, 30));
+    assert_eq!(outcome.evaluations, vec![31; members]);
+}
+
 #[test]
 fn starts_that_are_not_finite_are_named() {
     let method = lbfgs(4);
@@ -274,14 +330,13 @@ fn plan(members: usize, n: usize, element: Option<Element>) -> Plan {
 }
 
 fn runtime() -> scatterc::runtime::Options {
-    scatterc::runtime::Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation }
+    scatterc::runtime::Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation, ..Default::default() }
 }
 
 fn on_emulation(method: &Method, members: usize, n: usize, element: Element) -> Executable {
     let known = variables("x", members, n, Capacity::of(method));
     let mut executable = Executable::load_resident(&plan(members, n, Some(element)), &runtime(), &known).unwrap_or_else(|e| panic!("{e}"));
-    let mut vectors = executable.vectors().expect("loaded with variables");
-    vectors.set("one", &vec![1.0; members * (n - 1)]).expect("an input");
+    executable.vectors().expect("loaded with variables").set("one", &vec![1.0; members * (n - 1)]).expect("an input");
     executable
 }
 
@@ -428,10 +483,10 @@ fn kernels_on_vectors_compile_without_spills() {
     };
     for element in [cuda::Element::F64, cuda::Element::F32] {
         let space = VectorSpace { element, place: 1 << 20, members: 2, vectors: 27, n: 131_072 };
-        let item = VariablesItem { numbers: (0, 131_072), point: 1, gradient: 2, tables: [0, 1, 2, 3], groups: 256, held: true };
+        let item = VariablesItem { numbers: (0, 131_072), point: 1, gradient: 2, tables: [0, 1, 2, 3, 4], groups: 256, held: true };
         let products = ProductsPlace { control: 0, most: 23, partial: 1024, results: 2048 };
         let measures = MeasuresPlace { gradient: 2, direction: 3, partial: 0, results: 512, values: (5, 1), copies: 1024 };
-        let adam = AdamVectors { point: 0, trial: 1, gradient: 2, mean: 3, square: 4 };
+        let adam = AdamVectors { point: 0, trial: 1, gradient: 2, mean: 3, square: 4, results: 512, values: (1024, 1) };
         let make = || -> Result<Vec<Kernel>, scatterc::kernels::KernelError> {
             let mut kernels = vec![vectors::combine("a", &space, 0, 57)?, vectors::adam("b", &space, 64, &adam)?];
             kernels.extend([vectors::expand("c", &space, &item)?, vectors::pull_back("d", &space, &item)?]);
@@ -512,5 +567,27 @@ fn textures_with_fixed_samples_follow_the_host() {
     assert!(found.outcome.values[0] < found.outcome.history[0][0]);
     for (k, _) in free.iter().enumerate().filter(|(_, free)| !**free) {
         assert!((found.field[k] - target[k]).abs() < 1e-12, "sample {k} is fixed");
+    }
+}
+
+#[test]
+fn pixels_follow_the_host() {
+    let domain = Healpix::new(4, 2, 3).expect("sizes");
+    let target = random::samples(domain.len(), 1, 0);
+    // Free pixels, of which a coarse level frees some in part; masked averages; two levels.
+    let free: Vec<bool> = (0..domain.len()).map(|k| k % 7 != 2).collect();
+    let mask: Vec<f64> = (0..domain.len()).map(|k| 0.25 + 0.75 * (k % 3) as f64).collect();
+    let run = |device: Device, method: Method| {
+        let measure = pixels::Measure { threads: 1, device, ..pixels::Measure::new("foscat").expect("built in") };
+        let descent = pixels::Descent { steps: 5, method, ..Default::default() };
+        let options = pixels::Options { free: Some(free.clone()), mask: Some(mask.clone()), levels: 2, descent, seed: 3, ..Default::default() };
+        pixels::synthesise(&measure, &domain, &target, &options, &mut go).unwrap_or_else(|e| panic!("{e}"))
+    };
+    for (method, tolerance) in [(lbfgs(10), 1e-7), (adam(false), 1e-11)] {
+        let (expected, found) = (run(Device::default(), method.clone()), run(Device::EmulatedCuda(Element::F64), method));
+        let difference = largest_difference(&found.map, &expected.map);
+        assert!(difference < tolerance, "{difference:e}");
+        assert!(found.levels.iter().all(|level| level.outcome.values[0] < level.outcome.history[0][0]));
+        assert!((0..target.len()).filter(|k| !free[*k]).all(|k| found.map[k] == target[k]), "fixed pixels keep their bits");
     }
 }

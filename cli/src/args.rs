@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use scatterc::compiler::domain::DomainError;
 use scatterc::kernels::healpix::{HealpixError, nested_to_ring};
 use scatterc::runtime::{Executable, RunError, reference};
-use scatterc::{Array, Compiled, Compiler, Device, Domain, Element, Fusion, Index, InputKind, Source, Sphere};
+use scatterc::{Array, Compiled, Compiler, Device, Domain, Element, Fusion, Index, InputKind, Legendre, Source, Sphere};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -49,6 +49,9 @@ pub enum CliError {
         /// What failed, with errors and bounds.
         faults: Vec<String>,
     },
+    /// Kernels cannot be compiled for CUDA.
+    #[error(transparent)]
+    Cuda(scatterc::runtime::cuda::CudaError),
     /// A picture cannot be made.
     #[error(transparent)]
     Figure(#[from] FigureError),
@@ -235,6 +238,12 @@ pub struct PlanarOptions {
     /// Leave out of averages what the edges of the image reach.
     #[arg(long)]
     pub cut_edges: bool,
+    /// As `--cut-edges`, with edges of the same width on both sides; stencils always do so.
+    #[arg(long, conflicts_with = "cut_edges")]
+    pub even_edges: bool,
+    /// Stencils: enlarge fields twice before the first scale. Default: the statistic's own.
+    #[arg(long, value_name = "true|false")]
+    pub enlarge: Option<bool>,
     /// Largest spacing of the samples of averaged series, a power of two. Default: the largest up to T.
     #[arg(long, value_name = "N")]
     pub stride: Option<usize>,
@@ -244,14 +253,14 @@ pub struct PlanarOptions {
 }
 
 /// Sizes of a map of HEALPix pixels; its scales and orientations are those of the plane.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct HealpixOptions {
     /// Resolution of HEALPix maps, a power of two. Default: that of the file, or 32 without one.
     #[arg(long, value_name = "NSIDE")]
     pub nside: Option<usize>,
-    /// Side of the stencils: 3, 5 or 7.
-    #[arg(long, value_name = "K", default_value_t = 3)]
-    pub kernel: usize,
+    /// Side of the stencils: 3 (default), 5 or 7 on HEALPix pixels; odd, 5 by default, on images and series.
+    #[arg(long, value_name = "K")]
+    pub kernel: Option<usize>,
     /// A patch: the NESTED numbers of its pixels in ascending order, in an .npy file; maps then hold one number per cell.
     #[arg(long, value_name = "FILE.npy")]
     pub cells: Option<PathBuf>,
@@ -263,12 +272,6 @@ pub struct HealpixOptions {
     pub spin: usize,
 }
 
-impl Default for HealpixOptions {
-    fn default() -> Self {
-        HealpixOptions { nside: None, kernel: 3, cells: None, mask_threshold: None, spin: 0 }
-    }
-}
-
 /// How fields are continued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BoundaryKind {
@@ -278,6 +281,8 @@ pub enum BoundaryKind {
     Reflect,
     /// By reflection, edges twice.
     Symmetric,
+    /// By zeros; for stencils.
+    Zero,
 }
 
 impl DomainOptions {
@@ -406,6 +411,30 @@ pub struct DeviceOptions {
     /// How much is fused.
     #[arg(long, value_enum, default_value = "all")]
     pub fuse: FuseKind,
+    /// Where the functions of Legendre stages come from: stored, computed again, or as the cost model says.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub legendre: LegendreKind,
+}
+
+/// Where the functions of Legendre stages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LegendreKind {
+    /// By cost model and byte budget.
+    Auto,
+    /// Computed again in every call.
+    Recursion,
+    /// Stored.
+    Tables,
+}
+
+impl From<LegendreKind> for Legendre {
+    fn from(kind: LegendreKind) -> Legendre {
+        match kind {
+            LegendreKind::Auto => Legendre::Auto,
+            LegendreKind::Recursion => Legendre::Recursion,
+            LegendreKind::Tables => Legendre::Tables,
+        }
+    }
 }
 
 /// Which device.
@@ -439,6 +468,8 @@ pub enum FuseKind {
     Loops,
     /// Loops and ring tiles, but no contractions.
     Ring,
+    /// Loops, ring tiles and contractions of stored rows; filters are not applied where their results are read.
+    Gram,
     /// Everything legal.
     All,
 }
@@ -449,6 +480,7 @@ impl From<FuseKind> for Fusion {
             FuseKind::None => Fusion::None,
             FuseKind::Loops => Fusion::Loops,
             FuseKind::Ring => Fusion::Ring,
+            FuseKind::Gram => Fusion::Gram,
             FuseKind::All => Fusion::All,
         }
     }
@@ -456,7 +488,15 @@ impl From<FuseKind> for Fusion {
 
 impl Default for DeviceOptions {
     fn default() -> Self {
-        DeviceOptions { device: DeviceKind::Cpu, precision: Precision::F64, threads: 0, memory: None, disable: vec![], fuse: FuseKind::All }
+        DeviceOptions {
+            device: DeviceKind::Cpu,
+            precision: Precision::F64,
+            threads: 0,
+            memory: None,
+            disable: vec![],
+            fuse: FuseKind::All,
+            legendre: LegendreKind::Auto,
+        }
     }
 }
 
@@ -538,7 +578,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Input")]
 pub struct FieldOptions {
-    /// Column of a FITS table: a name, or a number from 0.
+    /// Column of a FITS table: a name, or a number from 0. HEALPix pixels take several, I,Q,U or `all`, as a batch.
     #[arg(long, value_name = "C")]
     pub column: Option<String>,
     /// Order of the pixels of a HEALPix map without header.
@@ -685,7 +725,8 @@ pub fn compiler<'a>(
         .disable(&device.disable)
         .device(device.device())
         .threads(device.threads)
-        .memory(device.budget());
+        .memory(device.budget())
+        .legendre(device.legendre.into());
     if let Some(name) = statistic.name() {
         compiler = compiler.statistic(name);
     }

@@ -13,6 +13,17 @@ const DURATION: Duration = Duration::from_millis(25);
 /// f64 of the array read for the bandwidth, per thread: larger than the caches close to a core.
 const STREAM: usize = 1 << 22;
 
+/// Processor time of this process, all threads together; `None` where the system does not say.
+pub fn processor_seconds() -> Option<f64> {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
 /// Peak arithmetic on an element and memory bandwidth of `threads` threads together.
 pub fn roofline(threads: usize, element: Element) -> Roofline {
     let total = |rate: fn() -> f64| -> f64 {
@@ -54,17 +65,6 @@ fn bandwidth() -> f64 {
     }
     std::hint::black_box(last);
     (8 * STREAM) as f64 / best
-}
-
-/// Processor seconds that all threads of this process have used; NaN where the system does not tell.
-pub fn cpu_s() -> f64 {
-    #[cfg(unix)]
-    {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-    }
-    #[cfg(not(unix))]
-    f64::NAN
 }
 
 /// The middle one of some values, which are sorted; 0 of none.

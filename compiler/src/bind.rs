@@ -318,7 +318,7 @@ impl IndexSpace {
 type Scales = BTreeMap<String, usize>;
 
 /// Functions that build fields from a field and, some of them, a scale.
-const BUILDERS: &[&str] = &["lowpass", "band", "cut", "decimate", "pad", "unpad"];
+const BUILDERS: &[&str] = &["lowpass", "band", "cut", "decimate", "fourier", "pad", "unpad"];
 
 /// True for functions whose value is a field whatever their arguments are, and whose second argument, if any, is a scale.
 fn builds_field(name: &str) -> bool {
@@ -979,7 +979,10 @@ impl Binder<'_> {
                     let varies = [Some(cell.re), cell.im].into_iter().flatten().any(|p| matches!(p, Part::Value(_)));
                     if space.is_some() && varies && axes != self.domain.input_type().axes {
                         let masks = axes[0];
-                        return Err(at(span, format!("a number here differs between {masks} masks, so that no field can be made of it; give one mask")));
+                        return Err(at(
+                            span,
+                            format!("a number here differs between {masks} masks, so that no field can be made of it; give one mask"),
+                        ));
                     }
                     let aligned = self.aligned_numbers(cell, &own, &labels)?;
                     let mut part = |p: Part| match (p, space) {
@@ -1221,8 +1224,14 @@ impl Binder<'_> {
             }
             "size" => {
                 let field = self.as_field(&arguments[0], scales, order, k)?;
-                let weight = self.domain.weight(&mut self.b, &field)?;
-                let size = weight.map_or(Part::Literal(self.domain.size(&self.b, &field) as f64), Part::Value);
+                let (weight, size) = match arguments.get(1) {
+                    None => (self.domain.weight(&mut self.b, &field)?, self.domain.size(&self.b, &field)),
+                    Some(scale) => {
+                        let scale = self.scale_argument(scale, scales)?;
+                        (self.domain.windowed_weight(&mut self.b, &field, scale)?, self.domain.windowed_size(&self.b, &field, scale))
+                    }
+                };
+                let size = weight.map_or(Part::Literal(size as f64), Part::Value);
                 Ok((Cell { re: size, im: None }, field.labels))
             }
             _ => {

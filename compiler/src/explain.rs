@@ -334,6 +334,8 @@ pub fn loops(scheduled: &Scheduled) -> String {
             | Step::Gram { .. }
             | Step::FrameGram { .. }
             | Step::FrameMix { .. }
+            | Step::FilterGram { .. }
+            | Step::FilterMix { .. }
             | Step::Mix { .. }
             | Step::Concat { .. }
             | Step::Launch { .. }

@@ -13,7 +13,7 @@ use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use scatterc_kernels::wavelets::steering_matrix;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// How much to fuse; `--fuse none|loops|ring|all`.
+/// How much to fuse; `--fuse none|loops|ring|gram|all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Fusion {
     /// Every node is its own launch.
@@ -22,6 +22,8 @@ pub enum Fusion {
     Loops,
     /// Loops and ring tiles, but no contractions.
     Ring,
+    /// Contractions of stored rows, too.
+    Gram,
     /// Everything legal.
     #[default]
     All,
@@ -30,7 +32,12 @@ pub enum Fusion {
 impl Fusion {
     /// Whether ring transforms and loops share launches.
     pub fn tiles(self) -> bool {
-        matches!(self, Fusion::Ring | Fusion::All)
+        matches!(self, Fusion::Ring | Fusion::Gram | Fusion::All)
+    }
+
+    /// Whether averages of products are contractions.
+    pub fn contracts(self) -> bool {
+        matches!(self, Fusion::Gram | Fusion::All)
     }
 }
 
@@ -78,6 +85,54 @@ pub enum Role {
     FrameContraction(Vec<Form>),
     /// Their adjoint: per field of the result its terms.
     FrameMixture(Vec<Vec<FrameTerm>>),
+    /// Bilinear forms of half spectra with the weights of filters, per element of the result; the filtered spectra are never stored.
+    FilterContraction(Vec<FilterForm>),
+    /// Their adjoint: per row of the result its terms.
+    FilterMixture(Vec<Vec<FilterTerm>>),
+}
+
+/// Which of the spectra that a `spectral_filter` makes of one: the node, a direction, and plain (0), turned by i (1) or, in adjoints, turned back (2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weighing {
+    /// The `spectral_filter`.
+    pub filter: Value,
+    /// Direction.
+    pub l: usize,
+    /// 0, 1 or 2.
+    pub turned: usize,
+}
+
+/// One sum over the frequencies of a half spectrum times another one, weighed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterForm {
+    /// The weights.
+    pub weighing: Weighing,
+    /// First row.
+    pub a: Row,
+    /// Second row, the one that is weighed.
+    pub b: Row,
+}
+
+/// One term of a mixture of weighed half spectra.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterTerm {
+    /// The weights.
+    pub weighing: Weighing,
+    /// The half spectrum.
+    pub row: Row,
+    /// The coefficient, an element of a point value.
+    pub coefficient: Row,
+}
+
+/// A row of what a `spectral_filter` makes: the row it is made of, and how.
+fn weighed(graph: &Graph, row: Row) -> Option<(Row, Weighing)> {
+    match graph.linear(row.0) {
+        Some((Linear::SpectralFilter { bank, .. }, false)) => {
+            let weighing = Weighing { filter: row.0, l: row.1 / 2 % bank.L, turned: row.1 % 2 };
+            Some(((graph.node(row.0).operands[0], row.1 / (2 * bank.L)), weighing))
+        }
+        _ => None,
+    }
 }
 
 /// `z Q_g x`: one term of a mixture of frame operators.
@@ -218,8 +273,8 @@ pub fn roles(graph: &Graph, fusion: Fusion) -> Vec<Role> {
         };
         roles.push(role);
     }
-    if fusion == Fusion::All {
-        find_contractions(graph, &mut roles);
+    if fusion.contracts() {
+        find_contractions(graph, &mut roles, fusion == Fusion::All);
     }
     roles
 }
@@ -250,12 +305,20 @@ struct Terms {
     moved: bool,
 }
 
-/// A row times a coefficient; the row may have passed through a frame operator.
+/// A row times a coefficient; the row may have passed through an operator.
 #[derive(Clone, Copy)]
 struct Term {
     row: Row,
-    through: Option<(Scale, usize)>,
+    through: Option<Through>,
     coefficient: Row,
+}
+
+#[derive(Clone, Copy)]
+enum Through {
+    /// A frame operator and a direction.
+    Frame(Scale, usize),
+    /// The weights of a filter.
+    Filter(Weighing),
 }
 
 /// Splits an expression into addends: arguments and products of two arguments.
@@ -278,7 +341,7 @@ pub fn sum_of_products(f: &Scalar, out: &mut Vec<(usize, Option<usize>)>) -> boo
 }
 
 /// For every value whether its nodes have the shape of a mixture: what [`mixture`] asks first, without building any terms.
-fn shaped_as_mixtures(graph: &Graph) -> Vec<bool> {
+fn shaped_as_mixtures(graph: &Graph, weighs_in_cache: bool) -> Vec<bool> {
     let mut shaped = vec![false; graph.nodes.len()];
     for value in graph.values() {
         let node = graph.node(value);
@@ -286,7 +349,9 @@ fn shaped_as_mixtures(graph: &Graph) -> Vec<bool> {
         let weighs = |k: usize| reduction_weights(graph, node.operands[k]).is_some();
         shaped[value.index()] = match &node.op {
             Op::Linear { map: Linear::Reindex { .. }, adjoint: true } | Op::Linear { map: Linear::Reshape { .. }, .. } => is(0),
-            Op::Linear { map, adjoint: true } => scale_of(map).is_some() && is(0),
+            Op::Linear { map, adjoint: true } => {
+                (scale_of(map).is_some() || weighs_in_cache && matches!(map, Linear::SpectralFilter { .. })) && is(0)
+            }
             Op::Pointwise(f) => {
                 let mut list = Vec::new();
                 sum_of_products(f, &mut list) && list.iter().all(|(i, k)| k.map_or_else(|| is(*i), |k| weighs(*i) != weighs(k)))
@@ -306,28 +371,44 @@ fn reduction_weights(graph: &Graph, value: Value) -> Option<Linear> {
 }
 
 /// Reads a value as a mixture: sums of reindex^H (reduction^H(c) * reindex(y)), in any nesting of sums and re-indexings.
-fn mixture(graph: &Graph, value: Value, depth: usize) -> Option<Terms> {
+fn mixture(graph: &Graph, value: Value, weighs: bool, depth: usize) -> Option<Terms> {
     if depth > 64 {
         return None;
     }
     let node = graph.node(value);
     match &node.op {
         Op::Linear { map: map @ (Linear::Reindex { .. } | Linear::Reshape { .. }), adjoint } if *adjoint || matches!(map, Linear::Reshape { .. }) => {
-            let inner = mixture(graph, node.operands[0], depth + 1)?;
+            let inner = mixture(graph, node.operands[0], weighs, depth + 1)?;
             let next = axis_terms(map, *adjoint, inner.rows.len(), node.ty.count());
             let rows = next.iter().map(|list| list.iter().flat_map(|(_, k)| inner.rows[*k].iter().copied()).collect()).collect();
             Some(Terms { rows, moved: true, ..inner })
         }
+        Op::Linear { map: Linear::SpectralFilter { bank, .. }, adjoint: true } if weighs => {
+            // The adjoint weighs alike, and turns back what was turned.
+            let inner = mixture(graph, node.operands[0], weighs, depth + 1)?;
+            if inner.rows.iter().flatten().any(|term| term.through.is_some()) {
+                return None;
+            }
+            let operated = |(k, term): (usize, &Term)| {
+                let weighing = Weighing { filter: value, l: k / 2, turned: 2 * (k % 2) };
+                Term { through: Some(Through::Filter(weighing)), ..*term }
+            };
+            let rows = inner
+                .rows
+                .chunks(2 * bank.L)
+                .map(|rows| rows.iter().enumerate().flat_map(|(k, row)| row.iter().map(move |term| operated((k, term)))).collect());
+            Some(Terms { rows: rows.collect(), weights: inner.weights, moved: true })
+        }
         Op::Linear { map, adjoint: true } => {
             // Frame operators are symmetric: their adjoint on a mixture of rows is a mixture of operated rows.
             let scale = scale_of(map)?;
-            let inner = mixture(graph, node.operands[0], depth + 1)?;
+            let inner = mixture(graph, node.operands[0], weighs, depth + 1)?;
             if inner.rows.iter().flatten().any(|term| term.through.is_some()) {
                 return None;
             }
             let Space::Coefficients { L } = node.ty.space else { return None };
             let G = 2 * scale.N - 1;
-            let operated = |(k, term): (usize, &Term)| Term { through: Some((scale, k % G)), ..*term };
+            let operated = |(k, term): (usize, &Term)| Term { through: Some(Through::Frame(scale, k % G)), ..*term };
             let rows = inner
                 .rows
                 .chunks(G)
@@ -342,8 +423,8 @@ fn mixture(graph: &Graph, value: Value, depth: usize) -> Option<Terms> {
             let mut total: Option<Terms> = None;
             for (i, k) in list {
                 let part = match k {
-                    None => mixture(graph, node.operands[i], depth + 1)?,
-                    Some(k) => product_term(graph, node.operands[i], node.operands[k])?,
+                    None => mixture(graph, node.operands[i], weighs, depth + 1)?,
+                    Some(k) => product_term(graph, node.operands[i], node.operands[k], weighs)?,
                 };
                 total = Some(match total {
                     None => part,
@@ -364,7 +445,7 @@ fn mixture(graph: &Graph, value: Value, depth: usize) -> Option<Terms> {
 }
 
 /// reduction^H(c) * reindex(y), in either order.
-fn product_term(graph: &Graph, x: Value, y: Value) -> Option<Terms> {
+fn product_term(graph: &Graph, x: Value, y: Value, weighs: bool) -> Option<Terms> {
     let (weights, coefficients, factor) = match (reduction_weights(graph, x), reduction_weights(graph, y)) {
         (Some(w), None) => (w, graph.node(x).operands[0], y),
         (None, Some(w)) => (w, graph.node(y).operands[0], x),
@@ -372,19 +453,22 @@ fn product_term(graph: &Graph, x: Value, y: Value) -> Option<Terms> {
     };
     let (rows, moved) = rows_of(graph, factor);
     let term = |(k, row): (usize, Row)| {
-        let (row, through) = match through(graph, row) {
-            Some((below, scale, g)) => (below, Some((scale, g))),
-            None => (row, None),
+        let (row, through) = match (through(graph, row), weighed(graph, row).filter(|_| weighs)) {
+            (Some((below, scale, g)), _) => (below, Some(Through::Frame(scale, g))),
+            (None, Some((below, weighing))) => (below, Some(Through::Filter(weighing))),
+            (None, None) => (row, None),
         };
         vec![Term { row, through, coefficient: (coefficients, k) }]
     };
-    let operated = rows.first().is_some_and(|row| through(graph, *row).is_some());
+    let operated = rows.first().is_some_and(|row| through(graph, *row).is_some() || weighs && weighed(graph, *row).is_some());
     Some(Terms { weights, rows: rows.into_iter().enumerate().map(term).collect(), moved: moved || operated })
 }
 
-fn find_contractions(graph: &Graph, roles: &mut [Role]) {
+/// Contractions and mixtures. With `weighs`, half spectra that a `spectral_filter` makes for them are weighed in the kernel that reads them: legal where every product has
+/// exactly one weighed factor, whatever the statistic.
+fn find_contractions(graph: &Graph, roles: &mut [Role], weighs: bool) {
     let users = graph.users();
-    let shaped = shaped_as_mixtures(graph);
+    let shaped = shaped_as_mixtures(graph, weighs);
     let outputs: BTreeSet<Value> = graph.outputs.iter().map(|o| o.value).collect();
     // Values that only mixtures read are part of them; nothing asks for their own terms. Readers come first in this order.
     let mut mixed = vec![false; graph.nodes.len()];
@@ -410,6 +494,15 @@ fn find_contractions(graph: &Graph, roles: &mut [Role]) {
             && let Some((x, y)) = crate::simplify::factors(graph, node.operands[0])
         {
             let ((a, moved_a), (b, moved_b)) = (rows_of(graph, x), rows_of(graph, y));
+            let form = |(a, b): (&Row, &Row)| match (weighed(graph, *a), weighed(graph, *b)) {
+                (None, Some((b, weighing))) => Some(FilterForm { weighing, a: *a, b }),
+                (Some((a, weighing)), None) => Some(FilterForm { weighing, a: *b, b: a }),
+                _ => None,
+            };
+            if weighs && let Some(forms) = a.iter().zip(&b).map(form).collect::<Option<Vec<_>>>() {
+                roles[value.index()] = Role::FilterContraction(forms);
+                continue;
+            }
             if moved_a || moved_b {
                 let pairs = a.into_iter().zip(b).collect();
                 roles[value.index()] = Role::Contraction(Contraction { weights: map.clone(), pairs });
@@ -433,18 +526,30 @@ fn find_contractions(graph: &Graph, roles: &mut [Role]) {
             mixed[value.index()] = true;
             continue;
         }
-        if let Some(Terms { weights, rows, moved: true }) = mixture(graph, value, 0) {
+        if let Some(Terms { weights, rows, moved: true }) = mixture(graph, value, weighs, 0) {
             mixed[value.index()] = true;
             let plain: Option<Vec<Vec<(Row, Row)>>> =
                 rows.iter().map(|row| row.iter().map(|t| t.through.is_none().then_some((t.row, t.coefficient))).collect()).collect();
             let operated = || -> Option<Vec<Vec<FrameTerm>>> {
-                let term = |t: &Term| t.through.map(|(scale, g)| FrameTerm { scale, row: t.row, g, coefficient: t.coefficient });
+                let term = |t: &Term| match t.through {
+                    Some(Through::Frame(scale, g)) => Some(FrameTerm { scale, row: t.row, g, coefficient: t.coefficient }),
+                    _ => None,
+                };
+                rows.iter().map(|row| row.iter().map(term).collect()).collect()
+            };
+            let filtered = || -> Option<Vec<Vec<FilterTerm>>> {
+                let term = |t: &Term| match t.through {
+                    Some(Through::Filter(weighing)) => Some(FilterTerm { weighing, row: t.row, coefficient: t.coefficient }),
+                    _ => None,
+                };
                 rows.iter().map(|row| row.iter().map(term).collect()).collect()
             };
             if let Some(terms) = plain {
                 roles[value.index()] = Role::Mixture(Mixture { weights, terms });
             } else if let Some(terms) = operated() {
                 roles[value.index()] = Role::FrameMixture(terms);
+            } else if let Some(terms) = filtered() {
+                roles[value.index()] = Role::FilterMixture(terms);
             } else {
                 mixed[value.index()] = false;
             }
@@ -516,6 +621,8 @@ pub fn demand(graph: &Graph, roles: &[Role], fusion: Fusion) -> Demand {
             Role::Mixture(m) => reads.extend(m.terms.iter().flatten().flat_map(|(row, c)| [row.0, c.0])),
             Role::FrameContraction(forms) => reads.extend(forms.iter().flat_map(|form| [form.a.0, form.b.0])),
             Role::FrameMixture(terms) => reads.extend(terms.iter().flatten().flat_map(|term| [term.row.0, term.coefficient.0])),
+            Role::FilterContraction(forms) => reads.extend(forms.iter().flat_map(|form| [form.a.0, form.b.0])),
+            Role::FilterMixture(terms) => reads.extend(terms.iter().flatten().flat_map(|term| [term.row.0, term.coefficient.0])),
             Role::Loop | Role::Reduction => {
                 let space = if roles[value.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
                 let mut inner: Vec<Value> = node.operands.clone();

@@ -191,16 +191,16 @@ fn addends(graph: &Graph, value: Value) -> Option<Vec<Addend>> {
     Some(list.into_iter().map(addend).collect())
 }
 
-/// True for addends that one mixture of frame operators can hold.
+/// True for addends that one mixture of operated rows can hold.
 fn is_frame_part(graph: &Graph, addend: Addend, depth: usize) -> bool {
-    let weight = |v: Value| matches!(graph.linear(v), Some((Linear::CoefficientSum { .. }, true)));
+    let weight = |v: Value| matches!(graph.linear(v), Some((Linear::CoefficientSum { .. } | Linear::SpectralSum { .. }, true)));
     let mut value = match addend {
         Addend::Product(x, y) => return weight(x) || weight(y),
         Addend::Value(value) => value,
     };
     loop {
         match graph.linear(value) {
-            Some((Linear::FrameOperator { .. }, true)) => return true,
+            Some((Linear::FrameOperator { .. } | Linear::SpectralFilter { .. }, true)) => return true,
             Some((Linear::Reindex { .. }, true)) | Some((Linear::Reshape { .. }, _)) => value = graph.node(value).operands[0],
             _ => break,
         }
@@ -208,13 +208,16 @@ fn is_frame_part(graph: &Graph, addend: Addend, depth: usize) -> bool {
     depth < 8 && addends(graph, value).is_some_and(|parts| parts.iter().all(|part| is_frame_part(graph, *part, depth + 1)))
 }
 
-/// Long sums of coefficients are re-associated so that the parts of one mixture of frame operators stand together.
+/// Long sums of coefficients and of half spectra are re-associated so that the parts of one mixture of frame operators, or of weighed spectra, stand together.
 ///
 /// Legality: addition; a sum inside a sum is opened only where nothing else reads it.
 pub fn regroup(graph: &Graph) -> Result<Graph, TypeError> {
     let users = graph.users();
     let outputs: Vec<Value> = graph.outputs.iter().map(|o| o.value).collect();
-    let sum = |v: Value| matches!(graph.node(v).ty.space, Space::Coefficients { .. }) && addends(graph, v).is_some_and(|parts| parts.len() > 1);
+    let sum = |v: Value| {
+        matches!(graph.node(v).ty.space, Space::Coefficients { .. } | Space::RealSpectrum { .. })
+            && addends(graph, v).is_some_and(|parts| parts.len() > 1)
+    };
     let inner = |v: Value| sum(v) && !outputs.contains(&v) && users[v.index()].len() == 1 && users[v.index()].iter().all(|r| sum(*r));
     let mut b = Builder::new(&graph.name);
     let mut map: Vec<Value> = Vec::with_capacity(graph.nodes.len());

@@ -6,6 +6,7 @@ use scatterc_ir::filter::Bank;
 use scatterc_ir::graph::{Builder, TypeError};
 use scatterc_ir::scalar::{self, Binary, Scalar, Unary};
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
+use std::collections::{BTreeSet, HashMap};
 
 /// `filter_each` of a `filter` of the same scale raises its power; a transform of what was just transformed back is the spectrum itself, and the other way round.
 ///
@@ -221,12 +222,38 @@ fn plain(graph: &Graph, x: &Factor, set: (usize, usize)) -> bool {
 /// mean(x conj(y psi^p)) of real images x, y and real filters = sum over half of the frequencies (Plancherel, and F(-k) = conj F(k)), so that neither the filtered spectrum
 /// nor its inverse transform is formed. Where the grid is truncated, all but its own frequencies have weight zero.
 pub fn plancherel(graph: &Graph) -> Result<Graph, TypeError> {
-    rewrite(graph, |b, value, operands| {
+    let averaged = rewrite(graph, |b, value, operands| {
         let Some(found) = matched(graph, value) else { return Ok(None) };
         // The copies of the nodes that were matched: they are found again from the average's own operand.
         let Some(copy) = matched_copy(b.graph(), operands[0]) else { return Ok(None) };
         let (x, y) = copy;
         filtered_mean(b, &found, &x, &y)
+    })?;
+    nested(&averaged)
+}
+
+/// Spectra clipped to several grids are clipped one after another, largest first: each reads less, and adjoints add up small spectra before they are put into large ones.
+fn nested(graph: &Graph) -> Result<Graph, TypeError> {
+    let mut sizes: HashMap<Value, BTreeSet<(usize, usize)>> = HashMap::new();
+    for value in graph.values() {
+        if let Some((Linear::Clip { h, w, .. }, false)) = graph.linear(value) {
+            sizes.entry(graph.node(value).operands[0]).or_default().insert((*h, *w));
+        }
+    }
+    rewrite(graph, |b, value, operands| {
+        let Some((Linear::Clip { H, W, h, w }, false)) = graph.linear(value) else { return Ok(None) };
+        let all = &sizes[&graph.node(value).operands[0]];
+        let mut chain: Vec<(usize, usize)> = all.iter().copied().filter(|(p, q)| p >= h && q >= w).collect();
+        // Sizes that do not lie inside one another stay apart.
+        if chain.len() < 2 || chain.windows(2).any(|pair| pair[0].1 > pair[1].1) {
+            return Ok(None);
+        }
+        let (mut from, mut source) = ((*H, *W), operands[0]);
+        while let Some((p, q)) = chain.pop() {
+            source = b.linear(Linear::Clip { H: from.0, W: from.1, h: p, w: q }, source)?;
+            from = (p, q);
+        }
+        Ok(Some(source))
     })
 }
 

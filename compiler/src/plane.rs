@@ -4,6 +4,7 @@
 //! pointwise function needs them. Filters are formulas of the notation ([`scatterc_ir::filter`]).
 
 use crate::domain::{Domain, DomainError, Field, Numbers};
+use crate::healpix::MASK;
 use scatterc_ir::filter::{Bank, Evaluation, LARGEST_GRID, Transform};
 use scatterc_ir::graph::Builder;
 use scatterc_ir::notation::Filter;
@@ -28,6 +29,20 @@ pub enum Boundary {
     Reflect,
     /// Reflected with the edge sample repeated, to twice the length.
     Symmetric,
+    /// Zeros beyond the edges, for stencils.
+    Zero,
+}
+
+impl Boundary {
+    /// Its word in descriptions and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Boundary::Periodic => "periodic",
+            Boundary::Reflect => "reflect",
+            Boundary::Symmetric => "symmetric",
+            Boundary::Zero => "zero",
+        }
+    }
 }
 
 /// An image or series domain bound to its sizes.
@@ -47,6 +62,10 @@ pub struct Plane {
     pub boundary: Boundary,
     /// True when averages leave out what the edges of the image reach.
     pub cut_edges: bool,
+    /// True when averages are weighted by the parameter `mask`, one number per sample of the input.
+    pub masked: bool,
+    /// True when cut edges are as wide below and on the right as above and on the left, not one sample narrower.
+    pub even_edges: bool,
     /// log2 of the largest spacing that `decimate` gives.
     pub coarsest: usize,
     /// Filters on the padded grid.
@@ -120,6 +139,7 @@ impl Plane {
                 [top, bottom, left, right]
             }
             Boundary::Symmetric => [0, H, 0, W],
+            Boundary::Zero => return fault("boundary", "zero", "periodic, reflect or symmetric for filters of frequencies; `zero` needs stencils"),
         };
         Plane::bound(H, W, J, L, false, filter, boundary, cut_edges, J, padding, false)
     }
@@ -136,6 +156,7 @@ impl Plane {
         let padding = match boundary {
             Boundary::Periodic => [0; 4],
             Boundary::Symmetric => [0, 0, 0, T],
+            Boundary::Zero => return fault("boundary", "zero", "symmetric or periodic for filters of frequencies; `zero` needs stencils"),
             Boundary::Reflect => {
                 return fault("boundary", "reflect", "symmetric or periodic for filters with voices; reflect with `Plane::cascade`");
             }
@@ -214,7 +235,80 @@ impl Plane {
             }
             wavelets = Some(list);
         }
-        Ok(Plane { H, W, J, L, line, boundary, cut_edges, coarsest, bank, padding, wavelets })
+        Ok(Plane { H, W, J, L, line, boundary, cut_edges, even_edges: false, masked: false, coarsest, bank, padding, wavelets })
+    }
+
+    /// Cuts edges of the same width on both sides.
+    ///
+    /// Error: edges that are not cut.
+    pub fn even_edges(mut self) -> Result<Self, DomainError> {
+        if !self.cut_edges {
+            return fault("edges", "whole", "cut edges, which may then be even");
+        }
+        self.even_edges = true;
+        Ok(self)
+    }
+
+    /// Weights averages by the parameter `mask`; averages on coarser grids take its nearest samples.
+    pub fn mask(mut self) -> Self {
+        self.masked = true;
+        self
+    }
+
+    /// Rows and columns of the mask that weigh the samples of an `H` x `W` grid.
+    pub fn mask_samples(&self, H: usize, W: usize) -> (Vec<usize>, Vec<usize>) {
+        let nearest = |n: usize, own: usize| (0..n).map(|k| (k * own + n / 2) / n % own).collect::<Vec<usize>>();
+        let thinned = |n: usize, all: Vec<usize>| all.iter().step_by((all.len() / n).max(1)).copied().collect();
+        let padded = (H, W) != (self.H, self.W) && self.boundary != Boundary::Periodic && self.bank.H % H == 0 && self.bank.W % W == 0;
+        if !padded {
+            return (nearest(H, self.H), nearest(W, self.W));
+        }
+        let [top, bottom, left, right] = self.padding;
+        let repeat = self.boundary == Boundary::Symmetric;
+        (thinned(H, reflected(self.H, top, bottom, repeat)), thinned(W, reflected(self.W, left, right, repeat)))
+    }
+
+    /// Sizes of the grids on which averages of a scale may be taken: the whole one, the truncated one, and the thinned one.
+    pub fn grids(&self, scale: usize) -> Vec<(usize, usize)> {
+        let mut out = vec![(self.H, self.W), self.truncated(scale, self.H, self.W)];
+        let spacing = scale.min(self.coarsest);
+        let (h, w) = (if self.line { 1 } else { self.H >> spacing }, self.W >> spacing);
+        if h > 0 && w > 0 {
+            out.push((h, w));
+        }
+        out
+    }
+
+    /// The mask on a grid.
+    fn weights(&self, b: &mut Builder, H: usize, W: usize) -> Result<Value, DomainError> {
+        let mask = b.parameter(MASK, self.input_type())?;
+        if (H, W) == (self.H, self.W) {
+            return Ok(mask);
+        }
+        let (rows, columns) = self.mask_samples(H, W);
+        Ok(b.linear(Linear::Pick { H: self.H, W: self.W, rows: rows.into(), columns: columns.into() }, mask)?)
+    }
+
+    /// A value without axes, repeated along those of `like`.
+    fn repeated(&self, b: &mut Builder, value: Value, like: Value) -> Result<Value, DomainError> {
+        let to = b.ty(like).axes.clone();
+        Ok(if to.is_empty() { value } else { b.linear(Linear::Reindex { from: vec![], to, map: vec![] }, value)? })
+    }
+
+    /// Weighted average of one real value over a window.
+    fn averaged(&self, b: &mut Builder, value: Value, [top, bottom, left, right]: [usize; 4]) -> Result<Value, DomainError> {
+        let (H, W) = image(b, value)?;
+        let map = Linear::Average { H, W, top, bottom, left, right };
+        if !self.masked {
+            return Ok(b.linear(map, value)?);
+        }
+        let weights = self.weights(b, H, W)?;
+        let total = b.linear(map.clone(), weights)?;
+        let weights = self.repeated(b, weights, value)?;
+        let product = apply(b, "mul", &[weights, value])?;
+        let sum = b.linear(map, product)?;
+        let total = self.repeated(b, total, sum)?;
+        apply(b, "div", &[sum, total])
     }
 
     /// Octave of a wavelet.
@@ -230,6 +324,14 @@ impl Plane {
         let half = |n: usize| 8.max(n.div_ceil(1 << scale.min(40)).min(n / 2));
         let rows = if self.line { 1 } else { 2 * half(self.H) + H % 2 };
         (rows.min(H), (2 * half(self.W) + W % 2).min(W))
+    }
+
+    /// Rows and columns left out above, below, left and right where edges are cut.
+    fn cut(&self, H: usize, W: usize, scale: usize) -> [usize; 4] {
+        let edge = |n: usize| (n / 4).min(1 << scale.min(40));
+        let (e, f) = (edge(H), edge(W));
+        let less = usize::from(!self.even_edges);
+        [e, e - less, f, f - less]
     }
 
     /// Applies `f` to the real part and, if there is one, to the imaginary part.
@@ -256,10 +358,7 @@ impl Plane {
 
     fn average(&self, b: &mut Builder, field: &Field, window: [usize; 4]) -> Result<Numbers, DomainError> {
         let field = self.samples(b, field)?;
-        let (H, W) = image(b, field.re)?;
-        let [top, bottom, left, right] = window;
-        let map = Linear::Average { H, W, top, bottom, left, right };
-        Ok(Numbers { re: b.linear(map.clone(), field.re)?, im: field.im.map(|v| b.linear(map, v)).transpose()? })
+        Ok(Numbers { re: self.averaged(b, field.re, window)?, im: field.im.map(|im| self.averaged(b, im, window)).transpose()? })
     }
 }
 
@@ -321,16 +420,17 @@ fn reflected(n: usize, before: usize, after: usize, repeat: bool) -> Vec<usize> 
 
 impl Domain for Plane {
     fn describe(&self) -> String {
-        let boundary = match self.boundary {
-            Boundary::Periodic => "periodic",
-            Boundary::Reflect => "reflect",
-            Boundary::Symmetric => "symmetric",
-        };
+        let boundary = self.boundary.name();
         let filter = self.bank.text.split_whitespace().nth(1).unwrap_or("filter");
         let sizes = if self.line { format!("line T={}", self.W) } else { format!("plane H={} W={}", self.H, self.W) };
-        let edges = if self.cut_edges { " edges=cut" } else { "" };
+        let edges = match (self.cut_edges, self.even_edges) {
+            (false, _) => "",
+            (true, false) => " edges=cut",
+            (true, true) => " edges=even",
+        };
         let stride = if self.coarsest == self.J { String::new() } else { format!(" stride={}", 1usize << self.coarsest.min(60)) };
-        format!("{sizes} J={} L={} filters={filter} boundary={boundary}{edges}{stride}", self.J, self.L)
+        let mask = if self.masked { " mask" } else { "" };
+        format!("{sizes} J={} L={} filters={filter} boundary={boundary}{edges}{stride}{mask}", self.J, self.L)
     }
 
     fn scales(&self) -> std::ops::RangeInclusive<usize> {
@@ -347,6 +447,21 @@ impl Domain for Plane {
 
     fn input_type(&self) -> Type {
         Type::new([], Space::Image { H: self.H, W: self.W })
+    }
+
+    fn parameters(&self) -> Vec<String> {
+        if self.masked { vec![MASK.into()] } else { vec![] }
+    }
+
+    fn weight(&self, b: &mut Builder, field: &Field) -> Result<Option<Value>, DomainError> {
+        if !self.masked {
+            return Ok(None);
+        }
+        let (H, W) = size_of(b, field)?;
+        let weights = self.weights(b, H, W)?;
+        let mean = b.linear(Linear::Average { H, W, top: 0, bottom: 0, left: 0, right: 0 }, weights)?;
+        let total = b.linear(Linear::Scale { by: (H * W) as f64 }, mean)?;
+        Ok(Some(self.repeated(b, total, field.re)?))
     }
 
     fn field(&self, _b: &mut Builder, input: Value) -> Result<Field, DomainError> {
@@ -413,27 +528,32 @@ impl Domain for Plane {
         }
         let field = self.samples(b, field)?;
         let (H, W) = image(b, field.re)?;
-        // Rows e ..= H - e are kept, one less below than above.
-        let edge = |n: usize| (n / 4).min(1 << scale.min(40));
-        let (e, f) = (edge(H), edge(W));
-        self.average(b, &field, [e, e - 1, f, f - 1])
+        self.average(b, &field, self.cut(H, W, scale))
+    }
+
+    fn windowed_size(&self, b: &Builder, field: &Field, scale: usize) -> usize {
+        match size_of(b, field) {
+            Ok((H, W)) if self.cut_edges => {
+                let [top, bottom, left, right] = self.cut(H, W, scale);
+                (H - top - bottom) * (W - left - right)
+            }
+            _ => self.size(b, field),
+        }
     }
 
     fn power(&self, b: &mut Builder, field: &Field, centred: bool) -> Result<Value, DomainError> {
         let field = self.samples(b, field)?;
         let mut total: Option<Value> = None;
         for value in [Some(field.re), field.im].into_iter().flatten() {
-            let (H, W) = image(b, value)?;
-            let mean = Linear::Average { H, W, top: 0, bottom: 0, left: 0, right: 0 };
             let value = if centred {
-                let mean = b.linear(mean.clone(), value)?;
-                let everywhere = self.spread(b, mean, Space::Image { H, W })?;
+                let mean = self.averaged(b, value, [0; 4])?;
+                let everywhere = self.spread(b, mean, b.ty(value).space)?;
                 apply(b, "sub", &[value, everywhere])?
             } else {
                 value
             };
             let squares = apply(b, "square", &[value])?;
-            let part = b.linear(mean, squares)?;
+            let part = self.averaged(b, squares, [0; 4])?;
             total = Some(match total {
                 Some(sum) => apply(b, "add", &[sum, part])?,
                 None => part,
@@ -464,6 +584,18 @@ impl Domain for Plane {
                 let real = usize::from(matches!(b.ty(spectrum).space, Space::RealSpectrum { .. }));
                 let re = b.linear(Linear::Truncate { H, W, h, w, real }, spectrum)?;
                 Ok(Field { re, im: None, labels: field.labels.clone(), raw: None })
+            }
+            "fourier" => {
+                let spectrum = self.spectrum(b, field)?;
+                let whole = match b.ty(spectrum).space {
+                    // All frequencies of a real image.
+                    Space::RealSpectrum { H, W } => b.linear(Linear::Truncate { H, W, h: H, w: W, real: 1 }, spectrum)?,
+                    _ => spectrum,
+                };
+                let (H, W) = size_of(b, field)?;
+                let both = b.linear(Linear::SpectrumParts { H, W }, whole)?;
+                let (re, im) = (b.linear(component(0), both)?, b.linear(component(1), both)?);
+                Ok(Field { re, im: Some(im), labels: field.labels.clone(), raw: None })
             }
             "cut" if !self.cut_edges => Ok(field.clone()),
             "cut" => {

@@ -1,17 +1,19 @@
 //! Schedule: stored values become launches in order, buffers share one arena, loops become kernels, and the whole becomes a plan.
 
 use crate::emit::{clif, cuda};
-use crate::fuse::{Built, Contraction, Demand, FrameTerm, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage};
+use crate::fuse::{
+    Built, Contraction, Demand, FilterForm, FilterTerm, FrameTerm, Fusion, Group, Mixture, Role, Row, build, demand, free_axes, roles, storage,
+};
 use crate::harmonic::{Form, Scale};
 use crate::loops::Body;
 use crate::planar;
-use crate::tile::{self, MOST_ROOTS, Tile};
+use crate::tile::{self, MOST_ROOTS, Tile, Unit};
 use scatterc_ir::plan::{Element, Kernel, Place, Plan, Port, Slot, Step, Stream, Table, Target, TileStream};
 use scatterc_ir::text::spelling;
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use scatterc_kernels::layout;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 /// A graph that cannot be scheduled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -41,6 +43,14 @@ pub enum ScheduleError {
         /// Largest arena.
         limit: usize,
     },
+}
+
+/// The target whose tiles work on such pairs.
+fn target_of(unit: Unit) -> Target {
+    match unit {
+        Unit::Blocks => Target::Cpu,
+        Unit::Rings(_) => Target::Cuda,
+    }
 }
 
 /// Stored length of a space on the target: on the CPU rings and maps are lane-blocked, everything else is as it is.
@@ -97,6 +107,8 @@ enum Proto {
     Mix { weights: Linear, results: Vec<Value> },
     FrameGram { results: Vec<Value> },
     FrameMix { results: Vec<Value> },
+    FilterGram { results: Vec<Value> },
+    FilterMix { results: Vec<Value> },
     Concat(Value),
     Fill(Value, f64),
 }
@@ -135,6 +147,8 @@ fn is_transform(map: &Linear) -> bool {
                 | Linear::RingForward { .. }
                 | Linear::Stencil { .. }
                 | Linear::Downgrade { .. }
+                | Linear::ImageStencil { .. }
+                | Linear::BlockMean { .. }
         )
 }
 
@@ -186,11 +200,9 @@ fn levels(demand: &Demand, late: &BTreeSet<Value>, tiles: &[Tile]) -> HashMap<Va
     unit_of.into_iter().map(|(value, k)| (value, levels[k])).collect()
 }
 
-fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>, target: Target) -> Vec<Task> {
-    let tiles = match target {
-        Target::Cpu => tile::tiles(graph, roles, demand, fusion, late),
-        Target::Cuda => vec![],
-    };
+fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>, unit: Unit) -> Vec<Task> {
+    let target = target_of(unit);
+    let tiles = tile::tiles(graph, roles, demand, fusion, late, unit);
     let levels = levels(demand, late, &tiles);
     let mut tasks: Vec<Task> = tiles
         .iter()
@@ -214,7 +226,7 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
             }
             Role::Library => match &node.op {
                 Op::Linear { map, adjoint } => {
-                    key = if is_transform(map) && fusion == Fusion::All { format!("{:?} {adjoint} {level}", joined(map)) } else { String::new() };
+                    key = if is_transform(map) && fusion.contracts() { format!("{:?} {adjoint} {level}", joined(map)) } else { String::new() };
                     Proto::Linear { map: map.clone(), adjoint: *adjoint, items: vec![(node.operands[0], *value)] }
                 }
                 _ => {
@@ -238,6 +250,15 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
             Role::FrameMixture(terms) => {
                 key = format!("frame mix {:?} {level}", terms.iter().flatten().next().map(|term| (term.scale.L, term.scale.N)));
                 Proto::FrameMix { results: vec![*value] }
+            }
+            Role::FilterContraction(forms) => {
+                key = format!("filter gram {:?} {level}", forms.first().map(|form| graph.ty(form.a.0).space));
+                Proto::FilterGram { results: vec![*value] }
+            }
+            Role::FilterMixture(_) => {
+                let own = (value_len(graph, *value, target) >= LARGE).then_some(*value);
+                key = format!("filter mix {} {level} {own:?}", node.ty.space);
+                Proto::FilterMix { results: vec![*value] }
             }
             Role::Loop | Role::Reduction => {
                 let space = if roles[value.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
@@ -265,6 +286,8 @@ fn tasks(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &
                     (Proto::Mix { results, .. }, Proto::Mix { results: more, .. }) => results.extend(more),
                     (Proto::FrameGram { results }, Proto::FrameGram { results: more }) => results.extend(more),
                     (Proto::FrameMix { results }, Proto::FrameMix { results: more }) => results.extend(more),
+                    (Proto::FilterGram { results }, Proto::FilterGram { results: more }) => results.extend(more),
+                    (Proto::FilterMix { results }, Proto::FilterMix { results: more }) => results.extend(more),
                     (Proto::Loop { group }, Proto::Loop { .. }) => {
                         // Loops join when they read common rows, so that the join saves traffic.
                         if task.reads.is_disjoint(&reads) || group.roots.len() >= MOST_ROOTS {
@@ -374,14 +397,14 @@ fn ordered(graph: &Graph, tasks: Vec<Task>, target: Target) -> Vec<Task> {
 }
 
 /// A buffer to be placed: f64 and the launches during which it must not be touched by others.
-struct Item {
-    len: usize,
-    first: usize,
-    last: usize,
+pub(crate) struct Item {
+    pub(crate) len: usize,
+    pub(crate) first: usize,
+    pub(crate) last: usize,
 }
 
 /// Offsets for all items and the length of the arena: the largest first, each at the lowest offset free during its life.
-fn place(items: &[Item], start: usize) -> (Vec<usize>, usize) {
+pub(crate) fn place(items: &[Item], start: usize) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_key(|k| (std::cmp::Reverse(items[*k].len), items[*k].first, *k));
     let mut offsets = vec![0; items.len()];
@@ -421,6 +444,8 @@ fn reductions(roles: &[Role], proto: &Proto) -> (Vec<Value>, usize) {
         | Proto::Mix { .. }
         | Proto::FrameGram { .. }
         | Proto::FrameMix { .. }
+        | Proto::FilterGram { .. }
+        | Proto::FilterMix { .. }
         | Proto::Concat(_)
         | Proto::Fill(..) => (vec![], 1),
     }
@@ -446,8 +471,10 @@ pub fn schedule_cpu(graph: &Graph, fusion: Fusion, element: Element) -> Result<S
     Ok(plan_of(graph, fusion, &BTreeSet::new(), Target::Cpu, element)?.0)
 }
 
-/// Builds the plan of a graph for CUDA: logical layouts, no tiles, launches of one level of the graph joined, one translation unit for all kernels.
+/// Builds the plan of a graph for CUDA: logical layouts, launches of one level of the graph joined, one translation unit for all kernels.
 pub fn schedule_cuda(graph: &Graph, fusion: Fusion, element: Element) -> Result<Scheduled, ScheduleError> {
+    // The device's kernels read stored rows, so filtered spectra are stored.
+    let fusion = if fusion == Fusion::All { Fusion::Gram } else { fusion };
     let (scheduled, bodies) = plan_of(graph, fusion, &BTreeSet::new(), Target::Cuda, element)?;
     cuda::lower(scheduled, &bodies, element)
 }
@@ -481,7 +508,7 @@ pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize, element: Ele
 fn recomputed(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, arena: usize, limit: usize) -> Option<(Graph, BTreeSet<Value>)> {
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
-    let tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, Target::Cpu), Target::Cpu);
+    let tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, Unit::Blocks), Target::Cpu);
     let mut made: HashMap<Value, usize> = HashMap::new();
     let mut uses: HashMap<Value, Vec<usize>> = HashMap::new();
     for (k, task) in tasks.iter().enumerate() {
@@ -654,9 +681,13 @@ fn depths(tasks: &[Task]) -> Vec<usize> {
 
 /// The plan, and the bodies of its kernels. On the CPU kernels are CLIF; for CUDA their texts are left to [`cuda::lower`].
 fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target, element: Element) -> Result<(Scheduled, Vec<Body>), ScheduleError> {
+    let unit = match target {
+        Target::Cpu => Unit::Blocks,
+        Target::Cuda => Unit::Rings(element),
+    };
     let roles = roles(graph, fusion);
     let demand = demand(graph, &roles, fusion);
-    let mut tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, target), target);
+    let mut tasks = ordered(graph, tasks(graph, &roles, &demand, fusion, late, unit), target);
     // When a launch runs, for the lives of buffers. Launches of one depth run together on CUDA, so they may not take each other's buffers.
     let mut times: Vec<usize> = (0..tasks.len()).collect();
     if target == Target::Cuda {
@@ -731,8 +762,17 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target
     let mut bodies = Vec::new();
     for (k, task) in tasks.iter().enumerate() {
         let sums = sums.get(&k).copied().unwrap_or(Slot { offset: 0, len: 0 });
-        let mut emit =
-            Emit { graph, target, roles: &roles, demand: &demand, slots: &mut slots, plan: &mut plan, kernels: &mut kernels, bodies: &mut bodies };
+        let mut emit = Emit {
+            graph,
+            target,
+            unit,
+            roles: &roles,
+            demand: &demand,
+            slots: &mut slots,
+            plan: &mut plan,
+            kernels: &mut kernels,
+            bodies: &mut bodies,
+        };
         launches.extend(emit.task(task, sums)?);
     }
     for output in &graph.outputs {
@@ -750,6 +790,7 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target
 struct Emit<'a> {
     graph: &'a Graph,
     target: Target,
+    unit: Unit,
     roles: &'a [Role],
     demand: &'a Demand,
     slots: &'a mut HashMap<Value, Slot>,
@@ -821,6 +862,8 @@ impl Emit<'_> {
             Proto::Mix { weights, results } => self.mix(weights, results),
             Proto::FrameGram { results } => self.frame_gram(results),
             Proto::FrameMix { results } => self.frame_mix(results),
+            Proto::FilterGram { results } => self.filter_gram(results),
+            Proto::FilterMix { results } => self.filter_mix(results),
             Proto::Loop { group } => self.fused_loop(group, sums),
             Proto::Tile(tile) => self.tile(tile, sums),
         }
@@ -923,6 +966,104 @@ impl Emit<'_> {
             values: results.len(),
         };
         self.plan.steps.push(Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs });
+        Ok(vec![launch])
+    }
+
+    /// Numbers the filters that appear, in order of first use; equal maps are one.
+    fn filter_numbers(&self, nodes: impl Iterator<Item = Value>) -> (Vec<Linear>, HashMap<Value, usize>) {
+        let (mut filters, mut numbers) = (Vec::new(), HashMap::new());
+        for node in nodes {
+            if let std::collections::hash_map::Entry::Vacant(entry) = numbers.entry(node)
+                && let Some((map, _)) = self.graph.linear(node)
+            {
+                entry.insert(push_unique(&mut filters, map));
+            }
+        }
+        (filters, numbers)
+    }
+
+    fn filter_gram(&mut self, results: &[Value]) -> Result<Vec<Launch>, ScheduleError> {
+        let all: Vec<&FilterForm> = results
+            .iter()
+            .filter_map(|value| match &self.roles[value.index()] {
+                Role::FilterContraction(forms) => Some(forms),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let (rows, first) = self.row_buffers(all.iter().flat_map(|form| [form.a, form.b]))?;
+        let (filters, number) = self.filter_numbers(all.iter().map(|form| form.weighing.filter));
+        // Weighed plainly, both orders of a pair are one form.
+        let mut known: HashMap<[usize; 5], usize> = HashMap::new();
+        let (mut places, mut forms) = (Vec::new(), Vec::new());
+        for form in &all {
+            let (a, b) = (first[&form.a.0] + form.a.1, first[&form.b.0] + form.b.1);
+            let (a, b) = if form.weighing.turned == 0 { (a.min(b), a.max(b)) } else { (a, b) };
+            let key = [number[&form.weighing.filter], a, b, form.weighing.l, form.weighing.turned];
+            let place = *known.entry(key).or_insert_with(|| {
+                forms.extend(key);
+                forms.len() / 5 - 1
+            });
+            places.push(place);
+        }
+        let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
+        let row_len = rows_len(self.graph, self.target, all.first().map(|form| form.a.0));
+        // Products of a pair are formed once for all its filters; each sum then takes one multiply-add per frequency.
+        let pairs: BTreeSet<[usize; 3]> = forms.chunks_exact(5).map(|f| [f[0], f[1].min(f[2]), f[1].max(f[2])]).collect();
+        let launch = Launch {
+            summary: format!(
+                "gram of {} pairs of {} rows, {} sums weighed in cache",
+                pairs.len(),
+                rows.iter().map(|s| s.len / row_len.max(1)).sum::<usize>(),
+                forms.len() / 5
+            ),
+            flops: ((4 * pairs.len() + forms.len() / 5) * row_len) as f64,
+            bytes: 8.0 * (rows.iter().map(|s| s.len).sum::<usize>() + self.weights_of(&filters)) as f64,
+            values: results.len(),
+        };
+        self.plan.steps.push(Step::FilterGram { filters, forms, places, rows, outputs });
+        Ok(vec![launch])
+    }
+
+    /// f64 of the weights of filters.
+    fn weights_of(&self, filters: &[Linear]) -> usize {
+        let of = |map: &Linear| if let Linear::SpectralFilter { H, W, bank, .. } = map { 2 * bank.L * H * (W / 2 + 1) } else { 0 };
+        filters.iter().map(of).sum()
+    }
+
+    fn filter_mix(&mut self, results: &[Value]) -> Result<Vec<Launch>, ScheduleError> {
+        let all: Vec<&Vec<Vec<FilterTerm>>> = results
+            .iter()
+            .filter_map(|value| match &self.roles[value.index()] {
+                Role::FilterMixture(terms) => Some(terms),
+                _ => None,
+            })
+            .collect();
+        let every = || all.iter().flat_map(|m| m.iter()).flatten();
+        let (rows, first) = self.row_buffers(every().map(|term| term.row))?;
+        let (filters, number) = self.filter_numbers(every().map(|term| term.weighing.filter));
+        let (coefficients, first_coefficient) = self.number_buffers(every().map(|term| term.coefficient.0))?;
+        let (mut counts, mut terms) = (Vec::new(), Vec::new());
+        // Weights of one target and source are added up before the source is touched.
+        let (mut sums, mut products): (BTreeSet<[usize; 5]>, BTreeSet<[usize; 2]>) = (BTreeSet::new(), BTreeSet::new());
+        for (target, list) in all.iter().flat_map(|m| m.iter()).enumerate() {
+            counts.push(list.len());
+            for term in list {
+                let (filter, row) = (number[&term.weighing.filter], first[&term.row.0] + term.row.1);
+                products.insert([target, row]);
+                sums.insert([target, row, filter, term.weighing.l, usize::from(term.weighing.turned > 0)]);
+                terms.extend([filter, row, term.weighing.l, term.weighing.turned, first_coefficient[&term.coefficient.0] + term.coefficient.1]);
+            }
+        }
+        let row_len = rows_len(self.graph, self.target, results.first().copied());
+        let outputs: Vec<Slot> = results.iter().map(|v| self.allocate(*v)).collect();
+        let launch = Launch {
+            summary: format!("mix of {} terms into {} rows, weighed in cache", terms.len() / 5, counts.len()),
+            flops: ((sums.len() + 4 * products.len()) * row_len) as f64,
+            bytes: 8.0 * (rows.iter().chain(&outputs).map(|s| s.len).sum::<usize>() + self.weights_of(&filters)) as f64,
+            values: results.len(),
+        };
+        self.plan.steps.push(Step::FilterMix { filters, counts, terms, coefficients, rows, outputs });
         Ok(vec![launch])
     }
 
@@ -1093,9 +1234,10 @@ impl Emit<'_> {
     }
 
     fn tile(&mut self, tile: &Tile, sums_slot: Slot) -> Result<Vec<Launch>, ScheduleError> {
-        let (local, scratch) = self.local_slots(tile);
+        let unit = self.unit;
         // Of a value that exists row by row, the slot is that of the row at hand.
-        let pairs = tile::n_pairs(tile.L);
+        let (local, scratch) = tile.local_slots(self.graph, self.demand, unit);
+        let pairs = unit.pairs(tile.L);
         let place = |emit: &Self, value: Value| -> Result<Place, ScheduleError> {
             match local.get(&storage(emit.roles, value).0) {
                 Some(slot) => Ok(Place::Local(*slot)),
@@ -1139,7 +1281,7 @@ impl Emit<'_> {
                     stages.push(scatterc_ir::plan::Stage::Rings { map, adjoint, first, rows, from, to });
                 }
                 tile::Stage::Loop(group, row) => {
-                    let (trip, share) = (device_len(group.space), tile::share(group.space));
+                    let (trip, share) = (stored_len(group.space, self.target), unit.share(group.space));
                     let is_local = |value: Value| local.contains_key(&storage(self.roles, value).0);
                     let element = |value: Value| match is_local(value) {
                         true if tile.one_row.contains(&value) => 0,
@@ -1175,64 +1317,12 @@ impl Emit<'_> {
             }
         }
         let bytes = touched.iter().map(|(_, len)| 8.0 * *len as f64).sum();
-        let summary = format!("tile over map({}): {}; {:.3} MB stay in cache", tile.L, names.join(", "), 8.0 * kept / 1e6);
+        let memory = if self.target == Target::Cpu { "cache" } else { "shared memory" };
+        let summary = format!("tile over map({}): {}; {:.3} MB stay in {memory}", tile.L, names.join(", "), 8.0 * kept / 1e6);
         self.plan.steps.push(Step::Tile { L: tile.L, outer: tile.outer, scratch, sums: sums_slot, stages });
         let mut launches = vec![Launch { summary, flops, bytes, values: tile.members.len() }];
         launches.extend(self.place_sums(&sums, per_outer, tile.outer, sums_slot));
         Ok(launches)
-    }
-
-    /// Ranges of a thread's scratch memory for the local values of a tile, by the stages that use them, and its length.
-    fn local_slots(&self, tile: &Tile) -> (HashMap<Value, Slot>, usize) {
-        let mut lives: BTreeMap<Value, (usize, usize)> = BTreeMap::new();
-        // A local value may take the place of one that its loop is the last to read: row lies on row, and a loop loads an element of all rows before it stores any.
-        let mut instead: HashMap<Value, Value> = HashMap::new();
-        for (k, stage) in tile.stages.iter().enumerate() {
-            let roots = match stage {
-                tile::Stage::Rings(value, _) => std::slice::from_ref(value),
-                tile::Stage::Loop(group, _) => &group.roots,
-            };
-            for root in roots {
-                lives.entry(*root).or_insert((k, k)).1 = k;
-                for read in &self.demand.reads[root] {
-                    if let Some(life) = lives.get_mut(read) {
-                        life.1 = k;
-                    }
-                }
-            }
-        }
-        let count = |v: Value| if tile.one_row.contains(&v) { 1 } else { self.graph.ty(v).count() / tile.outer };
-        for (k, stage) in tile.stages.iter().enumerate() {
-            let tile::Stage::Loop(group, None) = stage else { continue };
-            for root in group.roots.iter().filter(|v| tile.local.contains(v)) {
-                let free = tile.local.iter().copied().find(|v| {
-                    let (space, own) = (self.graph.ty(*v).space, lives[v]);
-                    let place = self.graph.ty(*root).space == space && space == group.space && count(*v) >= count(*root);
-                    place && own.0 < k && own.1 == k && !tile.one_row.contains(v) && !instead.values().any(|taken| taken == v)
-                });
-                if let Some(free) = free {
-                    instead.insert(*root, free);
-                }
-            }
-        }
-        let home = |mut v: Value| {
-            while let Some(earlier) = instead.get(&v) {
-                v = *earlier;
-            }
-            v
-        };
-        let mut homes: BTreeMap<Value, Item> = BTreeMap::new();
-        for v in &tile.local {
-            let (first, last) = lives[v];
-            let len = count(*v) * tile::share(self.graph.ty(*v).space);
-            let item = homes.entry(home(*v)).or_insert(Item { len, first, last });
-            (item.len, item.first, item.last) = (item.len.max(len), item.first.min(first), item.last.max(last));
-        }
-        let (names, items): (Vec<Value>, Vec<Item>) = homes.into_iter().unzip();
-        let (offsets, end) = place(&items, 0);
-        let offset_of: HashMap<Value, usize> = names.into_iter().zip(offsets).collect();
-        let slot = |v: &Value| Slot { offset: offset_of[&home(*v)], len: count(*v) * tile::share(self.graph.ty(*v).space) };
-        (tile.local.iter().map(|v| (*v, slot(v))).collect(), end)
     }
 }
 
@@ -1279,6 +1369,14 @@ fn stream_extent(body: &Body, stream: usize, trip: usize) -> usize {
     });
     let stores = body.stores.iter().filter(|s| s.0 == stream).map(|s| s.1 + trip);
     loads.chain(stores).max().unwrap_or(0)
+}
+
+/// The place of a map in a list, added where it is new.
+fn push_unique(list: &mut Vec<Linear>, map: &Linear) -> usize {
+    list.iter().position(|known| known == map).unwrap_or_else(|| {
+        list.push(map.clone());
+        list.len() - 1
+    })
 }
 
 fn rows_len(graph: &Graph, target: Target, value: Option<Value>) -> usize {
@@ -1359,6 +1457,8 @@ fn linear_flops(map: &Linear, count: usize) -> f64 {
         // A row of a stencil meets about half as many pixels as its square has, a down-grade reads nine times four.
         Linear::Stencil { nside, K, L, .. } => ((count / (2 * L).max(1)) * 12 * nside * nside * 2 * L * (K + 1) * (K + 1)) as f64 * 2.0,
         Linear::Downgrade { nside, .. } => 72.0 * (count * 3 * nside * nside) as f64,
+        Linear::ImageStencil { H, W, bank, .. } => 2.0 * (count * H * W * bank.H * bank.W) as f64,
+        Linear::BlockMean { H, W, .. } => (count * H * W) as f64,
         Linear::FrameOperator { L, N, j, .. } => {
             let mut work = FrameWork::default();
             work.add(*L, *N, *j, count / (2 * N - 1).max(1), count);

@@ -3,16 +3,56 @@
 //! A ring transform mixes the samples of one ring, a loop the rows at one sample: both stay inside a pair of blocks (eight northern rings and their mirrors). A *tile* is a set of
 //! stored values of one grid that are computed pair by pair; what only its members read lives in scratch memory of the cache's size and is never stored.
 //!
-//! Legality: the members' grid and outer iterations agree, and no member depends on another through a launch outside or through a sum over all pairs.
+//! On CUDA a pair is a northern ring and its mirror, a tile is one launch with a block per pair and outer iteration, and local values lie in its shared memory: see [`Unit`].
+//!
+//! Legality: the members' grid and outer iterations agree, no member depends on another through a launch outside or through a sum over all pairs, and what is local to a pair
+//! fits the memory there is for it. What does not fit stays a launch of its own.
 
 use crate::fuse::{Demand, Fusion, Group, Role, build, free_axes, storage};
-use crate::schedule::device_len;
+use crate::schedule::{Item, device_len, place};
+use scatterc_ir::plan::{Element, Slot};
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
-use scatterc_kernels::layout;
+use scatterc_kernels::cuda::fourier::PairBuffers;
+use scatterc_kernels::{cuda, layout};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Most f64 of local values of one pair: beyond a few times a core's second-level cache, samples are no closer in scratch memory than in the arena.
+/// Most f64 of local values of one pair on the CPU: beyond a few times a core's second-level cache, samples are no closer in scratch memory than in the arena.
 const MOST_LOCAL: usize = 1 << 20;
+
+/// What a tile works on at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// The CPU: a pair of blocks of eight rings.
+    Blocks,
+    /// CUDA: a ring and its mirror, numbers of that element.
+    Rings(Element),
+}
+
+impl Unit {
+    /// Pairs of the grid of bandlimit L.
+    pub fn pairs(self, L: usize) -> usize {
+        match self {
+            Unit::Blocks => layout::rings_len(L, 1) / (4 * scatterc_kernels::simd::LANES),
+            Unit::Rings(_) => L.div_ceil(2),
+        }
+    }
+
+    /// Numbers that one pair has of one row of a space.
+    pub fn share(self, space: Space) -> usize {
+        match self {
+            Unit::Blocks => grid(space).map_or(0, |L| device_len(space) / self.pairs(L)),
+            Unit::Rings(_) => grid(space).map_or(0, |L| 2 * space.len() / L.max(1)),
+        }
+    }
+}
+
+/// The element as the kernel library names it.
+pub fn number(element: Element) -> cuda::Element {
+    match element {
+        Element::F64 => cuda::Element::F64,
+        Element::F32 => cuda::Element::F32,
+    }
+}
 
 /// Most roots of one loop.
 pub const MOST_ROOTS: usize = 24;
@@ -60,16 +100,6 @@ fn grid(space: Space) -> Option<usize> {
     }
 }
 
-/// Pairs of blocks of the grid of bandlimit L.
-pub fn n_pairs(L: usize) -> usize {
-    layout::rings_len(L, 1) / (4 * scatterc_kernels::simd::LANES)
-}
-
-/// f64 that one pair of blocks has of one row of a space.
-pub fn share(space: Space) -> usize {
-    grid(space).map_or(0, |L| device_len(space) / n_pairs(L))
-}
-
 /// A stored value that can be computed pair by pair.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Candidate {
@@ -103,7 +133,9 @@ fn candidate(graph: &Graph, roles: &[Role], demand: &Demand, value: Value) -> Op
         | Role::Contraction(_)
         | Role::Mixture(_)
         | Role::FrameContraction(_)
-        | Role::FrameMixture(_) => None,
+        | Role::FrameMixture(_)
+        | Role::FilterContraction(_)
+        | Role::FilterMixture(_) => None,
     }
 }
 
@@ -122,7 +154,12 @@ struct Clusters<'a> {
     readers: BTreeMap<Value, Vec<Value>>,
     clusters: Vec<Cluster>,
     of: HashMap<Value, usize>,
+    /// Outputs of the graph, which stay.
+    kept: BTreeSet<Value>,
     graph: &'a Graph,
+    roles: &'a [Role],
+    demand: &'a Demand,
+    unit: Unit,
 }
 
 impl Clusters<'_> {
@@ -143,15 +180,40 @@ impl Clusters<'_> {
         if outer.is_some_and(|n| members.iter().any(|v| !rows(v).is_multiple_of(n.max(1)))) {
             return;
         }
-        let numbers = x.numbers + y.numbers;
-        if x.L != y.L || numbers / (n_pairs(x.L) * outer.unwrap_or(1)).max(1) > MOST_LOCAL || self.is_cyclic(&members) {
+        let joined = Cluster { L: x.L, outer, members, numbers: x.numbers + y.numbers };
+        if x.L != y.L || self.is_cyclic(&joined.members) || !self.fits(&joined) {
             return;
         }
         for v in &self.clusters[b].members {
             self.of.insert(*v, a);
         }
         self.clusters[b].members.clear();
-        self.clusters[a] = Cluster { L: self.clusters[a].L, outer, members, numbers };
+        self.clusters[a] = joined;
+    }
+
+    /// Whether what a pair keeps to itself fits the memory there is for it.
+    fn fits(&self, cluster: &Cluster) -> bool {
+        match self.unit {
+            Unit::Blocks => cluster.numbers / (self.unit.pairs(cluster.L) * cluster.outer.unwrap_or(1)).max(1) <= MOST_LOCAL,
+            Unit::Rings(element) => {
+                let tile = self.tile(cluster);
+                let (_, local) = tile.local_slots(self.graph, self.demand, self.unit);
+                PairBuffers::new(number(element), cluster.L, local, tile.needs_two(self.graph, self.demand)).is_ok_and(|buffers| buffers.fits())
+            }
+        }
+    }
+
+    /// The tile that a set is.
+    fn tile(&self, c: &Cluster) -> Tile {
+        let is_local = |v: &Value| {
+            let stay = |reader: &Value| c.members.contains(reader);
+            !self.candidates[v].reduction && !self.kept.contains(v) && self.readers.get(v).into_iter().flatten().all(stay)
+        };
+        let local: BTreeSet<Value> = c.members.iter().copied().filter(is_local).collect();
+        let whole = stages(self.roles, self.demand, &self.candidates, c);
+        let (stages, split) = by_rows(self.graph, self.roles, self.demand, whole);
+        let one_row = split.intersection(&local).copied().collect();
+        Tile { L: c.L, outer: c.outer.unwrap_or(1), local, one_row, stages, members: c.members.clone() }
     }
 
     /// True when a member depends on another one through something outside, or through a sum.
@@ -192,7 +254,7 @@ impl Clusters<'_> {
 
 /// The tiles of a graph: sets of at least two members joined along values of the grid that they hand to each other. Values in `late` are computed for readers long after
 /// their operands, which they do not join.
-pub fn tiles(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>) -> Vec<Tile> {
+pub fn tiles(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, late: &BTreeSet<Value>, unit: Unit) -> Vec<Tile> {
     if !fusion.tiles() {
         return vec![];
     }
@@ -210,7 +272,8 @@ pub fn tiles(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, lat
         let ty = graph.ty(*value);
         list.push(Cluster { L: c.L, outer: c.outer, members: [*value].into(), numbers: ty.count() * device_len(ty.space) });
     }
-    let mut clusters = Clusters { candidates, readers, clusters: list, of, graph };
+    let kept: BTreeSet<Value> = graph.outputs.iter().map(|o| storage(roles, o.value).0).collect();
+    let mut clusters = Clusters { candidates, readers, clusters: list, of, kept, graph, roles, demand, unit };
     for value in &demand.stored {
         if !clusters.candidates.contains_key(value) {
             continue;
@@ -222,22 +285,83 @@ pub fn tiles(graph: &Graph, roles: &[Role], demand: &Demand, fusion: Fusion, lat
             }
         }
     }
-    let kept: BTreeSet<Value> = graph.outputs.iter().map(|o| storage(roles, o.value).0).collect();
-    let Clusters { candidates, readers, clusters, .. } = clusters;
-    clusters
-        .into_iter()
-        .filter(|c| c.members.len() > 1)
-        .map(|c| {
-            let is_local = |v: &Value| {
-                !candidates[v].reduction && !kept.contains(v) && readers.get(v).into_iter().flatten().all(|reader| c.members.contains(reader))
-            };
-            let local: BTreeSet<Value> = c.members.iter().copied().filter(is_local).collect();
-            let whole = stages(roles, demand, &candidates, &c);
-            let (stages, split) = by_rows(graph, roles, demand, whole);
-            let one_row = split.intersection(&local).copied().collect();
-            Tile { L: c.L, outer: c.outer.unwrap_or(1), local, one_row, stages, members: c.members }
+    clusters.clusters.iter().filter(|c| c.members.len() > 1).map(|c| clusters.tile(c)).filter(|tile| tile.pays(unit)).collect()
+}
+
+impl Tile {
+    /// Loops alone gain nothing from a block per pair on CUDA.
+    fn pays(&self, unit: Unit) -> bool {
+        unit == Unit::Blocks || self.stages.iter().any(|stage| matches!(stage, Stage::Rings(..)))
+    }
+
+    /// Whether a transform cannot leave its result in its own place, or take its operand there: on CUDA it then needs two buffers instead of one.
+    fn needs_two(&self, graph: &Graph, demand: &Demand) -> bool {
+        let reads = |stage: &Stage, v: &Value| match stage {
+            Stage::Rings(value, _) => demand.reads[value].contains(v),
+            Stage::Loop(group, _) => group.roots.iter().any(|root| demand.reads[root].contains(v)),
+        };
+        self.stages.iter().enumerate().any(|(k, stage)| {
+            let Stage::Rings(value, row) = stage else { return false };
+            let operand = demand.reads[value].iter().next().copied().unwrap_or(graph.node(*value).operands[0]);
+            let (samples, is_result) = if matches!(graph.ty(*value).space, Space::Map { .. }) { (*value, true) } else { (operand, false) };
+            // What exists row by row is made again for the next row.
+            let later = |next: &&Stage| !self.one_row.contains(&samples) || matches!(next, Stage::Rings(_, own) | Stage::Loop(_, own) if own == row);
+            !self.local.contains(&samples) || !is_result && self.stages[k + 1..].iter().filter(later).any(|next| reads(next, &samples))
         })
-        .collect()
+    }
+
+    /// Ranges of scratch memory for the local values, by the stages that use them, and its length.
+    pub fn local_slots(&self, graph: &Graph, demand: &Demand, unit: Unit) -> (HashMap<Value, Slot>, usize) {
+        let mut lives: BTreeMap<Value, (usize, usize)> = BTreeMap::new();
+        // A local value may take the place of one that its loop is the last to read: row lies on row, and a loop loads an element of all rows before it stores any.
+        let mut instead: HashMap<Value, Value> = HashMap::new();
+        for (k, stage) in self.stages.iter().enumerate() {
+            let roots = match stage {
+                Stage::Rings(value, _) => std::slice::from_ref(value),
+                Stage::Loop(group, _) => &group.roots,
+            };
+            for root in roots {
+                lives.entry(*root).or_insert((k, k)).1 = k;
+                for read in &demand.reads[root] {
+                    if let Some(life) = lives.get_mut(read) {
+                        life.1 = k;
+                    }
+                }
+            }
+        }
+        let count = |v: Value| if self.one_row.contains(&v) { 1 } else { graph.ty(v).count() / self.outer };
+        for (k, stage) in self.stages.iter().enumerate() {
+            let Stage::Loop(group, None) = stage else { continue };
+            for root in group.roots.iter().filter(|v| self.local.contains(v)) {
+                let free = self.local.iter().copied().find(|v| {
+                    let (space, own) = (graph.ty(*v).space, lives[v]);
+                    let place = graph.ty(*root).space == space && space == group.space && count(*v) >= count(*root);
+                    place && own.0 < k && own.1 == k && !self.one_row.contains(v) && !instead.values().any(|taken| taken == v)
+                });
+                if let Some(free) = free {
+                    instead.insert(*root, free);
+                }
+            }
+        }
+        let home = |mut v: Value| {
+            while let Some(earlier) = instead.get(&v) {
+                v = *earlier;
+            }
+            v
+        };
+        let mut homes: BTreeMap<Value, Item> = BTreeMap::new();
+        for v in &self.local {
+            let (first, last) = lives[v];
+            let len = count(*v) * unit.share(graph.ty(*v).space);
+            let item = homes.entry(home(*v)).or_insert(Item { len, first, last });
+            (item.len, item.first, item.last) = (item.len.max(len), item.first.min(first), item.last.max(last));
+        }
+        let (names, items): (Vec<Value>, Vec<Item>) = homes.into_iter().unzip();
+        let (offsets, end) = place(&items, 0);
+        let offset_of: HashMap<Value, usize> = names.into_iter().zip(offsets).collect();
+        let slot = |v: &Value| Slot { offset: offset_of[&home(*v)], len: count(*v) * unit.share(graph.ty(*v).space) };
+        (self.local.iter().map(|v| (*v, slot(v))).collect(), end)
+    }
 }
 
 /// Stages in an order that respects reads; loops over one space at one depth that read common rows are one loop.

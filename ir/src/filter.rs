@@ -4,7 +4,7 @@
 //! filter item --Bank (text and sizes, an attribute of linear maps)--> Evaluation of one (j, l) --> array [H][W] of the base grid
 //! ```
 //!
-//! Definitions are evaluated when they are asked for: `wavelet` and `lowpass` are arrays, `octave`, `layer` and `count` numbers. Fourier transforms are supplied by the
+//! Definitions are evaluated when they are asked for: `wavelet`, `lowpass` and `stencil` are arrays, the last over the few samples of a stencil, `octave`, `layer` and `count` numbers. Fourier transforms are supplied by the
 //! caller through [`Transform`], so this module owns no numerics but those of its primitives.
 
 use crate::elementary::{cosines, exponentials, sines};
@@ -29,6 +29,7 @@ pub const FUNCTIONS: &[(&str, usize, &str)] = &[
     ("sin", 1, "sin(a): sine"),
     ("cos", 1, "cos(a): cosine"),
     ("sign", 1, "sign(a): -1, 0 or 1"),
+    ("single", 1, "single(z): the nearest numbers of single precision"),
     ("floor", 1, "floor(a): largest whole number that is not above a"),
     ("ceil", 1, "ceil(a): smallest whole number that is not below a"),
     ("factorial", 1, "factorial(n): n! of a whole number"),
@@ -60,7 +61,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// What a domain and its maps ask a filter for.
-pub const RESULTS: &[&str] = &["wavelet", "lowpass", "octave", "layer", "count"];
+pub const RESULTS: &[&str] = &["wavelet", "lowpass", "stencil", "octave", "layer", "count"];
 
 /// A filter that cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -137,6 +138,12 @@ impl Bank {
         let text = "filter sample { r = row - H * greater(row, H / 2 - 1); c = column - W * greater(column, W / 2 - 1); \
                     wavelet = exp(-(r - j - l)^2 / 5 - (c - 1 + l)^2 / 7); lowpass = exp(-(r^2 + 2 * c^2) / 9); }";
         Bank { H: 8, W: 12, J: 2, L: 2, folded: false, real: true, text: text.into() }
+    }
+
+    /// A small bank of stencils for the law tests.
+    pub fn sample_stencil() -> Bank {
+        let text = "filter sample { stencil = exp(-(row - 1 - j)^2 / 3 - (column - 2 + l)^2 / 5) * cis(row - 2 * column + l); }";
+        Bank { H: 3, W: 5, J: 2, L: 2, folded: false, real: false, text: text.into() }
     }
 
     /// Whether filters of this bank exist on a grid of that size.
@@ -240,6 +247,20 @@ impl Part {
 }
 
 impl Complex {
+    /// Largest magnitude of a part.
+    fn largest(&self) -> f64 {
+        let of = |part: &Part| match part {
+            Part::Number(x) => x.abs(),
+            // Four maxima at a time; a NaN is passed over, and then nothing is left out.
+            Part::Array(a) => {
+                let mut most = [0.0f64; 4];
+                a.chunks(4).for_each(|x| x.iter().zip(&mut most).for_each(|(x, most)| *most = if x.abs() > *most { x.abs() } else { *most }));
+                most.into_iter().fold(0.0, f64::max)
+            }
+        };
+        of(&self.re).max(self.im.as_ref().map_or(0.0, of))
+    }
+
     /// True when the value is the same at every grid point.
     fn is_number(&self) -> bool {
         let constant = |part: &Part| matches!(part, Part::Number(_));
@@ -307,6 +328,48 @@ fn divide(x: &Complex, y: &Complex) -> Complex {
 /// Grid points evaluated together, so that intermediate arrays stay in the first-level cache.
 const BLOCK: usize = 1024;
 
+/// Columns of a block of an image.
+const BLOCK_COLUMNS: usize = 128;
+
+/// Terms of a sum over periods that are nowhere in a block above this part of the sum's largest number there are left out; double precision has 53 digits.
+const NEGLIGIBLE: f64 = 1.0 / (1u128 << 64) as f64;
+
+/// A rectangle of the grid.
+#[derive(Clone, Debug, Default)]
+struct Block {
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Block {
+    fn len(&self) -> usize {
+        self.rows.len() * self.columns.len()
+    }
+}
+
+/// Bounds of an expression over a block.
+#[derive(Clone, Copy, Debug)]
+enum Bounds {
+    /// Of a real number.
+    Real(f64, f64),
+    /// Of the modulus of a complex number.
+    Modulus(f64),
+}
+
+impl Bounds {
+    fn modulus(self) -> f64 {
+        match self {
+            Bounds::Real(low, high) => low.abs().max(high.abs()),
+            Bounds::Modulus(most) => most,
+        }
+    }
+
+    /// `None` for bounds that say nothing.
+    fn known(self) -> Option<Bounds> {
+        self.modulus().is_finite().then_some(self)
+    }
+}
+
 /// Evaluates one filter at one scale and direction, block by block of the grid; what needs the whole grid (transforms, totals, sums over periods) is computed once and kept.
 pub struct Evaluation<'a> {
     filter: &'a Filter,
@@ -323,14 +386,14 @@ pub struct Evaluation<'a> {
     /// What is added to `row` and `column`.
     shift: (f64, f64),
     /// The current block.
-    block: Range<usize>,
+    block: Block,
 }
 
 impl<'a> Evaluation<'a> {
     /// An evaluation of `filter` at scale `j` and direction `l` of `bank`.
     pub fn new(filter: &'a Filter, bank: &'a Bank, j: usize, l: usize, transform: &'a dyn Transform) -> Self {
         let (numbers, arrays, wholes) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Evaluation { filter, bank, j, l, transform, numbers, arrays, wholes, shift: (0.0, 0.0), block: 0..0 }
+        Evaluation { filter, bank, j, l, transform, numbers, arrays, wholes, shift: (0.0, 0.0), block: Block::default() }
     }
 
     /// True when the filter defines that name.
@@ -364,7 +427,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// An expression over the whole grid; kept where nothing is shifted.
-    fn whole(&mut self, expr: &Expr) -> Result<Complex, FilterError> {
+    fn whole(&mut self, expr: &'a Expr) -> Result<Complex, FilterError> {
         // A name stands for its definition, so that both share what is kept.
         let filter = self.filter;
         let expr = match &expr.kind {
@@ -376,24 +439,32 @@ impl<'a> Evaluation<'a> {
             return Ok(value.clone());
         }
         let (block, arrays) = (self.block.clone(), std::mem::take(&mut self.arrays));
-        let n = self.bank.H * self.bank.W;
-        let (mut re, mut im): (Vec<f64>, Option<Vec<f64>>) = (Vec::with_capacity(n), None);
+        let (H, W) = (self.bank.H, self.bank.W);
+        let (mut re, mut im): (Vec<f64>, Option<Vec<f64>>) = (vec![0.0; H * W], None);
         let mut number = None;
-        for first in (0..n).step_by(BLOCK) {
-            self.block = first..n.min(first + BLOCK);
-            self.arrays.clear();
-            let value = self.evaluate(expr)?;
-            if value.is_number() {
-                number = Some(value);
-                break;
+        let width = if H == 1 { BLOCK } else { BLOCK_COLUMNS };
+        let put = |to: &mut [f64], block: &Block, part: &Part| {
+            for (k, r) in block.rows.clone().enumerate() {
+                let row = &mut to[r * W..][block.columns.clone()];
+                match part {
+                    Part::Number(x) => row.fill(*x),
+                    Part::Array(a) => row.copy_from_slice(&a[k * row.len()..][..row.len()]),
+                }
             }
-            let len = self.block.len();
-            if let Some(part) = &value.im {
-                im.get_or_insert_with(|| vec![0.0; first]).extend(part.samples(len));
-            }
-            re.extend(value.re.samples(len));
-            if let Some(im) = &mut im {
-                im.resize(re.len(), 0.0);
+        };
+        'grid: for first in (0..H).step_by(BLOCK / width) {
+            for left in (0..W).step_by(width) {
+                self.block = Block { rows: first..H.min(first + BLOCK / width), columns: left..W.min(left + width) };
+                self.arrays.clear();
+                let value = self.evaluate(expr)?;
+                if value.is_number() {
+                    number = Some(value);
+                    break 'grid;
+                }
+                put(&mut re, &self.block, &value.re);
+                if let Some(part) = &value.im {
+                    put(im.get_or_insert_with(|| vec![0.0; H * W]), &self.block, part);
+                }
             }
         }
         (self.block, self.arrays) = (block, arrays);
@@ -405,16 +476,20 @@ impl<'a> Evaluation<'a> {
     }
 
     /// The current block of an expression that is computed over the whole grid.
-    fn part_of_whole(&mut self, expr: &Expr) -> Result<Complex, FilterError> {
+    fn part_of_whole(&mut self, expr: &'a Expr) -> Result<Complex, FilterError> {
         let value = self.whole(expr)?;
         Ok(self.block_of(&value))
     }
 
     /// The current block of a value over the whole grid.
     fn block_of(&self, value: &Complex) -> Complex {
+        let W = self.bank.W;
         let part = |part: &Part| match part {
             Part::Number(x) => Part::Number(*x),
-            Part::Array(a) => Part::Array(Rc::new(a.get(self.block.clone()).map_or_else(Vec::new, <[f64]>::to_vec))),
+            Part::Array(a) => {
+                let row = |r: usize| a.get(r * W + self.block.columns.start..r * W + self.block.columns.end).unwrap_or_default().iter().copied();
+                Part::Array(Rc::new(self.block.rows.clone().flat_map(row).collect()))
+            }
         };
         Complex { re: part(&value.re), im: value.im.as_ref().map(part) }
     }
@@ -443,12 +518,14 @@ impl<'a> Evaluation<'a> {
             "j" => return number(self.j),
             "l" => return number(self.l),
             "row" => {
-                let shift = self.shift.0;
-                real(Part::Array(Rc::new(self.block.clone().map(|k| (k / W) as f64 + shift).collect())))
+                let (shift, width) = (self.shift.0, self.block.columns.len());
+                let row = |r: usize| std::iter::repeat_n(r as f64 + shift, width);
+                real(Part::Array(Rc::new(self.block.rows.clone().flat_map(row).collect())))
             }
             "column" => {
-                let shift = self.shift.1;
-                real(Part::Array(Rc::new(self.block.clone().map(|k| (k % W) as f64 + shift).collect())))
+                let (shift, columns) = (self.shift.1, &self.block.columns);
+                let row = |_| columns.clone().map(|c| c as f64 + shift);
+                real(Part::Array(Rc::new(self.block.rows.clone().flat_map(row).collect())))
             }
             _ => return Err(self.fail(format!("`{name}` is not defined"))),
         };
@@ -456,7 +533,111 @@ impl<'a> Evaluation<'a> {
         Ok(value)
     }
 
-    fn evaluate(&mut self, expr: &Expr) -> Result<Complex, FilterError> {
+    /// A bound of the modulus of an expression over the current block at the current shift; `None` where nothing is known.
+    fn bound(&self, expr: &'a Expr) -> Option<f64> {
+        let of = |range: &Range<usize>, shift: f64| (range.start as f64 + shift, range.end as f64 - 1.0 + shift);
+        let (rows, columns) = (of(&self.block.rows, self.shift.0), of(&self.block.columns, self.shift.1));
+        self.bounds(expr, rows, columns, &mut HashMap::new()).map(Bounds::modulus)
+    }
+
+    /// Interval arithmetic with `row` and `column` in given ranges; rounding is not accounted for, as bounds are only compared with something far below the last digit.
+    fn bounds(&self, expr: &'a Expr, rows: (f64, f64), columns: (f64, f64), known: &mut HashMap<&'a str, Option<Bounds>>) -> Option<Bounds> {
+        use Bounds::{Modulus, Real};
+        let bounds = match &expr.kind {
+            ExprKind::Number(x) => Real(*x, *x),
+            ExprKind::Name(name) => {
+                if let Some(Complex { re: Part::Number(x), im: None }) = self.numbers.get(name.as_str()) {
+                    return Real(*x, *x).known();
+                }
+                if let Some(found) = known.get(name.as_str()) {
+                    return *found;
+                }
+                let filter: &'a Filter = self.filter;
+                let number = |n: usize| Some(Real(n as f64, n as f64));
+                let found = match filter.definitions.iter().find(|d| d.name.name == *name) {
+                    Some(definition) => self.bounds(&definition.value, rows, columns, known),
+                    None => match name.as_str() {
+                        "row" => Some(Real(rows.0, rows.1)),
+                        "column" => Some(Real(columns.0, columns.1)),
+                        "H" => number(self.bank.H),
+                        "W" => number(self.bank.W),
+                        "J" => number(self.bank.J),
+                        "L" => number(self.bank.L),
+                        "j" => number(self.j),
+                        "l" => number(self.l),
+                        _ => None,
+                    },
+                };
+                known.insert(name.as_str(), found);
+                return found;
+            }
+            ExprKind::Negate(operand) => match self.bounds(operand, rows, columns, known)? {
+                Real(a, b) => Real(-b, -a),
+                modulus => modulus,
+            },
+            ExprKind::Binary { operator: BinaryOperator::Power, left, right } => {
+                match (self.bounds(left, rows, columns, known)?, self.bounds(right, rows, columns, known)?) {
+                    (Real(a, b), Real(2.0, 2.0)) => {
+                        let least = if a <= 0.0 && b >= 0.0 { 0.0 } else { (a * a).min(b * b) };
+                        Real(least, (a * a).max(b * b))
+                    }
+                    (Modulus(a), Real(2.0, 2.0)) => Modulus(a * a),
+                    // Monotonic in either argument.
+                    (Real(a, b), Real(c, d)) if a > 0.0 => {
+                        let corners = [a.powf(c), a.powf(d), b.powf(c), b.powf(d)];
+                        Real(corners.into_iter().fold(f64::INFINITY, f64::min), corners.into_iter().fold(0.0, f64::max))
+                    }
+                    _ => return None,
+                }
+            }
+            ExprKind::Binary { operator, left, right } => {
+                let (x, y) = (self.bounds(left, rows, columns, known)?, self.bounds(right, rows, columns, known)?);
+                match (operator, x, y) {
+                    (BinaryOperator::Add, Real(a, b), Real(c, d)) => Real(a + c, b + d),
+                    (BinaryOperator::Subtract, Real(a, b), Real(c, d)) => Real(a - d, b - c),
+                    (BinaryOperator::Add | BinaryOperator::Subtract, x, y) => Modulus(x.modulus() + y.modulus()),
+                    (BinaryOperator::Multiply, Real(a, b), Real(c, d)) => {
+                        let corners = [a * c, a * d, b * c, b * d];
+                        Real(corners.into_iter().fold(f64::INFINITY, f64::min), corners.into_iter().fold(f64::NEG_INFINITY, f64::max))
+                    }
+                    (BinaryOperator::Multiply, x, y) => Modulus(x.modulus() * y.modulus()),
+                    (BinaryOperator::Divide, Real(a, b), Real(c, d)) if c > 0.0 || d < 0.0 => {
+                        let corners = [a / c, a / d, b / c, b / d];
+                        Real(corners.into_iter().fold(f64::INFINITY, f64::min), corners.into_iter().fold(f64::NEG_INFINITY, f64::max))
+                    }
+                    (BinaryOperator::Divide, x, Real(c, d)) if c > 0.0 || d < 0.0 => Modulus(x.modulus() / c.abs().min(d.abs())),
+                    _ => return None,
+                }
+            }
+            ExprKind::Call { function, arguments } => {
+                let name = function.name.as_str();
+                if let ("over_rows" | "over_columns", [term, first, last]) = (name, arguments.as_slice()) {
+                    let (Real(a, _), Real(_, b)) = (self.bounds(first, rows, columns, known)?, self.bounds(last, rows, columns, known)?) else {
+                        return None;
+                    };
+                    let wide = |range: (f64, f64), n: usize| (range.0 + a * n as f64, range.1 + b * n as f64);
+                    let (rows, columns) = if name == "over_rows" { (wide(rows, self.bank.H), columns) } else { (rows, wide(columns, self.bank.W)) };
+                    let most = self.bounds(term, rows, columns, &mut HashMap::new())?.modulus();
+                    return Modulus(most * (b - a + 1.0).max(0.0)).known();
+                }
+                let x = self.bounds(arguments.first()?, rows, columns, known)?;
+                match (name, x) {
+                    ("exp", Real(a, b)) => Real(a.exp(), b.exp()),
+                    ("sqrt", Real(a, b)) if a >= 0.0 => Real(a.sqrt(), b.sqrt()),
+                    ("abs", x) => Real(0.0, x.modulus()),
+                    ("cis", Real(..)) => Modulus(1.0),
+                    ("sin" | "cos", Real(..)) => Real(-1.0, 1.0),
+                    ("re" | "im", x) => Real(-x.modulus(), x.modulus()),
+                    ("conj", x) => Modulus(x.modulus()),
+                    _ => return None,
+                }
+            }
+            ExprKind::Access { .. } | ExprKind::Reduce { .. } => return None,
+        };
+        bounds.known()
+    }
+
+    fn evaluate(&mut self, expr: &'a Expr) -> Result<Complex, FilterError> {
         Ok(match &expr.kind {
             ExprKind::Number(x) => real(Part::Number(*x)),
             ExprKind::Name(name) => self.named(name)?,
@@ -491,14 +672,14 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    fn real(&mut self, expr: &Expr, function: &str) -> Result<Part, FilterError> {
+    fn real(&mut self, expr: &'a Expr, function: &str) -> Result<Part, FilterError> {
         match self.evaluate(expr)? {
             Complex { re, im: None } => Ok(re),
             _ => Err(self.fail(format!("`{function}` needs real arguments; take re, im or abs first"))),
         }
     }
 
-    fn integer(&mut self, expr: &Expr, function: &str) -> Result<i64, FilterError> {
+    fn integer(&mut self, expr: &'a Expr, function: &str) -> Result<i64, FilterError> {
         match self.real(expr, function)? {
             Part::Number(x) if x.fract() == 0.0 && x.abs() <= 4096.0 => Ok(x as i64),
             Part::Number(x) => Err(self.fail(format!("`{function}` needs whole numbers up to 4096, found {x}"))),
@@ -506,7 +687,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn call(&mut self, name: &str, arguments: &[Expr]) -> Result<Complex, FilterError> {
+    fn call(&mut self, name: &str, arguments: &'a [Expr]) -> Result<Complex, FilterError> {
         let row = FUNCTIONS.iter().find(|row| row.0 == name).ok_or_else(|| self.fail(format!("`{name}` is not a function of filters")))?;
         if arguments.len() != row.1 {
             return Err(self.fail(format!("`{name}` takes {} arguments, found {}", row.1, arguments.len())));
@@ -577,18 +758,32 @@ impl<'a> Evaluation<'a> {
                 }
                 let mut sum: Option<Complex> = None;
                 let (shift, arrays) = (self.shift, std::mem::take(&mut self.arrays));
-                for k in first..=last {
+                // The period of the grid itself first, so that the others are known to be small before they are computed.
+                let mut order: Vec<i64> = (first..=last).collect();
+                order.sort_by_key(|k| k.abs());
+                let mut largest = 0.0;
+                for k in order {
                     self.shift =
                         if name == "over_rows" { (shift.0 + k as f64 * H as f64, shift.1) } else { (shift.0, shift.1 + k as f64 * W as f64) };
                     self.arrays.clear();
+                    if largest > 0.0 && self.bound(&arguments[0]).is_some_and(|bound| bound <= NEGLIGIBLE * largest) {
+                        continue;
+                    }
                     let term = self.evaluate(&arguments[0])?;
-                    sum = Some(match sum {
+                    let total = match sum {
                         None => term,
                         Some(sum) => add(&sum, &term, 1.0),
-                    });
+                    };
+                    largest = total.largest();
+                    sum = Some(total);
                 }
                 (self.shift, self.arrays) = (shift, arrays);
                 Ok(sum.unwrap_or_else(|| real(Part::Number(0.0))))
+            }
+            "single" => {
+                let x = self.evaluate(&arguments[0])?;
+                let nearest = |part: &Part| part.map(|a| f64::from(a as f32));
+                Ok(Complex { re: nearest(&x.re), im: x.im.as_ref().map(nearest) })
             }
             "re" | "im" | "conj" | "abs" => {
                 let x = self.evaluate(&arguments[0])?;

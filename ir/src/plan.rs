@@ -376,6 +376,35 @@ pub enum Step {
         /// Output buffers, whose consecutive fields are numbered one after another.
         outputs: Vec<Slot>,
     },
+    /// Bilinear forms of half spectra: `out[k] = 1/(HW)^2 sum_e x_a[e] (F_l x_b)[e]` over all numbers e of a row, where F_l multiplies by the weights that a
+    /// `spectral_filter` has for direction l: plain, or turned by i. What is filtered is never stored.
+    FilterGram {
+        /// Filters of one grid of spectra, `spectral_filter`.
+        filters: Vec<Linear>,
+        /// Distinct forms, flattened: filter, rows a and b, direction l, 0 for plain or 1 for turned.
+        forms: Vec<usize>,
+        /// For every output element, which form it is.
+        places: Vec<usize>,
+        /// Buffers whose consecutive rows are numbered one after another.
+        rows: Vec<Slot>,
+        /// Output buffers, filled one after another from `places`.
+        outputs: Vec<Slot>,
+    },
+    /// Mixtures `out_t = 1/(HW)^2 sum z F_l x_s`, the adjoint of `FilterGram`.
+    FilterMix {
+        /// Filters of one grid of spectra, `spectral_filter`.
+        filters: Vec<Linear>,
+        /// Number of terms of every output row.
+        counts: Vec<usize>,
+        /// Terms, flattened: filter, row, direction l, 0 for plain or 1 for turned or 2 for turned back, coefficient.
+        terms: Vec<usize>,
+        /// Buffers whose f64 are the coefficients z, numbered one after another.
+        coefficients: Vec<Slot>,
+        /// Buffers whose consecutive rows are numbered one after another.
+        rows: Vec<Slot>,
+        /// Output buffers, whose consecutive rows are numbered one after another.
+        outputs: Vec<Slot>,
+    },
     /// Joins: output row o is the o-th row of every input, one after another.
     Concat {
         /// Rows.
@@ -475,6 +504,8 @@ impl Plan {
             Step::Mix { rows, coefficients, outputs, .. } => ([rows.clone(), coefficients.clone()].concat(), outputs.clone()),
             Step::FrameGram { rows, outputs, .. } => (rows.clone(), outputs.clone()),
             Step::FrameMix { rows, coefficients, outputs, .. } => ([rows.clone(), coefficients.clone()].concat(), outputs.clone()),
+            Step::FilterGram { rows, outputs, .. } => (rows.clone(), outputs.clone()),
+            Step::FilterMix { rows, coefficients, outputs, .. } => ([rows.clone(), coefficients.clone()].concat(), outputs.clone()),
             Step::Concat { inputs, output, .. } => (inputs.clone(), vec![*output]),
             Step::Fill { output, .. } => (vec![], vec![*output]),
             Step::Launch { reads, writes, .. } => (reads.clone(), writes.clone()),
@@ -493,6 +524,10 @@ fn whole(items: &[usize]) -> Attribute {
 fn braces(map: &Linear) -> String {
     let inner: Vec<String> = map.attributes().iter().map(|(name, a)| format!("{name}={a}")).collect();
     format!("{{{}}}", inner.join(", "))
+}
+
+fn maps(items: &[Linear]) -> String {
+    items.iter().map(|map| format!("{} {}", map.spelling(), braces(map))).collect::<Vec<_>>().join("; ")
 }
 
 impl fmt::Display for Step {
@@ -554,6 +589,19 @@ impl fmt::Display for Step {
                 whole(scales),
                 whole(bandlimits),
                 whole(bandlimits_out),
+                whole(counts),
+                whole(terms),
+                list(coefficients),
+                list(rows),
+                list(outputs)
+            ),
+            Step::FilterGram { filters, forms, places, rows, outputs } => {
+                write!(f, "filter_gram [{}] forms={} places={} ({} -> {})", maps(filters), whole(forms), whole(places), list(rows), list(outputs))
+            }
+            Step::FilterMix { filters, counts, terms, coefficients, rows, outputs } => write!(
+                f,
+                "filter_mix [{}] counts={} terms={} coefficients=({}) ({} -> {})",
+                maps(filters),
                 whole(counts),
                 whole(terms),
                 list(coefficients),
@@ -695,6 +743,23 @@ fn linear(c: &mut Cursor) -> Result<(Linear, bool), TextError> {
     }
 }
 
+/// `[spectral_filter {..}; ..]`.
+fn filters(c: &mut Cursor) -> Result<Vec<Linear>, TextError> {
+    c.expect("[")?;
+    let mut out = Vec::new();
+    while !c.accept("]") {
+        match linear(c)? {
+            (map @ Linear::SpectralFilter { .. }, false) => out.push(map),
+            (map, _) => return c.error(format!("expected `spectral_filter`, found `{}`", map.spelling())),
+        }
+        if !c.accept(";") {
+            c.expect("]")?;
+            break;
+        }
+    }
+    Ok(out)
+}
+
 /// `0+72` or `local 0+72`.
 fn place(c: &mut Cursor) -> Result<Place, TextError> {
     Ok(if c.accept("local") { Place::Local(slot(c)?) } else { Place::Arena(slot(c)?) })
@@ -828,6 +893,21 @@ fn step(c: &mut Cursor) -> Result<Step, TextError> {
             let (rows, outputs) = flow(c)?;
             Ok(Step::FrameMix { L, N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs })
         }
+        "filter_gram" => {
+            let filters = filters(c)?;
+            let (forms, places) = (whole_list(c, "forms")?, whole_list(c, "places")?);
+            let (rows, outputs) = flow(c)?;
+            Ok(Step::FilterGram { filters, forms, places, rows, outputs })
+        }
+        "filter_mix" => {
+            let filters = filters(c)?;
+            let (counts, terms) = (whole_list(c, "counts")?, whole_list(c, "terms")?);
+            c.expect("coefficients=")?;
+            c.expect("(")?;
+            let coefficients = slots(c, ")")?;
+            let (rows, outputs) = flow(c)?;
+            Ok(Step::FilterMix { filters, counts, terms, coefficients, rows, outputs })
+        }
         "concat" => {
             let rows = field(c, "rows")?;
             let (inputs, outputs) = flow(c)?;
@@ -957,6 +1037,17 @@ fn field_count(rows: &[Slot], bandlimits: &[usize]) -> Option<usize> {
         let len = L.checked_mul(L.checked_add(1)?)?;
         (len > 0 && slot.len % len == 0).then(|| total + slot.len / len)
     })
+}
+
+/// Length of a row of the half spectra that all filters take, and their directions; `None` where one is no `spectral_filter` or takes others.
+fn filter_rows(filters: &[Linear]) -> Option<(usize, Vec<usize>)> {
+    let size = |map: &Linear| match map {
+        Linear::SpectralFilter { H, W, bank, .. } => Some(((*H, *W), bank.L)),
+        _ => None,
+    };
+    let ((H, W), _) = size(filters.first()?)?;
+    let directions = filters.iter().map(|map| size(map).filter(|(own, _)| *own == (H, W)).map(|(_, L)| L)).collect::<Option<Vec<_>>>()?;
+    Some((H.checked_mul(W / 2 + 1)?.checked_mul(2).filter(|n| *n > 0)?, directions))
 }
 
 /// Two ranges share a number.
@@ -1136,6 +1227,40 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 let total = counts.iter().try_fold(0usize, |a, b| a.checked_add(*b));
                 if Some(counts.len()) != out || total.is_none_or(|n| n.checked_mul(4) != Some(terms.len())) {
                     faults.push(format!("P2: step {k}: {} counts for {} output fields, {} terms", counts.len(), out.unwrap_or(0), terms.len() / 4));
+                }
+            }
+            Step::FilterGram { filters, forms, places, rows, outputs } => {
+                let total: usize = outputs.iter().map(|s| s.len).sum();
+                let whole = filter_rows(filters).filter(|(len, _)| rows.iter().all(|s| s.len % len == 0));
+                let fits = |f: &[usize]| {
+                    let Some((len, L)) = &whole else { return false };
+                    let n = row_count(rows, *len);
+                    matches!(f, [filter, a, b, l, turned] if L.get(*filter).is_some_and(|L| l < L) && *a < n && *b < n && *turned < 2)
+                };
+                if whole.is_none() || !forms.chunks(5).all(fits) {
+                    faults
+                        .push(format!("P2: step {k}: a form names a filter, row or direction that does not exist, or a buffer holds no whole rows"));
+                }
+                if places.iter().any(|p| *p >= forms.len() / 5) || places.len() != total {
+                    faults.push(format!("P2: step {k}: {} places for {total} outputs, or a form that does not exist", places.len()));
+                }
+            }
+            Step::FilterMix { filters, counts, terms, coefficients, rows, outputs } => {
+                let whole = filter_rows(filters).filter(|(len, _)| rows.iter().chain(outputs).all(|s| s.len % len == 0));
+                let m: usize = coefficients.iter().map(|s| s.len).sum();
+                let (n, out) = whole.as_ref().map_or((0, 0), |(len, _)| (row_count(rows, *len), row_count(outputs, *len)));
+                let fits = |t: &[usize]| {
+                    let Some((_, L)) = &whole else { return false };
+                    matches!(t, [filter, row, l, turned, c] if L.get(*filter).is_some_and(|L| l < L) && *row < n && *turned < 3 && *c < m)
+                };
+                if whole.is_none() || !terms.chunks(5).all(fits) {
+                    faults.push(format!(
+                        "P2: step {k}: a term names a filter, row, direction or coefficient that does not exist, or a buffer holds no whole rows"
+                    ));
+                }
+                let total = counts.iter().try_fold(0usize, |a, b| a.checked_add(*b));
+                if counts.len() != out || total.is_none_or(|n| n.checked_mul(5) != Some(terms.len())) {
+                    faults.push(format!("P2: step {k}: {} counts for {out} output rows, {} terms", counts.len(), terms.len() / 5));
                 }
             }
             Step::Concat { rows, inputs, output } => {

@@ -180,18 +180,18 @@ __device__ __forceinline__ complex* passes(complex* from, complex* to, int batch
 // A length with the factors of its passes, whose product it is.
 template <int N, int... FACTORS>
 struct Length {
-    static constexpr int n = N, padded = N;
+    static constexpr int n = N, padded = N, passes = sizeof...(FACTORS);
     // `batch` sequences of `padded` numbers in `a`; returns where their transforms are, a or b.
     template <int SIGN>
     static __device__ __forceinline__ complex* run(complex* a, complex* b, int batch, const Roots& t) {
-        return passes<N, SIGN, 1, FACTORS...>(a, b, batch, t.roots);
+        return fourier::passes<N, SIGN, 1, FACTORS...>(a, b, batch, t.roots);
     }
 };
 
 // A length by a convolution: with w_k = e^{i pi k^2 / n}, X_j = w_j sum_k (x_k w_k) conj(w_{j-k}).
 template <int N, class Inner>
 struct Chirp {
-    static constexpr int n = N, padded = Inner::n;
+    static constexpr int n = N, padded = Inner::n, passes = 2 * Inner::passes;
     template <int SIGN>
     static __device__ __forceinline__ complex* run(complex* a, complex* b, int batch, const Roots& t) {
         for (int i = threadIdx.x; i < batch * padded; i += blockDim.x) {
@@ -217,6 +217,20 @@ __device__ __forceinline__ complex* buffers(real* arena, const Item& item, int p
     return reinterpret_cast<complex*>(arena + item.scratch) + 2ll * part * item.batch * S::padded;
 }
 
+// Value k of the sequence f + i g of two real rows with half spectra F (north) and G (south, where it is not the same ring) of orders below `width`:
+// outer Re F_0 + 2 inner Re sum F_m e^{i m phi}.
+template <int n>
+__device__ __forceinline__ complex spread(const complex* north, const complex* south, bool both, int width, real inner, real outer, int k) {
+    const int m = k < width ? k : n - k;
+    if (m >= width) return {0, 0};
+    const complex f = north[m];
+    complex g = {0, 0};
+    if (both) g = south[m];
+    if (m == 0) return {outer * f.re, outer * g.re};
+    if (k < width) return {inner * (f.re - g.im), inner * (f.im + g.re)};
+    return {inner * (f.re + g.im), inner * (g.re - f.im)};
+}
+
 // rings [rows][width] to a map [rows][n]: f = outer Re F_0 + 2 inner Re sum F_m e^{i m phi}.
 template <class S>
 __device__ __forceinline__ void rings_to_map(real* arena, Tables tables, const Item& item, int part) {
@@ -231,21 +245,8 @@ __device__ __forceinline__ void rings_to_map(real* arena, Tables tables, const I
         __syncthreads();
         for (int i = threadIdx.x; i < count * n; i += blockDim.x) {
             const int sequence = i / n, k = i % n, field = (first + sequence) / pairs, north = (first + sequence) % pairs, south = item.rows - 1 - north;
-            const int m = k < item.width ? k : n - k;
-            complex value = {0, 0};
-            if (m < item.width) {
-                const complex* rings = reinterpret_cast<const complex*>(arena + item.from + field * item.from_stride);
-                const complex f = rings[static_cast<long long>(north) * item.width + m];
-                complex g = {0, 0};
-                if (south != north) g = rings[static_cast<long long>(south) * item.width + m];
-                if (m == 0)
-                    value = {outer * f.re, outer * g.re};
-                else if (k < item.width)
-                    value = {inner * (f.re - g.im), inner * (f.im + g.re)};
-                else
-                    value = {inner * (f.re + g.im), inner * (g.re - f.im)};
-            }
-            a[sequence * S::padded + k] = value;
+            const complex* rings = reinterpret_cast<const complex*>(arena + item.from + field * item.from_stride);
+            a[sequence * S::padded + k] = spread<n>(rings + static_cast<long long>(north) * item.width, rings + static_cast<long long>(south) * item.width, south != north, item.width, inner, outer, k);
         }
         __syncthreads();
         const complex* z = S::template run<1>(a, b, count, roots);
@@ -264,6 +265,16 @@ __device__ __forceinline__ void split(complex z, complex mirror, complex& f, com
     const real half = static_cast<real>(0.5);
     f = {half * (z.re + mirror.re), half * (z.im - mirror.im)};
     g = {half * (z.im + mirror.im), half * (mirror.re - z.re)};
+}
+
+// Order m of the half spectra of both rows from the transform of their sequence; Im F_0 = 0.
+template <int n>
+__device__ __forceinline__ void collect(const complex* z, complex* north, complex* south, bool both, real inner, real outer, int m) {
+    complex f, g;
+    split(z[m], z[m == 0 ? 0 : n - m], f, g);
+    const real factor = m == 0 ? outer : inner;
+    north[m] = {factor * f.re, m == 0 ? 0 : factor * f.im};
+    if (both) south[m] = {factor * g.re, m == 0 ? 0 : factor * g.im};
 }
 
 // A map [rows][n] to rings [rows][width]: F_m = (inner, or outer for m = 0) sum f e^{-i m phi}; Im F_0 = 0.
@@ -289,12 +300,9 @@ __device__ __forceinline__ void map_to_rings(real* arena, Tables tables, const I
         for (int i = threadIdx.x; i < count * item.width; i += blockDim.x) {
             const int sequence = i / item.width, m = i % item.width, field = (first + sequence) / pairs, north = (first + sequence) % pairs;
             const int south = item.rows - 1 - north;
-            complex f, g;
-            split(z[sequence * S::padded + m], z[sequence * S::padded + (m == 0 ? 0 : n - m)], f, g);
-            const real factor = static_cast<real>(m == 0 ? item.outer : item.inner);
             complex* rings = reinterpret_cast<complex*>(arena + item.to + field * item.to_stride);
-            rings[static_cast<long long>(north) * item.width + m] = {factor * f.re, m == 0 ? 0 : factor * f.im};
-            if (south != north) rings[static_cast<long long>(south) * item.width + m] = {factor * g.re, m == 0 ? 0 : factor * g.im};
+            collect<n>(z + sequence * S::padded, rings + static_cast<long long>(north) * item.width, rings + static_cast<long long>(south) * item.width, south != north,
+                       static_cast<real>(item.inner), static_cast<real>(item.outer), m);
         }
     }
 }
@@ -433,6 +441,84 @@ __device__ __forceinline__ void columns(real* arena, Tables tables, const Item& 
         const complex* z = S::template run<SIGN>(a, b, count, roots);
         for (int i = threadIdx.x; i < count * n; i += blockDim.x) to[static_cast<long long>(i / count) * item.width + i % count] = z[i % count * S::padded + i / count];
     }
+}
+
+// Rings and samples of one pair inside a tile: a ring and its mirror, the sequence north + i south. All threads of the block call what follows, and no barrier stands at
+// the beginning or at the end.
+struct Pair {
+    complex *north, *south;
+    // Numbers between rows, orders.
+    long long stride;
+    int width;
+    // Whether there is a southern ring.
+    bool both;
+    real inner, outer;
+};
+
+// `count` rows of half spectra to sequences that begin at `home`, S::n apart, with as much memory in `other`.
+template <class S>
+__device__ __forceinline__ void pair_to_home(const Pair& rings, complex* home, complex* other, int count, const Roots& roots) {
+    static_assert(S::n == S::padded, "a convolution needs longer buffers");
+    complex* start = S::passes % 2 == 0 ? home : other;
+    for (int i = threadIdx.x; i < count * S::n; i += blockDim.x) {
+        const long long row = i / S::n * rings.stride;
+        start[i] = spread<S::n>(rings.north + row, rings.south + row, rings.both, rings.width, rings.inner, rings.outer, i % S::n);
+    }
+    __syncthreads();
+    S::template run<1>(start, S::passes % 2 == 0 ? other : home, count, roots);
+}
+
+// The same by way of two buffers: returns sequences S::padded apart in one of them.
+template <class S>
+__device__ __forceinline__ const complex* pair_to_buffer(const Pair& rings, complex* a, complex* b, int count, const Roots& roots) {
+    for (int i = threadIdx.x; i < count * S::n; i += blockDim.x) {
+        const int row = i / S::n, k = i % S::n;
+        a[row * S::padded + k] = spread<S::n>(rings.north + row * rings.stride, rings.south + row * rings.stride, rings.both, rings.width, rings.inner, rings.outer, k);
+    }
+    __syncthreads();
+    return S::template run<1>(a, b, count, roots);
+}
+
+// Sequences S::padded apart in a, with as much memory in b, to half spectra; both are overwritten.
+template <class S>
+__device__ __forceinline__ void buffer_to_pair(const Pair& rings, complex* a, complex* b, int count, const Roots& roots) {
+    const complex* z = S::template run<-1>(a, b, count, roots);
+    for (int i = threadIdx.x; i < count * rings.width; i += blockDim.x) {
+        const int row = i / rings.width, m = i % rings.width;
+        collect<S::n>(z + row * S::padded, rings.north + row * rings.stride, rings.south + row * rings.stride, rings.both, rings.inner, rings.outer, m);
+    }
+}
+
+// Samples of one pair in the arena: rows `stride` apart.
+struct Samples {
+    real *north, *south;
+    long long stride;
+    bool both;
+};
+
+template <class S>
+__device__ __forceinline__ void store_samples(const Samples& to, const complex* z, int count) {
+    for (int i = threadIdx.x; i < count * S::n; i += blockDim.x) {
+        const int row = i / S::n, k = i % S::n;
+        const complex value = z[row * S::padded + k];
+        to.north[row * to.stride + k] = value.re;
+        if (to.both) to.south[row * to.stride + k] = value.im;
+    }
+}
+
+template <class S>
+__device__ __forceinline__ void load_samples(const Samples& from, complex* a, int count) {
+    for (int i = threadIdx.x; i < count * S::n; i += blockDim.x) {
+        const int row = i / S::n, k = i % S::n;
+        complex value = {from.north[row * from.stride + k], 0};
+        if (from.both) value.im = from.south[row * from.stride + k];
+        a[row * S::padded + k] = value;
+    }
+}
+
+// Sequences of another distance.
+__device__ __forceinline__ void copy_sequences(const complex* from, int from_stride, complex* to, int to_stride, int n, int count) {
+    for (int i = threadIdx.x; i < count * n; i += blockDim.x) to[i / n * to_stride + i % n] = from[i / n * from_stride + i % n];
 }
 
 }  // namespace fourier

@@ -1,12 +1,18 @@
 // Frame operators: bilinear forms x . Q_g y of coefficients and their adjoint mixtures, by semiseparable scans (see `frame.rs` of this crate).
 //
-// A block does one scale and some orders m. Degrees come in chunks: the block makes the coefficients of the scans and gathers the fields; a thread per field and part
-// (real, imaginary) scans the chunk and leaves its 2N - 1 channels in shared memory; all threads then contract them with the fields, two by two in registers and the rows
+// A block does one scale and some orders m. Degrees come in chunks: the block makes the coefficients of the scans and gathers the fields; the fields and parts (real,
+// imaginary) are scanned and leave their 2N - 1 channels in shared memory; all threads then contract them with the fields, two by two in registers and the rows
 // shared out among groups of threads, or mix them into the targets. The chunks go up once and down once, as what lies below and above a degree adds up separately.
 // Orders m < N - 1 go through rings (`legendre.cu`, `contract.cu`).
 //
-// Cost (predicted, H200, 34 TFLOP/s, f64): per (l, m) and field about 21 (N = 3) multiply-adds twice for the scans and 2 (2N - 1) per pair of fields and part, twice. L = 512,
-// N = 3, 6 fields at the largest scale: 0.13 GFLOP in all; latency decides: about 250 degrees up and down at 100 cycles, 60 us; L = 2048: 1000 degrees, three waves, 0.6 ms.
+// Running sums are linear in what they start from: over some degrees they shrink by the product of the ratios and are shifted by the sum of the steps, for shifts of powers
+// add up. So a chunk is scanned in segments side by side, a thread for each segment, field and part: first every thread finds the sums that its segment adds, from zero;
+// then each puts together what the segments before its own leave, in order, and scans its segment once more, now with all channels.
+//
+// Cost (predicted, H200, 34 TFLOP/s, f64): per (l, m) and field about 21 (N = 3) multiply-adds twice for the scans, a third of that for finding the sums, and 2 (2N - 1) per
+// pair of fields and part, twice. L = 512, N = 3, 6 fields at the largest scale: 0.15 GFLOP in all; latency decides. A chunk of 32 degrees has eight segments of four: about 100
+// cycles for their sums, 200 for putting them together, 400 for the channels, against 3200 for one thread after another; with 1500 for coefficients and gathering and 500
+// for the contraction 2700 cycles instead of 5200. 250 degrees up and down are 16 chunks: 25 us at 1.7 GHz (50 us before); L = 2048: 1000 degrees, three waves, 0.3 ms.
 namespace frame {
 
 constexpr int threads = 128;
@@ -33,10 +39,18 @@ struct Scale {
     int count, first, last, low, chunk, factors, kernels;
 };
 
-// Shared memory of a chunk of T degrees and F fields: fields [2T][F], channels [2T][C][F], then rows of T numbers.
+// Degrees of a segment, which are even in number so that parities agree, and segments of a chunk of T degrees. Many running sums would fill the shared memory.
+template <int N>
+__device__ __forceinline__ int segment(int T, int F) {
+    const int most = N > 4 ? 1 : min(threads / (2 * F), T / 4), count = most > 1 ? most : 1;
+    return ((T + count - 1) / count + 1) / 2 * 2;
+}
+
+// Shared memory of a chunk of T degrees and F fields: fields [2T][F], channels [2T][C][F], then rows of T numbers, then running sums at the ends of the segments and of two
+// chunks, [segment][states][parity][2F], and what the ratios of a segment multiply to.
 template <int N>
 struct Room {
-    double *x, *y, *ratio, *diagonal, *diagonals, *intake, *terms;
+    double *x, *y, *ratio, *diagonal, *diagonals, *intake, *terms, *ends, *shrinks;
     __device__ __forceinline__ Room(int T, int F) {
         x = reinterpret_cast<double*>(dynamic_shared);
         y = x + 2 * T * F;
@@ -45,6 +59,8 @@ struct Room {
         diagonals = diagonal + T;
         intake = diagonals + (N - 1) * T;
         terms = intake + (N - 1) * T;
+        ends = terms + frame::terms(N) * T;
+        shrinks = ends + ((T + segment<N>(T, F) - 1) / segment<N>(T, F) + 2) * states(N) * 4 * F;
     }
 };
 
@@ -93,11 +109,13 @@ __device__ __forceinline__ void prepare(const Room<N>& room, real* arena, Tables
     __syncthreads();
 }
 
-// One degree of one field and part; P is the parity of its place.
-template <int N, bool UP, int P>
-__device__ __forceinline__ void degree(const Room<N>& room, int T, int F, int k, int f, int part, double l, double (&sums)[states(N) + 1][2]) {
+template <int N>
+using Sums = double[states(N) + 1][2];
+
+// The channels of one degree of one field and part; P is the parity of its place, a literal where this is inlined.
+template <int N, bool UP>
+__device__ __forceinline__ void channels_of(const Room<N>& room, int T, int F, int k, int P, int f, int part, double x, const Sums<N>& sums) {
     constexpr int C = channels(N);
-    const double x = room.x[(2 * k + part) * F + f];
     double* own = room.y + static_cast<long long>(2 * k + part) * C * F + f;
     double* other = room.y + static_cast<long long>(2 * k + 1 - part) * C * F + f;
     own[0] = UP ? room.diagonal[k] * x : 0.0;
@@ -118,10 +136,11 @@ __device__ __forceinline__ void degree(const Room<N>& room, int T, int F, int k,
         // The antisymmetric channels turn by a quarter: up (odd im, -odd re), down the opposite.
         other[2 * r * F] = (part == 1) == UP ? odd : -odd;
     }
-#pragma unroll
-    for (int i = 1; i < N; i++) sums[i * (i - 1) / 2][P] = fma(room.intake[(i - 1) * T + k], x, sums[i * (i - 1) / 2][P]);
-    // Powers of the difference of eigenvalues grow by `step`, everything shrinks by the ratio of norms.
-    const double step = UP ? 2.0 * (l + 1.0) : 2.0 * l, ratio = room.ratio[UP ? k + 1 : k];
+}
+
+// Powers of the difference of eigenvalues grow by `step`, everything shrinks by the ratio of norms.
+template <int N>
+__device__ __forceinline__ void move(double step, double ratio, Sums<N>& sums) {
 #pragma unroll
     for (int parity = 0; parity < 2; parity++)
 #pragma unroll
@@ -136,31 +155,101 @@ __device__ __forceinline__ void degree(const Room<N>& room, int T, int F, int k,
         }
 }
 
+// The sums take in one degree l and move on to the next.
+template <int N, bool UP>
+__device__ __forceinline__ void advance(const Room<N>& room, int T, int k, int P, double l, double x, Sums<N>& sums) {
+#pragma unroll
+    for (int i = 1; i < N; i++) sums[i * (i - 1) / 2][P] = fma(room.intake[(i - 1) * T + k], x, sums[i * (i - 1) / 2][P]);
+    move<N>(UP ? 2.0 * (l + 1.0) : 2.0 * l, room.ratio[UP ? k + 1 : k], sums);
+}
+
+// Places from .. to in their order, with their parities; `from` is even.
+template <bool UP, class Visit>
+__device__ __forceinline__ void walk(int from, int to, Visit visit) {
+    if (UP) {
+        for (int k = from; k < to; k += 2) {
+            visit(k, 0);
+            if (k + 1 < to) visit(k + 1, 1);
+        }
+    } else {
+        for (int k = from + (to - from - 1) / 2 * 2; k >= from; k -= 2) {
+            if (k + 1 < to) visit(k + 1, 1);
+            visit(k, 0);
+        }
+    }
+}
+
+// Scans chunk `step`, `length` degrees from `l0` on, whose running sums begin where those of the chunk before ended, or at zero.
+template <int N, bool UP>
+__device__ __forceinline__ void scan_chunk(const Room<N>& room, int T, int F, int length, int l0, int step) {
+    const int size = segment<N>(T, F), count = (length + size - 1) / size, own = threadIdx.x / (2 * F), lane = threadIdx.x % (2 * F);
+    const int f = lane % F, part = lane / F, from = own * size, to = min(from + size, length);
+    // Segments in the order of the scan.
+    const int order = UP ? own : count - 1 - own, carried = (T + size - 1) / size;
+    // One of two places for what the next chunk starts from.
+    const int from_last = carried + (step + 1) % 2, for_next = carried + step % 2;
+    const bool works = own < count;
+    auto place = [&](int slot, int i, int parity) -> double& { return room.ends[((slot * states(N) + i) * 2 + parity) * 2 * F + lane]; };
+    auto load = [&](int slot, Sums<N>& sums) {
+#pragma unroll
+        for (int i = 0; i < states(N); i++)
+            for (int parity = 0; parity < 2; parity++) sums[i][parity] = place(slot, i, parity);
+    };
+    auto store = [&](int slot, const Sums<N>& sums) {
+#pragma unroll
+        for (int i = 0; i < states(N); i++)
+            for (int parity = 0; parity < 2; parity++) place(slot, i, parity) = sums[i][parity];
+    };
+    auto clear = [&](Sums<N>& sums) {
+#pragma unroll
+        for (int i = 0; i < states(N) + 1; i++) sums[i][0] = sums[i][1] = 0.0;
+    };
+    Sums<N> sums;
+    if (N > 1 && works && order < count - 1) {
+        clear(sums);
+        if (order == 0 && step > 0) load(from_last, sums);
+        double shrink = 1.0;
+        walk<UP>(from, to, [&](int k, int parity) {
+            advance<N, UP>(room, T, k, parity, l0 + k, room.x[(2 * k + part) * F + f], sums);
+            shrink *= room.ratio[UP ? k + 1 : k];
+        });
+        store(order, sums);
+        if (lane == 0) room.shrinks[order] = shrink;
+    }
+    if (N > 1 && count > 1) __syncthreads();
+    if (works) {
+        clear(sums);
+        if (N > 1 && order == 0 && step > 0) load(from_last, sums);
+        if (N > 1 && order > 0) {
+            load(0, sums);
+            for (int before = 1; before < order; before++) {
+                const int which = UP ? before : count - 1 - before;
+                const double a = l0 + which * size, b = l0 + min((which + 1) * size, length);
+                move<N>(UP ? b * (b + 1.0) - a * (a + 1.0) : b * (b - 1.0) - a * (a - 1.0), room.shrinks[before], sums);
+#pragma unroll
+                for (int i = 0; i < states(N); i++)
+                    for (int parity = 0; parity < 2; parity++) sums[i][parity] += place(before, i, parity);
+            }
+        }
+        walk<UP>(from, to, [&](int k, int parity) {
+            const double x = room.x[(2 * k + part) * F + f];
+            channels_of<N, UP>(room, T, F, k, parity, f, part, x, sums);
+            advance<N, UP>(room, T, k, parity, l0 + k, x, sums);
+        });
+        if (N > 1 && order == count - 1) store(for_next, sums);
+    }
+    __syncthreads();
+}
+
 // All chunks of one order in one direction; `use(base, length)` reads fields and channels of a chunk.
 template <int N, bool UP, class Use>
 __device__ __forceinline__ void scan(real* arena, Tables tables, const Scale& scale, int m, double lowest, Use use) {
     const int T = scale.chunk, F = scale.count, start = m > scale.first ? m : scale.first, n = scale.last - start, chunks = (n + T - 1) / T;
     const Room<N> room(T, F);
-    double sums[states(N) + 1][2];
-    for (int i = 0; i < states(N) + 1; i++) sums[i][0] = sums[i][1] = 0.0;
     for (int step = 0; step < chunks; step++) {
         const int base = (UP ? step : chunks - 1 - step) * T, length = min(T, n - base);
         prepare<N, UP>(room, arena, tables, scale, m, start, base, length, lowest);
-        if (threadIdx.x < 2 * F) {
-            const int f = threadIdx.x % F, part = threadIdx.x / F;
-            if (UP) {
-                for (int k = 0; k < length; k += 2) {
-                    degree<N, UP, 0>(room, T, F, k, f, part, start + base + k, sums);
-                    if (k + 1 < length) degree<N, UP, 1>(room, T, F, k + 1, f, part, start + base + k + 1, sums);
-                }
-            } else {
-                for (int k = (length - 1) / 2 * 2; k >= 0; k -= 2) {
-                    if (k + 1 < length) degree<N, UP, 1>(room, T, F, k + 1, f, part, start + base + k + 1, sums);
-                    degree<N, UP, 0>(room, T, F, k, f, part, start + base + k, sums);
-                }
-            }
-        }
-        __syncthreads();
+        scan_chunk<N, UP>(room, T, F, length, start + base, step);
         use(base, length);
     }
 }

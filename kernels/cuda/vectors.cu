@@ -184,13 +184,23 @@ struct Adam {
     // 1 - beta1^t, 1 - beta2^t.
     long long control;
     int point, trial, gradient, mean, square;
+    // Results of `measure`, and where the values are: nothing is absorbed where the evaluation was not finite, and nothing proposed then.
+    long long results, values;
+    int each_values;
 };
+
+// Whether the last evaluation of a member gave numbers.
+__device__ __forceinline__ bool is_finite(real* arena, const Adam& item, int member) {
+    double sum = 0.0;
+    for (int k = 0; k < item.each_values; k++) sum += doubles(arena, item.values)[member * item.each_values + k];
+    return sum - sum == 0.0 && doubles(arena, item.results)[3 * member + 1] == 0.0;
+}
 
 __device__ __forceinline__ void adam(real* arena, Tables, const Adam& item, int part) {
     const int member = part / item.space.chunks, chunk = part % item.space.chunks;
     const double* control = doubles(arena, item.control) + 8ll * member;
     const int mode = static_cast<int>(control[0]);
-    if (mode == 0) return;
+    if (mode == 0 || ((mode & 2) && !is_finite(arena, item, member))) return;
     const int width = control[1] != 0.0 ? 2 : 1;
     const double rate = control[2], beta1 = control[3], beta2 = control[4], eps = control[5], bias1 = control[6], bias2 = control[7];
     double* x = vector(arena, item.space, member, item.point);
@@ -224,18 +234,19 @@ struct Variables {
     long long numbers, width;
     // The point; the vector that receives the gradient.
     int point, gradient;
-    // Tables: first entry of every group and the end, variables of the groups, place of every variable, its scale.
-    int starts, members, places, scales;
+    // Tables: first entry of every group and the end, variables of the groups, place of every variable, its scale, what is added to it.
+    int starts, members, places, scales, shifts;
     int groups, held;
 };
 
-// number = scale * variable, divided by the length of the variables of its group where that is held.
+// number = scale * variable, divided by the length of the variables of its group where that is held, plus a shift.
 __device__ __forceinline__ void expand(real* arena, Tables tables, const Variables& item, int part) {
     const int member = part / item.groups, group = part % item.groups;
     const int* starts = static_cast<const int*>(tables[item.starts]);
     const int* members = static_cast<const int*>(tables[item.members]);
     const int* places = static_cast<const int*>(tables[item.places]);
     const double* scales = static_cast<const double*>(tables[item.scales]);
+    const double* shifts = static_cast<const double*>(tables[item.shifts]);
     const double* z = vector(arena, item.space, member, item.point);
     real* numbers = arena + item.numbers + member * item.width;
     double length = 1.0;
@@ -251,7 +262,7 @@ __device__ __forceinline__ void expand(real* arena, Tables tables, const Variabl
     for (int k = starts[group] + threadIdx.x; k < starts[group + 1]; k += threads) {
         const int i = members[k];
         const double x = z[i] * scales[i];
-        numbers[places[i]] = static_cast<real>(length > 0.0 ? x / length : 0.0);
+        numbers[places[i]] = static_cast<real>((length > 0.0 ? x / length : 0.0) + shifts[i]);
     }
 }
 

@@ -221,6 +221,8 @@ fn whole(name: &'static str, value: usize) -> Result<i32, KernelError> {
 }
 
 /// The place of complex numbers, which must be even.
-fn complex_place(name: &'static str, value: usize) -> Result<usize, KernelError> {
+///
+/// Error: an odd one.
+pub fn complex_place(name: &'static str, value: usize) -> Result<usize, KernelError> {
     if value.is_multiple_of(2) { Ok(value) } else { Err(KernelError::parameter(name, "even, as complex numbers begin there", value)) }
 }

@@ -423,7 +423,12 @@ unsafe fn turned(turns: &Turns, pixel: usize, k: usize) -> usize {
 }
 
 #[inline(always)]
-unsafe fn interleave_lanes<V: Lanes>(map: &Wavelets<V::Element>, (_, first, count): (usize, usize, usize), inputs: &[&[V::Element]], scratch: *mut V::Element) {
+unsafe fn interleave_lanes<V: Lanes>(
+    map: &Wavelets<V::Element>,
+    (_, first, count): (usize, usize, usize),
+    inputs: &[&[V::Element]],
+    scratch: *mut V::Element,
+) {
     let (turns, width, n) = (&map.turns, map.rows.width, map.n);
     // SAFETY: planes hold n pixels, the scratch memory `width` numbers per pixel and field.
     unsafe {

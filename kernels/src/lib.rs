@@ -9,7 +9,9 @@
 //! harmonic   coefficients <-> rings   Legendre stage of spin-0 and directional transforms, and adjoints
 //! fourier    rings <-> maps           FFT along each ring, eight rings at a time, and adjoints
 //! planar     images <-> spectra         FFTs of images and series, real and complex, and adjoints
+//! images     images on a pyramid of resolutions: stencils, means over blocks, enlargement, and adjoints
 //! contract   rows x rows -> numbers   weighted bilinear sums, linear mixtures
+//! weighed    half spectra x half spectra -> numbers   bilinear sums with the weights of filters, applied in cache
 //! frame      coefficients x coefficients -> numbers   covariances of wavelet transforms without the transforms
 //! cuda       the transforms as CUDA C: device text, launches, tables, an emulator
 //! naive      the same definitions, slow and obvious, in natural layouts      (reference)
@@ -46,6 +48,7 @@ pub mod frame;
 pub mod gather;
 pub mod harmonic;
 pub mod healpix;
+pub mod images;
 pub mod layout;
 mod made;
 pub mod naive;
@@ -57,6 +60,7 @@ pub mod simd;
 pub mod spin;
 pub mod stencil;
 pub mod wavelets;
+pub mod weighed;
 pub mod wigner;
 
 pub use error::KernelError;

@@ -4,11 +4,11 @@
 //! 0 ..= W/2.
 //!
 //! ```text
-//! spectrum --gather 8 columns (filter, fold)--> [H][re: 8, im: 8] --FFT, turn--> blocks of 8 rows [W][re: 8, im: 8] --FFT, turn--> image
-//! image --8 or 16 rows, turned--> [W][re: 8, im: 8] --FFT, turn--> blocks of 8 columns [H][re: 8, im: 8] --FFT--scatter (filter, unfold)--> spectrum
+//! spectrum --gather 8 columns (fold)--> [H][re: 8, im: 8] --FFT, turn--> blocks of 8 rows [W][re: 8, im: 8] --FFT, turn--> image
+//! image --8 or 16 rows, turned--> [W][re: 8, im: 8] --FFT, turn--> blocks of 8 columns [H][re: 8, im: 8] --FFT--scatter (unfold)--> spectrum
 //! ```
 //!
-//! Eight rows or columns run in the lanes of a vector ([`crate::fourier`]); two real rows are one complex one. Blocks are turned in registers when a sweep ends, so no
+//! Filters are applied row by row before and after ([`Support`]). Eight rows or columns run in the lanes of a vector ([`crate::fourier`]); two real rows are one complex one. Blocks are turned in registers when a sweep ends, so no
 //! image is transposed in memory. Columns of a spectrum that are zero are not transformed. A series has one row and so nothing to fill lanes with: it goes through
 //! `rustfft` and `realfft`.
 
@@ -20,6 +20,11 @@ use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 use std::sync::Arc;
+
+mod support;
+
+use support::Folding;
+pub use support::Support;
 
 /// Largest number of rows or columns.
 const LARGEST: usize = 1 << 20;
@@ -78,7 +83,7 @@ pub struct Factors<'a, T = f64> {
 
 /// How the spectrum that a transform reads or writes lies in memory: on a grid `H` x `W` whose aliases add up to the grid `h` x `w` of the transform.
 #[derive(Clone, Copy)]
-struct Outer<'a, T> {
+struct Outer {
     H: usize,
     W: usize,
     /// Whether only the columns 0 ..= W/2 are stored, the others being their conjugates.
@@ -87,11 +92,10 @@ struct Outer<'a, T> {
     w: usize,
     /// Columns of the transform that are used.
     width: usize,
-    factors: Option<Factors<'a, T>>,
     scale: f64,
 }
 
-impl<T: Real> Outer<'_, T> {
+impl Outer {
     /// Complex numbers between rows.
     #[inline(always)]
     fn stride(&self) -> usize {
@@ -105,7 +109,7 @@ impl<T: Real> Outer<'_, T> {
 
     /// Where frequency (r, c) is stored, and the sign of its imaginary part.
     #[inline(always)]
-    fn place(&self, r: usize, c: usize) -> (usize, T) {
+    fn place<T: Real>(&self, r: usize, c: usize) -> (usize, T) {
         let stride = self.stride();
         if c < stride { (r * stride + c, T::of(1.0)) } else { ((self.H - r) % self.H * stride + self.W - c, T::of(-1.0)) }
     }
@@ -202,7 +206,7 @@ impl<T: Real> PlanarFft<T> {
     }
 
     /// Inner columns count `inner` times, once for themselves and once for their conjugates; the others `outer` times.
-    fn real_synthesis(&self, par: &dyn Parallel, from: &Outer<T>, spectra: &[T], images: &mut [T], inner: f64, outer: f64) {
+    fn real_synthesis(&self, par: &dyn Parallel, from: &Outer, spectra: &[T], images: &mut [T], inner: f64, outer: f64) {
         self.each(par, spectra, from.len(), images, self.H * self.W, |spectrum, image| match &self.method {
             Method::Series(series) => gathered(from, spectrum, |spectrum| series.real_inverse(spectrum, image, inner, outer)),
             Method::Lanes { .. } => self.with_work(|work| {
@@ -255,12 +259,12 @@ impl<T: Real> PlanarFft<T> {
     }
 
     /// The spectrum on the grid of the transform.
-    fn own(&self, half: bool) -> Outer<'static, T> {
+    fn own(&self, half: bool) -> Outer {
         let (H, W) = (self.H, self.W);
-        Outer { H, W, half, h: H, w: W, width: if half { self.half() } else { W }, factors: None, scale: 1.0 }
+        Outer { H, W, half, h: H, w: W, width: if half { self.half() } else { W }, scale: 1.0 }
     }
 
-    fn inverse_one(&self, from: &Outer<T>, spectrum: &[T], image: &mut [T], factor: f64) {
+    fn inverse_one(&self, from: &Outer, spectrum: &[T], image: &mut [T], factor: f64) {
         match &self.method {
             Method::Series(series) => gathered(from, spectrum, |spectrum| series.inverse(spectrum, image, factor)),
             Method::Lanes { rows, .. } => self.with_work(|work| {
@@ -281,7 +285,7 @@ impl<T: Real> PlanarFft<T> {
     }
 
     /// The forward transform of re + i im, times `factor`; added to what the spectrum holds when `more`.
-    fn forward_one(&self, to: &Outer<T>, image: &[T], spectrum: &mut [T], factor: f64, more: bool) {
+    fn forward_one(&self, to: &Outer, image: &[T], spectrum: &mut [T], factor: f64, more: bool) {
         let (re, im) = image.split_at(self.H * self.W);
         match &self.method {
             Method::Series(series) => series.forward(to, re, im, spectrum, factor, more),
@@ -307,7 +311,7 @@ impl<T: Real> PlanarFft<T> {
     /// # Safety
     ///
     /// `spectrum` is readable for `from.len()` f64, `work` holds `scratch_len()`.
-    unsafe fn columns_in(&self, from: &Outer<T>, spectrum: *const T, work: Work<T>) {
+    unsafe fn columns_in(&self, from: &Outer, spectrum: *const T, work: Work<T>) {
         let Method::Lanes { columns, .. } = &self.method else { return };
         let block = self.W.next_multiple_of(LANES) * ELEMENT;
         for first in (0..from.width).step_by(LANES) {
@@ -331,7 +335,7 @@ impl<T: Real> PlanarFft<T> {
     /// # Safety
     ///
     /// `spectrum` is writable for `to.len()` f64, `work` holds `scratch_len()`.
-    unsafe fn columns_out(&self, to: &Outer<T>, spectrum: *mut T, work: Work<T>, more: bool) {
+    unsafe fn columns_out(&self, to: &Outer, spectrum: *mut T, work: Work<T>, more: bool) {
         let Method::Lanes { columns, .. } = &self.method else { return };
         let block = self.H.next_multiple_of(LANES) * ELEMENT;
         for first in (0..to.width).step_by(LANES) {
@@ -341,6 +345,96 @@ impl<T: Real> PlanarFft<T> {
                 scatter(to, work.out, first, spectrum, more);
             }
         }
+    }
+
+    /// The inverse transform of a filtered and folded spectrum, real parts, then imaginary ones.
+    fn inverse_filtered(&self, folding: &Folding<T>, spectrum: &[T], image: &mut [T]) {
+        let support = folding.support;
+        if let Method::Series(series) = &self.method {
+            return series.with_folded(self.W, |folded, data, scratch| {
+                // SAFETY: callers checked the lengths; `folded` is a folded spectrum of one row.
+                unsafe { folding.fold(spectrum.as_ptr(), folded.as_mut_ptr()) };
+                let (re, im) = folded.split_at(folded.len() / 2);
+                data.iter_mut().zip(re.iter().zip(im)).for_each(|(z, (re, im))| *z = Complex::new(*re, *im));
+                series.complex[1].process_with_scratch(data, scratch);
+                let (re, im) = image.split_at_mut(data.len());
+                data.iter().zip(re.iter_mut().zip(im)).for_each(|(z, (re, im))| (*re, *im) = (z.re, z.im));
+            });
+        }
+        self.with_more(support.folded_len(), |work, folded| {
+            // SAFETY: callers checked the lengths; the working memory is that of `scratch_len`, and behind it there is room for the folded spectrum.
+            unsafe { folding.fold(spectrum.as_ptr(), folded) };
+            match &self.method {
+                Method::Series(_) => {}
+                Method::Lanes { rows, columns } => {
+                    let block = self.W.next_multiple_of(LANES) * ELEMENT;
+                    for first in (0..self.W).step_by(LANES) {
+                        // SAFETY: a column of H elements fits the buffers, and so do whole blocks of rows.
+                        unsafe {
+                            let to = work.blocks.add(first * ELEMENT);
+                            if support.has(folding.l, first / LANES) {
+                                support.strip(folded, first, work.data);
+                                columns.run(true, work.data, work.out, work.own);
+                                turn(work.out, self.H, to, block);
+                            } else {
+                                (0..self.H.div_ceil(LANES)).for_each(|k| to.add(k * block).write_bytes(0, LANES * ELEMENT));
+                            }
+                        }
+                    }
+                    let (re, im) = image.split_at_mut(self.H * self.W);
+                    for first in (0..self.H).step_by(LANES) {
+                        // SAFETY: as above; rows below H are written.
+                        unsafe {
+                            rows.run(true, work.blocks.add(first / LANES * block), work.out, work.own);
+                            let (at, n) = (first * self.W, LANES.min(self.H - first));
+                            store_rows(work.out, self.W, re.as_mut_ptr().add(at), n, im.as_mut_ptr().add(at), n, 1.0);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// The transpose of [`Self::inverse_filtered`], added to the spectrum.
+    fn forward_filtered(&self, folding: &Folding<T>, image: &[T], spectrum: &mut [T]) {
+        let support = folding.support;
+        let (re, im) = image.split_at(self.H * self.W);
+        if let Method::Series(series) = &self.method {
+            return series.with_folded(self.W, |folded, data, scratch| {
+                let (x, y) = folded.split_at_mut(folded.len() / 2);
+                data.iter_mut().zip(re.iter().zip(im)).for_each(|(z, (re, im))| *z = Complex::new(*re, *im));
+                series.complex[0].process_with_scratch(data, scratch);
+                data.iter().zip(x.iter_mut().zip(y)).for_each(|(z, (re, im))| (*re, *im) = (z.re, z.im));
+                // SAFETY: callers checked the lengths; `folded` is a folded spectrum of one row.
+                unsafe { folding.unfold(folded.as_ptr(), spectrum.as_mut_ptr()) };
+            });
+        }
+        self.with_more(support.folded_len(), |work, folded| {
+            match &self.method {
+                Method::Series(_) => {}
+                Method::Lanes { rows, columns } => {
+                    let block = self.H.next_multiple_of(LANES) * ELEMENT;
+                    for first in (0..self.H).step_by(LANES) {
+                        // SAFETY: rows below H are read; whole blocks fit the buffers.
+                        unsafe {
+                            let (at, n) = (first * self.W, LANES.min(self.H - first));
+                            load_rows(re.as_ptr().add(at), n, im.as_ptr().add(at), n, self.W, 1.0, work.data);
+                            rows.run(false, work.data, work.out, work.own);
+                            turn(work.out, self.W, work.blocks.add(first * ELEMENT), block);
+                        }
+                    }
+                    for first in (0..self.W).step_by(LANES).filter(|first| support.has(folding.l, first / LANES)) {
+                        // SAFETY: blocks were written above; the strip lies in the folded spectrum.
+                        unsafe {
+                            columns.run(false, work.blocks.add(first / LANES * block), work.out, work.own);
+                            support.strip_back(work.out, first, folded);
+                        }
+                    }
+                }
+            }
+            // SAFETY: callers checked the lengths; every strip that the filter has was written.
+            unsafe { folding.unfold(folded, spectrum.as_mut_ptr()) };
+        });
     }
 
     /// Rows of a real image, sixteen at a time as eight complex ones, to blocks of eight columns.
@@ -393,12 +487,18 @@ impl<T: Real> PlanarFft<T> {
 
     /// Runs `body` with this thread's working memory.
     fn with_work(&self, body: impl FnOnce(Work<T>)) {
+        self.with_more(0, |work, _| body(work));
+    }
+
+    /// Runs `body` with this thread's working memory and `more` numbers behind it.
+    fn with_more(&self, more: usize, body: impl FnOnce(Work<T>, *mut T)) {
         let blocks = self.H.next_multiple_of(LANES) * self.W.next_multiple_of(LANES) * 2;
         let sequence = sequence_len(self.H, self.W);
-        with_scratch(self.scratch_len(), |at: *mut T| {
-            // SAFETY: the offsets are those that `scratch_len` adds up.
+        let own = self.scratch_len().max(blocks + 2 * sequence).next_multiple_of(LANES);
+        with_scratch(own + more, |at: *mut T| {
+            // SAFETY: the offsets are those that `scratch_len` adds up, and what was asked for behind them.
             let part = |offset: usize| unsafe { at.add(offset) };
-            body(Work { blocks: part(0), data: part(blocks), out: part(blocks + sequence), own: part(blocks + 2 * sequence) });
+            body(Work { blocks: part(0), data: part(blocks), out: part(blocks + sequence), own: part(blocks + 2 * sequence) }, part(own));
         });
     }
 
@@ -467,7 +567,18 @@ impl<T: Real> Series<T> {
         });
     }
 
-    fn forward(&self, to: &Outer<T>, re: &[T], im: &[T], spectrum: &mut [T], factor: f64, more: bool) {
+    /// Runs `body` with a folded spectrum of one row of re and one of im, whole vectors long, `len` complex numbers, and the scratch memory of the transforms.
+    fn with_folded(&self, len: usize, body: impl FnOnce(&mut [T], &mut [Complex<T>], &mut [Complex<T>])) {
+        let width = len.next_multiple_of(LANES);
+        with_scratch(2 * (width + len + self.scratch), |at: *mut T| {
+            // SAFETY: the parts lie one after another in memory of that length, whose contents are valid numbers.
+            let part = |offset: usize, n: usize| unsafe { std::slice::from_raw_parts_mut(at.add(offset), n) };
+            let (data, scratch) = (part(2 * width, 2 * len), part(2 * (width + len), 2 * self.scratch));
+            body(part(0, 2 * width), complex_mut(data), complex_mut(scratch));
+        });
+    }
+
+    fn forward(&self, to: &Outer, re: &[T], im: &[T], spectrum: &mut [T], factor: f64, more: bool) {
         let factor = T::of(factor);
         self.with_buffers(re.len(), |data, scratch, _| {
             data.iter_mut().zip(re.iter().zip(im)).for_each(|(x, (re, im))| *x = Complex::new(factor * *re, factor * *im));
@@ -478,8 +589,8 @@ impl<T: Real> Series<T> {
 }
 
 /// A spectrum on the grid of the transform of a series, filtered and folded where that is asked for.
-fn gathered<T: Real>(from: &Outer<T>, spectrum: &[T], body: impl FnOnce(&[T])) {
-    if from.factors.is_none() && from.scale == 1.0 && (from.H, from.W) == (from.h, from.w) && from.width == from.stride() {
+fn gathered<T: Real>(from: &Outer, spectrum: &[T], body: impl FnOnce(&[T])) {
+    if from.scale == 1.0 && (from.H, from.W) == (from.h, from.w) && from.width == from.stride() {
         return body(spectrum);
     }
     let mut out = vec![T::default(); 2 * from.width];
@@ -494,7 +605,7 @@ fn gathered<T: Real>(from: &Outer<T>, spectrum: &[T], body: impl FnOnce(&[T])) {
 }
 
 /// The transpose of [`gathered`].
-fn spread<T: Real>(to: &Outer<T>, data: &[Complex<T>], spectrum: &mut [T], more: bool) {
+fn spread<T: Real>(to: &Outer, data: &[Complex<T>], spectrum: &mut [T], more: bool) {
     let mut lanes = [T::default(); ELEMENT];
     for (k, x) in data[..to.width].chunks(LANES).enumerate() {
         x.iter().enumerate().for_each(|(i, x)| (lanes[i], lanes[LANES + i]) = (x.re, x.im));
@@ -537,7 +648,7 @@ impl<T: Real> Synthesis<T> {
 
     /// Numbers of one thread's buffers.
     pub fn scratch_len(&self) -> usize {
-        self.fft.scratch_len()
+        self.fft.scratch_len() + 2 * self.fft.H * self.fft.W.next_multiple_of(LANES)
     }
 
     /// Samples of one image.
@@ -545,35 +656,42 @@ impl<T: Real> Synthesis<T> {
         (self.fft.H * self.fft.W) as f64
     }
 
-    fn outer<'a>(&self, factors: &Factors<'a, T>, l: usize) -> Outer<'a, T> {
-        let n = self.H * self.W;
-        let part = |all: &'a [T]| &all[l * n..][..n];
-        let factors = Factors { re: part(factors.re), im: factors.im.map(part) };
-        let (h, w) = (self.fft.H, self.fft.W);
+    /// Where filters `[filters][H][W]` are not zero; made once for [`Self::apply`] and [`Self::adjoint`].
+    pub fn support(&self, factors: &Factors<T>) -> Support {
+        assert_eq!(factors.re.len(), self.filters * self.H * self.W, "as many filters as planned");
+        Support::new(factors, (self.H, self.W), (self.fft.H, self.fft.W), self.half)
+    }
+
+    /// Numbers of one spectrum.
+    fn spectrum_len(&self) -> usize {
+        2 * self.H * if self.half { self.W / 2 + 1 } else { self.W }
+    }
+
+    fn folding<'a>(&self, factors: &Factors<'a, T>, support: &'a Support, l: usize) -> Folding<'a, T> {
         // The fold's hw / HW and the transform's 1 / hw.
-        Outer { H: self.H, W: self.W, half: self.half, h, w, width: w, factors: Some(factors), scale: 1.0 / n as f64 }
+        Folding { support, factors: *factors, l, scale: 1.0 / (self.H * self.W) as f64 }
     }
 
     /// - `spectra`: `[n][H][W]` complex, or `[n][H][W/2+1]`
-    /// - `factors`: `[filters][H][W]`
+    /// - `factors`: `[filters][H][W]`, and what [`Self::support`] says of them
     /// - `images`: `[n][filters][2][h][w]`, real and imaginary parts
     ///
     /// Panics if a length does not fit.
-    pub fn apply(&self, par: &dyn Parallel, factors: &Factors<T>, spectra: &[T], images: &mut [T]) {
-        let (from, to) = (self.outer(factors, 0).len(), 2 * self.fft.H * self.fft.W);
+    pub fn apply(&self, par: &dyn Parallel, factors: &Factors<T>, support: &Support, spectra: &[T], images: &mut [T]) {
+        let (from, to) = (self.spectrum_len(), 2 * self.fft.H * self.fft.W);
         let n = spectra.len() / from;
         assert_eq!((spectra.len(), images.len()), (n * from, n * self.filters * to), "whole fields of {self:?}");
         let out = Shared::new(images);
         par.for_each(n * self.filters, &|k| {
             // SAFETY: task k writes its own image; lengths were checked.
             let image = unsafe { std::slice::from_raw_parts_mut(out.get().add(k * to), to) };
-            self.fft.inverse_one(&self.outer(factors, k % self.filters), &spectra[k / self.filters * from..][..from], image, 1.0);
+            self.fft.inverse_filtered(&self.folding(factors, support, k % self.filters), &spectra[k / self.filters * from..][..from], image);
         });
     }
 
     /// The transpose of [`Self::apply`]: spectra from cotangents of images, summed over the filters in their order.
-    pub fn adjoint(&self, par: &dyn Parallel, factors: &Factors<T>, images: &[T], spectra: &mut [T]) {
-        let (to, from) = (self.outer(factors, 0).len(), 2 * self.fft.H * self.fft.W);
+    pub fn adjoint(&self, par: &dyn Parallel, factors: &Factors<T>, support: &Support, images: &[T], spectra: &mut [T]) {
+        let (to, from) = (self.spectrum_len(), 2 * self.fft.H * self.fft.W);
         let n = spectra.len() / to;
         assert_eq!((spectra.len(), images.len()), (n * to, n * self.filters * from), "whole fields of {self:?}");
         let out = Shared::new(spectra);
@@ -583,7 +701,7 @@ impl<T: Real> Synthesis<T> {
             spectrum.fill(T::default());
             for l in 0..self.filters {
                 let image = &images[(k * self.filters + l) * from..][..from];
-                self.fft.forward_one(&self.outer(factors, l), image, spectrum, 1.0, true);
+                self.fft.forward_filtered(&self.folding(factors, support, l), image, spectrum);
             }
         });
     }
@@ -601,11 +719,11 @@ pub struct Fold {
 }
 
 impl Fold {
-    fn outer<T: Real>(&self) -> Outer<'static, T> {
+    fn outer(&self) -> Outer {
         let ((H, W), (h, w)) = (self.from, self.to);
         assert!(h > 0 && w > 0 && H.is_multiple_of(h) && W.is_multiple_of(w), "{h} x {w} divides {H} x {W}");
         let width = if self.half { w / 2 + 1 } else { w };
-        Outer { H, W, half: self.half, h, w, width, factors: None, scale: (h * w) as f64 / (H * W) as f64 }
+        Outer { H, W, half: self.half, h, w, width, scale: (h * w) as f64 / (H * W) as f64 }
     }
 
     /// y_{r,c} = (hw / HW) times the sum of x over the frequencies that equal (r, c) modulo h and w.
@@ -666,7 +784,7 @@ impl Fold {
     fn each<T: Real>(
         &self,
         par: &dyn Parallel,
-        outer: &Outer<T>,
+        outer: &Outer,
         given: usize,
         result: &mut [T],
         task: impl Fn(usize, &mut [T], &mut [T]) + Sync,
@@ -791,7 +909,7 @@ enum Run {
 
 impl Run {
     #[inline(always)]
-    fn of<T: Real>(outer: &Outer<T>, c: usize, lanes: usize) -> Run {
+    fn of(outer: &Outer, c: usize, lanes: usize) -> Run {
         let stride = outer.stride();
         if lanes == LANES && c + LANES <= stride {
             Run::Straight
@@ -805,18 +923,18 @@ impl Run {
 
 dispatch! {
     /// Columns `first` .. `first + 8` of the transform from the spectrum outside, to `[h][re: 8, im: 8]`; tells whether all is zero. Columns beyond the width are zero.
-    fn gather<T> = gather_lanes(outer: &Outer<T>, spectrum: *const T, first: usize, data: *mut T, zero: *mut bool)
+    fn gather<T> = gather_lanes(outer: &Outer, spectrum: *const T, first: usize, data: *mut T, zero: *mut bool)
 }
 
 #[inline(always)]
-unsafe fn gather_lanes<V: Lanes>(outer: &Outer<V::Element>, spectrum: *const V::Element, first: usize, data: *mut V::Element, zero: *mut bool) {
+unsafe fn gather_lanes<V: Lanes>(outer: &Outer, spectrum: *const V::Element, first: usize, data: *mut V::Element, zero: *mut bool) {
     let lanes = LANES.min(outer.width - first);
     let (H, W, stride) = (outer.H, outer.W, outer.stride());
     let scale = V::constant(outer.scale);
     // Squares of numbers down to 1e-250 (1e-36 in f32) stay above zero with this factor, and an infinity or a NaN is not equal to zero either.
     let large = V::constant(if size_of::<V::Element>() == 4 { 2f64.powi(60) } else { 2f64.powi(300) });
     let mut any = V::zero();
-    // SAFETY: frequencies (r, c) with r < H and c < W exist outside, factors have as many entries, and `data` holds h elements.
+    // SAFETY: frequencies (r, c) with r < H and c < W exist outside, and `data` holds h elements.
     unsafe {
         for alias in 0..W / outer.w {
             let c = first + alias * outer.w;
@@ -833,25 +951,13 @@ unsafe fn gather_lanes<V: Lanes>(outer: &Outer<V::Element>, spectrum: *const V::
                     Run::Single => {
                         let (mut re, mut im) = ([V::Element::default(); LANES], [V::Element::default(); LANES]);
                         for lane in 0..lanes {
-                            let (place, sign) = outer.place(r, c + lane);
+                            let (place, sign) = outer.place::<V::Element>(r, c + lane);
                             (re[lane], im[lane]) = (*spectrum.add(2 * place), sign * *spectrum.add(2 * place + 1));
                         }
                         [V::load(re.as_ptr()), V::load(im.as_ptr())]
                     }
                 };
-                if let Some(factors) = &outer.factors {
-                    let at = r * W + c;
-                    let f = lanes_of::<V>(factors.re.as_ptr().add(at), lanes).mul(scale);
-                    z = match factors.im {
-                        None => [z[0].mul(f), z[1].mul(f)],
-                        Some(im) => {
-                            let g = lanes_of::<V>(im.as_ptr().add(at), lanes).mul(scale);
-                            [z[0].mul(f).sub(z[1].mul(g)), z[0].mul(g).add(z[1].mul(f))]
-                        }
-                    };
-                } else {
-                    z = [z[0].mul(scale), z[1].mul(scale)];
-                }
+                z = [z[0].mul(scale), z[1].mul(scale)];
                 let to = data.add(row * ELEMENT);
                 if alias > 0 || r >= outer.h {
                     z = [z[0].add(V::load(to)), z[1].add(V::load(to.add(LANES)))];
@@ -886,11 +992,11 @@ unsafe fn lanes_of<V: Lanes>(from: *const V::Element, lanes: usize) -> V {
 
 dispatch! {
     /// The transpose of [`gather`]: columns `first` .. `first + 8`, `[h][re: 8, im: 8]`, to the spectrum outside; added to it when `more`.
-    fn scatter<T> = scatter_lanes(outer: &Outer<T>, data: *const T, first: usize, spectrum: *mut T, more: bool)
+    fn scatter<T> = scatter_lanes(outer: &Outer, data: *const T, first: usize, spectrum: *mut T, more: bool)
 }
 
 #[inline(always)]
-unsafe fn scatter_lanes<V: Lanes>(outer: &Outer<V::Element>, data: *const V::Element, first: usize, spectrum: *mut V::Element, more: bool) {
+unsafe fn scatter_lanes<V: Lanes>(outer: &Outer, data: *const V::Element, first: usize, spectrum: *mut V::Element, more: bool) {
     let lanes = LANES.min(outer.width - first);
     let (H, W, stride) = (outer.H, outer.W, outer.stride());
     let scale = V::constant(outer.scale);
@@ -907,17 +1013,6 @@ unsafe fn scatter_lanes<V: Lanes>(outer: &Outer<V::Element>, data: *const V::Ele
                     row = 0;
                 }
                 let mut z = [V::load(from).mul(scale), V::load(from.add(LANES)).mul(scale)];
-                if let Some(factors) = &outer.factors {
-                    let at = r * W + c;
-                    let f = lanes_of::<V>(factors.re.as_ptr().add(at), lanes);
-                    z = match factors.im {
-                        None => [z[0].mul(f), z[1].mul(f)],
-                        Some(im) => {
-                            let g = lanes_of::<V>(im.as_ptr().add(at), lanes);
-                            [z[0].mul(f).add(z[1].mul(g)), z[1].mul(f).sub(z[0].mul(g))]
-                        }
-                    };
-                }
                 let to = match run {
                     Run::Straight => spectrum.add(2 * (r * stride + c)),
                     Run::Mirrored => {
@@ -930,7 +1025,7 @@ unsafe fn scatter_lanes<V: Lanes>(outer: &Outer<V::Element>, data: *const V::Ele
                         z[0].store(re.as_mut_ptr());
                         z[1].store(im.as_mut_ptr());
                         for lane in 0..lanes {
-                            let (place, sign) = outer.place(r, c + lane);
+                            let (place, sign) = outer.place::<V::Element>(r, c + lane);
                             let to = spectrum.add(2 * place);
                             let old = if more { (*to, *to.add(1)) } else { (V::Element::default(), V::Element::default()) };
                             (*to, *to.add(1)) = (old.0 + re[lane], old.1 + sign * im[lane]);
@@ -1160,6 +1255,64 @@ mod tests {
             fft.inverse(&Serial, &G, &mut back);
             let error = back.iter().zip(&g).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
             assert!(error <= 1e-14, "{H} x {W}: {error:e}");
+        }
+    }
+
+    /// Filters of which some frequencies, whole rows and whole strips are zero.
+    fn filters(n: usize, H: usize, W: usize, seed: u64) -> Vec<f64> {
+        let mut values = numbers(n * H * W, seed);
+        for (k, x) in values.iter_mut().enumerate() {
+            let (l, r, c) = (k / (H * W), k / W % H, k % W);
+            if r == l + 1 || (c + 5 * l) % 48 > 20 || (r * c) % 7 == 3 {
+                *x = 0.0;
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn filtered_images_equal_their_definition_and_the_transpose_follows() {
+        for ((H, W), (h, w), half) in [
+            ((12, 20), (6, 5), false),
+            ((12, 20), (12, 20), true),
+            ((8, 96), (4, 48), true),
+            ((9, 33), (3, 11), true),
+            ((1, 64), (1, 16), true),
+            ((1, 30), (1, 30), false),
+            ((16, 96), (2, 96), false),
+        ] {
+            for complex_filters in [false, true] {
+                let (L, n) = (2, 2);
+                let synthesis = Synthesis::<f64>::new(Arc::new(PlanarFft::new(h, w).expect("valid sizes")), H, W, half, L).expect("valid sizes");
+                let (re, im) = (filters(L, H, W, 3), filters(L, H, W, 4));
+                let factors = Factors { re: &re, im: complex_filters.then_some(im.as_slice()) };
+                let support = synthesis.support(&factors);
+                let stride = if half { W / 2 + 1 } else { W };
+                let spectra = numbers(n * 2 * H * stride, 5);
+                let mut images = vec![f64::NAN; n * L * 2 * h * w];
+                synthesis.apply(&Serial, &factors, &support, &spectra, &mut images);
+                let at = |k: usize, r: usize, c: usize| {
+                    let x = |r: usize, c: usize| C::new(spectra[2 * ((k * H + r) * stride + c)], spectra[2 * ((k * H + r) * stride + c) + 1]);
+                    if c < stride { x(r, c) } else { x((H - r) % H, W - c).conj() }
+                };
+                for (k, l, p, q) in (0..n * L * h * w).map(|i| (i / (L * h * w), i / (h * w) % L, i / w % h, i % w)) {
+                    let mut sum = C::default();
+                    for (r, c) in (0..H * W).map(|i| (i / W, i % W)) {
+                        let f = C::new(re[(l * H + r) * W + c], if complex_filters { im[(l * H + r) * W + c] } else { 0.0 });
+                        let angle = 2.0 * std::f64::consts::PI * ((r * p % h) as f64 / h as f64 + (c * q % w) as f64 / w as f64);
+                        sum += f * at(k, r, c) * C::new(angle.cos(), angle.sin()) / (H * W) as f64;
+                    }
+                    let place = ((k * L + l) * 2 * h + p) * w + q;
+                    let found = C::new(images[place], images[place + h * w]);
+                    assert!((found - sum).norm() <= 1e-14, "{H} x {W} to {h} x {w}, half {half}: {found}, expected {sum}");
+                }
+                let y = numbers(images.len(), 6);
+                let mut back = vec![f64::NAN; spectra.len()];
+                synthesis.adjoint(&Serial, &factors, &support, &y, &mut back);
+                let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
+                let error = (dot(&images, &y) - dot(&spectra, &back)).abs();
+                assert!(error <= 1e-13, "{H} x {W} to {h} x {w}, half {half}: {error:e}");
+            }
         }
     }
 

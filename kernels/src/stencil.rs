@@ -11,9 +11,9 @@
 //!
 //! Source: FOSCAT 2026.6.1 (Delouis et al. 2022, A&A 668, A122), with its geometry in double precision.
 
-use crate::simd::Real;
 use crate::error::KernelError;
 use crate::healpix::{compact_bits, n_pixels, ring_geometry};
+use crate::simd::Real;
 use std::collections::HashMap;
 use std::f64::consts::{PI, TAU};
 
@@ -211,7 +211,16 @@ impl Pixels {
             // Lines of constant x and of constant y through the pixel, counted in faces.
             let (up, down) = (k + 1 - (row - side + 1) / 2 + side - 1, k + 1 - (3 * side + 1 - row) / 2 + side - 1);
             let (m, p) = (up.div_euclid(side), down.div_euclid(side));
-            (if p == m { p | 4 } else if p < m { p } else { m + 8 }, (row - side) & 1)
+            (
+                if p == m {
+                    p | 4
+                } else if p < m {
+                    p
+                } else {
+                    m + 8
+                },
+                (row - side) & 1,
+            )
         };
         let down = row - ROWS[face as usize] * side + 1;
         let mut along = 2 * (k + 1) - COLUMNS[face as usize] * quarter - odd - 1;

@@ -756,14 +756,16 @@ fn vectors_of_an_optimiser_follow_plain_loops() {
         let groups: Vec<usize> = (0..n).map(|k| k * k % 5 % n).collect();
         let places: Vec<usize> = (0..n).map(|k| 1 + (n - 1 - k)).collect();
         let scales: Vec<f64> = (0..n).map(|k| if k % 7 == 3 { 0.0 } else { 0.5 + k as f64 / n as f64 }).collect();
+        let shifts: Vec<f64> = (0..n).map(|k| if k % 3 == 0 { 0.0 } else { 0.1 * k as f64 / n as f64 }).collect();
         let total = groups.iter().max().map_or(0, |last| last + 1);
         let lists_of: Vec<Vec<usize>> = (0..total).map(|group| (0..n).filter(|k| groups[*k] == group).collect()).collect();
         let starts: Vec<i32> = (0..=total).map(|group| lists_of[..group].iter().map(Vec::len).sum::<usize>() as i32).collect();
         let bytes = |list: Vec<i32>| list.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>();
         let order = lists_of.concat().iter().map(|k| *k as i32).collect();
-        let tables = vec![bytes(starts), bytes(order), bytes(places.iter().map(|k| *k as i32).collect()), encode(Element::F64, &scales)];
+        let places_of = bytes(places.iter().map(|k| *k as i32).collect());
+        let tables = vec![bytes(starts), bytes(order), places_of, encode(Element::F64, &scales), encode(Element::F64, &shifts)];
         let plan = Plan { own: tables, ..Plan::default() };
-        let item = VariablesItem { numbers: (0, width), point: 1, gradient: 2, tables: [0, 1, 2, 3], groups: total, held: true };
+        let item = VariablesItem { numbers: (0, width), point: 1, gradient: 2, tables: [0, 1, 2, 3, 4], groups: total, held: true };
         let back = VariablesItem { numbers: (gradient_at, width), held: false, ..item.clone() };
         let held = VariablesItem { numbers: (gradient_at, width), gradient: 4, ..item.clone() };
         let place = |byte: usize| byte / size;
@@ -776,7 +778,7 @@ fn vectors_of_an_optimiser_follow_plain_loops() {
             values: (values_at, 2),
             copies: place(copies),
         };
-        let adam = AdamVectors { point: 0, trial: 1, gradient: 2, mean: 5, square: 6 };
+        let adam = AdamVectors { point: 0, trial: 1, gradient: 2, mean: 5, square: 6, results: place(measured), values: (place(copies), 2) };
         let mut kernels = vec![
             vectors::expand("a", &space, &item).expect("fits"),
             vectors::pull_back("b", &space, &back).expect("fits"),
@@ -794,7 +796,7 @@ fn vectors_of_an_optimiser_follow_plain_loops() {
             let lengths: Vec<f64> = (0..total).map(length).collect();
             let mut input = plan_numbers[k * width..(k + 1) * width].to_vec();
             let divided = |x: f64, group: usize| if lengths[group] > 0.0 { x / lengths[group] } else { 0.0 };
-            (0..n).for_each(|i| input[places[i]] = divided(v[1][i] * scales[i], groups[i]));
+            (0..n).for_each(|i| input[places[i]] = divided(v[1][i] * scales[i], groups[i]) + shifts[i]);
             let found = decode(element, &own.bytes[k * width * size..(k + 1) * width * size]);
             assert!(relative(&found, &input) < if element == Element::F64 { 1e-13 } else { 1e-7 }, "expansion of member {k}, n = {n}");
             let free: Vec<f64> = (0..n).map(|i| plan_numbers[gradient_at + k * width + places[i]] * scales[i]).collect();
@@ -840,7 +842,7 @@ fn measures_count_what_is_not_finite() {
     let n = 1500;
     let space = VectorSpace { element: Element::F64, place: 512, members: 1, vectors: 2, n };
     let measures = MeasuresPlace { gradient: 0, direction: 1, partial: 64, results: 0, values: (40, 1), copies: 48 };
-    let kernels = vectors::measures("m", &space, &measures).expect("fits");
+    let kernels = vectors::measures("m", &space, &measures).expect("fits").to_vec();
     let mut arena = vec![0.0; 512 + space.len()];
     arena[512..512 + n].copy_from_slice(&numbers(n, 1));
     arena[512 + 1499] = f64::NEG_INFINITY;
@@ -848,6 +850,15 @@ fn measures_count_what_is_not_finite() {
     arena[512 + 700] = -7.5;
     let found = Plan::default().run(Element::F64, &kernels, &arena);
     assert_eq!(found[..2], [7.5, 2.0]);
+    // A step of Adam that would absorb this gradient does nothing, one that only proposes a point goes on.
+    for (mode, moves) in [(3.0, false), (2.0, false), (1.0, true)] {
+        let adam = AdamVectors { point: 0, trial: 1, gradient: 0, mean: 0, square: 0, results: 0, values: (48, 1) };
+        let mut arena = found.clone();
+        arena[56..64].copy_from_slice(&[mode, 0.0, 0.1, 0.9, 0.99, 1e-3, 0.3, 0.2]);
+        let kernels = [kernels.clone(), vec![vectors::adam("a", &space, 56, &adam).expect("fits")]].concat();
+        let after = Plan::default().run(Element::F64, &kernels, &arena);
+        assert_eq!(after[512 + space.stride() + 5] != arena[512 + space.stride() + 5], moves, "mode {mode}");
+    }
     let odd = VectorSpace { element: Element::F32, place: 3, ..space };
     assert!(vectors::combine("m", &odd, 0, 9).is_err());
 }

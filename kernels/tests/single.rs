@@ -96,8 +96,9 @@ fn filtered_and_folded_images() {
             let factors = Factors { re: &re, im: complex.then_some(im.as_slice()) };
             let spectrum = numbers::<T>(2 * H * stored, 3);
             let (mut images, mut back) = (zeros::<T>(3 * 2 * h * w), zeros::<T>(2 * H * stored));
-            synthesis.apply(&Serial, &factors, &spectrum, &mut images);
-            synthesis.adjoint(&Serial, &factors, &images, &mut back);
+            let support = synthesis.support(&factors);
+            synthesis.apply(&Serial, &factors, &support, &spectrum, &mut images);
+            synthesis.adjoint(&Serial, &factors, &support, &images, &mut back);
             let fold = Fold { from: (H, W), to: (h, w), half };
             let width = if half { w / 2 + 1 } else { w };
             let (mut folded, mut unfolded) = (zeros::<T>(2 * h * width), zeros::<T>(2 * H * stored));

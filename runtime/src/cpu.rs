@@ -20,8 +20,9 @@ use crate::sparse::Sparse;
 use crate::tables::{Cache, Transform};
 use crate::threads::{Shared, Threads};
 use crate::tile::{self, Tile, add_up};
+use crate::weighed::WeighedStep;
 use crate::wide::Wide;
-use crate::{LoadError, Memory, Options};
+use crate::{Legendre, LoadError, Memory, Options};
 use scatterc_ir::plan::{Port, Slot, Step, Stream};
 use scatterc_ir::types::scale_bandlimit;
 use scatterc_ir::{Linear, Plan, Space};
@@ -131,6 +132,7 @@ enum Prepared<T: Real> {
     Gram { plan: GramPlan, table: usize, rows: Vec<Slot>, places: Vec<usize>, outputs: Vec<Slot>, values: Vec<T>, work: f64 },
     Mix { plan: MixPlan, table: usize, rows: Vec<Slot>, coefficients: Vec<Slot>, gathered: Vec<T>, outputs: Vec<Slot>, work: f64 },
     Frame(FrameStep),
+    Weighed(WeighedStep<T>),
     Concat { rows: usize, inputs: Vec<Slot>, output: Slot },
     Fill { value: f64, output: Slot },
 }
@@ -159,10 +161,10 @@ impl<T: Real> Engine<T> {
         }
         let cache = options.cache.clone().unwrap_or_else(Cache::global);
         let threads = Threads::new(options.threads)?;
-        let code = Code::compile(&plan.kernels)?;
         let arena = Arena::new(plan.arena)?;
+        let code = compiled_beside_transforms(plan, &threads, &cache)?;
         let mut memory = Memory { arena: size_of::<T>() * plan.arena, ..Memory::default() };
-        let mut planar = PlanarTables::with_cache(cache.clone());
+        let mut planar = PlanarTables::new(cache.clone(), scatterc_kernels::Parallel::threads(&threads));
         let mut tables = Vec::with_capacity(plan.tables.len());
         for (k, table) in plan.tables.iter().enumerate() {
             let Some(map) = table.weights() else { continue };
@@ -178,6 +180,7 @@ impl<T: Real> Engine<T> {
             arena: &arena,
             tables: &tables,
             code: &code,
+            legendre: options.legendre,
             rings: BTreeMap::new(),
             planar,
             frames: BTreeMap::new(),
@@ -259,6 +262,45 @@ impl<T: Real> Device for Engine<T> {
         let slot = unsafe { self.arena.read(port.slot) };
         from_device_with(port.ty.space, self.layouts.get(&bandlimit(port.ty.space)), slot, out);
     }
+}
+
+/// Machine code of the kernels, made while the transforms that the steps will ask for are made in the cache.
+fn compiled_beside_transforms<T: Real>(plan: &Plan, threads: &Threads, cache: &Cache) -> Result<Code<T>, LoadError> {
+    if scatterc_kernels::Parallel::threads(threads) == 1 {
+        return Code::compile(&plan.kernels);
+    }
+    let mut wanted: Vec<Transform> = Vec::new();
+    for step in &plan.steps {
+        match step {
+            Step::Linear { map, pairs, bandlimits, .. } if pairs.iter().any(|(input, _)| input.len > 0) => {
+                let maps = bandlimits.iter().filter_map(|L| with_bandlimit(map, *L)).chain(bandlimits.is_empty().then(|| map.clone()));
+                wanted.extend(maps.filter_map(|map| harmonic(&map)));
+            }
+            Step::FrameGram { L, N, scales, .. } | Step::FrameMix { L, N, scales, .. } => {
+                wanted.extend(scales.iter().map(|j| Transform::Wavelet { L_in: *L, L: *L, N: *N, j: *j }));
+            }
+            _ => {}
+        }
+    }
+    // The largest first; what cannot be made is reported by the step that needs it.
+    wanted.sort_by_key(|t| std::cmp::Reverse(t.weight()));
+    wanted.dedup();
+    std::thread::scope(|scope| {
+        let code = scope.spawn(|| Code::compile(&plan.kernels));
+        scatterc_kernels::Parallel::for_each(threads, wanted.len(), &|k| drop(cache.transform(wanted[k])));
+        code.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The Legendre stage of a map, if it has one.
+fn harmonic(map: &Linear) -> Option<Transform> {
+    Some(match *map {
+        Linear::WignerInverse { L_in, L, N, j } => Transform::Wavelet { L_in, L, N, j },
+        Linear::HarmonicInverse { L_in, L } => Transform::Plain { L_in, L },
+        Linear::ScalingInverse { L_in, L, j } => Transform::Scaling { L_in, L, j },
+        Linear::HarmonicForward { L, L_out, .. } => Transform::Analysis { L, L_out },
+        _ => return None,
+    })
 }
 
 /// The error of a table or step that cannot be made.
@@ -432,6 +474,19 @@ fn check_step(plan: &Plan, k: usize, step: &Step) -> Result<(), LoadError> {
                 return fault("bandlimits", format!("at most {LARGEST_BANDLIMIT}"), largest.to_string());
             }
         }
+        Step::FilterGram { filters, rows, .. } | Step::FilterMix { filters, rows, .. } => {
+            let held: usize = rows.iter().map(|slot| slot.len).sum();
+            for map in filters {
+                if let Err((expected, found)) = check_map(map) {
+                    return fault("filters", expected, found);
+                }
+                // Weights are as long as the rows; without rows nothing bounds them.
+                let directions = if let Linear::SpectralFilter { bank, .. } = map { bank.L } else { 0 };
+                if held == 0 || directions == 0 || directions > 1 << 16 {
+                    return fault("filters", "1 to 65536 directions, and rows".into(), format!("{directions} directions, {held} numbers"));
+                }
+            }
+        }
         Step::Concat { .. } | Step::Fill { .. } => {}
         Step::Launch { .. } => return fault("target", "a plan for the CPU".into(), "a launch of a CUDA kernel".into()),
     }
@@ -444,6 +499,7 @@ struct Context<'a, T: Real> {
     arena: &'a Arena<T>,
     tables: &'a [Vec<T>],
     code: &'a Code<T>,
+    legendre: Legendre,
     rings: BTreeMap<usize, Arc<RingFft<T>>>,
     planar: PlanarTables<T>,
     frames: BTreeMap<(usize, usize, usize), Arc<FrameOperator>>,
@@ -477,7 +533,12 @@ impl<T: Real> Context<'_, T> {
                 self.wide = self.wide.max(step.numbers());
                 Prepared::Frame(step)
             }
-            Step::Linear { map: map @ (Linear::Stencil { .. } | Linear::SpinStencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. }), adjoint, pairs, .. } => {
+            Step::Linear {
+                map: map @ (Linear::Stencil { .. } | Linear::SpinStencil { .. } | Linear::Downgrade { .. } | Linear::Upgrade { .. }),
+                adjoint,
+                pairs,
+                ..
+            } => {
                 let map = self.cache.sparse(map, *adjoint)?;
                 if self.counted.insert(Arc::as_ptr(&map) as usize) {
                     self.memory.tables += map.bytes();
@@ -577,6 +638,13 @@ impl<T: Real> Context<'_, T> {
                     Prepared::Frame(prepared)
                 }
                 None => unreachable!("the arm names the steps that `FrameStep` prepares"),
+            },
+            Step::FilterGram { .. } | Step::FilterMix { .. } => match WeighedStep::new(step, &mut self.planar)? {
+                Some(prepared) => {
+                    self.memory.scratch += prepared.bytes();
+                    Prepared::Weighed(prepared)
+                }
+                None => unreachable!("the arm names the steps that `WeighedStep` prepares"),
             },
             Step::Concat { rows, inputs, output } => Prepared::Concat { rows: *rows, inputs: inputs.clone(), output: *output },
             Step::Fill { value, output } => Prepared::Fill { value: *value, output: *output },
@@ -678,6 +746,10 @@ impl<T: Real> Context<'_, T> {
             | Linear::Fold { .. }
             | Linear::Pick { .. }
             | Linear::Roll { .. }
+            | Linear::SpectrumParts { .. }
+            | Linear::ImageStencil { .. }
+            | Linear::BlockMean { .. }
+            | Linear::Enlarge { .. }
             | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
             | Linear::SpectralSum { .. }
@@ -690,7 +762,7 @@ impl<T: Real> Context<'_, T> {
         };
         let (transform, work, padding) = match wanted {
             Ok(wanted) => {
-                let transform = self.cache.transform(wanted)?;
+                let transform = self.cache.transform_for(wanted, self.legendre, fields.len())?;
                 self.count(&transform);
                 let padding = if stage == Stage::SynthesisAdjoint { padding(&RingLayout::new(transform.L())?) } else { vec![] };
                 let work = transform.flops(fields.len());
@@ -825,6 +897,8 @@ impl<T: Real> Prepared<T> {
             }
             // SAFETY: the caller's promise, passed on.
             Prepared::Frame(step) => unsafe { step.run(arena, wide, threads) },
+            // SAFETY: as above.
+            Prepared::Weighed(step) => unsafe { step.run(arena, threads) },
             Prepared::Concat { rows, inputs, output } => {
                 let joined = write(output);
                 let stride = joined.len() / *rows;

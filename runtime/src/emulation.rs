@@ -2,6 +2,7 @@
 
 use crate::cuda::{CudaError, Launch, Machine, MachineMemory, in_arena, is_procedure};
 use scatterc_kernels::cuda::emulate::{EmulationError, Emulator, Module};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 struct Emulated {
@@ -14,6 +15,7 @@ struct Emulated {
     arena_bytes: usize,
     tables: Vec<Vec<u128>>,
     tables_bytes: usize,
+    fetched: VecDeque<Vec<u8>>,
 }
 
 fn words(bytes: &[u8]) -> Vec<u128> {
@@ -57,6 +59,7 @@ pub(crate) fn open(
         arena_bytes,
         tables_bytes: tables.iter().map(Vec::len).sum(),
         tables: tables.iter().map(|table| words(table)).collect(),
+        fetched: VecDeque::new(),
     }))
 }
 
@@ -89,6 +92,18 @@ impl Machine for Emulated {
     fn download(&mut self, byte_offset: usize, bytes: &mut [u8]) -> Result<(), CudaError> {
         in_arena("download", byte_offset, bytes.len(), self.arena_bytes)?;
         bytes.copy_from_slice(&self.bytes()[byte_offset..][..bytes.len()]);
+        Ok(())
+    }
+
+    fn fetch(&mut self, byte_offset: usize, len: usize) -> Result<(), CudaError> {
+        let mut bytes = vec![0; len];
+        self.download(byte_offset, &mut bytes)?;
+        self.fetched.push_back(bytes);
+        Ok(())
+    }
+
+    fn collect(&mut self, bytes: &mut Vec<u8>) -> Result<(), CudaError> {
+        *bytes = self.fetched.pop_front().unwrap_or_default();
         Ok(())
     }
 

@@ -17,6 +17,23 @@ pub enum MachineKind {
     Emulation,
 }
 
+/// Where the functions of Legendre stages come from on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Legendre {
+    /// Stored where a cost model says that reading them is faster and they fit into [`Legendre::BUDGET`], recursion elsewhere.
+    #[default]
+    Auto,
+    /// Recursion: nothing is stored.
+    Recursion,
+    /// Stored wherever a transform can be, whatever it costs.
+    Tables,
+}
+
+impl Legendre {
+    /// Bytes of stored functions of one transform that [`Legendre::Auto`] allows.
+    pub const BUDGET: usize = 64 << 20;
+}
+
 /// How to run a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -26,6 +43,8 @@ pub struct Options {
     pub cache: Option<Arc<Cache>>,
     /// Where plans for CUDA run.
     pub machine: MachineKind,
+    /// Where the functions of Legendre stages come from on the CPU.
+    pub legendre: Legendre,
 }
 
 /// Bytes an executable holds.
@@ -71,9 +90,27 @@ impl Executable {
         match &mut self.engine {
             Engine::Launches(engine) => {
                 let layout = engine.layout().cloned().ok_or(RunError::NotResident)?;
-                Ok(Vectors { inputs: &self.inputs, engine, layout })
+                Ok(Vectors::new(&self.inputs, engine, layout))
             }
             Engine::Cpu(_) => Err(RunError::NotResident),
+        }
+    }
+
+    /// Fills the buffers of a plan for CUDA with NaN, inputs included, as a check that a run reads nothing that it has not written; elsewhere nothing is done.
+    ///
+    /// Error: a device that fails.
+    pub fn poison(&mut self) -> Result<(), RunError> {
+        match &mut self.engine {
+            Engine::Launches(engine) => engine.poison(),
+            Engine::Cpu(_) => Ok(()),
+        }
+    }
+
+    /// Free memory of the device in bytes, where it has memory of its own. Error: a device that fails.
+    pub fn free_bytes(&self) -> Result<Option<u64>, RunError> {
+        match &self.engine {
+            Engine::Launches(engine) => engine.free_bytes(),
+            Engine::Cpu(_) => Ok(None),
         }
     }
 

@@ -193,6 +193,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Starts a copy of f64 from a byte of the arena.
+    pub(crate) fn fetch_numbers(&mut self, byte: usize, count: usize) -> Result<(), RunError> {
+        Ok(self.machine.fetch(byte, 8 * count)?)
+    }
+
+    /// Waits for the oldest copy that was started; fewer numbers are written where it had fewer.
+    pub(crate) fn collect_numbers(&mut self, values: &mut [f64]) -> Result<(), RunError> {
+        self.machine.collect(&mut self.staging)?;
+        decode(Element::F64, &self.staging, values);
+        Ok(())
+    }
+
+    /// Writes NaN of either element all over the arena.
+    pub(crate) fn poison(&mut self) -> Result<(), RunError> {
+        Ok(self.machine.upload(0, &vec![0xff; self.memory.arena])?)
+    }
+
+    /// Free memory of the device.
+    pub(crate) fn free_bytes(&self) -> Result<Option<u64>, RunError> {
+        Ok(self.machine.memory()?.free_bytes)
+    }
+
     /// Starts a procedure.
     pub(crate) fn start(&mut self, procedure: usize) -> Result<(), RunError> {
         Ok(self.machine.start(procedure)?)

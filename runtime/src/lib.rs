@@ -32,8 +32,9 @@ mod sparse;
 pub mod tables;
 mod threads;
 mod tile;
+mod weighed;
 mod wide;
 
 pub use error::{LoadError, RunError};
-pub use executable::{Executable, MachineKind, Memory, Options};
+pub use executable::{Executable, Legendre, MachineKind, Memory, Options};
 pub use tables::Cache;

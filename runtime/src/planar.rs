@@ -3,9 +3,12 @@
 use crate::tables::{Cache, Key};
 use scatterc_ir::Linear;
 use scatterc_ir::filter::{Bank, Evaluation, FilterError, Sampled, Transform};
+use scatterc_ir::notation::Filter;
 use scatterc_ir::ops::Indices;
-use scatterc_kernels::planar::{self, Fold, PlanarFft, Synthesis};
+use scatterc_kernels::images::{Blocks, Edge, Enlarged, Stencils};
+use scatterc_kernels::planar::{self, Fold, PlanarFft, Support, Synthesis};
 use scatterc_kernels::simd::Real;
+use scatterc_kernels::weighed::Weights;
 use scatterc_kernels::{KernelError, Parallel};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,12 +39,26 @@ pub(crate) struct PlanarTables<T = f64> {
     /// Filters of all directions on the base grid; `usize::MAX` directions stand for the low-pass filter.
     filters: HashMap<(Bank, usize, bool), Arc<Vec<Sampled>>>,
     restricted: HashMap<(Bank, usize, bool, usize, usize, usize), Arc<Factors<T>>>,
+    in_tiles: HashMap<Tiled, Arc<Weights<T>>>,
     bytes: usize,
+    /// Threads that evaluate filters.
+    threads: usize,
 }
+
+/// Bank, scale, power, grid of the spectra and grid of the filter.
+type Tiled = (Bank, usize, usize, (usize, usize), (usize, usize));
 
 impl<T> Default for PlanarTables<T> {
     fn default() -> Self {
-        PlanarTables { cache: None, ffts: HashMap::new(), filters: HashMap::new(), restricted: HashMap::new(), bytes: 0 }
+        PlanarTables {
+            cache: None,
+            ffts: HashMap::new(),
+            filters: HashMap::new(),
+            restricted: HashMap::new(),
+            in_tiles: HashMap::new(),
+            bytes: 0,
+            threads: 1,
+        }
     }
 }
 
@@ -101,9 +118,9 @@ fn from_bytes(mut bytes: &[u8], count: usize, n: usize) -> Option<Vec<Sampled>> 
 }
 
 impl<T: Real> PlanarTables<T> {
-    /// Tables that keep evaluated filters in `cache`.
-    pub(crate) fn with_cache(cache: Arc<Cache>) -> Self {
-        PlanarTables { cache: Some(cache), ..PlanarTables::default() }
+    /// Tables that keep evaluated filters in `cache` and evaluate them on several threads.
+    pub(crate) fn new(cache: Arc<Cache>, threads: usize) -> Self {
+        PlanarTables { cache: Some(cache), threads, ..PlanarTables::default() }
     }
 
     /// The transform of that size.
@@ -135,7 +152,7 @@ impl<T: Real> PlanarTables<T> {
         let made = match known {
             Some(made) => made,
             None => {
-                let mut made = (0..directions).map(|l| Evaluation::new(&filter, bank, j, l, &*self).array(name)).collect::<Result<Vec<_>, _>>()?;
+                let mut made = self.evaluated(&filter, bank, j, directions, name)?;
                 made.iter_mut().for_each(clean);
                 if let Some(cache) = &self.cache {
                     cache.store(&stored, to_bytes(&made));
@@ -146,6 +163,22 @@ impl<T: Real> PlanarTables<T> {
         let made = Arc::new(made);
         self.filters.insert(key, made.clone());
         Ok(made)
+    }
+
+    /// The filters of one scale, evaluated on as many threads as are allowed.
+    fn evaluated(&self, filter: &Filter, bank: &Bank, j: usize, directions: usize, name: &str) -> Result<Vec<Sampled>, FilterError> {
+        let share = directions.div_ceil(self.threads.max(1));
+        let some = |first: usize| -> Result<Vec<Sampled>, FilterError> {
+            (first..directions.min(first + share)).map(|l| Evaluation::new(filter, bank, j, l, self).array(name)).collect()
+        };
+        if share >= directions {
+            return some(0);
+        }
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..directions).step_by(share).map(|first| scope.spawn(move || some(first))).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        Ok(parts.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     /// Filters of scale j on a grid of `H` x `W`, each to a power.
@@ -200,6 +233,21 @@ impl<T: Real> PlanarTables<T> {
         Ok((re, im))
     }
 
+    /// Stencils of scale j for images of `H` x `W`, real and imaginary parts in turn.
+    fn stencils(&mut self, bank: &Bank, j: usize, edge: usize, H: usize, W: usize) -> Result<Stencils<T>, PlanarError> {
+        let filter = bank.filter()?;
+        let mut values = Vec::with_capacity(2 * bank.L * bank.H * bank.W);
+        for l in 0..bank.L {
+            let Sampled { re, im } = Evaluation::new(&filter, bank, j, l, &*self).array("stencil")?;
+            let n = re.len();
+            values.extend(re);
+            values.extend(im.unwrap_or_else(|| vec![0.0; n]));
+        }
+        let stencils = Stencils::new(H, W, bank.H, bank.W, Edge::from_index(edge)?, &values)?;
+        self.bytes += stencils.bytes();
+        Ok(stencils)
+    }
+
     /// Even part of the low-pass filter on the stored half of `H` x `W`: (h(k) + conj h(-k)) / 2.
     fn even(&mut self, bank: &Bank, j: usize, H: usize, W: usize) -> Result<Factors<T>, FilterError> {
         let (whole_re, whole_im) = self.sampled(bank, j, true, 1, H, W)?;
@@ -234,6 +282,27 @@ impl<T: Real> PlanarTables<T> {
         }
         self.bytes += size_of::<T>() * weights.len();
         Ok(T::all_of(weights))
+    }
+
+    /// [`Self::halves`] for kernels that apply them in cache.
+    pub(crate) fn weights_in_tiles(
+        &mut self,
+        bank: &Bank,
+        j: usize,
+        power: usize,
+        (H, W): (usize, usize),
+        (h, w): (usize, usize),
+    ) -> Result<Arc<Weights<T>>, PlanarError> {
+        let key = (bank.clone(), j, power, (H, W), (h, w));
+        if let Some(found) = self.in_tiles.get(&key) {
+            return Ok(found.clone());
+        }
+        let before = self.bytes;
+        let weights = Arc::new(Weights::new(bank.L, H * (W / 2 + 1), &self.halves(bank, j, power, (H, W), (h, w))?));
+        // What they were made from is gone.
+        self.bytes = before + size_of::<T>() * weights.numbers();
+        self.in_tiles.insert(key, weights.clone());
+        Ok(weights)
     }
 
     /// Weights of `average` and `spectral_sum`; `None` for other maps.
@@ -294,6 +363,7 @@ pub(crate) enum Planar<T> {
     FilterInverse {
         synthesis: Synthesis<T>,
         factors: Arc<Factors<T>>,
+        support: Support,
     },
     /// Every stored complex number times its factor, for `n` fields of `len` complex numbers.
     Each {
@@ -326,6 +396,14 @@ pub(crate) enum Planar<T> {
         columns: Vec<usize>,
         count: usize,
     },
+    /// Pairs of so many complex numbers to their real and their imaginary parts.
+    Parts {
+        n: usize,
+    },
+    /// One image to the real and imaginary parts of L filtered ones.
+    Stencils(Stencils<T>),
+    Blocks(Blocks),
+    Enlarged(Enlarged),
     /// One half spectrum to L filtered ones, plain and turned by i.
     Spectral {
         weights: Vec<T>,
@@ -343,10 +421,13 @@ impl<T: Real> Planar<T> {
             Linear::Filter { H, W, j, power, real, bank } => {
                 Planar::Filter { H: *H, W: *W, L: bank.L, real: *real == 1, factors: tables.factors(bank, *j, false, *power, *H, *W)? }
             }
-            Linear::FilterInverse { H, W, h, w, j, power, real, bank } => Planar::FilterInverse {
-                synthesis: Synthesis::new(tables.fft(*h, *w)?, *H, *W, *real == 1, bank.L)?,
-                factors: tables.factors(bank, *j, false, *power, *H, *W)?,
-            },
+            Linear::FilterInverse { H, W, h, w, j, power, real, bank } => {
+                let synthesis = Synthesis::new(tables.fft(*h, *w)?, *H, *W, *real == 1, bank.L)?;
+                let factors = tables.factors(bank, *j, false, *power, *H, *W)?;
+                let support = synthesis.support(&factors.borrowed());
+                tables.bytes += support.bytes();
+                Planar::FilterInverse { synthesis, factors, support }
+            }
             Linear::FilterEach { H, W, j, bank } => Planar::Each { factors: tables.factors(bank, *j, false, 1, *H, *W)? },
             Linear::Smooth { H, W, j, bank } => Planar::Each { factors: Arc::new(tables.even(bank, *j, *H, *W)?) },
             Linear::Truncate { H, W, h, w, real } => Planar::Truncate { H: *H, W: *W, h: *h, w: *w, real: *real == 1 },
@@ -354,6 +435,10 @@ impl<T: Real> Planar<T> {
             Linear::Fold { H, W, h, w, real } => Planar::Fold(Fold { from: (*H, *W), to: (*h, *w), half: *real == 1 }),
             Linear::Pick { H, W, rows, columns } => Planar::Pick { H: *H, W: *W, rows: rows.clone(), columns: columns.clone() },
             Linear::Roll { H, W, rows, columns, count } => Planar::Roll { H: *H, W: *W, rows: rows.clone(), columns: columns.clone(), count: *count },
+            Linear::ImageStencil { H, W, j, edge, bank } => Planar::Stencils(tables.stencils(bank, *j, *edge, *H, *W)?),
+            Linear::SpectrumParts { H, W } => Planar::Parts { n: H * W },
+            Linear::BlockMean { H, W, h, w } => Planar::Blocks(Blocks { H: *H, W: *W, h: *h, w: *w }),
+            Linear::Enlarge { H, W, rows, columns } => Planar::Enlarged(Enlarged { H: *H, W: *W, rows: *rows, columns: *columns }),
             Linear::SpectralFilter { H, W, h, w, j, power, bank } => {
                 Planar::Spectral { weights: tables.halves(bank, *j, *power, (*H, *W), (*h, *w))?, len: H * (W / 2 + 1) }
             }
@@ -368,6 +453,7 @@ impl<T: Real> Planar<T> {
                 2.5 * len as f64 * (fft.flops() / 5.0).max(2.0).log2()
             }
             Planar::FilterInverse { synthesis, .. } => 2.5 * len as f64 * synthesis.points().max(2.0).log2(),
+            Planar::Stencils(stencils) => stencils.flops() * (len / stencils.len().max(1)) as f64,
             _ => 2.0 * len as f64,
         }
     }
@@ -377,6 +463,7 @@ impl<T: Real> Planar<T> {
         match self {
             Planar::Fourier(fft) | Planar::FourierReal { fft, .. } | Planar::FourierInverse(fft) => fft.scratch_len(),
             Planar::FilterInverse { synthesis, .. } => synthesis.scratch_len(),
+            Planar::Stencils(stencils) => stencils.scratch_len(),
             _ => 0,
         }
     }
@@ -398,8 +485,8 @@ impl<T: Real> Planar<T> {
                     if adjoint { filter_adjoint(*H, *W, *real, factors, x, y) } else { filter(*H, *W, *real, factors, x, y) }
                 }
             }
-            (Planar::FilterInverse { synthesis, factors }, false) => synthesis.apply(par, &factors.borrowed(), x, y),
-            (Planar::FilterInverse { synthesis, factors }, true) => synthesis.adjoint(par, &factors.borrowed(), x, y),
+            (Planar::FilterInverse { synthesis, factors, support }, false) => synthesis.apply(par, &factors.borrowed(), support, x, y),
+            (Planar::FilterInverse { synthesis, factors, support }, true) => synthesis.adjoint(par, &factors.borrowed(), support, x, y),
             (Planar::Each { factors }, _) => {
                 let n = 2 * factors.re.len();
                 let sign = T::of(if adjoint { -1.0 } else { 1.0 });
@@ -497,6 +584,23 @@ impl<T: Real> Planar<T> {
                     }
                 }
             }
+            (Planar::Stencils(stencils), false) => stencils.apply(par, x, y),
+            (Planar::Stencils(stencils), true) => stencils.adjoint(par, x, y),
+            (Planar::Parts { n }, _) => {
+                for (x, y) in x.chunks_exact(2 * n).zip(y.chunks_exact_mut(2 * n)) {
+                    if adjoint {
+                        let (re, im) = x.split_at(*n);
+                        y.chunks_exact_mut(2).zip(re.iter().zip(im)).for_each(|(z, (a, b))| (z[0], z[1]) = (*a, *b));
+                    } else {
+                        let (re, im) = y.split_at_mut(*n);
+                        x.chunks_exact(2).zip(re.iter_mut().zip(im)).for_each(|(z, (a, b))| (*a, *b) = (z[0], z[1]));
+                    }
+                }
+            }
+            (Planar::Blocks(blocks), false) => blocks.apply(par, x, y),
+            (Planar::Blocks(blocks), true) => blocks.adjoint(par, x, y),
+            (Planar::Enlarged(enlarged), false) => enlarged.apply(par, x, y),
+            (Planar::Enlarged(enlarged), true) => enlarged.adjoint(par, x, y),
             (Planar::Spectral { weights, len }, false) => planar::turned(par, weights, *len, x, y),
             (Planar::Spectral { weights, len }, true) => planar::turned_adjoint(par, weights, *len, x, y),
         }

@@ -3,9 +3,11 @@
 //! ```text
 //! arena:  | plan | controls | results | partial sums | vectors [member][vector][n] |
 //! evaluate = expand (trial -> input of the plan), launches of the plan, pull back (gradient of the plan -> vector), measures
+//! round    = combine, evaluate, combine, inner products                 or    step of Adam, evaluate
 //! ```
 //!
-//! Nothing but control blocks goes to the device in a step, and nothing but results comes back: some hundred numbers each. Vectors are f64 whatever the element of the plan is.
+//! A round takes one control block, is one graph and gives one block of results, some hundred numbers each; the host waits for nothing else, and may start the next round
+//! before it reads the results of this one. Vectors are f64 whatever the element of the plan is.
 
 use crate::cuda::Launch;
 use crate::launches::Engine;
@@ -16,6 +18,7 @@ use scatterc_kernels::cuda::vectors::{
     ADAM_WORDS, AdamVectors, LEFTS, MeasuresPlace, ProductsPlace, VariablesItem, VectorSpace, adam, combine, expand, measures, products, pull_back,
 };
 use scatterc_kernels::cuda::{Element as Number, Kernel, unit};
+use std::collections::VecDeque;
 
 /// Variables of a group where nothing is held: what a block takes.
 const UNHELD_GROUP: usize = 1024;
@@ -39,7 +42,8 @@ pub struct Roles {
 
 /// How the variables of an optimisation become an input of a plan, and what is kept of them.
 ///
-/// For every member, `input[place_i] = scale_i z_i`, with groups divided by the length of their variables, `scale_i z_i / |z_group|`; the other numbers of the input stay as they were given.
+/// For every member, `input[place_i] = scale_i z_i + shift_i`, with groups divided by the length of their variables, `scale_i z_i / |z_group|`; the other numbers of the input stay as
+/// they were given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variables {
     /// The input that varies, `[members][..]`.
@@ -54,6 +58,8 @@ pub struct Variables {
     pub places: Vec<usize>,
     /// Factor of every variable.
     pub scales: Vec<f64>,
+    /// What is added to every variable; nothing when absent. It is none of the variable's length.
+    pub shifts: Option<Vec<f64>>,
     /// Group of every variable, if lengths of groups are to count for nothing; variables of scale 0 do not belong to the length.
     pub groups: Option<Vec<usize>>,
     /// Vectors of a member.
@@ -72,7 +78,8 @@ pub struct Variables {
 const COMBINE: usize = 0;
 const PRODUCTS: usize = 1;
 const ADAM: usize = 2;
-const EVALUATE: usize = 3;
+const SEARCH_ROUND: usize = 3;
+const ADAM_ROUND: usize = 4;
 
 /// Where everything lies in the arena, in bytes.
 #[derive(Clone, Debug)]
@@ -80,17 +87,44 @@ pub(crate) struct Layout {
     space: VectorSpace,
     /// Begin of the vectors.
     vectors: usize,
-    combine: usize,
-    /// f64 of a member's control block, and the statements in it.
+    /// Control blocks of the statements before an evaluation, of those after it, and of the products: one behind the other.
+    before: usize,
+    /// f64 of a member's statements, and how many there may be.
     combine_words: usize,
     statements: usize,
-    products: usize,
     rights: usize,
-    sums: usize,
     adam: usize,
-    /// Three measures per member, then the values.
-    measures: usize,
+    /// Results: three measures per member, then the values, then inner products.
+    results: usize,
     values: usize,
+}
+
+impl Layout {
+    fn after(&self) -> usize {
+        self.before + 8 * self.space.members * self.combine_words
+    }
+
+    fn products(&self) -> usize {
+        self.after() + 8 * self.space.members * self.combine_words
+    }
+
+    /// f64 of a member's control block of products, and of its results.
+    fn products_words(&self) -> usize {
+        5 + self.rights
+    }
+
+    /// f64 of measures and values.
+    fn measures(&self) -> usize {
+        self.space.members * (3 + self.values)
+    }
+
+    fn sums(&self) -> usize {
+        self.results + 8 * self.measures()
+    }
+
+    fn sums_len(&self) -> usize {
+        self.space.members * self.rights * LEFTS
+    }
 }
 
 /// What a machine needs besides the plan.
@@ -130,7 +164,8 @@ impl Variables {
         if n == 0 || n > i32::MAX as usize {
             return Err(refuse("variables", "1 to 2^31 - 1", n));
         }
-        for (what, found) in [("scales", self.scales.len()), ("groups", self.groups.as_ref().map_or(n, Vec::len))] {
+        let optional = [("groups", self.groups.as_ref().map_or(n, Vec::len)), ("shifts", self.shifts.as_ref().map_or(n, Vec::len))];
+        for (what, found) in std::iter::once(("scales", self.scales.len())).chain(optional) {
             if found != n {
                 return Err(refuse(what, format!("{n}, one per variable"), found));
             }
@@ -189,46 +224,67 @@ impl Variables {
         };
         let place = |bytes: usize| bytes / plan.element.bytes();
         let mut space = VectorSpace { element, place: 0, members, vectors, n };
-        let combine_words = 1 + 2 * statements + 2 * terms;
-        let combine_at = reserve(members * combine_words);
-        let products_at = reserve(members * (5 + rights));
-        let adam_at = reserve(members * ADAM_WORDS);
-        let sums = reserve(members * rights * LEFTS);
-        let measures_at = reserve(members * (3 + each_value));
-        let values = measures_at + 8 * 3 * members;
-        let product_chunks = reserve(members * space.chunks() * rights * LEFTS);
+        let mut layout = Layout {
+            space,
+            vectors: 0,
+            before: 0,
+            combine_words: 1 + 2 * statements + 2 * terms,
+            statements,
+            rights,
+            adam: 0,
+            results: 0,
+            values: each_value,
+        };
+        layout.before = reserve(members * (2 * layout.combine_words + layout.products_words()));
+        layout.adam = reserve(members * ADAM_WORDS);
+        layout.results = reserve(layout.measures() + layout.sums_len());
+        let product_chunks = reserve(layout.sums_len() * space.chunks());
         let measure_chunks = reserve(members * space.chunks() * 3);
-        let vectors_at = reserve(space.len());
-        space.place = place(vectors_at);
+        layout.vectors = reserve(space.len());
+        space.place = place(layout.vectors);
+        layout.space = space;
 
         let (starts, of_groups) = self.divided();
         let numbers = |list: &[i32]| list.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>();
         let places: Vec<i32> = self.places.iter().map(|place| *place as i32).collect();
-        let scales = self.scales.iter().flat_map(|x| x.to_ne_bytes()).collect();
+        let doubles = |list: &[f64]| list.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>();
+        let shifts = self.shifts.clone().unwrap_or_else(|| vec![0.0; n]);
         let item = VariablesItem {
             numbers: (input.slot.offset, input.slot.len / members),
             point: roles.trial,
             gradient: roles.gradient,
-            tables: [first_table, first_table + 1, first_table + 2, first_table + 3],
+            tables: [0, 1, 2, 3, 4].map(|k| first_table + k),
             groups: starts.len() - 1,
             held: self.groups.is_some(),
         };
         let back = VariablesItem { numbers: (gradient.slot.offset, item.numbers.1), ..item.clone() };
-        let products_place = ProductsPlace { control: place(products_at), most: rights, partial: place(product_chunks), results: place(sums) };
+        let products_place =
+            ProductsPlace { control: place(layout.products()), most: rights, partial: place(product_chunks), results: place(layout.sums()) };
+        let (results, copies) = (place(layout.results), place(layout.results + 8 * 3 * members));
         let measures_place = MeasuresPlace {
             gradient: roles.gradient,
             direction: roles.direction,
             partial: place(measure_chunks),
-            results: place(measures_at),
+            results,
             values: (value.slot.offset, each_value),
-            copies: place(values),
+            copies,
         };
-        let adam_vectors = AdamVectors { point: roles.point, trial: roles.trial, gradient: roles.gradient, mean: roles.mean, square: roles.square };
-        let make = || -> Result<[Vec<Kernel>; 5], KernelError> {
+        let adam_vectors = AdamVectors {
+            point: roles.point,
+            trial: roles.trial,
+            gradient: roles.gradient,
+            mean: roles.mean,
+            square: roles.square,
+            results,
+            values: (copies, each_value),
+        };
+        let words = layout.combine_words;
+        let make = || -> Result<[Vec<Kernel>; 6], KernelError> {
             Ok([
-                vec![combine("optimiser_combine", &space, place(combine_at), combine_words)?],
+                vec![combine("optimiser_before", &space, place(layout.before), words)?],
+                vec![combine("optimiser_after", &space, place(layout.after()), words)?],
                 products("optimiser_products", &space, &products_place)?.into(),
-                vec![adam("optimiser_adam", &space, place(adam_at), &adam_vectors)?],
+                vec![adam("optimiser_adam", &space, place(layout.adam), &adam_vectors)?],
                 vec![expand("optimiser_expand", &space, &item)?],
                 [pull_back("optimiser_pull_back", &space, &back)?]
                     .into_iter()
@@ -239,24 +295,14 @@ impl Variables {
         let kernels = make().map_err(|e| refuse("launches on vectors", "sizes that kernels take", e))?;
         let source = unit(element, &kernels.concat());
         let launch = |kernel: &Kernel| Launch { kernel: kernel.name.clone(), grid: kernel.grid, block: kernel.block, shared: kernel.shared };
-        let [combine, products, adam, before, after] = kernels.map(|list| list.iter().map(launch).collect::<Vec<_>>());
-        let evaluate = [before, plan_launches.to_vec(), after].concat();
-        let layout = Layout {
-            space,
-            vectors: vectors_at,
-            combine: combine_at,
-            combine_words,
-            statements,
-            products: products_at,
-            rights,
-            sums,
-            adam: adam_at,
-            measures: measures_at,
-            values: each_value,
-        };
+        let [before, after, products, adam, expand, measure] = kernels.map(|list| list.iter().map(launch).collect::<Vec<_>>());
+        let evaluate = [expand, plan_launches.to_vec(), measure].concat();
+        let search_round = [before.clone(), evaluate.clone(), after, products.clone()].concat();
+        let adam_round = [adam.clone(), evaluate].concat();
         // In the order of the procedures' numbers.
-        let procedures = vec![combine, products, adam, evaluate];
-        Ok(Extension { layout, source, procedures, tables: vec![numbers(&starts), numbers(&of_groups), numbers(&places), scales], arena_bytes: end })
+        let procedures = vec![before, products, adam, search_round, adam_round];
+        let tables = vec![numbers(&starts), numbers(&of_groups), numbers(&places), doubles(&self.scales), doubles(&shifts)];
+        Ok(Extension { layout, source, procedures, tables, arena_bytes: end })
     }
 }
 
@@ -274,18 +320,27 @@ pub struct Measure {
 /// Statements of a member: the vector written, and the terms of its sum.
 pub type Program<'a> = Vec<(usize, &'a [(f64, usize)])>;
 
+/// Left and right vectors of a member whose inner products are asked for; at most three of the former, none for no products.
+pub type Pairs<'a> = (&'a [usize], &'a [usize]);
+
 /// The vectors of a loaded plan; see [`crate::Executable::vectors`].
 pub struct Vectors<'a> {
     pub(crate) inputs: &'a [Port],
     pub(crate) engine: &'a mut Engine,
     pub(crate) layout: Layout,
+    /// Rounds that were started and not finished: left and right vectors of every member.
+    started: VecDeque<Vec<(usize, usize)>>,
 }
 
 fn limit(what: &'static str, expected: usize, found: usize) -> Result<(), RunError> {
     if found <= expected { Ok(()) } else { Err(RunError::Vectors { what, expected: format!("at most {expected}"), found }) }
 }
 
-impl Vectors<'_> {
+impl<'a> Vectors<'a> {
+    pub(crate) fn new(inputs: &'a [Port], engine: &'a mut Engine, layout: Layout) -> Self {
+        Vectors { inputs, engine, layout, started: VecDeque::new() }
+    }
+
     /// Members and numbers of a vector.
     pub fn shape(&self) -> (usize, usize) {
         (self.layout.space.members, self.layout.space.n)
@@ -334,32 +389,65 @@ impl Vectors<'_> {
         self.engine.download_numbers(place, values)
     }
 
+    /// The control block of statements.
+    fn statements(&self, programs: &[Program], out: &mut Vec<f64>) -> Result<(), RunError> {
+        self.listed(programs.len())?;
+        let (words, statements) = (self.layout.combine_words, self.layout.statements);
+        for (member, program) in programs.iter().enumerate() {
+            limit("statements", statements, program.len())?;
+            let terms: usize = program.iter().map(|(_, terms)| terms.len()).sum();
+            limit("terms", (words - 1 - 2 * statements) / 2, terms)?;
+            let end = out.len() + words;
+            out.push(program.len() as f64);
+            for (vector, terms) in program {
+                if terms.is_empty() {
+                    return Err(RunError::Vectors { what: "terms", expected: "at least 1".into(), found: 0 });
+                }
+                self.place(member, *vector, 0)?;
+                out.extend([*vector as f64, terms.len() as f64]);
+                for (coefficient, vector) in *terms {
+                    self.place(member, *vector, 0)?;
+                    out.extend([*vector as f64, *coefficient]);
+                }
+            }
+            out.resize(end, 0.0);
+        }
+        Ok(())
+    }
+
+    /// The control block of products.
+    fn pairs(&self, lists: &[Pairs], out: &mut Vec<f64>) -> Result<(), RunError> {
+        self.listed(lists.len())?;
+        let (most, words) = (self.layout.rights, self.layout.products_words());
+        for (member, (lefts, rights)) in lists.iter().enumerate() {
+            limit("left vectors", LEFTS, lefts.len())?;
+            limit("right vectors", most, rights.len())?;
+            lefts.iter().chain(*rights).try_for_each(|vector| self.place(member, *vector, 0).map(drop))?;
+            let begin = out.len();
+            out.resize(begin + words, 0.0);
+            let control = &mut out[begin..];
+            control[0] = lefts.len() as f64;
+            control[4] = rights.len() as f64;
+            control[1..].iter_mut().zip(*lefts).for_each(|(word, vector)| *word = *vector as f64);
+            control[5..].iter_mut().zip(*rights).for_each(|(word, vector)| *word = *vector as f64);
+        }
+        Ok(())
+    }
+
+    /// Products of members with so many left and right vectors, as `[left][right]`.
+    fn sorted(&self, counts: &[(usize, usize)], sums: &[f64], out: &mut [Vec<f64>]) {
+        for (((lefts, rights), out), sums) in counts.iter().zip(out).zip(sums.chunks_exact(self.layout.rights * LEFTS)) {
+            *out = (0..*lefts).flat_map(|j| (0..*rights).map(move |r| sums[r * LEFTS + j])).collect();
+        }
+    }
+
     /// Executes the statements of all members, `out = sum_k c_k v_k` element by element; may return before it is done.
     ///
     /// Error: more statements or terms than were announced, a statement without terms, an unknown vector, a device that fails.
     pub fn combine(&mut self, programs: &[Program]) -> Result<(), RunError> {
-        self.listed(programs.len())?;
-        let (words, statements) = (self.layout.combine_words, self.layout.statements);
-        let mut control = vec![0.0; programs.len() * words];
-        for (member, (program, control)) in programs.iter().zip(control.chunks_exact_mut(words)).enumerate() {
-            limit("statements", statements, program.len())?;
-            let terms: usize = program.iter().map(|(_, terms)| terms.len()).sum();
-            limit("terms", (words - 1 - 2 * statements) / 2, terms)?;
-            let mut at = vec![program.len() as f64];
-            for (out, terms) in program {
-                if terms.is_empty() {
-                    return Err(RunError::Vectors { what: "terms", expected: "at least 1".into(), found: 0 });
-                }
-                self.place(member, *out, 0)?;
-                at.extend([*out as f64, terms.len() as f64]);
-                for (coefficient, vector) in *terms {
-                    self.place(member, *vector, 0)?;
-                    at.extend([*vector as f64, *coefficient]);
-                }
-            }
-            control[..at.len()].copy_from_slice(&at);
-        }
-        self.engine.upload_numbers(self.layout.combine, &control)?;
+        let mut control = Vec::new();
+        self.statements(programs, &mut control)?;
+        self.engine.upload_numbers(self.layout.before, &control)?;
         self.engine.start(COMBINE)
     }
 
@@ -368,31 +456,22 @@ impl Vectors<'_> {
     /// A product has the same bits whatever else is computed, and whichever of its vectors is left.
     ///
     /// Error: more vectors than were announced, an unknown vector, a device that fails.
-    pub fn products(&mut self, lists: &[(&[usize], &[usize])], out: &mut [Vec<f64>]) -> Result<(), RunError> {
-        self.listed(lists.len())?;
+    pub fn products(&mut self, lists: &[Pairs], out: &mut [Vec<f64>]) -> Result<(), RunError> {
         self.listed(out.len())?;
-        let most = self.layout.rights;
-        let mut control = vec![0.0; lists.len() * (5 + most)];
-        for (member, ((lefts, rights), control)) in lists.iter().zip(control.chunks_exact_mut(5 + most)).enumerate() {
-            limit("left vectors", LEFTS, lefts.len())?;
-            limit("right vectors", most, rights.len())?;
-            lefts.iter().chain(*rights).try_for_each(|vector| self.place(member, *vector, 0).map(drop))?;
-            control[0] = lefts.len() as f64;
-            control[4] = rights.len() as f64;
-            control[1..].iter_mut().zip(*lefts).for_each(|(word, vector)| *word = *vector as f64);
-            control[5..].iter_mut().zip(*rights).for_each(|(word, vector)| *word = *vector as f64);
-        }
-        self.engine.upload_numbers(self.layout.products, &control)?;
+        let mut control = Vec::new();
+        self.pairs(lists, &mut control)?;
+        self.engine.upload_numbers(self.layout.products(), &control)?;
         self.engine.start(PRODUCTS)?;
-        let mut sums = vec![0.0; lists.len() * most * LEFTS];
-        self.engine.download_numbers(self.layout.sums, &mut sums)?;
-        for (((lefts, rights), out), sums) in lists.iter().zip(out).zip(sums.chunks_exact(most * LEFTS)) {
-            *out = (0..lefts.len()).flat_map(|j| (0..rights.len()).map(move |r| sums[r * LEFTS + j])).collect();
-        }
+        let mut sums = vec![0.0; self.layout.sums_len()];
+        self.engine.download_numbers(self.layout.sums(), &mut sums)?;
+        let counts: Vec<(usize, usize)> = lists.iter().map(|(lefts, rights)| (lefts.len(), rights.len())).collect();
+        self.sorted(&counts, &sums, out);
         Ok(())
     }
 
     /// Moves members as Adam does; may return before it is done. Per member the numbers that [`adam`](fn@scatterc_kernels::cuda::vectors::adam) documents.
+    ///
+    /// A step that absorbs does nothing where the last evaluation of the member was not finite.
     ///
     /// Error: a device that fails.
     pub fn adam(&mut self, steps: &[[f64; ADAM_WORDS]]) -> Result<(), RunError> {
@@ -401,19 +480,68 @@ impl Vectors<'_> {
         self.engine.start(ADAM)
     }
 
-    /// Runs the plan at the trial points of all members; its gradients become vectors.
+    /// Starts a round of all members: statements, the plan at the trial points, whose gradients become vectors, statements, inner products. Returns before it is done.
+    ///
+    /// Error: as [`Self::combine`] and [`Self::products`].
+    pub fn start_search(&mut self, before: &[Program], after: &[Program], lists: &[Pairs]) -> Result<(), RunError> {
+        let mut control = Vec::new();
+        self.statements(before, &mut control)?;
+        self.statements(after, &mut control)?;
+        self.pairs(lists, &mut control)?;
+        self.engine.upload_numbers(self.layout.before, &control)?;
+        self.start_round(SEARCH_ROUND, lists.iter().map(|(lefts, rights)| (lefts.len(), rights.len())).collect())
+    }
+
+    /// Starts a round of all members: a step as [`Self::adam`] does it, and the plan at the trial points. Returns before it is done.
     ///
     /// Error: a device that fails.
-    pub fn evaluate(&mut self, out: &mut [Measure]) -> Result<(), RunError> {
+    pub fn start_adam(&mut self, steps: &[[f64; ADAM_WORDS]]) -> Result<(), RunError> {
+        self.listed(steps.len())?;
+        self.engine.upload_numbers(self.layout.adam, steps.as_flattened())?;
+        self.start_round(ADAM_ROUND, vec![(0, 0); steps.len()])
+    }
+
+    fn start_round(&mut self, procedure: usize, counts: Vec<(usize, usize)>) -> Result<(), RunError> {
+        self.engine.start(procedure)?;
+        let sums = if counts.iter().all(|(lefts, _)| *lefts == 0) { 0 } else { self.layout.sums_len() };
+        self.engine.fetch_numbers(self.layout.results, self.layout.measures() + sums)?;
+        self.started.push_back(counts);
+        Ok(())
+    }
+
+    /// Waits for the oldest round that was started and not finished, and for nothing that was started later.
+    ///
+    /// Error: no such round, a device that fails.
+    pub fn finish(&mut self, out: &mut [Measure], products: &mut [Vec<f64>]) -> Result<(), RunError> {
         self.listed(out.len())?;
-        self.engine.start(EVALUATE)?;
-        let mut found = vec![0.0; out.len() * (3 + self.layout.values)];
-        self.engine.download_numbers(self.layout.measures, &mut found)?;
-        let (measures, values) = found.split_at(3 * out.len());
+        self.listed(products.len())?;
+        let Some(counts) = self.started.pop_front() else {
+            return Err(RunError::Vectors { what: "rounds that were started", expected: "at least 1".into(), found: 0 });
+        };
+        let mut found = vec![0.0; self.layout.measures() + self.layout.sums_len()];
+        self.engine.collect_numbers(&mut found)?;
+        let (measures, sums) = found.split_at(self.layout.measures());
+        let (measures, values) = measures.split_at(3 * out.len());
         for ((out, measures), values) in out.iter_mut().zip(measures.as_chunks::<3>().0).zip(values.chunks_exact(self.layout.values)) {
             let [largest, not_finite, slope] = *measures;
             *out = Measure { value: values.iter().sum(), largest: (not_finite == 0.0).then_some(largest), slope };
         }
+        self.sorted(&counts, sums, products);
         Ok(())
+    }
+
+    /// Forgets what was started and not finished. Error: a device that fails.
+    pub fn forget(&mut self) -> Result<(), RunError> {
+        while self.started.pop_front().is_some() {
+            self.engine.collect_numbers(&mut [])?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Vectors<'_> {
+    fn drop(&mut self) {
+        // Results that nobody reads must not be taken for those of the next run. A device that fails now says so again when it is used next.
+        let _ = self.forget();
     }
 }

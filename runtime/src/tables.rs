@@ -10,6 +10,7 @@
 //! written under another name and renamed, so no reader sees half a file, and several processes may share a directory. A damaged file is deleted and the table
 //! rebuilt. A directory that cannot be written means that tables live in memory only; [`Cache::state`] says so.
 
+use crate::executable::Legendre;
 use crate::sparse::Sparse;
 use scatterc_ir::Linear;
 use scatterc_kernels::KernelError;
@@ -77,7 +78,7 @@ impl Key {
 }
 
 /// Which transform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transform {
     /// psi^j of bandlimit `L` and azimuthal bandlimit `N`.
     Wavelet {
@@ -116,14 +117,23 @@ pub enum Transform {
 }
 
 impl Transform {
-    fn key(&self) -> Key {
+    /// Orders by how long it takes to make, and otherwise all parameters.
+    pub(crate) fn weight(&self) -> (usize, Self) {
+        let grid = match *self {
+            Transform::Wavelet { L, j, .. } | Transform::Scaling { L, j, .. } => scatterc_ir::types::scale_bandlimit(L, j),
+            Transform::Plain { L, .. } | Transform::Analysis { L, .. } => L,
+        };
+        (grid, *self)
+    }
+
+    fn key(&self, form: &str) -> Key {
         let (kind, parameters): (&str, Vec<usize>) = match *self {
             Transform::Wavelet { L_in, L, N, j } => ("wavelet", vec![L_in, L, N, j]),
             Transform::Plain { L_in, L } => ("plain", vec![L_in, L]),
             Transform::Scaling { L_in, L, j } => ("scaling", vec![L_in, L, j]),
             Transform::Analysis { L, L_out } => ("analysis", vec![L, L_out]),
         };
-        Key::new(kind, &parameters.iter().map(|p| *p as u64).collect::<Vec<_>>())
+        Key::new(&format!("{kind}{form}"), &parameters.iter().map(|p| *p as u64).collect::<Vec<_>>())
     }
 
     fn build(&self) -> Result<HarmonicTransform, KernelError> {
@@ -273,7 +283,28 @@ impl Cache {
 
     /// The transform, from memory or built, which is quicker than reading it would be. Error: parameters the kernels refuse.
     pub fn transform(&self, transform: Transform) -> Result<Arc<HarmonicTransform>, KernelError> {
-        let key = transform.key();
+        self.transform_for(transform, Legendre::Recursion, 1)
+    }
+
+    /// [`Self::transform`] with the functions from where `legendre` says, for calls of `n_fields` fields.
+    pub fn transform_for(&self, transform: Transform, legendre: Legendre, n_fields: usize) -> Result<Arc<HarmonicTransform>, KernelError> {
+        let plain = self.recursion(transform)?;
+        let budget = match legendre {
+            Legendre::Auto if plain.prefers_tables(n_fields, Legendre::BUDGET) => Legendre::BUDGET,
+            Legendre::Tables => usize::MAX,
+            Legendre::Auto | Legendre::Recursion => return Ok(plain),
+        };
+        let key = transform.key("stored");
+        if let Some(Held::Transform(held)) = lock(&self.memory).get(&key) {
+            return Ok(held);
+        }
+        let found = Arc::new(HarmonicTransform::clone(&plain).with_tables(budget));
+        lock(&self.memory).put(&key, Held::Transform(found.clone()), found.table_bytes());
+        Ok(found)
+    }
+
+    fn recursion(&self, transform: Transform) -> Result<Arc<HarmonicTransform>, KernelError> {
+        let key = transform.key("");
         if let Some(Held::Transform(held)) = lock(&self.memory).get(&key) {
             return Ok(held);
         }

@@ -145,6 +145,23 @@ fn check_procedures(settings: &Settings) {
         assert_eq!(numbers(&bytes), expected, "round {round}");
     }
     assert_eq!(machine.start(3), Err(CudaError::NoProcedure { found: 3, count: 3 }));
+    // Copies that are collected later hold what was there when they were started, in that order, whatever is started behind them.
+    let start: Vec<u8> = (0..512).flat_map(|k| f64::from(k).to_le_bytes()).collect();
+    machine.upload(0, &start).expect("uploads");
+    for _ in 0..3 {
+        machine.start(2).and_then(|()| machine.fetch(8, 16)).expect("starts");
+    }
+    machine.upload(0, &[0; 4096]).expect("uploads");
+    let mut found = Vec::new();
+    for factor in [2.0, 4.0, 8.0] {
+        machine.collect(&mut found).expect("collects");
+        assert_eq!(numbers(&found), [factor, 2.0 * factor]);
+    }
+    machine.collect(&mut found).expect("nothing is on its way");
+    assert!(found.is_empty());
+    assert!(matches!(machine.fetch(4090, 16), Err(CudaError::Range { what: "fetch", .. })));
+    // Larger than the buffers so far, and still on its way at the end.
+    machine.fetch(0, 4096).expect("starts");
 }
 
 /// Transfers of several buffers and a rest, at an odd place.
@@ -177,13 +194,18 @@ fn launches_run_in_order_on_arena_and_tables() {
 #[test]
 fn procedures_run_in_order_with_transfers() {
     // A failing instantiation of a second graph and a failing launch give everything back.
-    let faults = ["", "cuGraphInstantiateWithFlags:2:2"];
+    let faults = ["", "cuGraphInstantiateWithFlags:2:2", "cuMemHostAlloc:3:2"];
     with_fake_driver("procedures_run_in_order_with_transfers", &faults, |fault, settings| {
         if fault.is_empty() {
             return check_procedures(settings);
         }
         let procedures = [vec![launch("twice", 1, 0)]];
         let made = CudaMachine::with_procedures(&KERNELS.map(String::from), &[launch("twice", 1, 0)], &procedures, 4096, &[], settings);
+        if fault.starts_with("cuMemHostAlloc") {
+            let refused = made.expect("opens").fetch(0, 8);
+            assert!(matches!(refused, Err(CudaError::OutOfMemory { what: "a page-locked transfer buffer", .. })), "{refused:?}");
+            return;
+        }
         assert!(matches!(made, Err(CudaError::OutOfMemory { .. })), "{:?}", made.err());
     });
 }

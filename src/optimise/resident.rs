@@ -1,9 +1,13 @@
 //! Optimisers whose vectors stay on a device: only scalars come to the host.
 //!
 //! ```text
-//! host    coefficients --> direction, trial -->            <-- value, slope, max |g| --> decision -->        <-- inner products
-//! device               combine ---------> evaluate -------->                             combine, products -->
+//! host    coefficients --> direction, trial -->                                    <-- value, slope, max |g|, inner products --> decision
+//! device               combine ------------> evaluate -> combine, inner products -->
 //! ```
+//!
+//! A round of a line search is one block of numbers down, one launch and one block of numbers up: the pair (s, y) and the inner products that an accepted point needs are
+//! computed with every evaluation, before anybody knows whether it will be accepted; a line search seldom refuses. A step of Adam decides nothing, so the next step and its
+//! evaluation are started before the results of the last one are read: the device never waits. What a step absorbs it absorbs only where the evaluation was finite.
 //!
 //! L-BFGS is the vector-free form of Chen, Wang & Zhou (2014, *Large-scale L-BFGS using MapReduce*, algorithm 3): the direction is a combination
 //! of the stored s and y and of the gradient, whose coefficients follow from their inner products. A step changes three of the vectors, so it costs
@@ -88,6 +92,21 @@ pub struct AdamStep {
     pub pairs: bool,
 }
 
+/// What a member does in a round, in this order: statements, a step of Adam, the joint evaluation, statements, inner products.
+///
+/// The members of a round either all have statements and products or all have steps of Adam, as their method is the same.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Round {
+    /// Statements before the evaluation.
+    pub before: Vec<Statement>,
+    /// A step of Adam.
+    pub adam: Option<AdamStep>,
+    /// Statements after the evaluation.
+    pub after: Vec<Statement>,
+    /// Inner products after these.
+    pub products: Products,
+}
+
 /// What an evaluation tells of a member.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
@@ -119,7 +138,7 @@ impl Capacity {
             Method::Adam(_) => Capacity { vectors: SQUARE + 1, statements: 1, terms: 1, rights: 1 },
             // One pair more than is stored: a new one is written before its curvature is known.
             Method::Lbfgs(Lbfgs { history: m, .. }) => {
-                Capacity { vectors: FIRST + 2 * (m + 1), statements: 5, terms: (2 * m + 3).max(6), rights: 2 * (m + 1) + 1 }
+                Capacity { vectors: FIRST + 2 * (m + 1), statements: 4, terms: 2 * m + 5, rights: 2 * (m + 1) + 1 }
             }
         }
     }
@@ -146,11 +165,19 @@ pub trait Vectors {
     /// Fills `out[member]` with the products, `[left][right]`. Error: more than the capacity, a device that fails.
     fn products(&mut self, lists: &[Products], out: &mut [Vec<f64>]) -> Result<(), ObjectiveError>;
 
-    /// Moves members as Adam does. Error: a device that fails.
+    /// Moves members as Adam does; a step that absorbs does nothing where the last evaluation was not finite. Error: a device that fails.
     fn adam(&mut self, steps: &[Option<AdamStep>]) -> Result<(), ObjectiveError>;
 
-    /// Evaluates all members at [`TRIAL`] and writes [`GRADIENT`]. Error: a device that fails.
-    fn evaluate(&mut self, measured: &mut [Measured]) -> Result<(), ObjectiveError>;
+    /// Starts a round, whose evaluation is that of all members at [`TRIAL`] and writes [`GRADIENT`]. May return before anything is done.
+    ///
+    /// Error: more than the capacity, a device that fails.
+    fn start(&mut self, rounds: &[Round]) -> Result<(), ObjectiveError>;
+
+    /// Results of the oldest round that was started and not finished: measures, and `products[member]` as `[left][right]`. Error: a device that fails.
+    fn finish(&mut self, measured: &mut [Measured], products: &mut [Vec<f64>]) -> Result<(), ObjectiveError>;
+
+    /// Forgets the results of rounds that were started and not finished. Error: a device that fails.
+    fn forget(&mut self) -> Result<(), ObjectiveError>;
 }
 
 /// As [`super::minimise`], with vectors on a device.
@@ -195,6 +222,10 @@ struct Shadow {
     gram: Vec<f64>,
     /// Whether the trial point has been proposed already.
     proposed: bool,
+    /// What is to be done before anything else.
+    due: Vec<Statement>,
+    /// The place of the pair that the running evaluation makes.
+    made: usize,
 }
 
 impl Shadow {
@@ -203,7 +234,7 @@ impl Shadow {
             Method::Adam(_) => 0,
             Method::Lbfgs(rules) => rules.history + 1,
         };
-        Shadow { room, places: Vec::new(), gram: vec![0.0; (2 * room + 1) * (2 * room + 1)], proposed: false }
+        Shadow { room, places: Vec::new(), gram: vec![0.0; (2 * room + 1) * (2 * room + 1)], proposed: false, due: Vec::new(), made: 0 }
     }
 
     fn s(&self, place: usize) -> Vector {
@@ -219,19 +250,27 @@ impl Shadow {
         (0..self.room).find(|place| !self.places.contains(place)).expect("one place more than pairs")
     }
 
-    /// Row of a vector in the matrix of products.
+    /// Row of a vector in the matrix of products; the gradient of an accepted point is about to become the anchor.
     fn row(&self, vector: Vector) -> usize {
-        if vector == ANCHOR { 2 * self.room } else { vector - FIRST }
+        if vector == ANCHOR || vector == GRADIENT { 2 * self.room } else { vector - FIRST }
     }
 
     fn product(&self, a: Vector, b: Vector) -> f64 {
         self.gram[self.row(a) * (2 * self.room + 1) + self.row(b)]
     }
 
-    /// The vectors whose products are kept, with a new pair where there is one.
-    fn rights(&self, new: Option<usize>) -> Vec<Vector> {
-        let stored = self.places.iter().chain(&new).flat_map(|place| [self.s(*place), self.y(*place)]);
-        stored.chain([ANCHOR]).collect()
+    /// The stored vectors.
+    fn stored(&self) -> impl Iterator<Item = Vector> {
+        self.places.iter().flat_map(|place| [self.s(*place), self.y(*place)])
+    }
+
+    /// What follows an evaluation: the pair that its acceptance would make, for a search of that step length, and the products that it would need.
+    fn expected(&mut self, step: Option<f64>) -> (Vec<Statement>, Products) {
+        let Some(step) = step else { return (vec![], Products { lefts: vec![GRADIENT], rights: self.stored().chain([GRADIENT]).collect() }) };
+        self.made = self.spare();
+        let (s, y) = (self.s(self.made), self.y(self.made));
+        let statements = vec![Statement::new(s, [(step, DIRECTION)]), Statement::new(y, [(1.0, GRADIENT), (-1.0, ANCHOR)])];
+        (statements, Products { lefts: vec![s, y, GRADIENT], rights: self.stored().chain([s, y, GRADIENT]).collect() })
     }
 
     /// Takes products, which hold in both orders.
@@ -278,12 +317,18 @@ struct Device<'a> {
     vectors: &'a mut dyn Vectors,
     shadows: Vec<Shadow>,
     measured: Vec<Measured>,
+    /// Products of the last round, and what was asked for.
+    found: Vec<Vec<f64>>,
+    lists: Vec<Products>,
+    /// Whether the next round has been started already.
+    ahead: bool,
 }
 
 impl<'a> Device<'a> {
     /// Moves the vectors of a state to the device.
     fn new(state: &mut State, vectors: &'a mut dyn Vectors) -> Result<Self, ObjectiveError> {
         let State { method, n, x, members, .. } = state;
+        vectors.forget()?;
         let mut shadows = vec![Shadow::new(method); members.len()];
         for (k, ((member, x), shadow)) in members.iter_mut().zip(x.chunks_exact(*n)).zip(&mut shadows).enumerate() {
             for vector in [POINT, TRIAL] {
@@ -306,22 +351,38 @@ impl<'a> Device<'a> {
             }
         }
         x.clear();
-        let mut device = Device { vectors, shadows, measured: vec![Measured { value: f64::NAN, norm: None, slope: f64::NAN }; members.len()] };
+        let measured = vec![Measured { value: f64::NAN, norm: None, slope: f64::NAN }; members.len()];
+        let (found, lists) = (vec![Vec::new(); members.len()], vec![Products::default(); members.len()]);
+        let mut device = Device { vectors, shadows, measured, found, lists, ahead: false };
         if matches!(method, Method::Lbfgs(_)) {
             let most = device.shadows.iter().map(|shadow| shadow.places.len()).max().unwrap_or(0);
             for place in 0..most.max(1) {
                 let lists = device.shadows.iter().map(|shadow| {
                     let own = shadow.places.get(place).map(|place| [shadow.s(*place), shadow.y(*place)]);
-                    Products { lefts: own.into_iter().flatten().chain([ANCHOR]).collect(), rights: shadow.rights(None) }
+                    Products { lefts: own.into_iter().flatten().chain([ANCHOR]).collect(), rights: shadow.stored().chain([ANCHOR]).collect() }
                 });
-                device.products(lists.collect())?;
+                device.lists = lists.collect();
+                device.vectors.products(&device.lists, &mut device.found)?;
+                (0..device.shadows.len()).for_each(|k| device.note(k));
             }
         }
         Ok(device)
     }
 
+    /// Takes the products found for a member.
+    fn note(&mut self, member: usize) {
+        self.shadows[member].note(&self.lists[member], &self.found[member]);
+    }
+
+    /// Does what is due.
+    fn settle(&mut self) -> Result<(), ObjectiveError> {
+        let programs: Vec<Vec<Statement>> = self.shadows.iter_mut().map(|shadow| std::mem::take(&mut shadow.due)).collect();
+        if programs.iter().all(Vec::is_empty) { Ok(()) } else { self.vectors.combine(&programs) }
+    }
+
     /// Current points of all members.
     fn read_points(&mut self, n: usize) -> Result<Vec<f64>, ObjectiveError> {
+        self.settle()?;
         let mut x = vec![0.0; n * self.shadows.len()];
         for (k, x) in x.chunks_exact_mut(n).enumerate() {
             self.vectors.read(k, POINT, x)?;
@@ -329,39 +390,21 @@ impl<'a> Device<'a> {
         Ok(x)
     }
 
-    /// Has products computed and noted.
-    fn products(&mut self, lists: Vec<Products>) -> Result<(), ObjectiveError> {
-        if lists.iter().all(|list| list.lefts.is_empty()) {
-            return Ok(());
-        }
-        let mut found = vec![Vec::new(); lists.len()];
-        self.vectors.products(&lists, &mut found)?;
-        for ((shadow, list), found) in self.shadows.iter_mut().zip(&lists).zip(&found) {
-            shadow.note(list, found);
-        }
-        Ok(())
-    }
-
-    fn combine(&mut self, programs: &[Vec<Statement>]) -> Result<(), ObjectiveError> {
-        if programs.iter().all(Vec::is_empty) { Ok(()) } else { self.vectors.combine(programs) }
-    }
-
-    fn adam(&mut self, steps: &[Option<AdamStep>]) -> Result<(), ObjectiveError> {
-        if steps.iter().all(Option::is_none) { Ok(()) } else { self.vectors.adam(steps) }
-    }
-
-    /// Has the trial points of active members made.
-    fn propose(&mut self, state: &mut State, active: &[bool]) -> Result<(), ObjectiveError> {
-        let mut programs = vec![Vec::new(); active.len()];
-        let mut steps = vec![None; active.len()];
-        for (k, (member, shadow)) in state.members.iter_mut().zip(&mut self.shadows).enumerate().filter(|(k, _)| active[*k]) {
-            // The start is the trial point since the vectors came here.
-            if member.history.is_empty() || std::mem::take(&mut shadow.proposed) {
+    /// Has the trial points of active members made and evaluated.
+    fn start(&mut self, state: &mut State, active: &[bool]) -> Result<(), ObjectiveError> {
+        let mut rounds = vec![Round::default(); active.len()];
+        for (k, (member, shadow)) in state.members.iter_mut().zip(&mut self.shadows).enumerate() {
+            let round = &mut rounds[k];
+            round.before = std::mem::take(&mut shadow.due);
+            if !active[k] {
                 continue;
             }
+            let first = member.history.is_empty();
             let iteration = member.iterations() + 1;
             let value = member.value;
             match (&mut member.work, &state.method) {
+                // The start is the trial point since the vectors came here.
+                (Work::Lbfgs { .. }, _) if first => (round.after, round.products) = shadow.expected(None),
                 (Work::Lbfgs { pairs, oldest, search, .. }, Method::Lbfgs(_)) => {
                     let search = search.get_or_insert_with(|| {
                         let (mut terms, mut slope) = shadow.direction(pairs, *oldest);
@@ -372,17 +415,51 @@ impl<'a> Device<'a> {
                             (terms, slope) = shadow.direction(pairs, *oldest);
                         }
                         let step = if pairs.is_empty() { 1.0 / shadow.product(ANCHOR, ANCHOR).sqrt() } else { 1.0 };
-                        programs[k].push(Statement::new(DIRECTION, terms));
+                        round.before.push(Statement::new(DIRECTION, terms));
                         Search::new(value, slope, step)
                     });
-                    programs[k].push(Statement::new(TRIAL, [(1.0, POINT), (search.step, DIRECTION)]));
+                    round.before.push(Statement::new(TRIAL, [(1.0, POINT), (search.step, DIRECTION)]));
+                    (round.after, round.products) = shadow.expected(Some(search.step));
                 }
-                (Work::Adam { .. }, Method::Adam(adam)) => steps[k] = Some(adam_step(adam, iteration, false, true)),
+                (Work::Adam { .. }, Method::Adam(adam)) if !first && !std::mem::take(&mut shadow.proposed) => {
+                    round.adam = Some(adam_step(adam, iteration, false, true));
+                }
+                (Work::Adam { .. }, Method::Adam(_)) => {}
                 _ => unreachable!("members are made for the method of their state"),
             }
         }
-        self.combine(&programs)?;
-        self.adam(&steps)
+        if matches!(state.method, Method::Adam(_)) {
+            self.settle_before(&mut rounds)?;
+        }
+        self.vectors.start(&rounds)?;
+        self.lists = rounds.into_iter().map(|round| round.products).collect();
+        Ok(())
+    }
+
+    /// Rounds of Adam have no statements: these go before.
+    fn settle_before(&mut self, rounds: &mut [Round]) -> Result<(), ObjectiveError> {
+        self.shadows.iter_mut().zip(rounds).for_each(|(shadow, round)| shadow.due = std::mem::take(&mut round.before));
+        self.settle()
+    }
+
+    /// Starts the next round of Adam while the running one is under way, unless limits will end all members with it.
+    fn start_next(&mut self, state: &State, active: &[bool], options: &Options) -> Result<(), ObjectiveError> {
+        let Method::Adam(adam) = &state.method else { return Ok(()) };
+        // Members have as many steps behind them as values, once that of the running evaluation is there.
+        let goes_on = |k: &usize| {
+            let member = &state.members[*k];
+            active[*k]
+                && member.history.len() < options.max_steps
+                && options.max_evaluations.is_none_or(|most| (member.evaluations as usize) + 1 < most)
+        };
+        if !(0..active.len()).any(|k| goes_on(&k)) {
+            return Ok(());
+        }
+        let step = |k: usize| active[k].then(|| adam_step(adam, state.members[k].history.len() as u64 + 1, true, goes_on(&k)));
+        let rounds: Vec<Round> = (0..active.len()).map(|k| Round { adam: step(k), ..Round::default() }).collect();
+        self.vectors.start(&rounds)?;
+        self.ahead = true;
+        Ok(())
     }
 
     /// Names what is not finite at the start of a member.
@@ -396,60 +473,50 @@ impl<'a> Device<'a> {
         Ok(())
     }
 
-    /// Moves what the evaluation moves.
+    /// Decides what the evaluation leads to, and has moved what it moves, at the latest before the next one.
     fn absorb(&mut self, state: &mut State, active: &[bool], options: &Options) -> Result<(), ObjectiveError> {
-        let mut programs = vec![Vec::new(); active.len()];
         let mut steps = vec![None; active.len()];
-        let mut lists = vec![Products::default(); active.len()];
-        let mut new = vec![None; active.len()];
-        for (k, (member, shadow)) in state.members.iter_mut().zip(&mut self.shadows).enumerate().filter(|(k, _)| active[*k]) {
+        for k in (0..active.len()).filter(|k| active[*k]) {
+            let member = &mut state.members[k];
             let Measured { value, norm, slope } = self.measured[k];
             let norm = norm.filter(|_| value.is_finite());
             let decision = member.decide(&state.method, value, norm, slope);
             member.conclude(&state.method, &decision, value, norm, options);
             let ended = member.stopped.is_some();
-            match (&member.work, &state.method) {
-                (Work::Lbfgs { pairs, .. }, Method::Lbfgs(_)) => {
+            match (&mut member.work, &state.method) {
+                (Work::Lbfgs { pairs, oldest, .. }, Method::Lbfgs(rules)) => {
+                    if decision.moved {
+                        self.note(k);
+                        let shadow = &mut self.shadows[k];
+                        shadow.due.push(Statement::new(ANCHOR, [(1.0, GRADIENT)]));
+                        shadow.due.push(Statement::new(POINT, [(1.0, TRIAL)]));
+                    }
+                    let shadow = &mut self.shadows[k];
                     // A decision keeps the pairs or forgets them all.
                     shadow.places.truncate(pairs.len());
-                    if let Some(step) = decision.pair {
-                        let place = shadow.spare();
-                        new[k] = Some(place);
-                        programs[k].push(Statement::new(shadow.s(place), [(step, DIRECTION)]));
-                        programs[k].push(Statement::new(shadow.y(place), [(1.0, GRADIENT), (-1.0, ANCHOR)]));
-                    }
-                    if decision.moved {
-                        programs[k].push(Statement::new(ANCHOR, [(1.0, GRADIENT)]));
-                        programs[k].push(Statement::new(POINT, [(1.0, TRIAL)]));
-                        let own = new[k].map(|place| [shadow.s(place), shadow.y(place)]);
-                        lists[k] = Products { lefts: own.into_iter().flatten().chain([ANCHOR]).collect(), rights: shadow.rights(new[k]) };
+                    if decision.pair.is_some() {
+                        let (s, y) = (shadow.s(shadow.made), shadow.y(shadow.made));
+                        if let Some(rho) = curvature(shadow.product(s, y), shadow.product(s, s).sqrt(), shadow.product(y, y).sqrt()) {
+                            let position = next_place(pairs, oldest, rules.history, 0);
+                            pairs[position].rho = rho;
+                            shadow.places.resize(pairs.len(), shadow.made);
+                            shadow.places[position] = shadow.made;
+                        }
                     }
                 }
                 (Work::Adam { .. }, Method::Adam(adam)) if decision.moved => {
-                    shadow.proposed = !ended;
-                    steps[k] = Some(adam_step(adam, member.iterations() + 1, true, !ended));
+                    // A round that was started ahead has absorbed the gradient and proposed the next point.
+                    self.shadows[k].proposed = self.ahead && !ended;
+                    steps[k] = (!self.ahead).then(|| adam_step(adam, member.iterations() + 1, true, false));
                 }
                 _ => {}
             }
-            // From now on the joint evaluation sees the final point of a member that has ended; where it moved, it does already.
-            if ended && !decision.moved {
-                programs[k].push(Statement::new(TRIAL, [(1.0, POINT)]));
+            // From now on the joint evaluation sees the final point of a member that has ended.
+            if ended {
+                self.shadows[k].due.push(Statement::new(TRIAL, [(1.0, POINT)]));
             }
         }
-        self.combine(&programs)?;
-        self.adam(&steps)?;
-        self.products(lists)?;
-        let Method::Lbfgs(rules) = &state.method else { return Ok(()) };
-        for ((member, shadow), new) in state.members.iter_mut().zip(&mut self.shadows).zip(new) {
-            let (Some(place), Work::Lbfgs { pairs, oldest, .. }) = (new, &mut member.work) else { continue };
-            let (s, y) = (shadow.s(place), shadow.y(place));
-            let Some(rho) = curvature(shadow.product(s, y), shadow.product(s, s).sqrt(), shadow.product(y, y).sqrt()) else { continue };
-            let position = next_place(pairs, oldest, rules.history, 0);
-            pairs[position].rho = rho;
-            shadow.places.resize(pairs.len(), place);
-            shadow.places[position] = place;
-        }
-        Ok(())
+        if steps.iter().all(Option::is_none) { Ok(()) } else { self.vectors.adam(&steps) }
     }
 }
 
@@ -463,8 +530,11 @@ impl Bench for Device<'_> {
     fn round(&mut self, state: &mut State, active: &[bool], options: &Options) -> Result<(), OptimiseError> {
         let evaluation = state.rounds as usize;
         let failed = |source| OptimiseError::Objective { evaluation, source };
-        self.propose(state, active).map_err(failed)?;
-        self.vectors.evaluate(&mut self.measured).map_err(failed)?;
+        if !std::mem::take(&mut self.ahead) {
+            self.start(state, active).map_err(failed)?;
+        }
+        self.start_next(state, active, options).map_err(failed)?;
+        self.vectors.finish(&mut self.measured, &mut self.found).map_err(failed)?;
         state.rounds += 1;
         for k in (0..active.len()).filter(|k| active[*k]) {
             if state.members[k].history.is_empty() {
@@ -503,6 +573,8 @@ impl Bench for Device<'_> {
     }
 
     fn points(&mut self, state: &mut State) -> Result<Vec<f64>, ObjectiveError> {
-        self.read_points(state.n)
+        let points = self.read_points(state.n)?;
+        self.vectors.forget()?;
+        Ok(points)
     }
 }

@@ -5,8 +5,11 @@
 use ndarray::{ArrayD, IxDyn};
 use ndarray_npy::NpzReader;
 use num_complex::Complex64;
+use scatterc::ir::{Bank, Linear, Space, Type};
+use scatterc::runtime::reference;
 use scatterc::{Array, Error, Statistics};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +20,8 @@ pub const TOLERANCE: f64 = 1e-8;
 pub struct Case {
     pub name: String,
     reader: RefCell<NpzReader<File>>,
+    /// Arrays that were asked for.
+    read: RefCell<BTreeSet<String>>,
 }
 
 /// A recorded array; complex numbers have imaginary parts.
@@ -36,7 +41,10 @@ fn folder() -> PathBuf {
 pub fn case(name: &str) -> Option<Case> {
     let path = folder().join(format!("{name}.npz"));
     match File::open(&path) {
-        Ok(file) => Some(Case { name: name.into(), reader: RefCell::new(NpzReader::new(file).expect("a recorded archive")) }),
+        Ok(file) => {
+            let reader = RefCell::new(NpzReader::new(file).expect("a recorded archive"));
+            Some(Case { name: name.into(), reader, read: RefCell::default() })
+        }
         Err(_) => {
             println!("{name}: not at hand, skipped");
             None
@@ -49,7 +57,15 @@ impl Case {
         self.reader.borrow_mut().names().expect("names").iter().any(|n| n.trim_end_matches(".npy") == name)
     }
 
+    /// Fails where an array of the record was not compared.
+    pub fn complete(&self) {
+        let names = self.reader.borrow_mut().names().expect("names");
+        let left: Vec<&str> = names.iter().map(|n| n.trim_end_matches(".npy")).filter(|n| !self.read.borrow().contains(*n)).collect();
+        assert!(left.is_empty(), "{}: nothing was compared with {left:?}", self.name);
+    }
+
     pub fn array(&self, name: &str) -> Golden {
+        self.read.borrow_mut().insert(name.into());
         let mut reader = self.reader.borrow_mut();
         let key = reader.names().expect("names").into_iter().find(|n| n.trim_end_matches(".npy") == name);
         let key = key.unwrap_or_else(|| panic!("{}: no array {name}", self.name));
@@ -119,3 +135,21 @@ pub fn output<'a>(statistics: &'a Statistics, name: &str) -> &'a Array {
 }
 
 pub type Outcome = Result<(), Error>;
+
+/// Values of a bank on the base grid: what it makes of a spectrum of ones.
+pub fn sampled(bank: &Bank, j: usize, lowpass: bool) -> Result<Vec<(f64, f64)>, Error> {
+    let (H, W) = (bank.H, bank.W);
+    if lowpass {
+        // The low-pass filter acts on half spectra; it is even.
+        let half = W / 2 + 1;
+        let ones: Vec<f64> = (0..2 * H * half).map(|k| if k % 2 == 0 { 1.0 } else { 0.0 }).collect();
+        let map = Linear::Smooth { H, W, j, bank: bank.clone() };
+        let out = reference::apply(&map, false, &Type::new([], Space::RealSpectrum { H, W }), &ones).expect("the bank is valid");
+        let at = |r: usize, c: usize| if c < half { (r * half + c, 1.0) } else { ((H - r) % H * half + W - c, -1.0) };
+        return Ok((0..H * W).map(|k| at(k / W, k % W)).map(|(k, sign)| (out[2 * k], sign * out[2 * k + 1])).collect());
+    }
+    let ones: Vec<f64> = (0..2 * H * W).map(|k| if k % 2 == 0 { 1.0 } else { 0.0 }).collect();
+    let map = Linear::Filter { H, W, j, power: 1, real: 0, bank: bank.clone() };
+    let out = reference::apply(&map, false, &Type::new([], Space::Spectrum { H, W }), &ones).expect("the bank is valid");
+    Ok(out.chunks_exact(2).map(|z| (z[0], z[1])).collect())
+}

@@ -236,7 +236,7 @@ pub fn on_cpu(plan: &Plan, threads: usize, inputs: &Arrays) -> Arrays {
 
 /// Runs a plan for CUDA on the emulation.
 pub fn on_emulation(plan: &Plan, inputs: &Arrays) -> Arrays {
-    let options = Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation };
+    let options = Options { threads: 1, cache: Some(cache()), machine: MachineKind::Emulation, ..Options::default() };
     let mut executable = Executable::load(plan, &options).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", plan.name));
     executable.run(&borrowed(inputs)).unwrap_or_else(|e| panic!("{}: {e}", plan.name))
 }
@@ -403,6 +403,8 @@ pub fn step_counts(plan: &Plan) -> BTreeMap<String, usize> {
             Step::Mix { .. } => "mix".into(),
             Step::FrameGram { .. } => "frame_gram".into(),
             Step::FrameMix { .. } => "frame_mix".into(),
+            Step::FilterGram { .. } => "filter_gram".into(),
+            Step::FilterMix { .. } => "filter_mix".into(),
             Step::Concat { .. } => "concat".into(),
             Step::Fill { .. } => "fill".into(),
             Step::Launch { .. } => "launch".into(),

@@ -1,8 +1,8 @@
 //! `scatterc bench`: compile time, run time, memory.
 
-use crate::args::{self, CliError, DeviceOptions, DomainOptions, Global, StatisticOptions, print};
+use crate::args::{self, CliError, DeviceKind, DeviceOptions, DomainOptions, Global, Precision, StatisticOptions, print};
 use crate::measure::{self, median};
-use scatterc::{Goal, InputKind};
+use scatterc::{Element, Goal, InputKind};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -46,8 +46,12 @@ struct Measured {
     compile_ms: f64,
     load_ms: f64,
     run_ms: f64,
-    /// Processor time of all threads; NaN where the system does not tell.
-    cpu_ms: f64,
+    /// The first run, which touches all memory for the first time.
+    first_ms: f64,
+    /// Processor time of a run, all threads.
+    cpu_ms: Option<f64>,
+    /// Processor time of compiling and loading.
+    set_up_cpu_ms: Option<f64>,
     flops: f64,
     bytes: f64,
     held_bytes: usize,
@@ -75,28 +79,33 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let bound: Box<dyn scatterc::Domain> = if args.domain.is_healpix() {
         Box::new(super::healpix::sized(&args.domain)?)
     } else if args.domain.is_planar() {
-        Box::new(super::planar::sized(&args.domain, &source, &statistic.statistic)?)
+        super::planar::sized(&args.domain, &source, &statistic.statistic)?
     } else {
         Box::new(args.domain.sphere(args.domain.bandlimit.unwrap_or(64), InputKind::Half)?)
     };
     let compiler = args::compiler(&source, &*bound, &statistic, &args.device)?.batch(args.batch);
     let measure = |goal: Goal| -> Result<Measured, CliError> {
+        let begun = measure::processor_seconds();
         let compiled = compiler.clone().goal(goal).compile()?;
         let start = Instant::now();
         let mut executable = compiled.load(args.device.threads, None)?;
         let load_ms = start.elapsed().as_secs_f64() * 1e3;
+        let since = |begun: Option<f64>| Some((measure::processor_seconds()? - begun?) * 1e3);
+        let set_up_cpu_ms = since(begun);
         let inputs = measure::inputs(&executable);
         let given = measure::given(&inputs);
         let mut results: Vec<(String, Vec<f64>)> = executable.outputs().iter().map(|p| (p.name.clone(), vec![0.0; p.ty.len()])).collect();
-        let (mut times, mut used) = (Vec::with_capacity(args.reps), Vec::with_capacity(args.reps));
+        let (mut times, mut cpu_times, mut first_ms) = (Vec::with_capacity(args.reps), Vec::with_capacity(args.reps), 0.0);
         // The first run touches all memory for the first time; it is not counted.
         for k in 0..=args.reps {
             let mut into: Vec<(&str, &mut [f64])> = results.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
-            let (start, cpu) = (Instant::now(), measure::cpu_s());
+            let (start, begun) = (Instant::now(), measure::processor_seconds());
             executable.run_into(&given, &mut into)?;
-            if k > 0 {
+            if k == 0 {
+                first_ms = start.elapsed().as_secs_f64() * 1e3;
+            } else {
                 times.push(start.elapsed().as_secs_f64() * 1e3);
-                used.push((measure::cpu_s() - cpu) * 1e3);
+                cpu_times.extend(since(begun));
             }
         }
         let memory = executable.memory();
@@ -105,7 +114,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             compile_ms: compiled.compile_s * 1e3,
             load_ms,
             run_ms: median(&mut times),
-            cpu_ms: median(&mut used),
+            first_ms,
+            cpu_ms: (!cpu_times.is_empty()).then(|| median(&mut cpu_times)),
+            set_up_cpu_ms,
             flops: compiled.scheduled.launches.iter().map(|l| l.flops).sum(),
             bytes: compiled.scheduled.launches.iter().map(|l| l.bytes).sum(),
             held_bytes: memory.arena + memory.tables + memory.scratch,
@@ -115,6 +126,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let forward = measure(Goal::Statistics)?;
     let gradient = measure(Goal::Gradient(args.loss.clone()))?;
     let threads = args.device.thread_count();
+    let element = if args.device.precision == Precision::F32 { Element::F32 } else { Element::F64 };
+    // On the CPU in the same run; nothing is known of other devices here.
+    let roofline = (args.device.device == DeviceKind::Cpu).then(|| measure::roofline(threads, element));
+    let fraction = |m: &Measured| roofline.as_ref().map(|r| r.floor_s(m.flops, m.bytes) * 1e3 / m.run_ms.max(1e-9));
     let domain = bound.describe();
     if args.json {
         let object = json!({
@@ -129,11 +144,18 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             "compile_ms": forward.compile_ms,
             "load_ms": forward.load_ms,
             "forward_ms": forward.run_ms,
+            "forward_cpu_ms": forward.cpu_ms,
+            "set_up_cpu_ms": forward.set_up_cpu_ms,
             "gradient_compile_ms": gradient.compile_ms,
             "gradient_load_ms": gradient.load_ms,
             "gradient_ms": gradient.run_ms,
-            "forward_cpu_ms": forward.cpu_ms,
             "gradient_cpu_ms": gradient.cpu_ms,
+            "gradient_set_up_cpu_ms": gradient.set_up_cpu_ms,
+            "peak_gflops": roofline.as_ref().map(|r| r.flops_per_s / 1e9),
+            "read_gbytes": roofline.as_ref().map(|r| r.bytes_per_s / 1e9),
+            "forward_roofline": fraction(&forward),
+            "gradient_roofline": fraction(&gradient),
+            "first_ms": forward.first_ms,
             "peak_rss_mb": peak_rss_mb(),
             "flops": forward.flops,
             "bytes": forward.bytes,
@@ -154,20 +176,24 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         args.reps
     );
     text.push_str(
-        "| | compile ms | load ms | run ms | processor ms | Gflop | Gflop/s | MB moved | MB held |\n|---|---|---|---|---|---|---|---|---|\n",
+        "| | compile ms | load ms | run ms | processor ms | Gflop | Gflop/s | of the roofline | MB moved | MB held |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (name, m) in [("forward", &forward), ("gradient", &gradient)] {
         text.push_str(&format!(
-            "| {name} | {:.1} | {:.1} | {:.3} | {:.3} | {:.4} | {:.2} | {:.2} | {:.1} |\n",
+            "| {name} | {:.1} | {:.1} | {:.3} | {} | {:.4} | {:.2} | {} | {:.2} | {:.1} |\n",
             m.compile_ms,
             m.load_ms,
             m.run_ms,
-            m.cpu_ms,
+            m.cpu_ms.map_or("-".into(), |ms| format!("{ms:.3}")),
             m.flops / 1e9,
             m.flops / m.run_ms.max(1e-9) / 1e6,
+            fraction(m).map_or("-".into(), |f| format!("{:.0} %", 100.0 * f)),
             m.bytes / 1e6,
             m.held_bytes as f64 / 1e6
         ));
+    }
+    if let Some(r) = &roofline {
+        text.push_str(&format!("\nroofline {}: {:.1} Gflop/s, {:.1} GB/s\n", r.source, r.flops_per_s / 1e9, r.bytes_per_s / 1e9));
     }
     text.push_str(&format!("\npeak resident set {:.0} MB\n", peak_rss_mb()));
     print(&text)

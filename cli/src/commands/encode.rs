@@ -14,7 +14,7 @@ pub struct Args {
     /// Where the statistics go, an .npz file.
     #[arg(long, short, value_name = "OUT.npz")]
     pub output: PathBuf,
-    /// HEALPix pixels: weights of averages, one per pixel; several masks give statistics for each.
+    /// Weights of averages, one per sample of images, series and HEALPix pixels; several HEALPix masks give statistics for each.
     #[arg(long, value_name = "M")]
     pub mask: Option<PathBuf>,
     /// Domain.
@@ -38,11 +38,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.domain.is_healpix() {
         return super::healpix::encode(args, global);
     }
-    if let Some(mask) = &args.mask {
-        return Err(CliError::option("--mask", mask.display(), "nothing: masks belong to `--domain healpix`"));
-    }
     if args.domain.is_planar() {
         return super::planar::encode(args, global);
+    }
+    if let Some(mask) = &args.mask {
+        return Err(CliError::option("--mask", mask.display(), "nothing: masks belong to the domains plane, line and healpix"));
     }
     let source = args.statistic.source()?;
     let names: Vec<String> = source.statistic(args.statistic.name())?.statistic.fields.iter().map(|f| f.name.clone()).collect();

@@ -8,6 +8,7 @@ use scatterc::compiler::explain::{self, Facts, Resources, Roofline};
 use scatterc::ir::Plan;
 use scatterc::ir::notation::{CheckedStatistic, ValueKind};
 use scatterc::ir::plan::Target;
+use scatterc::runtime::cuda::CudaError;
 use scatterc::{Compiled, Goal, InputKind, Source};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -115,7 +116,7 @@ impl Common {
         }
         if self.domain.is_planar() {
             let plane = super::planar::sized(&self.domain, &source, &self.statistic)?;
-            return Ok(args::compiler(&source, &plane, &options, &self.device)?.goal(self.goal()).batch(self.batch).compile()?);
+            return Ok(args::compiler(&source, &*plane, &options, &self.device)?.goal(self.goal()).batch(self.batch).compile()?);
         }
         let L = self.domain.bandlimit.unwrap_or_else(|| {
             global.note(&format!("no `--bandlimit`: L = {DEFAULT_BANDLIMIT} is used"));
@@ -170,15 +171,42 @@ pub fn explain(args: &Explain, global: &Global) -> Result<(), CliError> {
     args::print(&if args.json { explain::json(&compiled.trace, scheduled, &facts) } else { explain::report_with(&compiled.trace, scheduled, &facts) })
 }
 
+/// Compute capability of the device found, or else 9.0.
+#[cfg(feature = "cuda")]
+fn capability() -> u32 {
+    scatterc::runtime::cuda::driver::devices().ok().and_then(|devices| devices.first().map(|d| d.capability)).unwrap_or(90)
+}
+
+/// NVRTC, for the driver found if there is one.
+#[cfg(feature = "cuda")]
+fn nvrtc() -> Result<scatterc::runtime::cuda::nvrtc::Compiler, CudaError> {
+    use scatterc::runtime::cuda::{driver, nvrtc};
+    nvrtc::Compiler::find(scatterc::runtime::Cache::global(), driver::driver_version().ok())
+}
+
+/// The kernels of a plan as PTX, or as a cubin, for an architecture.
+#[cfg(feature = "cuda")]
+fn compiled(kind: EmitKind, plan: &Plan, arch: Option<u32>) -> Result<Vec<u8>, CudaError> {
+    use scatterc::runtime::cuda::nvrtc::Options;
+    let (unit, options) = (explain::cuda(plan), Options::new(arch.unwrap_or_else(capability)));
+    match kind {
+        EmitKind::Ptx => Ok(nvrtc()?.ptx(&unit, &options)?.into_bytes()),
+        _ => Ok(nvrtc()?.compile(&[unit], &options)?.swap_remove(0).bytes),
+    }
+}
+
+/// Without the feature `cuda` nothing compiles kernels.
+#[cfg(not(feature = "cuda"))]
+fn compiled(_kind: EmitKind, _plan: &Plan, _arch: Option<u32>) -> Result<Vec<u8>, CudaError> {
+    Err(CudaError::NotBuilt)
+}
+
 /// Registers and spills of the kernels, compiled for the device found or else for compute capability 9.0; empty, with a note, where there is no NVRTC.
 #[cfg(feature = "cuda")]
 fn resources(plan: &Plan, global: &Global) -> BTreeMap<String, Resources> {
-    use scatterc::runtime::Cache;
-    use scatterc::runtime::cuda::{driver, nvrtc};
-    let capability = driver::devices().ok().and_then(|devices| devices.first().map(|d| d.capability)).unwrap_or(90);
+    use scatterc::runtime::cuda::nvrtc::{self, Options};
     let unit = explain::cuda(plan);
-    let compiled = nvrtc::Compiler::find(Cache::global(), driver::driver_version().ok())
-        .and_then(|compiler| compiler.compile(&[unit], &nvrtc::Options::new(capability)));
+    let compiled = self::nvrtc().and_then(|compiler| compiler.compile(&[unit], &Options::new(capability())));
     match compiled {
         Ok(cubins) => {
             let of = |k: &nvrtc::Resources| Resources { registers: k.registers, spilled_bytes: k.spill_stores, shared_bytes: k.shared };
@@ -210,6 +238,10 @@ pub enum EmitKind {
     Clif,
     /// Kernels as CUDA C, one translation unit; needs `--device cuda` or `emulate`, but no such device.
     Cuda,
+    /// Kernels as PTX, compiled by NVRTC; needs no device.
+    Ptx,
+    /// Kernels as machine code of a CUDA device, compiled by NVRTC, for `--output`; needs no device.
+    Cubin,
     /// Machine code.
     Asm,
     /// The plan, for `scatterc run`.
@@ -230,9 +262,25 @@ pub struct Emit {
     /// What is printed.
     #[arg(long, value_enum, default_value = "graph")]
     pub emit: EmitKind,
+    /// Architecture of `ptx` and `cubin`, such as sm_90; default: that of the device found, else sm_90.
+    #[arg(long, value_name = "sm_XX", value_parser = parse_arch)]
+    pub arch: Option<u32>,
     /// A file instead of the terminal.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+impl EmitKind {
+    /// Whether it is kernel text for CUDA, or made of it.
+    fn is_cuda(self) -> bool {
+        matches!(self, EmitKind::Cuda | EmitKind::Ptx | EmitKind::Cubin)
+    }
+}
+
+/// `sm_90`, `90` or `9.0`.
+fn parse_arch(text: &str) -> Result<u32, String> {
+    let digits: String = text.trim_start_matches("sm_").chars().filter(|c| *c != '.').collect();
+    digits.parse().ok().filter(|n| (50..1000).contains(n)).ok_or_else(|| format!("expected an architecture such as sm_90, found `{text}`"))
 }
 
 /// Runs `emit`.
@@ -246,19 +294,26 @@ pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
     if args.after.is_some() && !matches!(args.emit, EmitKind::Graph | EmitKind::Dot) {
         return Err(CliError::option("--after", "given with another kind of text", "`--emit graph` or `--emit dot`"));
     }
-    let wants_cuda = args.emit == EmitKind::Cuda;
-    if wants_cuda != (args.common.device.device().is_cuda()) && matches!(args.emit, EmitKind::Cuda | EmitKind::Clif) {
-        return Err(CliError::option("--emit", args.common.device.name(), "clif for `--device cpu`, cuda for `--device cuda`"));
+    let wants_cuda = args.emit.is_cuda();
+    if wants_cuda != args.common.device.device().is_cuda() && (wants_cuda || args.emit == EmitKind::Clif) {
+        return Err(CliError::option("--emit", args.common.device.name(), "clif for `--device cpu`, cuda, ptx or cubin for `--device cuda`"));
+    }
+    let wants_nvrtc = matches!(args.emit, EmitKind::Ptx | EmitKind::Cubin);
+    if args.arch.is_some() && !wants_nvrtc {
+        return Err(CliError::option("--arch", "given with another kind of text", "`--emit ptx` or `--emit cubin`"));
+    }
+    if args.emit == EmitKind::Cubin && args.output.is_none() {
+        return Err(CliError::option("--output", "absent", "a file, as machine code is no text"));
     }
     if let Some(path) = &args.output {
         check_writable(path)?;
     }
-    let compiled = args.common.compile(global)?;
-    let stage = |name: &str| match compiled.trace.iter().rev().find(|s| s.name == name) {
+    let made = args.common.compile(global)?;
+    let stage = |name: &str| match made.trace.iter().rev().find(|s| s.name == name) {
         Some(stage) => Ok(&stage.graph),
         None => {
             let mut names: Vec<&str> = Vec::new();
-            for stage in &compiled.trace {
+            for stage in &made.trace {
                 if !names.contains(&stage.name.as_str()) {
                     names.push(&stage.name);
                 }
@@ -268,17 +323,24 @@ pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
     };
     let graph = match &args.after {
         Some(name) => stage(name)?,
-        None => &compiled.graph,
+        None => &made.graph,
     };
+    if wants_nvrtc {
+        let bytes = compiled(args.emit, made.plan(), args.arch).map_err(CliError::Cuda)?;
+        return match &args.output {
+            Some(path) => Ok(write_bytes_atomic(path, &bytes)?),
+            None => args::print(&String::from_utf8_lossy(&bytes)),
+        };
+    }
     let text = match args.emit {
         EmitKind::Graph => graph.to_string(),
         EmitKind::Bind => stage("bind")?.to_string(),
-        EmitKind::Loops => explain::loops(&compiled.scheduled),
-        EmitKind::Clif => explain::kernels(&compiled.scheduled),
-        EmitKind::Cuda => explain::cuda(compiled.plan()),
-        EmitKind::Plan => compiled.plan().to_string(),
+        EmitKind::Loops => explain::loops(&made.scheduled),
+        EmitKind::Clif => explain::kernels(&made.scheduled),
+        EmitKind::Cuda => explain::cuda(made.plan()),
+        EmitKind::Plan => made.plan().to_string(),
         EmitKind::Dot => explain::dot(graph),
-        EmitKind::Asm => String::new(),
+        EmitKind::Asm | EmitKind::Ptx | EmitKind::Cubin => String::new(),
     };
     match &args.output {
         Some(path) => Ok(write_bytes_atomic(path, text.as_bytes())?),

@@ -22,7 +22,7 @@ pub struct Args {
     /// The loss, a function of the statistics and the target `T`.
     #[arg(long, value_name = "NAME", default_value = "l2")]
     pub loss: String,
-    /// HEALPix pixels: weights of averages, one per pixel; one mask.
+    /// Weights of averages, one per sample of images, series and HEALPix pixels; one mask.
     #[arg(long, value_name = "M")]
     pub mask: Option<PathBuf>,
     /// Domain.
@@ -46,11 +46,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.domain.is_healpix() {
         return super::healpix::gradient(args, global);
     }
-    if let Some(mask) = &args.mask {
-        return Err(CliError::option("--mask", mask.display(), "nothing: masks belong to `--domain healpix`"));
-    }
     if args.domain.is_planar() {
         return super::planar::gradient(args, global);
+    }
+    if let Some(mask) = &args.mask {
+        return Err(CliError::option("--mask", mask.display(), "nothing: masks belong to the domains plane, line and healpix"));
     }
     let source = args.statistic.source()?;
     source.loss(&args.loss)?;

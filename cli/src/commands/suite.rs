@@ -1,4 +1,5 @@
-//! `scatterc bench --suite`: golden values, agreement with the reference and with the CPU, then times from small to large, for one device; one JSON object.
+//! `scatterc bench --suite`: golden values, agreement with the reference and with the CPU for every statistic and its gradient, checks of memory, then times from small to large
+//! against ceilings measured in the same run, for one device; one JSON object.
 //!
 //! The suite is one binary without files: it needs a driver and NVRTC, or for `--device emulate` a C++ compiler, or nothing for `--device cpu`. What fails is recorded, and the rest
 //! goes on; the exit code says whether something failed.
@@ -6,8 +7,10 @@
 use crate::args::{CliError, DeviceKind, DeviceOptions, Global, print};
 use crate::io::{NamedArray, parse_npz, write_bytes_atomic};
 use crate::measure::{given, inputs, median};
+use scatterc::optimise::{Control, Method};
 use scatterc::runtime::{Cache, reference};
-use scatterc::{Boundary, Compiler, Device, Domain, Element, Error, Goal, Healpix, InputKind, Plane, Source, Sphere};
+use scatterc::synthesis::{self, Generator, SynthesisError};
+use scatterc::{Boundary, Compiler, Device, Domain, Element, Error, Goal, Healpix, InputKind, Plane, Source, Sphere, with_numbers};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,6 +34,7 @@ struct Suite<'a> {
     options: &'a DeviceOptions,
     global: &'a Global,
     cache: Arc<Cache>,
+    ceiling: Value,
     faults: Vec<String>,
 }
 
@@ -134,13 +138,13 @@ impl Suite<'_> {
     }
 
     /// One statistic against the reference device where it is small, else against the CPU; and its gradient.
-    fn agreement(&mut self, name: &str, domain: &dyn Domain, small: bool) -> Value {
+    fn agreement(&mut self, name: &str, numbers: &[(&str, f64)], domain: &dyn Domain, small: bool) -> Value {
         let mut out = Map::new();
         for element in precisions(self.options) {
             for gradient in [false, true] {
                 let what = format!("agreement {name} on {} {element}{}", domain.describe(), if gradient { " gradient" } else { "" });
                 self.global.note(&what);
-                let outcome = self.difference(name, domain, small, *element, gradient);
+                let outcome = self.difference(name, numbers, domain, small, *element, gradient);
                 let value = match outcome {
                     Ok(error) => self.check(&what, error, tolerance(*element, gradient)),
                     Err(e) => self.record(&what, Err(e)),
@@ -151,13 +155,24 @@ impl Suite<'_> {
         Value::Object(out)
     }
 
-    fn difference(&self, name: &str, domain: &dyn Domain, small: bool, element: Element, gradient: bool) -> Result<f64, Error> {
+    fn difference(
+        &self,
+        name: &str,
+        numbers: &[(&str, f64)],
+        domain: &dyn Domain,
+        small: bool,
+        element: Element,
+        gradient: bool,
+    ) -> Result<f64, Error> {
         let source = Source::find(name)?;
-        let goal = if gradient { Goal::Gradient("l2".into()) } else { Goal::Statistics };
-        let mut compiler = self.compiler(&source, domain, element).goal(goal);
-        if name == "foscat" {
-            compiler = compiler.number("L", 4.0);
-        }
+        // Statistics that are fields have no loss; the adjoint of their derivative is compared instead.
+        let goal = match (gradient, name.starts_with("kymatio")) {
+            (false, _) => Goal::Statistics,
+            (true, false) => Goal::Gradient("l2".into()),
+            (true, true) => Goal::VectorJacobian,
+        };
+        let compiler = self.compiler(&source, domain, element).goal(goal);
+        let compiler = numbers.iter().fold(compiler, |compiler, (name, value)| compiler.number(name, *value));
         let (compiled, mut executable) = compiler.executable()?;
         let numbers = inputs(&executable);
         let found = executable.run(&given(&numbers))?;
@@ -167,6 +182,62 @@ impl Suite<'_> {
             compiler.device(Device::default()).executable()?.1.run(&given(&numbers))?
         };
         Ok(found.iter().zip(&expected).map(|((_, x), (_, y))| error(x, y)).fold(0.0, f64::max))
+    }
+
+    /// What the device's memory does: results do not depend on what lay in it before or on the run, a request that is too large is refused by name.
+    fn memory(&mut self) -> Value {
+        let mut out = Map::new();
+        for element in precisions(self.options) {
+            let what = format!("memory {element}");
+            self.global.note(&what);
+            let value = match self.poisoned(*element) {
+                Ok((again, poisoned, predicted_mb, free_mb)) => {
+                    for (name, same) in [("a second run", again), ("a run after the memory was filled with NaN", poisoned)] {
+                        if !same {
+                            self.faults.push(format!("{what}: {name} gives other bits"));
+                        }
+                    }
+                    json!({ "second_run_same_bits": again, "poisoned_same_bits": poisoned, "held_mb": predicted_mb, "free_mb": free_mb })
+                }
+                Err(e) => self.record(&what, Err(e)),
+            };
+            out.insert(element.to_string(), value);
+        }
+        if self.options.device == DeviceKind::Cuda {
+            let what = "memory: a batch larger than the device";
+            let refused = self.too_large();
+            if !refused.contains("do not fit") {
+                self.faults.push(format!("{what}: expected an error that says what does not fit, found `{refused}`"));
+            }
+            out.insert("too_large".into(), json!(refused));
+        }
+        Value::Object(out)
+    }
+
+    /// Value and gradient of a small sphere twice, then with NaN everywhere before: whether bits are equal, and memory held and free, MB.
+    fn poisoned(&self, element: Element) -> Result<(bool, bool, f64, Value), Error> {
+        let source = Source::find("s2scat")?;
+        let sphere = Sphere::new(16, 3, 0, InputKind::Half)?;
+        let (_, mut executable) = self.compiler(&source, &sphere, element).goal(Goal::Gradient("l2".into())).executable()?;
+        let numbers = inputs(&executable);
+        let given = given(&numbers);
+        let first = executable.run(&given)?;
+        let again = executable.run(&given)? == first;
+        executable.poison()?;
+        let poisoned = executable.run(&given)? == first;
+        let memory = executable.memory();
+        let free = executable.free_bytes()?.map_or(Value::Null, |bytes| json!(bytes as f64 / 1e6));
+        Ok((again, poisoned, (memory.arena + memory.tables + memory.scratch) as f64 / 1e6, free))
+    }
+
+    /// What a plan of some terabytes is answered with.
+    fn too_large(&self) -> String {
+        let attempt = || -> Result<(), Error> {
+            let source = Source::find("s2scat")?;
+            let sphere = Sphere::new(128, 3, 0, InputKind::Half)?;
+            self.compiler(&source, &sphere, Element::F64).batch(Some(1 << 18)).executable().map(drop)
+        };
+        attempt().map_or_else(|e| e.to_string(), |()| "accepted".into())
     }
 
     /// Compile, load, first run, and medians of whole runs (with transfers) and of launches alone.
@@ -189,6 +260,10 @@ impl Suite<'_> {
             let start = Instant::now();
             let mut executable = compiled.load(self.options.threads, Some(self.cache.clone()))?;
             let load_ms = 1e3 * start.elapsed().as_secs_f64();
+            // What was compiled is in the cache now.
+            let start = Instant::now();
+            drop(compiled.load(self.options.threads, Some(self.cache.clone()))?);
+            let load_warm_ms = 1e3 * start.elapsed().as_secs_f64();
             let numbers = inputs(&executable);
             let given = given(&numbers);
             let mut results: Vec<(String, Vec<f64>)> = executable.outputs().iter().map(|p| (p.name.clone(), vec![0.0; p.ty.len()])).collect();
@@ -218,15 +293,28 @@ impl Suite<'_> {
                 .map(|(launch, ms)| json!({ "ms": ms, "gflop": launch.flops / 1e9, "mbytes": launch.bytes / 1e6, "what": launch.summary.chars().take(160).collect::<String>() }))
                 .collect();
             let memory = executable.memory();
+            let flops = compiled.scheduled.launches.iter().map(|l| l.flops).sum::<f64>();
+            // Counted in f64.
+            let bytes = compiled.scheduled.launches.iter().map(|l| l.bytes).sum::<f64>() * element.bytes() as f64 / 8.0;
+            let run_ms = median(&mut device);
+            let of = |rate: f64, keys: &[&str]| {
+                let best = keys.iter().find_map(|key| self.ceiling[*key].as_f64());
+                best.map_or(Value::Null, |best| json!(rate / (run_ms * 1e-3) / (best * 1e9)))
+            };
+            let fma = if element == Element::F32 { "f32_gflops" } else { "f64_gflops" };
             out.insert(
                 key.into(),
                 json!({
                     "compile_ms": compile_ms,
                     "load_ms": load_ms,
+                    "load_warm_ms": load_warm_ms,
                     "run_with_transfers_ms": median(&mut whole),
-                    "run_ms": median(&mut device),
-                    "flops": compiled.scheduled.launches.iter().map(|l| l.flops).sum::<f64>(),
-                    "bytes": compiled.scheduled.launches.iter().map(|l| l.bytes).sum::<f64>(),
+                    "run_ms": run_ms,
+                    "per_map_ms": run_ms / batch.unwrap_or(1) as f64,
+                    "flops": flops,
+                    "bytes": bytes,
+                    "of_fma_ceiling": of(flops, &[fma]),
+                    "of_bandwidth_ceiling": of(bytes, &["copy_gbytes", "read_gbytes"]),
                     "arena_mb": memory.arena as f64 / 1e6,
                     "tables_mb": memory.tables as f64 / 1e6,
                     "launches": launches,
@@ -236,30 +324,33 @@ impl Suite<'_> {
         Ok(Value::Object(out))
     }
 
-    /// Gradient steps of the optimiser's inner loop: evaluations with transfers, as the synthesis drives them.
-    fn gradient_steps(&mut self, L: usize, steps: usize) -> Value {
-        let what = format!("{steps} gradient steps at L={L}");
+    /// A synthesis of so many steps, the vectors of the optimiser where the plan runs.
+    fn synthesis(&mut self, L: usize, steps: usize, method: (&str, Method)) -> Value {
+        let what = format!("{steps} steps of {} at L={L}", method.0);
         self.global.note(&what);
-        let outcome = (|| -> Result<Value, Error> {
+        let (options, threads) = (self.options, self.options.threads);
+        let attempt = || -> Result<Value, SynthesisError> {
             let source = Source::find("s2scat")?;
-            let sphere = Sphere::new(L, 3, 0, InputKind::Half)?;
+            let sphere = Sphere::new(L, 3, 0, InputKind::Half).map_err(Error::from)?;
+            let spectrum: Vec<f64> = (0..L).map(|ell| (1.0 + ell as f64).powf(-1.5)).collect();
+            let target = scatterc::random::gaussian_with_spectrum(L, &spectrum, 1, 0);
             let start = Instant::now();
-            let (_, mut executable) = self.compiler(&source, &sphere, Element::F64).goal(Goal::Gradient("l2".into())).executable()?;
-            let mut numbers = inputs(&executable);
+            let choices = synthesis::Options { method: method.1, steps, device: device(options, Element::F64), threads, ..Default::default() };
+            let mut generator = Generator::new(&source, &sphere, &target, choices)?;
             let compile_s = start.elapsed().as_secs_f64();
-            let name = numbers.first().map(|(name, _)| format!("gradient.{name}")).unwrap_or_default();
-            let mut gradient = vec![0.0; numbers.first().map_or(0, |(_, x)| x.len())];
             let start = Instant::now();
-            for _ in 0..steps {
-                executable.run_into(&given(&numbers), &mut [(&name, &mut gradient)])?;
-                let largest = gradient.iter().fold(f64::MIN_POSITIVE, |m, g| m.max(g.abs()));
-                if let Some((_, x)) = numbers.first_mut() {
-                    x.iter_mut().zip(&gradient).for_each(|(x, g)| *x -= 1e-3 * g / largest);
-                }
+            let made = generator.generate(&mut |_| Control::Continue)?;
+            let steps_s = start.elapsed().as_secs_f64();
+            let (first, last) = (made.outcome.history[0].first(), made.outcome.history[0].last());
+            Ok(json!({ "compile_s": compile_s, "steps_s": steps_s, "evaluations": made.outcome.evaluations, "first": first, "last": last }))
+        };
+        match attempt() {
+            Ok(value) => value,
+            Err(e) => {
+                self.faults.push(format!("{what}: {e}"));
+                json!({ "error": e.to_string() })
             }
-            Ok(json!({ "compile_s": compile_s, "steps_s": start.elapsed().as_secs_f64() }))
-        })();
-        self.record(&what, outcome)
+        }
     }
 }
 
@@ -292,62 +383,100 @@ fn ceiling(options: &DeviceOptions) -> Value {
 
 /// Runs the suite; `largest` bounds L.
 pub fn run(options: &DeviceOptions, largest: usize, output: Option<&Path>, global: &Global) -> Result<(), CliError> {
-    let mut suite = Suite { options, global, cache: Cache::global(), faults: vec![] };
-    let report: Map<String, Value> = scatterc::runtime::cuda::report::report(suite.cache.clone())
-        .lines
-        .into_iter()
-        .map(|(name, value)| (name.to_string(), json!(value)))
-        .collect();
+    // A cache of its own, so that nothing is compiled before it is timed.
+    let folder = std::env::temp_dir().join(format!("scatterc-suite-{}", std::process::id()));
+    let cache = Arc::new(Cache::at(&folder, 2 << 30));
+    let report: Map<String, Value> =
+        scatterc::runtime::cuda::report::report(cache.clone()).lines.into_iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
+    let mut suite = Suite { options, global, cache, ceiling: ceiling(options), faults: vec![] };
     let golden = suite.golden();
     let mut agreement = Map::new();
     for (L, N, kind) in [(8, 2, InputKind::Full), (13, 3, InputKind::Half), (16, 4, InputKind::Grid)] {
         let sphere = Sphere::new(L, N, 0, kind).map_err(Error::from)?;
-        let value = suite.agreement("s2scat", &sphere, true);
+        let value = suite.agreement("s2scat", &[], &sphere, true);
         agreement.insert(format!("s2scat L={L} N={N} {kind:?}"), value);
     }
     for L in [64usize, 256].into_iter().filter(|L| *L <= largest) {
         let sphere = Sphere::new(L, 3, 0, InputKind::Half).map_err(Error::from)?;
-        let value = suite.agreement("s2scat", &sphere, false);
+        let value = suite.agreement("s2scat", &[], &sphere, false);
         agreement.insert(format!("s2scat L={L} N=3"), value);
     }
-    for (name, filter, H, W, J, L) in [("cheng", "morlet", 32, 32, 3, 4), ("kymatio2d", "kymatio2d", 24, 20, 2, 4)] {
+    let numbers = [("J", 2.0), ("L", 2.0)];
+    let kernels = [("J", 2.0), ("dn", 1.0)];
+    let none: &[(&str, f64)] = &[];
+    let planar = [
+        ("cheng", "morlet", none),
+        ("cheng_cross", "morlet", none),
+        ("cheng_coefficients", "morlet", &numbers[1..]),
+        ("cheng_harmonic", "morlet", &numbers[..]),
+        ("wph", "phase_harmonics", &kernels[..]),
+        ("kymatio2d", "kymatio2d", none),
+    ];
+    for (name, filter, numbers) in planar {
         let planned = Source::find(name).and_then(|source| {
             let filter = source.filter(filter)?;
-            Plane::new(H, W, J, L, &filter, Boundary::Periodic, false).map_err(Error::from)
+            Plane::new(16, 20, 2, 2, &filter, Boundary::Periodic, false).map_err(Error::from)
         });
         let value = match planned {
-            Ok(plane) => suite.agreement(name, &plane, true),
+            Ok(plane) => suite.agreement(name, numbers, &plane, true),
             Err(e) => suite.record(name, Err(e)),
         };
-        agreement.insert(format!("{name} {H}x{W} J={J} L={L}"), value);
+        agreement.insert(format!("{name} 16x20 J=2 L=2"), value);
     }
-    let planned = Healpix::new(8, 4, 3).map_err(Error::from);
-    let value = match planned {
-        Ok(pixels) => suite.agreement("foscat", &pixels, true),
-        Err(e) => suite.record("foscat", Err(e)),
+    let spectra = || -> Result<Plane, Error> {
+        Plane::line(24, 2, 1, &Source::find("spectra")?.filter("battle_lemarie")?, Boundary::Symmetric).map_err(Error::from)
     };
-    agreement.insert("foscat nside=8 L=4 K=3".into(), value);
+    let cascade = || -> Result<Plane, Error> {
+        let voices = with_numbers(&Source::find("kymatio1d")?.filter("kymatio1d")?, &[("Q1".into(), 2.0)])?;
+        Plane::cascade(40, 3, 8, &voices).map_err(Error::from)
+    };
+    for (name, planned) in [("spectra", spectra()), ("kymatio1d", cascade())] {
+        let value = match planned {
+            Ok(line) => suite.agreement(name, &[], &line, true),
+            Err(e) => suite.record(name, Err(e)),
+        };
+        agreement.insert(format!("{name} of a short series"), value);
+    }
+    for (name, numbers) in [("foscat", &[("L", 4.0)][..]), ("foscat_cross", none)] {
+        let value = match Healpix::new(8, 4, 3).map_err(Error::from) {
+            Ok(pixels) => suite.agreement(name, numbers, &pixels, true),
+            Err(e) => suite.record(name, Err(e)),
+        };
+        agreement.insert(format!("{name} nside=8 L=4 K=3"), value);
+    }
+    let memory = suite.memory();
     let mut times = Map::new();
-    for L in [64usize, 128, 256, 512, 1024, 2048].into_iter().filter(|L| *L <= largest) {
+    // Half of the smallest sizes show on any machine that the rest would run.
+    for L in [16usize, 64, 128, 256, 512, 1024, 2048].into_iter().filter(|L| *L <= largest && (*L > 16 || largest < 64)) {
         for element in precisions(options) {
             let value = suite.times(L, None, *element);
             times.insert(format!("L={L} {element}"), value);
-        }
-        if L <= 256 {
-            let value = suite.times(L, Some(8), Element::F64);
-            times.insert(format!("L={L} batch=8 f64"), value);
+            if L <= 1024 {
+                let value = suite.times(L, Some(8), *element);
+                times.insert(format!("L={L} batch=8 {element}"), value);
+            }
         }
     }
-    let steps = if largest >= 256 { suite.gradient_steps(256, 1000) } else { Value::Null };
+    // Small ones for the same reason.
+    let (L, steps) = if largest >= 256 { (256, 1000) } else { (8, 3) };
+    let mut syntheses = Map::new();
+    for method in [("lbfgs", synthesis::Options::default().method), ("adam", synthesis::Options::adam(0.02))] {
+        let name = format!("{} L={L} {steps} steps", method.0);
+        let value = suite.synthesis(L, steps, method);
+        syntheses.insert(name, value);
+    }
+    // Nothing is left; a folder that cannot be removed is in the system's folder of temporary files.
+    drop(std::fs::remove_dir_all(&folder));
     let whole = json!({
         "suite": env!("CARGO_PKG_VERSION"),
         "device": options.name(),
         "report": report,
-        "ceiling": ceiling(options),
+        "ceiling": suite.ceiling,
         "golden": golden,
         "agreement": agreement,
+        "memory": memory,
         "times": times,
-        "gradient_steps_L256_1000": steps,
+        "synthesis": syntheses,
         "faults": suite.faults,
     });
     let text = serde_json::to_string_pretty(&whole).unwrap_or_default();

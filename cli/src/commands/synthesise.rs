@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const LARGEST_CHECKPOINT: u64 = 1 << 36;
 
 /// Time between checkpoints.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(20);
+pub(super) const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Synthesises fields with the statistics of a target field, from noise.
 ///
@@ -78,12 +78,27 @@ pub struct Args {
     /// HEALPix pixels: those to be replaced, not zero in this file; the others stay as the target has them.
     #[arg(long, value_name = "F")]
     pub free: Option<PathBuf>,
+    /// Images and series: weights of averages, of target and synthesis, one per sample.
+    #[arg(long, value_name = "M")]
+    pub weights: Option<PathBuf>,
     /// HEALPix pixels: a second map; its cross statistics with the target are matched.
     #[arg(long, value_name = "MAP")]
     pub second: Option<PathBuf>,
-    /// HEALPix pixels: resolutions that the descent runs through, from coarse to fine.
+    /// Images, series and HEALPix pixels: resolutions that the descent runs through, from coarse to fine.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub levels: usize,
+    /// HEALPix pixels: doublings of the resolution after the last level; the larger map has at its first scales the statistics that the target has.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub upsample: usize,
+    /// HEALPix pixels: a further statistic whose loss is added, times a factor; `variances` holds the power.
+    #[arg(long, value_name = "NAME[=FACTOR]")]
+    pub also: Vec<String>,
+    /// HEALPix pixels: false descends in the pixels themselves, not in variables on all resolutions.
+    #[arg(long, value_name = "true|false")]
+    pub precondition: Option<bool>,
+    /// HEALPix pixels: pairs of steps and gradients that L-BFGS remembers.
+    #[arg(long, value_name = "M")]
+    pub pairs: Option<usize>,
     /// HEALPix pixels: makes the target Gaussian by rank first, and the result like the target again.
     #[arg(long, alias = "gaussianize")]
     pub gaussianise: bool,
@@ -174,6 +189,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         ("--free", args.free.is_some()),
         ("--second", args.second.is_some()),
         ("--levels", args.levels != 1),
+        ("--upsample", args.upsample != 0),
+        ("--also", !args.also.is_empty()),
+        ("--precondition", args.precondition.is_some()),
+        ("--pairs", args.pairs.is_some()),
         ("--compatible", args.compatible),
         ("--gaussianise", args.gaussianise),
     ] {
@@ -183,6 +202,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     }
     if args.domain.is_planar() {
         return super::planar::synthesise(args, global);
+    }
+    for (option, given) in [("--levels", args.levels != 1), ("--weights", args.weights.is_some())] {
+        if given {
+            return Err(CliError::Unavailable(format!("`{option}` is not available on the sphere")));
+        }
     }
     if let Some(mask) = &args.mask {
         return Err(CliError::Unavailable(format!("masks are not available on the sphere yet: cannot use `--mask {}`", mask.display())));
@@ -281,7 +305,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
 }
 
 /// `out.npy` and `checkpoint` to `out.npy.checkpoint`.
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(ending);
@@ -304,7 +328,7 @@ pub(super) fn reason(stopped: Stopped) -> &'static str {
     }
 }
 
-fn read_checkpoint(path: &Path) -> Result<Vec<u8>, CliError> {
+pub(super) fn read_checkpoint(path: &Path) -> Result<Vec<u8>, CliError> {
     let fail = |message: String| CliError::Text { path: path.into(), message };
     let length = std::fs::metadata(path).map_err(|e| fail(format!("cannot read the checkpoint: {e}")))?.len();
     if length > LARGEST_CHECKPOINT {

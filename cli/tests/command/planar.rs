@@ -125,10 +125,172 @@ fn what_does_not_fit_is_refused() {
     refused(&folder, &["encode", &ragged, "-o", &out, "--domain", "line", "--statistic", "spectra"], &["2 columns in every line"]);
 }
 
+/// A TIFF file of pages of one channel, as a writer without compression makes it.
+fn tiff(pages: &[(u32, u32, Vec<u16>)]) -> Vec<u8> {
+    let mut bytes = b"II*\0\0\0\0\0".to_vec();
+    let mut link = 4;
+    for (H, W, pixels) in pages {
+        let strip = bytes.len() as u32;
+        pixels.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
+        let directory = bytes.len() as u32;
+        bytes[link..link + 4].copy_from_slice(&directory.to_le_bytes());
+        // Tag, type (3: short, 4: long), value: sizes, 16 bits, no compression, black is zero, one strip.
+        let entries =
+            [(256, 4, *W), (257, 4, *H), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, strip), (277, 3, 1), (278, 4, *H), (279, 4, 2 * H * W)];
+        bytes.extend((entries.len() as u16).to_le_bytes());
+        for (tag, kind, value) in entries {
+            bytes.extend((tag as u16).to_le_bytes());
+            bytes.extend((kind as u16).to_le_bytes());
+            bytes.extend(1u32.to_le_bytes());
+            bytes.extend((value as u32).to_le_bytes());
+        }
+        link = bytes.len();
+        bytes.extend([0; 4]);
+    }
+    bytes
+}
+
+#[test]
+fn tiff_pictures_are_read_page_by_page() {
+    let folder = Folder::new();
+    let pixels = |seed: u64| noise(32 * 24, seed).iter().map(|x| (32768.0 + 8000.0 * x).clamp(0.0, 65535.0) as u16).collect::<Vec<u16>>();
+    let (a, b) = (pixels(1), pixels(2));
+    let file = folder.at("pages.tif");
+    std::fs::write(&file, tiff(&[(32, 24, a.clone()), (32, 24, b.clone())])).expect("a file");
+    let values: Vec<f64> = a.iter().chain(&b).map(|x| f64::from(*x) / 65535.0).collect();
+    let array = folder.npy("same.npy", &real(&[2, 32, 24], values));
+    let options = ["--domain", "plane", "--statistic", "cheng", "--scales", "2"];
+    let (from_tiff, from_npy) = (folder.at("a.npz"), folder.at("b.npz"));
+    succeed(&[&["encode", &file, "-o", &from_tiff], &options[..]].concat());
+    succeed(&[&["encode", &array, "-o", &from_npy], &options[..]].concat());
+    assert_eq!(numbers(&npz(&from_tiff)["C11"]), numbers(&npz(&from_npy)["C11"]));
+    let out = folder.at("out.npz");
+    let unequal = folder.at("unequal.tif");
+    std::fs::write(&unequal, tiff(&[(32, 24, a.clone()), (24, 32, b)])).expect("a file");
+    refused(&folder, &[&["encode", &unequal, "-o", &out], &options[..]].concat(), &["pages of one size", "24 x 32 on page 2"]);
+    let cut = folder.at("cut.tif");
+    let bytes = tiff(&[(32, 24, a)]);
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).expect("a file");
+    refused(&folder, &[&["encode", &cut, "-o", &out], &options[..]].concat(), &["a TIFF picture"]);
+}
+
+#[test]
+fn masks_weigh_averages_and_may_not_empty_a_scale() {
+    let folder = Folder::new();
+    let x = image(32, 32, 1);
+    let file = folder.npy("x.npy", &real(&[32, 32], x.clone()));
+    let options = ["--domain", "plane", "--statistic", "cheng", "--scales", "2"];
+    let ones = folder.npy("ones.npy", &real(&[32, 32], vec![2.0; 1024]));
+    let (plain, masked) = (folder.at("plain.npz"), folder.at("masked.npz"));
+    succeed(&[&["encode", &file, "-o", &plain], &options[..]].concat());
+    succeed(&[&["encode", &file, "-o", &masked, "--mask", &ones], &options[..]].concat());
+    let (plain, masked) = (npz(&plain), npz(&masked));
+    // Equal weights are those of no mask; the variance alone counts samples by their weight.
+    for name in ["P00", "S1", "C01", "C11"] {
+        let ((a, b), (c, d)) = (numbers(&plain[name]), numbers(&masked[name]));
+        assert!(difference(&a, &c) < 1e-12 && (b.is_empty() || difference(&b, &d) < 1e-12), "{name}");
+    }
+    let out = folder.at("out.npz");
+    let encode = |mask: &str, words: &[&str]| refused(&folder, &[&["encode", &file, "-o", &out, "--mask", mask], &options[..]].concat(), words);
+    // Only an odd sample has weight, and the coarse grid has none of those.
+    let mut few = vec![0.0; 1024];
+    few[33] = 1.0;
+    encode(&folder.npy("few.npy", &real(&[32, 32], few)), &["leaves nothing", "scale 1", "16 x 16"]);
+    encode(&folder.npy("none.npy", &real(&[32, 32], vec![0.0; 1024])), &["leaves nothing", "scale 0"]);
+    encode(&folder.npy("negative.npy", &real(&[32, 32], vec![-1.0; 1024])), &["weights from 0 on"]);
+    encode(&folder.npy("small.npy", &real(&[16, 16], vec![1.0; 256])), &["one mask of 32 x 32"]);
+    let mut holes = vec![1.0; 1024];
+    holes[5] = f64::INFINITY;
+    encode(&folder.npy("holes.npy", &real(&[32, 32], holes)), &["not finite"]);
+}
+
+#[test]
+fn syntheses_go_through_resolutions_and_go_on_from_checkpoints() {
+    let folder = Folder::new();
+    let file = folder.npy("t.npy", &real(&[64, 64], image(64, 64, 5)));
+    let options = ["--domain", "plane", "--scales", "3", "--levels", "2", "--seed", "3"];
+    let run = |out: &str, more: &[&str]| succeed(&[&["synthesise", &file, "-o", out], &options[..], more].concat());
+    let read = |path: &str| match io::read_npy(Path::new(path)) {
+        Ok(NamedArray::F64 { data, .. }) => data,
+        other => panic!("{other:?}"),
+    };
+    let (whole, part, rest, state) = (folder.at("whole.npy"), folder.at("part.npy"), folder.at("rest.npy"), folder.at("state"));
+    run(&whole, &["--steps", "6"]);
+    // The run ends in the middle of the last resolution, and goes on there with the same bits.
+    run(&part, &["--steps", "6", "--checkpoint", &state]);
+    run(&rest, &["--steps", "6", "--resume", &state]);
+    assert_eq!(read(&whole), read(&part));
+    assert_eq!(read(&whole), read(&rest));
+    let out = folder.at("out.npy");
+    let refuse = |more: &[&str], words: &[&str]| {
+        refused(&folder, &[&["synthesise", &file, "-o", &out, "--domain", "plane", "--scales", "3"], more].concat(), words)
+    };
+    refuse(&["--levels", "2", "--seed", "4", "--resume", &state], &["checkpoint"]);
+    refuse(&["--levels", "4"], &["4 levels", "from 1 to"]);
+    refuse(&["--levels", "0"], &["0 levels"]);
+    refuse(&["--count", "2", "--checkpoint", &state], &["--count", "--first-member"]);
+    // A series.
+    let series = folder.npy("s.npy", &real(&[256], noise(256, 9)));
+    let (out, picture) = (folder.at("s_new.npy"), folder.at("s_new.png"));
+    succeed(&["synthesise", &series, "-o", &out, "--domain", "line", "--scales", "4", "--levels", "2", "--steps", "3", "--plot", &picture]);
+}
+
+#[test]
+fn files_of_unequal_sizes_are_refused() {
+    let folder = Folder::new();
+    let (a, b) = (folder.npy("a.npy", &real(&[32, 32], image(32, 32, 1))), folder.npy("b.npy", &real(&[16, 32], image(16, 32, 1))));
+    let out = folder.at("out.npz");
+    let options = ["--domain", "plane", "--statistic", "cheng_cross", "--scales", "2"];
+    refused(&folder, &[&["encode", &a, &b, "-o", &out], &options[..]].concat(), &["as the first file", "16 x 32"]);
+    refused(
+        &folder,
+        &["gradient", &a, "--target", &b, "-o", &out, "--domain", "plane", "--statistic", "cheng", "--scales", "2"],
+        &["32 x 32", "16 x 32"],
+    );
+    let text = folder.text("x.csv", "1,2\n3,nan\n");
+    refused(&folder, &["encode", &text, "-o", &out, "--domain", "line", "--statistic", "spectra"], &["finite numbers", "line 2"]);
+}
+
 #[test]
 fn programs_on_the_plane_are_explained_and_measured() {
     let explained = succeed(&["explain", "cheng", "--domain", "plane", "--size", "32x32", "--scales", "2"]);
     assert!(explained.contains("plancherel"), "{explained}");
     let measured = succeed(&["bench", "--domain", "plane", "--size", "32x32", "--scales", "2", "--statistic", "cheng", "--reps", "1", "--json"]);
     assert!(measured.contains("forward_ms"), "{measured}");
+}
+
+/// Stencils on images and series: statistics with masks, gradients, and what does not fit.
+#[test]
+fn stencils_run_on_images_and_series() {
+    let folder = Folder::new();
+    let image = |seed: u64| NamedArray::F64 { shape: vec![32, 24], data: noise(32 * 24, seed) };
+    let (x, t) = (folder.npy("x.npy", &image(1)), folder.npy("t.npy", &image(2)));
+    let masks = [vec![1.0; 768], (0..768).map(|k| f64::from(u8::from(k % 5 != 0))).collect()].concat();
+    let masks = folder.npy("masks.npy", &NamedArray::F64 { shape: vec![2, 32, 24], data: masks });
+    let out = folder.at("s.npz");
+    let plane = ["--domain", "plane", "--statistic", "foscat", "--cut-edges"];
+    succeed(&[&["encode", &x, "-o", &out, "--mask", &masks], &plane[..]].concat());
+    // The shorter side of 24 leaves three scales of four orientations.
+    assert_eq!((npz(&out)["S1"].shape(), npz(&out)["S3"].shape()), (vec![2, 12], vec![2, 96]));
+    let gradient = folder.at("g.npz");
+    succeed(&[&["gradient", &x, "--target", &t, "-o", &gradient], &plane[..]].concat());
+    assert_eq!(npz(&gradient)["gradient"].shape(), [32, 24]);
+    let series = folder.npy("series.npy", &NamedArray::F64 { shape: vec![128], data: noise(128, 3) });
+    succeed(&["encode", &series, "-o", &out, "--domain", "line", "--statistic", "foscat", "--scales", "3"]);
+    assert_eq!(npz(&out)["S4"].shape(), [10]);
+    succeed(&["encode", &x, "-o", &out, "--domain", "plane", "--statistic", "foscat_covariance", "--even-edges", "--scales", "2"]);
+    let empty = folder.npy("empty.npy", &NamedArray::F64 { shape: vec![32, 24], data: (0..768).map(|k| f64::from(u8::from(k < 24))).collect() });
+    let refusals: [(&[&str], &[&str]); 5] = [
+        (&["--mask", &empty], &["nothing at scale 0"]),
+        (&["--kernel", "4"], &["--kernel", "odd"]),
+        (&["--scales", "6"], &["--scales", "fewer"]),
+        (&["--filters", "morlet", "--mask", &masks], &["--mask", "stencils"]),
+        (&["--filters", "morlet", "--boundary", "zero"], &["--boundary", "stencils"]),
+    ];
+    for (more, words) in refusals {
+        let output = scatterc(&[&["encode", &x, "-o", &out], &plane[..], more].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {stderr}");
+        words.iter().for_each(|word| assert!(stderr.contains(word), "{more:?}: `{word}` is not in: {stderr}"));
+    }
 }

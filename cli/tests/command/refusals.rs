@@ -127,8 +127,12 @@ fn what_this_version_lacks() {
     refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "clif", "--device", "emulate"], &["cuda for `--device cuda`"]);
     refused(&folder, &["encode", &input, "-o", &out, "--domain", "healpix"], &["real numbers"]);
     refused(&folder, &["explain", "foscat", "--domain", "healpix", "--nside", "12"], &["--nside", "a power of two"]);
-    refused(&folder, &["encode", &input, "-o", &out, "--mask", &input], &["masks belong to `--domain healpix`"]);
+    refused(&folder, &["encode", &input, "-o", &out, "--mask", &input], &["masks belong to the domains plane, line and healpix"]);
     refused(&folder, &["emit", "s2scat", "--emit", "asm"], &["not available yet"]);
+    refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "ptx"], &["ptx or cubin for `--device cuda`"]);
+    refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "cubin", "--device", "cuda"], &["`--output`", "a file"]);
+    refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--arch", "sm_90"], &["`--arch`", "ptx"]);
+    refused(&folder, &["emit", "s2scat", "--emit", "ptx", "--device", "cuda", "--arch", "hopper"], &["such as sm_90", "hopper"]);
     refused(&folder, &["encode", &input, "-o", &out, "--domain", "torus"], &["torus"]);
 }
 

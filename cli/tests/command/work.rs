@@ -200,6 +200,32 @@ fn emit_prints_every_stage() {
     assert!(emit(&["--emit", "plan"]).starts_with("plan s2scat {"));
 }
 
+/// CUDA C needs nothing; PTX and machine code come from NVRTC, or its absence is said.
+#[cfg(feature = "cuda")]
+#[test]
+fn emit_compiles_for_cuda_where_nvrtc_is() {
+    let folder = Folder::new();
+    let emit = |kind: &str, path: &str| {
+        let common = ["emit", "s2scat", "--bandlimit", "8", "--device", "cuda", "--emit", kind, "-o", path];
+        scatterc(&[&common[..], if kind == "cuda" { &[] } else { &["--arch", "sm_80"] }].concat())
+    };
+    let (text, ptx, cubin) = (folder.at("s.cu"), folder.at("s.ptx"), folder.at("s.cubin"));
+    assert!(emit("cuda", &text).status.success());
+    assert!(std::fs::read_to_string(&text).expect("written").contains("extern \"C\" __global__"));
+    let output = emit("ptx", &ptx);
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(std::env::var_os("SCATTERC_REQUIRE_NVRTC").is_none() && stderr.contains("NVRTC") && stderr.contains("pip install"), "{stderr}");
+        assert!(!folder.names().contains(&"s.ptx".to_string()));
+        eprintln!("\n*** NOTHING WAS COMPILED BY NVRTC: it was not found\n");
+        return;
+    }
+    let found = std::fs::read_to_string(&ptx).expect("written");
+    assert!(found.contains(".target sm_80") && found.contains(".visible .entry k"), "{}", &found[..400.min(found.len())]);
+    assert!(emit("cubin", &cubin).status.success());
+    assert!(std::fs::read(&cubin).expect("written").starts_with(b"\x7fELF"));
+}
+
 #[test]
 fn a_saved_plan_gives_the_same_bits() {
     let folder = Folder::new();
@@ -262,7 +288,25 @@ fn the_suite_checks_a_device() {
     assert_eq!(object["faults"].as_array().map(Vec::len), Some(0), "{}", object["faults"]);
     let golden = object["golden"].as_object().expect("golden cases");
     assert!(golden.len() == 2 && golden.values().all(|case| case["ok"] == true), "{golden:?}");
-    assert!(object["agreement"].as_object().is_some_and(|cases| cases.len() >= 6), "{}", object["agreement"]);
+    assert!(object["agreement"].as_object().is_some_and(|cases| cases.len() >= 13), "{}", object["agreement"]);
+    assert_eq!((&object["memory"]["f64"]["second_run_same_bits"], &object["memory"]["f64"]["poisoned_same_bits"]), (&true.into(), &true.into()));
+}
+
+/// The suite of a GPU from end to end at small sizes: kernels run on the processor, so its times mean nothing, but every part runs and is in the object.
+#[test]
+fn the_suite_of_a_gpu_runs_on_the_emulation() {
+    let text = succeed(&["bench", "--suite", "--device", "emulate", "--largest", "16", "--threads", "2"]);
+    let object: Value = serde_json::from_str(&text).expect("one JSON object");
+    assert_eq!(object["faults"].as_array().map(Vec::len), Some(0), "{}", object["faults"]);
+    for (part, least) in [("golden", 4), ("agreement", 13), ("memory", 2), ("times", 4), ("synthesis", 2)] {
+        assert!(object[part].as_object().is_some_and(|cases| cases.len() >= least), "{part}: {}", object[part]);
+    }
+    for case in ["L=16 f64", "L=16 f32", "L=16 batch=8 f64", "L=16 batch=8 f32"] {
+        for goal in ["forward", "gradient"] {
+            assert!(object["times"][case][goal]["run_ms"].is_number() && object["times"][case][goal]["launches"].is_array(), "{case} {goal}");
+        }
+    }
+    assert_eq!(object["memory"]["f32"]["poisoned_same_bits"], true);
 }
 
 #[test]

@@ -11,11 +11,12 @@
 use crate::loops::{Body, Id, Instruction};
 use crate::schedule::{Launch, ScheduleError, Scheduled};
 use scatterc_ir::ops::Attribute;
-use scatterc_ir::plan::{Element, Kernel, Plan, Slot, SparsePart, Step, Stream, Table};
+use scatterc_ir::plan::{Element, Kernel, Place, Plan, Slot, SparsePart, Stage, Step, Stream, Table};
 use scatterc_ir::scalar::{Binary, Unary};
 use scatterc_ir::{Linear, Space};
 use scatterc_kernels::KernelError;
 use scatterc_kernels::cuda as device;
+use scatterc_kernels::cuda::fourier::{PairBuffers, SUMS_AT_ONCE};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -24,9 +25,6 @@ const BLOCK: usize = 128;
 
 /// Elements of a block of a loop: few enough to fill a device with a small map, enough to pay for the sums of a block.
 const GRAIN: usize = 1024;
-
-/// Sums of a loop that a block adds together.
-const SUMS_AT_ONCE: usize = 8;
 
 /// Most loops joined in one kernel, which needs the registers of the largest.
 const MOST_LOOPS: usize = 16;
@@ -116,57 +114,324 @@ impl Loop<'_> {
         for (k, table) in self.tables.iter().enumerate() {
             let _ = writeln!(out, "    const double* t{k} = (const double*)tables[{table}];");
         }
-        for (k, instruction) in self.body.instructions.iter().enumerate() {
-            match instruction {
-                Instruction::Constant(x) => {
-                    let _ = writeln!(out, "    const real v{k} = {};", literal(*x));
-                }
-                Instruction::Uniform { stream, offset } => {
-                    let _ = writeln!(out, "    const real v{k} = s{stream}[{offset}];");
-                }
-                _ => {}
-            }
-        }
-        for k in 0..self.body.sums.len() {
-            let _ = writeln!(out, "    real a{k} = (real)0.0;");
-        }
+        begin_body(self.body, &mut out);
         let _ = writeln!(out, "    for (int i = begin + (int)threadIdx.x; i < end; i += {BLOCK}) {{");
-        for (k, instruction) in self.body.instructions.iter().enumerate() {
-            let name = |id: &Id| format!("v{}", id.0);
-            let value = match instruction {
-                Instruction::Constant(_) | Instruction::Uniform { .. } => continue,
-                Instruction::Load { stream, offset } => format!("s{stream}[i + {offset}LL]"),
-                Instruction::Weight { table } => format!("(real)t{table}[i]"),
-                Instruction::Unary(op, a) => unary(*op, &name(a)),
-                Instruction::Binary(op, a, b) => binary(*op, &name(a), &name(b)),
-                Instruction::MultiplyAdd(a, b, c) => format!("mad({}, {}, {})", name(a), name(b), name(c)),
-            };
-            let _ = writeln!(out, "        const real v{k} = {value};");
-        }
-        for (stream, offset, id) in &self.body.stores {
-            let _ = writeln!(out, "        s{stream}[i + {offset}LL] = v{};", id.0);
-        }
-        for (k, (weight, id)) in self.body.sums.iter().enumerate() {
-            let _ = match weight {
-                Some(w) => writeln!(out, "        a{k} = mad(v{}, v{}, a{k});", w.0, id.0),
-                None => writeln!(out, "        a{k} += v{};", id.0),
-            };
-        }
+        element(self.body, &|stream, offset| format!("s{stream}[i + {offset}LL]"), "i", &mut out);
         out.push_str("    }\n");
         let per = self.body.sums.len();
-        for first in (0..per).step_by(SUMS_AT_ONCE) {
-            let n = SUMS_AT_ONCE.min(per - first);
-            let list: Vec<String> = (first..first + n).map(|k| format!("(double)a{k}")).collect();
-            let _ = writeln!(out, "    {{\n        __shared__ double room[{}];", n * BLOCK / 32);
-            let _ = writeln!(out, "        double all[{n}] = {{{}}};\n        block_sums<{n}>(all, room);", list.join(", "));
-            let _ = writeln!(
-                out,
-                "        if (threadIdx.x < {n}) arena[{}LL + (long long)block * {per} + threadIdx.x] = (real)all[threadIdx.x];\n    }}",
-                partial + first
-            );
-        }
+        let place = |k: usize| format!("arena[{}LL + (long long)block * {per}]", partial + k);
+        block_sums(per, &|n| format!("__shared__ double room[{}];", n * BLOCK / 32), &place, &mut out);
         out.push_str("}\n");
         out
+    }
+}
+
+/// What stands before the loop over a body's elements: literals, numbers that are the same for all, sums.
+fn begin_body(body: &Body, out: &mut String) {
+    for (k, instruction) in body.instructions.iter().enumerate() {
+        match instruction {
+            Instruction::Constant(x) => {
+                let _ = writeln!(out, "    const real v{k} = {};", literal(*x));
+            }
+            Instruction::Uniform { stream, offset } => {
+                let _ = writeln!(out, "    const real v{k} = s{stream}[{offset}];");
+            }
+            _ => {}
+        }
+    }
+    for k in 0..body.sums.len() {
+        let _ = writeln!(out, "    real a{k} = (real)0.0;");
+    }
+}
+
+/// A body for one element.
+///
+/// - `at`: the place of a stream's row for the element, from the number of the stream and the numbers before the row
+/// - `weight`: the index of its weight
+fn element(body: &Body, at: &dyn Fn(usize, usize) -> String, weight: &str, out: &mut String) {
+    for (k, instruction) in body.instructions.iter().enumerate() {
+        let name = |id: &Id| format!("v{}", id.0);
+        let value = match instruction {
+            Instruction::Constant(_) | Instruction::Uniform { .. } => continue,
+            Instruction::Load { stream, offset } => at(*stream, *offset),
+            Instruction::Weight { table } => format!("(real)t{table}[{weight}]"),
+            Instruction::Unary(op, a) => unary(*op, &name(a)),
+            Instruction::Binary(op, a, b) => binary(*op, &name(a), &name(b)),
+            Instruction::MultiplyAdd(a, b, c) => format!("mad({}, {}, {})", name(a), name(b), name(c)),
+        };
+        let _ = writeln!(out, "        const real v{k} = {value};");
+    }
+    for (stream, offset, id) in &body.stores {
+        let _ = writeln!(out, "        {} = v{};", at(*stream, *offset), id.0);
+    }
+    for (k, (weight, id)) in body.sums.iter().enumerate() {
+        let _ = match weight {
+            Some(w) => writeln!(out, "        a{k} = mad(v{}, v{}, a{k});", w.0, id.0),
+            None => writeln!(out, "        a{k} += v{};", id.0),
+        };
+    }
+}
+
+/// The sums of a block, some at a time.
+///
+/// - `room`: declares `room` for that many sums
+/// - `place`: where a sum belongs
+fn block_sums(count: usize, room: &dyn Fn(usize) -> String, place: &dyn Fn(usize) -> String, out: &mut String) {
+    for first in (0..count).step_by(SUMS_AT_ONCE) {
+        let n = SUMS_AT_ONCE.min(count - first);
+        let list: Vec<String> = (first..first + n).map(|k| format!("(double)a{k}")).collect();
+        let _ = writeln!(out, "    {{\n        {}", room(n));
+        let _ = writeln!(out, "        double all[{n}] = {{{}}};\n        block_sums<{n}>(all, room);", list.join(", "));
+        for k in 0..n {
+            let _ = writeln!(out, "        if (threadIdx.x == {k}) {} = (real)all[{k}];", place(first + k));
+        }
+        out.push_str("    }\n");
+    }
+}
+
+/// One tile of a plan: a block does all stages for a ring and its mirror in one outer iteration.
+struct Pairs<'a> {
+    L: usize,
+    outer: usize,
+    stages: &'a [Stage],
+    bodies: &'a [Body],
+    buffers: PairBuffers,
+    /// Rows transformed at a time.
+    rows: usize,
+    /// Sums of one outer iteration.
+    per: usize,
+}
+
+/// Whether ranges of scratch memory overlap.
+fn meets(a: &Place, b: &Slot) -> bool {
+    matches!(a, Place::Local(s) if s.offset < b.offset + b.len && b.offset < s.offset + s.len)
+}
+
+/// Whether a transform leaves its result in its own place, or takes its operand there: the samples are local, and nothing reads an operand after it.
+fn works_in_place(stages: &[Stage], k: usize) -> bool {
+    let Stage::Rings { map, adjoint, from, to, .. } = &stages[k] else { return false };
+    let result = to_samples(map, *adjoint);
+    let Place::Local(samples) = (if result { to } else { from }) else { return false };
+    if result {
+        return true;
+    }
+    for stage in &stages[k + 1..] {
+        let (reads, writes) = stage.places();
+        if reads.iter().any(|place| meets(place, samples)) {
+            return false;
+        }
+        if writes.iter().any(|place| meets(place, samples)) {
+            break;
+        }
+    }
+    true
+}
+
+/// Whether a ring transform makes samples.
+fn to_samples(map: &Linear, adjoint: bool) -> bool {
+    matches!(map, Linear::RingInverse { .. }) != adjoint
+}
+
+impl<'a> Pairs<'a> {
+    fn new(
+        element: device::Element,
+        L: usize,
+        outer: usize,
+        local: usize,
+        per: usize,
+        stages: &'a [Stage],
+        bodies: &'a [Body],
+    ) -> Result<Self, KernelError> {
+        let is_rings = |k: &usize| matches!(stages[*k], Stage::Rings { .. });
+        let two = (0..stages.len()).filter(is_rings).any(|k| !works_in_place(stages, k));
+        let buffers = PairBuffers::new(element, L, local, two)?;
+        let most = stages.iter().map(|stage| if let Stage::Rings { rows, .. } = stage { *rows } else { 1 }).max().unwrap_or(1);
+        let rows = buffers.rows(most);
+        Ok(Pairs { L, outer, stages, bodies, buffers, rows, per })
+    }
+
+    fn pairs(&self) -> usize {
+        self.L.div_ceil(2)
+    }
+
+    fn blocks(&self) -> usize {
+        self.outer * self.pairs()
+    }
+
+    /// A device function `name(block, arena, tables)`; partial sums of block b go to `partial + b * per`.
+    fn text(&self, name: &str, partial: usize, number: &mut dyn FnMut(device::Table) -> usize) -> Result<String, KernelError> {
+        let mut out = String::new();
+        let (L, pairs) = (self.L, self.pairs());
+        let _ = writeln!(
+            out,
+            "static __device__ __forceinline__ void {name}(const int block, real* __restrict__ arena, const void* const* __restrict__ tables) {{"
+        );
+        let _ = writeln!(out, "    typedef {} S;", self.buffers.spelling());
+        let _ = writeln!(out, "    const int o = block / {pairs}, north = block % {pairs}, south = {} - north;", L - 1);
+        let _ = writeln!(out, "    const bool both = south != north;");
+        let _ = writeln!(out, "    real* numbers = reinterpret_cast<real*>(dynamic_shared);");
+        let _ = writeln!(out, "    complex* a = reinterpret_cast<complex*>(numbers + {});", self.buffers.begin());
+        let _ = writeln!(out, "    complex* b = reinterpret_cast<complex*>(numbers + {});", self.buffers.begin() + self.buffers.buffer(self.rows));
+        let _ = writeln!(out, "    const fourier::Roots roots = {};", self.buffers.roots(number));
+        let mut k = 0;
+        while k < self.stages.len() {
+            // Rows of one loop with the transforms that follow each: one text for all of these.
+            let rows = self.rows_from(k);
+            if let Some((rows, transforms)) = rows {
+                let each = 1 + transforms;
+                let _ = writeln!(out, "    #pragma unroll 1\n    for (int row = 0; row < {rows}; row++) {{\n    switch (row) {{");
+                for row in 0..rows {
+                    let _ = writeln!(out, "    case {row}: {{");
+                    self.loop_text(&self.stages[k + row * each], partial, &mut out);
+                    out.push_str("    break;\n    }\n");
+                }
+                out.push_str("    }\n    __syncthreads();\n");
+                for t in 0..transforms {
+                    self.rings_text(k + 1 + t, "row", "1", &mut out)?;
+                }
+                out.push_str("    }\n");
+                k += rows * each;
+                continue;
+            }
+            match &self.stages[k] {
+                stage @ Stage::Loop { .. } => {
+                    out.push_str("    {\n");
+                    self.loop_text(stage, partial, &mut out);
+                    out.push_str("    }\n    __syncthreads();\n");
+                }
+                Stage::Rings { first, rows, .. } => {
+                    let (end, step) = (first + rows, self.rows.min(*rows));
+                    let _ = writeln!(out, "    #pragma unroll 1\n    for (int row = {first}; row < {end}; row += {step}) {{");
+                    let _ = writeln!(out, "    const int count = row + {step} < {end} ? {step} : {end} - row;");
+                    self.rings_text(k, "row", "count", &mut out)?;
+                    out.push_str("    }\n");
+                }
+            }
+            k += 1;
+        }
+        out.push_str("}\n");
+        Ok(out)
+    }
+
+    /// How many rows a loop has that runs row by row from stage k on, and how many transforms follow each; all rows are equal but for their numbers.
+    fn rows_from(&self, k: usize) -> Option<(usize, usize)> {
+        let is_row = |stage: &Stage, row: usize| matches!(stage, Stage::Rings { first, rows: 1, .. } if *first == row);
+        if !matches!(self.stages.get(k), Some(Stage::Loop { .. })) {
+            return None;
+        }
+        let transforms = self.stages[k + 1..].iter().take_while(|stage| is_row(stage, 0)).count();
+        let alike = |row: usize, t: usize| match (&self.stages[k + 1 + t], self.stages.get(k + row * (1 + transforms) + 1 + t)) {
+            (Stage::Rings { map, adjoint, from, to, .. }, Some(Stage::Rings { map: m, adjoint: h, first, rows: 1, from: f, to: g })) => {
+                (map, adjoint, from, to, row) == (m, h, f, g, *first)
+            }
+            _ => false,
+        };
+        let is_loop = |row: usize| matches!(self.stages.get(k + row * (1 + transforms)), Some(Stage::Loop { .. }));
+        let rows = (0..).take_while(|row| is_loop(*row) && (0..transforms).all(|t| alike(*row, t))).count();
+        (transforms > 0 && rows > 1).then_some((rows, transforms))
+    }
+
+    fn loop_text(&self, stage: &Stage, partial: usize, out: &mut String) {
+        let Stage::Loop { kernel, trip, sums, tables, streams } = stage else { return };
+        let (body, width) = (&self.bodies[*kernel], trip / self.L);
+        for (k, stream) in streams.iter().enumerate() {
+            let constant = if stream.written { "" } else { "const " };
+            let _ = match stream.place {
+                Place::Arena(slot) => writeln!(out, "    {constant}real* s{k} = arena + {}LL + (long long)o * {}LL;", slot.offset, stream.stride),
+                Place::Local(slot) => writeln!(out, "    {constant}real* s{k} = numbers + {};", slot.offset),
+            };
+        }
+        for (k, table) in tables.iter().enumerate() {
+            let _ = writeln!(out, "    const double* t{k} = (const double*)tables[{table}];");
+        }
+        begin_body(body, out);
+        let _ = writeln!(out, "    for (int e = (int)threadIdx.x; e < {}; e += (int)blockDim.x) {{", 2 * width);
+        // Samples of both rings alternate in scratch memory, as a complex sequence does; half spectra follow one another.
+        let _ = match width % 2 {
+            1 => writeln!(out, "        const bool second = e & 1;\n        const int i = e >> 1;"),
+            _ => writeln!(out, "        const bool second = e >= {width};\n        const int i = second ? e - {width} : e;"),
+        };
+        let local = |stream: usize| matches!(streams[stream].place, Place::Local(_));
+        out.push_str("        if (second && !both) {\n");
+        for (stream, offset, _) in body.stores.iter().filter(|store| local(store.0)) {
+            let _ = writeln!(out, "            s{stream}[e + {offset}] = (real)0.0;");
+        }
+        let _ = writeln!(out, "            continue;\n        }}\n        const long long g = (long long)(second ? south : north) * {width} + i;");
+        let at = |stream: usize, offset: usize| if local(stream) { format!("s{stream}[e + {offset}]") } else { format!("s{stream}[g + {offset}LL]") };
+        element(body, &at, "g", out);
+        out.push_str("    }\n");
+        let room = |_| format!("double* room = reinterpret_cast<double*>(numbers + {});", self.buffers.sums(self.rows));
+        let place = |k: usize| format!("arena[{}LL + (long long)block * {}]", partial + sums[k], self.per);
+        block_sums(body.sums.len(), &room, &place, out);
+    }
+
+    /// A transform of `count` rows from `row` on, and the barriers behind its parts.
+    fn rings_text(&self, k: usize, row: &str, count: &str, out: &mut String) -> Result<(), KernelError> {
+        let Stage::Rings { map, adjoint, first, rows, from, to } = &self.stages[k] else { return Ok(()) };
+        let (Linear::RingInverse { M, .. } | Linear::RingForward { M, .. }) = map else { return Ok(()) };
+        let (L, M, n) = (self.L, *M, 2 * self.L - 1);
+        let back = to_samples(map, *adjoint);
+        // As in `device::fourier::rings`.
+        let inner = match (back, adjoint) {
+            (_, false) => 1.0,
+            (true, true) => 0.5,
+            (false, true) => 2.0,
+        };
+        let (rings, samples) = if back { (from, to) } else { (to, from) };
+        // Row of a local range, which may hold the rows of this stage alone.
+        let local_row = |slot: &Slot, share: usize| if slot.len == rows * share { format!("({row} - {first})") } else { row.to_string() };
+        let one_row = |slot: &Slot, share: usize| slot.len == share;
+        let (north, south, stride) = match rings {
+            Place::Arena(slot) => {
+                device::complex_place("rings", slot.offset)?;
+                let base = format!("reinterpret_cast<complex*>(arena + {}LL + (long long)o * {}LL)", slot.offset, slot.len / self.outer);
+                let of = |ring: &str| format!("{base} + ((long long){row} * {L} + {ring}) * {M}");
+                (of("north"), of("south"), L * M)
+            }
+            Place::Local(slot) => {
+                let at = if one_row(slot, 4 * M) { "0".to_string() } else { local_row(slot, 4 * M) };
+                let base = format!("reinterpret_cast<complex*>(numbers + {}) + {at} * {}", slot.offset, 2 * M);
+                (base.clone(), format!("{base} + {M}"), 2 * M)
+            }
+        };
+        out.push_str("    {\n");
+        let _ = writeln!(out, "    const fourier::Pair rings = {{{north}, {south}, {stride}, {M}, both, (real){inner:?}, (real)1.0}};");
+        let home = match samples {
+            Place::Arena(slot) => {
+                let base = format!("arena + {}LL + (long long)o * {}LL", slot.offset, slot.len / self.outer);
+                let of = |ring: &str| format!("{base} + ((long long){row} * {L} + {ring}) * {n}");
+                let _ = writeln!(out, "    const fourier::Samples samples = {{{}, {}, {}, both}};", of("north"), of("south"), L * n);
+                None
+            }
+            Place::Local(slot) => {
+                let at = if one_row(slot, 2 * n) { "0".to_string() } else { local_row(slot, 2 * n) };
+                let _ = writeln!(out, "    complex* home = reinterpret_cast<complex*>(numbers + {}) + {at} * {n};", slot.offset);
+                Some(())
+            }
+        };
+        let in_place = self.buffers.in_place() && works_in_place(self.stages, k);
+        out.push_str(&match (back, in_place, home) {
+            (true, true, _) => format!("    fourier::pair_to_home<S>(rings, home, a, {count}, roots);\n"),
+            (false, true, _) => format!("    fourier::buffer_to_pair<S>(rings, home, a, {count}, roots);\n"),
+            (true, false, Some(())) => {
+                let move_on = format!("fourier::copy_sequences(z, S::padded, home, {n}, {n}, {count});");
+                format!("    const complex* z = fourier::pair_to_buffer<S>(rings, a, b, {count}, roots);\n    {move_on}\n")
+            }
+            (true, false, None) => {
+                let move_on = format!("fourier::store_samples<S>(samples, z, {count});");
+                format!("    const complex* z = fourier::pair_to_buffer<S>(rings, a, b, {count}, roots);\n    {move_on}\n")
+            }
+            (false, false, Some(())) => {
+                let take = format!("fourier::copy_sequences(home, {n}, a, S::padded, {n}, {count});");
+                format!("    {take}\n    __syncthreads();\n    fourier::buffer_to_pair<S>(rings, a, b, {count}, roots);\n")
+            }
+            (false, false, None) => {
+                let take = format!("fourier::load_samples<S>(samples, a, {count});");
+                format!("    {take}\n    __syncthreads();\n    fourier::buffer_to_pair<S>(rings, a, b, {count}, roots);\n")
+            }
+        });
+        out.push_str("    }\n    __syncthreads();\n");
+        Ok(())
     }
 }
 
@@ -177,6 +442,7 @@ enum Family {
     Copy,
     Sparse,
     Loop,
+    Tile,
     Gram,
     Mix,
     ToRings,
@@ -221,6 +487,7 @@ fn levels(steps: &[Step]) -> Vec<usize> {
 }
 
 /// A launch with its kernel, what it reads and writes, and what it costs.
+#[derive(Clone)]
 struct Emitted {
     name: String,
     text: String,
@@ -326,6 +593,47 @@ impl<'a> Lowering<'a> {
         }
         out
     }
+
+    /// Tiles of one level as one kernel, large ones first, and the launch that adds their partial sums.
+    fn tiles(&mut self, members: &[(&'a Step, &Launch)], name: &str) -> Result<Vec<Emitted>, KernelError> {
+        let element = self.element();
+        let (mut functions, mut calls) = (String::new(), String::new());
+        let (mut reads, mut writes, mut folds) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut first, mut block, mut shared) = (0, 32, 0);
+        let mut order: Vec<&(&Step, &Launch)> = members.iter().collect();
+        order.sort_by_key(|(step, _)| if let Step::Tile { L, .. } = step { std::cmp::Reverse(*L) } else { std::cmp::Reverse(0) });
+        for (k, (step, _)) in order.into_iter().enumerate() {
+            let Step::Tile { L, outer, scratch, sums, stages } = step else { continue };
+            let per = sums.len / outer;
+            let tile = Pairs::new(element, *L, *outer, *scratch, per, stages, self.bodies)?;
+            let partial = match (per, tile.pairs()) {
+                (0, _) => Slot { offset: 0, len: 0 },
+                (_, 1) => *sums,
+                (_, chunks) => {
+                    let partial = self.scratch(tile.blocks() * per);
+                    folds.push(Fold { from: partial.offset, to: sums.offset, rows: *outer, chunks, width: per });
+                    partial
+                }
+            };
+            functions.push_str(&tile.text(&format!("{name}_{k}"), partial.offset, &mut |table| self.library(table))?);
+            let otherwise = if k == 0 { "" } else { "else " };
+            let _ = writeln!(calls, "    {otherwise}if (block < {}) {name}_{k}(block - {first}, arena, tables);", first + tile.blocks());
+            first += tile.blocks();
+            (block, shared) = (block.max(tile.buffers.threads()), shared.max(tile.buffers.bytes(tile.rows)));
+            let (from, to) = Plan::traffic(step);
+            reads.extend(from);
+            // Sums are written by the launch behind this one, where there are several pairs.
+            writes.extend(to.into_iter().filter(|slot| per == 0 || slot != sums));
+            writes.extend((per > 0).then_some(partial));
+        }
+        let text = format!("{functions}{}    const int block = (int)blockIdx.x;\n{calls}}}\n", head(name, block));
+        let family = Some(device::Family::Fourier);
+        let mut out = vec![Emitted { name: name.into(), text, family, grid: first, block, shared, reads, writes, launch: joined(members) }];
+        if !folds.is_empty() {
+            out.push(fold(&format!("{name}_fold"), &folds));
+        }
+        Ok(out)
+    }
 }
 
 fn head(name: &str, block: usize) -> String {
@@ -362,6 +670,8 @@ fn family(step: &Step) -> Option<Family> {
         Step::Mix { .. } => Family::Mix,
         Step::FrameGram { .. } => Family::FrameGram,
         Step::FrameMix { .. } => Family::FrameMix,
+        // Not planned for CUDA, where filtered spectra are stored.
+        Step::FilterGram { .. } | Step::FilterMix { .. } => return None,
         Step::Concat { .. } => Family::Copy,
         Step::Fill { .. } => Family::Fill,
         Step::Linear { map, adjoint, .. } => match (map, adjoint) {
@@ -376,7 +686,8 @@ fn family(step: &Step) -> Option<Family> {
             (Linear::FrameOperator { .. }, _) => Family::Frame,
             _ => Family::Sparse,
         },
-        Step::Tile { .. } | Step::Launch { .. } => return None,
+        Step::Tile { .. } => Family::Tile,
+        Step::Launch { .. } => return None,
     })
 }
 
@@ -439,10 +750,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn element(&self) -> device::Element {
-        match self.element {
-            Element::F64 => device::Element::F64,
-            Element::F32 => device::Element::F32,
-        }
+        crate::tile::number(self.element)
     }
 
     /// Launches of one level and family.
@@ -460,6 +768,11 @@ impl<'a> Lowering<'a> {
             Family::Loop => {
                 let parts: Vec<_> = members.chunks(MOST_LOOPS).enumerate().collect();
                 return Ok(parts.into_iter().flat_map(|(k, part)| self.loops(part, &format!("{name}_{k}"))).collect());
+            }
+            Family::Tile => {
+                let parts: Vec<_> = members.chunks(MOST_LOOPS).enumerate().collect();
+                let tiles = parts.into_iter().map(|(k, part)| self.tiles(part, &format!("{name}_{k}")));
+                return Ok(tiles.collect::<Result<Vec<_>, _>>()?.concat());
             }
             Family::ToRings | Family::ToCoefficients => {
                 let items: Vec<device::legendre::LegendreItem> = pairs.iter().filter_map(legendre_item).collect();

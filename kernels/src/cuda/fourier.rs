@@ -236,6 +236,87 @@ fn kernel(name: &str, parts: Vec<(Part, usize)>, tables: Tables<'_>) -> Result<K
     launch(name, form, parts.into_iter().map(|(part, _)| part).collect(), tables.used)
 }
 
+/// Bytes of shared memory up to which a multiprocessor of 228 KiB holds two blocks.
+const TWO_BLOCKS: usize = 112 << 10;
+
+/// Sums of a block that are added together, in f64.
+pub const SUMS_AT_ONCE: usize = 8;
+
+/// Shared memory of a block that works on a ring and its mirror: local numbers, then one or two buffers of sequences, then room for sums.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairBuffers {
+    element: Element,
+    length: Length,
+    local: usize,
+    two: bool,
+}
+
+impl PairBuffers {
+    /// For the grid of bandlimit L.
+    ///
+    /// - `local`: numbers of local values, a multiple of 8
+    /// - `two`: whether some transform needs two buffers, as it cannot work in the place of its samples
+    ///
+    /// Error: a bandlimit outside its domain.
+    pub fn new(element: Element, L: usize, local: usize, two: bool) -> Result<Self, KernelError> {
+        let length = Length::new(2 * L.max(1) - 1)?;
+        // A convolution is longer than its sequences.
+        let two = two || length.padded != length.n;
+        Ok(Self { element, length, local: local.next_multiple_of(8), two })
+    }
+
+    /// Whether a transform works in the place of its samples where these may be overwritten.
+    pub fn in_place(&self) -> bool {
+        self.length.padded == self.length.n
+    }
+
+    /// Numbers of a buffer of some rows.
+    pub fn buffer(&self, rows: usize) -> usize {
+        (2 * self.length.padded * rows).next_multiple_of(8)
+    }
+
+    /// Where the first buffer begins, in numbers; the second follows it.
+    pub fn begin(&self) -> usize {
+        self.local
+    }
+
+    /// Where the room for sums begins, in numbers.
+    pub fn sums(&self, rows: usize) -> usize {
+        self.local + if self.two { 2 } else { 1 } * self.buffer(rows)
+    }
+
+    /// All bytes, for buffers of some rows.
+    pub fn bytes(&self, rows: usize) -> usize {
+        self.sums(rows) * self.element.size_bytes() + 8 * SUMS_AT_ONCE * THREADS / 32
+    }
+
+    /// Whether one row at a time fits.
+    pub fn fits(&self) -> bool {
+        self.bytes(1) <= MOST_SHARED
+    }
+
+    /// Rows transformed at a time, at most `wanted`: as many as leave room for a second block, or one.
+    pub fn rows(&self, wanted: usize) -> usize {
+        (1..=wanted).rev().find(|rows| self.bytes(*rows) <= TWO_BLOCKS).unwrap_or(1)
+    }
+
+    /// Threads that have something to do.
+    pub fn threads(&self) -> usize {
+        self.length.n.next_power_of_two().clamp(64, THREADS)
+    }
+
+    /// The length as a type of the device text.
+    pub fn spelling(&self) -> String {
+        self.length.spelling()
+    }
+
+    /// The value of `fourier::Roots` for this length.
+    pub fn roots(&self, number: &mut dyn FnMut(Table) -> usize) -> String {
+        let numbers = self.length.tables(&mut Tables::new(number)).map(|table| format!("(const pair*)tables[{table}]"));
+        format!("{{{}}}", numbers.join(", "))
+    }
+}
+
 /// Numbers of scratch of a [`RingItem`]: none where the buffers of a ring fit in shared memory.
 ///
 /// Error: a bandlimit outside its domain.

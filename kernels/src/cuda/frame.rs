@@ -106,7 +106,12 @@ impl Scale {
 
     /// Bytes of `frame::Room` with T degrees and F fields.
     fn room(&self, T: usize, F: usize) -> usize {
-        8 * (2 * T * F * (1 + channels(self.N)) + T + 1 + T * (2 * self.N - 1 + terms(self.N)))
+        let N = self.N;
+        // As `frame::segment` divides the degrees.
+        let most = if N > 4 { 1 } else { (THREADS / (2 * F)).min(T / 4).max(1) };
+        let segments = T.div_ceil(T.div_ceil(most).next_multiple_of(2));
+        let sums = (segments + 2) * N * (N - 1) / 2 * 4 * F + segments;
+        8 * (2 * T * F * (1 + channels(N)) + T + 1 + T * (2 * N - 1 + terms(N)) + sums)
     }
 
     /// Degrees of a chunk for F fields.

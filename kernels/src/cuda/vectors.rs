@@ -169,6 +169,10 @@ pub struct AdamVectors {
     pub mean: usize,
     /// Mean squared modulus.
     pub square: usize,
+    /// Results of [`measures`]: a step that absorbs does nothing where they, or the values, are not finite.
+    pub results: usize,
+    /// Values of the plan as f64, and how many a member has.
+    pub values: (usize, usize),
 }
 
 /// A launch of steps of Adam: absorption of a gradient, proposal of a point, or one after the other.
@@ -177,14 +181,21 @@ pub struct AdamVectors {
 ///
 /// Error: as [`measures`].
 pub fn adam(name: &str, space: &VectorSpace, control: usize, vectors: &AdamVectors) -> Result<Kernel, KernelError> {
-    let AdamVectors { point, trial, gradient, mean, square } = *vectors;
+    let AdamVectors { point, trial, gradient, mean, square, results, values } = *vectors;
     let named = [("point", point), ("trial", trial), ("gradient", gradient), ("mean", mean), ("square", square)];
     let numbers = named.iter().map(|(name, vector)| Ok(space.number(name, *vector)?.to_string())).collect::<Result<Vec<_>, KernelError>>()?;
-    let descriptor = format!("{}, {}, {}", space.descriptor()?, space.checked("control", control)?, numbers.join(", "));
+    let (results, copies) = (space.checked("results", results)?, space.checked("values", values.0)?);
+    let descriptor = format!(
+        "{}, {}, {}, {results}, {copies}, {}",
+        space.descriptor()?,
+        space.checked("control", control)?,
+        numbers.join(", "),
+        whole("values", values.1)?
+    );
     kernel(name, "vectors::Adam", "vectors::adam", space.blocks()?, descriptor)
 }
 
-/// How variables become numbers of the plan: `number[place_i] = scale_i z_i`, divided by the length of its group's variables where groups are held.
+/// How variables become numbers of the plan: `number[place_i] = scale_i z_i + shift_i`, the product divided by the length of its group's variables where groups are held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VariablesItem {
     /// First number of the plan, and numbers of a member.
@@ -193,8 +204,8 @@ pub struct VariablesItem {
     pub point: usize,
     /// The vector of the gradient.
     pub gradient: usize,
-    /// Tables: `groups + 1` i32 with the first entry of every group and the end; i32 variables of the groups; i32 places; f64 scales.
-    pub tables: [usize; 4],
+    /// Tables: `groups + 1` i32 with the first entry of every group and the end; i32 variables of the groups; i32 places; f64 scales; f64 shifts.
+    pub tables: [usize; 5],
     /// Groups, which hold every variable once; where they are not held, any division of the variables.
     pub groups: usize,
     /// Whether the length of a group counts for nothing; variables of scale 0 do not belong to it.
@@ -203,9 +214,9 @@ pub struct VariablesItem {
 
 impl VariablesItem {
     fn descriptor(&self, space: &VectorSpace) -> Result<String, KernelError> {
-        let [starts, members, places, scales] = self.tables;
+        let [starts, members, places, scales, shifts] = self.tables;
         Ok(format!(
-            "{}, {}, {}, {}, {}, {starts}, {members}, {places}, {scales}, {}, {}",
+            "{}, {}, {}, {}, {}, {starts}, {members}, {places}, {scales}, {shifts}, {}, {}",
             space.descriptor()?,
             self.numbers.0,
             self.numbers.1,

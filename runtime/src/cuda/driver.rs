@@ -11,7 +11,7 @@ use super::{CudaError, Launch, Machine, MachineMemory, Settings, in_arena, is_pr
 use crate::tables::Cache;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CString, c_void};
 use std::sync::{Arc, OnceLock};
 
@@ -262,6 +262,14 @@ struct Stage {
     event: sys::CUevent,
 }
 
+/// A page-locked buffer for one copy out of the arena, its size, the event behind the copy, and how long that is.
+struct Fetch {
+    buffer: *mut u8,
+    room: usize,
+    event: sys::CUevent,
+    len: usize,
+}
+
 /// What one launch occupies, for reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchReport {
@@ -295,6 +303,9 @@ pub struct CudaMachine {
     timed_graph: sys::CUgraphExec,
     events: Vec<sys::CUevent>,
     stages: Vec<Stage>,
+    /// Copies on their way, oldest first, and buffers for further ones.
+    fetches: VecDeque<Fetch>,
+    spare: Vec<Fetch>,
     compiler: Version,
     /// Set when the device failed; every later call says so again.
     lost: Option<CudaError>,
@@ -366,6 +377,8 @@ impl CudaMachine {
             timed_graph: std::ptr::null_mut(),
             events: Vec::new(),
             stages: Vec::new(),
+            fetches: VecDeque::new(),
+            spare: Vec::new(),
             compiler,
             lost: None,
         };
@@ -557,6 +570,45 @@ impl CudaMachine {
         Ok(())
     }
 
+    /// Starts a copy from the arena into a buffer of its own.
+    fn fetch_from(&mut self, byte_offset: usize, len: usize) -> Result<(), CudaError> {
+        let place = match self.spare.iter().position(|fetch| fetch.room >= len) {
+            Some(place) => place,
+            None => {
+                let room = len.next_multiple_of(4096).max(4096);
+                // SAFETY: no flags; freed when the machine is dropped.
+                let buffer = unsafe { result::malloc_host(room, 0) };
+                let buffer = buffer.map_err(fail_to_get("cuMemHostAlloc", "a page-locked transfer buffer", room))?.cast();
+                self.spare.push(Fetch { buffer, room, event: std::ptr::null_mut(), len: 0 });
+                let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(fail("cuEventCreate"))?;
+                self.spare.last_mut().expect("pushed above").event = event;
+                self.spare.len() - 1
+            }
+        };
+        let Fetch { buffer, event, .. } = self.spare[place];
+        // SAFETY: the buffer has `room` bytes, at least `len`, and no transfer uses it: what was in it was collected.
+        let staged = unsafe { std::slice::from_raw_parts_mut(buffer, len) };
+        // SAFETY: the caller's range lies in the arena; the buffer is not touched before its event is past.
+        unsafe { result::memcpy_dtoh_async(staged, self.arena + byte_offset as u64, self.stream) }.map_err(fail("cuMemcpyDtoHAsync"))?;
+        // SAFETY: event and stream are our own.
+        unsafe { result::event::record(event, self.stream) }.map_err(fail("cuEventRecord"))?;
+        let fetch = self.spare.swap_remove(place);
+        self.fetches.push_back(Fetch { len, ..fetch });
+        Ok(())
+    }
+
+    /// Waits for the oldest copy and hands it over.
+    fn collect_into(&mut self, bytes: &mut Vec<u8>) -> Result<(), CudaError> {
+        bytes.clear();
+        let Some(fetch) = self.fetches.front() else { return Ok(()) };
+        // SAFETY: an event of our own.
+        unsafe { result::event::synchronize(fetch.event) }.map_err(fail("cuEventSynchronize"))?;
+        // SAFETY: the transfer of `len` bytes into the buffer is done.
+        bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(fetch.buffer, fetch.len) });
+        self.spare.extend(self.fetches.pop_front());
+        Ok(())
+    }
+
     /// Starts a graph; nothing where there is none.
     fn begin(&self, graph: sys::CUgraphExec) -> Result<(), CudaError> {
         if graph.is_null() {
@@ -640,6 +692,15 @@ impl Machine for CudaMachine {
         self.guarded(|machine| machine.receive(bytes, machine.arena + byte_offset as u64))
     }
 
+    fn fetch(&mut self, byte_offset: usize, len: usize) -> Result<(), CudaError> {
+        in_arena("fetch", byte_offset, len, self.arena_bytes)?;
+        self.guarded(|machine| machine.fetch_from(byte_offset, len))
+    }
+
+    fn collect(&mut self, bytes: &mut Vec<u8>) -> Result<(), CudaError> {
+        self.guarded(|machine| machine.collect_into(bytes))
+    }
+
     fn start(&mut self, procedure: usize) -> Result<(), CudaError> {
         is_procedure(procedure, self.procedures.len())?;
         self.guarded(|machine| machine.begin(machine.procedures[procedure].graph))
@@ -662,7 +723,7 @@ impl Machine for CudaMachine {
         Ok(MachineMemory {
             arena_bytes: self.arena_bytes as u64,
             tables_bytes: self.tables_bytes as u64,
-            staging_bytes: (self.stages.len() * STAGE_BYTES) as u64,
+            staging_bytes: (self.stages.len() * STAGE_BYTES + self.fetches.iter().chain(&self.spare).map(|fetch| fetch.room).sum::<usize>()) as u64,
             free_bytes: Some(free as u64),
             total_bytes: Some(total as u64),
         })
@@ -684,11 +745,13 @@ impl Drop for CudaMachine {
             for graph in graphs.chain([self.main.graph, self.timed_graph]).filter(|graph| !graph.is_null()) {
                 let _ = result::graph::exec_destroy(graph);
             }
-            for event in self.events.iter().chain(self.stages.iter().map(|stage| &stage.event)).filter(|event| !event.is_null()) {
-                let _ = result::event::destroy(*event);
+            let fetches = || self.fetches.iter().chain(&self.spare);
+            let events = self.events.iter().copied().chain(self.stages.iter().map(|stage| stage.event)).chain(fetches().map(|fetch| fetch.event));
+            for event in events.filter(|event| !event.is_null()) {
+                let _ = result::event::destroy(event);
             }
-            for stage in &self.stages {
-                let _ = result::free_host(stage.buffer.cast());
+            for buffer in self.stages.iter().map(|stage| stage.buffer).chain(fetches().map(|fetch| fetch.buffer)) {
+                let _ = result::free_host(buffer.cast());
             }
             for memory in [self.arena, self.tables].into_iter().filter(|memory| *memory != 0) {
                 let _ = result::free_sync(memory);

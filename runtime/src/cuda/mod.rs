@@ -73,6 +73,16 @@ pub trait Machine: Send {
     /// Copies bytes out of the arena. Error: a range outside of it, a lost device.
     fn download(&mut self, byte_offset: usize, bytes: &mut [u8]) -> Result<(), CudaError>;
 
+    /// Starts a copy of bytes out of the arena, in order with what was started before, and may return before it is done; work that is started later does not change them.
+    ///
+    /// Error: a range outside of the arena, a lost device.
+    fn fetch(&mut self, byte_offset: usize, len: usize) -> Result<(), CudaError>;
+
+    /// Waits for the oldest copy that was started and not collected, for nothing that was started later; replaces `bytes`, by none where there is no such copy.
+    ///
+    /// Error: a lost device.
+    fn collect(&mut self, bytes: &mut Vec<u8>) -> Result<(), CudaError>;
+
     /// Starts a procedure and may return before it is done; transfers and other work come after it.
     ///
     /// Error: a number that is not below that of the procedures, a lost device.
