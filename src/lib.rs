@@ -55,6 +55,7 @@ pub use scatterc_compiler::domain::{Domain, InputKind};
 pub use scatterc_compiler::fuse::Fusion;
 pub use scatterc_compiler::healpix::{Healpix, MASK};
 pub use scatterc_compiler::plane::{Boundary, Plane, with_numbers};
+pub use scatterc_compiler::pyramid::{self, Pyramid};
 pub use scatterc_compiler::sphere::Sphere;
 pub use scatterc_ir::plan::Element;
 pub use scatterc_runtime::Legendre;

@@ -15,6 +15,7 @@ use crate::residency::variables;
 use crate::sensitivity::parameter_arrays;
 use crate::{Compiled, Compiler, Device, Encoder, Error, Goal, Healpix, MASK, Source, Statistics, random};
 use scatterc_compiler::domain::DomainError;
+use scatterc_compiler::healpix::LARGEST_NSIDE;
 use scatterc_kernels::gather::Sums;
 use scatterc_kernels::stencil::{self, Pixels};
 use scatterc_kernels::{KernelError, Serial};
@@ -90,6 +91,14 @@ pub enum PixelError {
         /// What was asked.
         found: usize,
         /// How many there are.
+        most: usize,
+    },
+    /// Doublings of the resolution that are too many, or of a map that is not free and whole.
+    #[error("{found} doublings of the resolution are asked for, expected at most {most}; masks, free pixels, second maps and patches allow none")]
+    Upsample {
+        /// What was asked.
+        found: usize,
+        /// How many are possible.
         most: usize,
     },
     /// A mask that frees nothing.
@@ -385,20 +394,113 @@ impl Term {
     }
 }
 
-/// A sum of terms as a function of the free part of a map: u = (1 - g) fixed + g v.
+/// Variables on all resolutions of a map, which make coarse structure as easy to move as fine: w = v_0 + U_1 (s_1 v_1 + U_2 (s_2 v_2 + ..)), where U_j is linear interpolation to the
+/// next finer map, the transpose of the down-grade with rows that sum to one, and s_j the deviation of the target's structure at scale j, in units of that at scale 0.
+///
+/// A descent in these variables is one in the pixels with the metric sum_j s_j^2 U..U U^T..U^T, about the inverse of the target's power per mode.
+pub struct Basis {
+    steps: Vec<BasisStep>,
+}
+
+/// From one map to the next coarser one.
+struct BasisStep {
+    down: Sums,
+    up: Sums,
+    /// Sums of the columns of `down`.
+    columns: Vec<f64>,
+    scale: f64,
+}
+
+impl Basis {
+    /// The variables for maps like `target` on the domain.
+    pub fn new(domain: &Healpix, target: &[f64]) -> Result<Self, PixelError> {
+        check("target", target, domain.len())?;
+        let (mut nside, mut cells, mut map) = (domain.nside, domain.cells(0).to_vec(), target.to_vec());
+        let (mut steps, mut deviations) = (Vec::new(), Vec::new());
+        while nside > 1 && map.len() >= 16 {
+            let (fine, coarse) = (Pixels::new(nside)?, Pixels::new(nside / 2)?);
+            let targets: Vec<usize> = if cells.is_empty() { (0..coarse.len()).collect() } else { stencil::coarse_cells(&cells) };
+            let rows = stencil::downgrade(&fine, &coarse, &targets, &cells)?;
+            let (down, up) = (Sums::new(rows.clone(), false), Sums::new(rows, true));
+            let mut columns = vec![0.0; map.len()];
+            up.apply(&Serial, &[&vec![1.0; targets.len()]], &mut [&mut columns]);
+            let mut smaller = vec![0.0; targets.len()];
+            down.apply(&Serial, &[&map], &mut [&mut smaller]);
+            let mut smooth = vec![0.0; map.len()];
+            up.apply(&Serial, &[&smaller], &mut [&mut smooth]);
+            let detail: f64 = map.iter().zip(&smooth).zip(&columns).map(|((x, y), c)| (x - y / c.max(f64::MIN_POSITIVE)).powi(2)).sum();
+            deviations.push((detail / map.len() as f64).sqrt());
+            steps.push(BasisStep { down, up, columns, scale: 1.0 });
+            cells = if cells.is_empty() { vec![] } else { targets };
+            (nside, map) = (nside / 2, smaller);
+        }
+        let mean = map.iter().sum::<f64>() / map.len() as f64;
+        deviations.push((map.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / map.len() as f64).sqrt());
+        let first = deviations.first().copied().filter(|s| *s > 0.0).unwrap_or(1.0);
+        for (step, deviation) in steps.iter_mut().zip(&deviations[1..]) {
+            step.scale = deviation / first;
+        }
+        Ok(Basis { steps })
+    }
+
+    /// Number of variables beyond the pixels of the map itself.
+    fn coarse(&self) -> usize {
+        self.steps.iter().map(|step| step.down.lengths().1).sum()
+    }
+
+    /// What coarse variables add to the map.
+    fn spread(&self, v: &[f64]) -> Vec<f64> {
+        let mut sum: Vec<f64> = Vec::new();
+        let mut end = v.len();
+        for step in self.steps.iter().rev() {
+            let (fine, n) = step.down.lengths();
+            let own = &v[end - n..end];
+            end -= n;
+            if sum.is_empty() {
+                sum = vec![0.0; n];
+            }
+            sum.iter_mut().zip(own).for_each(|(s, v)| *s += step.scale * v);
+            let mut finer = vec![0.0; fine];
+            step.up.apply(&Serial, &[&sum], &mut [&mut finer]);
+            finer.iter_mut().zip(&step.columns).for_each(|(x, c)| *x /= c.max(f64::MIN_POSITIVE));
+            sum = finer;
+        }
+        sum
+    }
+
+    /// The transpose of [`Self::spread`].
+    fn gather(&self, gradient: &[f64], out: &mut [f64]) {
+        let mut own = gradient.to_vec();
+        let mut start = 0;
+        for step in &self.steps {
+            own.iter_mut().zip(&step.columns).for_each(|(x, c)| *x /= c.max(f64::MIN_POSITIVE));
+            let n = step.down.lengths().1;
+            let mut coarser = vec![0.0; n];
+            step.down.apply(&Serial, &[&own], &mut [&mut coarser]);
+            out[start..start + n].iter_mut().zip(&coarser).for_each(|(g, x)| *g = step.scale * x);
+            start += n;
+            own = coarser;
+        }
+    }
+}
+
+/// A sum of terms as a function of the free part of a map: u = (1 - g) fixed + g w, with w the variables themselves or what a basis makes of them.
 struct Problem {
     terms: Vec<Term>,
     fixed: Vec<f64>,
     free: Vec<(usize, f64)>,
+    basis: Option<Basis>,
     map: Vec<f64>,
     gradient: Vec<f64>,
 }
 
 impl Problem {
-    /// The map that variables stand for; where g is 1 or 0 it has their bits or those of the fixed map.
+    /// The map that variables stand for; where g is 0 it has the bits of the fixed map.
     fn place(&mut self, v: &[f64]) {
+        let coarse = self.basis.as_ref().map(|basis| basis.spread(&v[self.free.len()..])).filter(|coarse| !coarse.is_empty());
         for ((p, g), v) in self.free.iter().zip(v) {
-            self.map[*p] = if *g == 1.0 { *v } else { (1.0 - g) * self.fixed[*p] + g * v };
+            let w = coarse.as_ref().map_or(*v, |coarse| v + coarse[*p]);
+            self.map[*p] = if *g == 1.0 { w } else { (1.0 - g) * self.fixed[*p] + g * w };
         }
     }
 }
@@ -411,7 +513,13 @@ impl Objective for Problem {
         for term in &mut self.terms {
             value += term.evaluate(&self.map, &mut self.gradient)?;
         }
-        self.free.iter().zip(gradient).for_each(|((p, g), out)| *out = g * self.gradient[*p]);
+        let n = self.free.len();
+        self.free.iter().zip(&mut *gradient).for_each(|((p, g), out)| *out = g * self.gradient[*p]);
+        if let Some(basis) = &self.basis {
+            let mut all = vec![0.0; self.map.len()];
+            self.free.iter().zip(&*gradient).for_each(|((p, _), g)| all[*p] = *g);
+            basis.gather(&all, &mut gradient[n..]);
+        }
         Ok(value)
     }
 }
@@ -444,7 +552,20 @@ pub fn minimise(
     observer: &mut dyn FnMut(&Progress<'_>) -> Control,
 ) -> Result<(Vec<f64>, Outcome), PixelError> {
     let soft: Option<Vec<f64>> = free.map(|free| free.iter().map(|f| f64::from(u8::from(*f))).collect());
-    descend(terms, start, start, soft.as_deref(), descent, observer)
+    descend(terms, start, start, soft.as_deref(), None, descent, observer)
+}
+
+/// [`minimise`] in the variables of a basis.
+pub fn minimise_in(
+    basis: Basis,
+    terms: Vec<Term>,
+    start: &[f64],
+    free: Option<&[bool]>,
+    descent: &Descent,
+    observer: &mut dyn FnMut(&Progress<'_>) -> Control,
+) -> Result<(Vec<f64>, Outcome), PixelError> {
+    let soft: Option<Vec<f64>> = free.map(|free| free.iter().map(|f| f64::from(u8::from(*f))).collect());
+    descend(terms, start, start, soft.as_deref(), Some(basis), descent, observer)
 }
 
 fn descend(
@@ -452,6 +573,7 @@ fn descend(
     start: &[f64],
     fixed: &[f64],
     soft: Option<&[f64]>,
+    basis: Option<Basis>,
     descent: &Descent,
     observer: &mut dyn FnMut(&Progress<'_>) -> Control,
 ) -> Result<(Vec<f64>, Outcome), PixelError> {
@@ -464,8 +586,9 @@ fn descend(
     if free.is_empty() {
         return Err(PixelError::NothingFree { found: n });
     }
-    let variables: Vec<f64> = free.iter().map(|(p, _)| start[*p]).collect();
-    let mut problem = Problem { terms, fixed: fixed.to_vec(), free, map: fixed.to_vec(), gradient: vec![0.0; n] };
+    let coarse = basis.as_ref().map_or(0, Basis::coarse);
+    let variables: Vec<f64> = free.iter().map(|(p, _)| start[*p]).chain(std::iter::repeat_n(0.0, coarse)).collect();
+    let mut problem = Problem { terms, fixed: fixed.to_vec(), free, basis, map: fixed.to_vec(), gradient: vec![0.0; n] };
     let mut gradient = vec![0.0; variables.len()];
     let resident = if let [term] = &mut problem.terms[..]
         && let Some(input) = term.only_input()
@@ -509,6 +632,12 @@ pub struct Options {
     pub second: Option<Vec<f64>>,
     /// Makes the target Gaussian by rank first (where the mask counts) and the result like the target again; `start` is then a Gaussian map.
     pub gaussianise: bool,
+    /// Descends in the pixels themselves, not in variables on all resolutions ([`Basis`]).
+    pub plain: bool,
+    /// Further losses, each the mean over the entries of another statistic of |S - T|^2 / sigma^2, times a factor.
+    pub also: Vec<(Measure, f64)>,
+    /// Doublings of the resolution after the last level: larger maps whose first scales have the statistics that the target's have.
+    pub upsample: usize,
     /// The optimiser.
     pub descent: Descent,
 }
@@ -560,6 +689,42 @@ impl Stage {
             second: down(&self.second)?,
         })
     }
+}
+
+/// Maps of ever higher resolution from one with the statistics of `target`: interpolated, then descended on with the same references at scales 0 to J - 1 of the larger map.
+fn enlarged(
+    measure: &Measure,
+    domain: &Healpix,
+    target: &[f64],
+    mut map: Vec<f64>,
+    options: &Options,
+    made: &mut Vec<Level>,
+    observer: &mut dyn FnMut(&Progress<'_>) -> Control,
+) -> Result<Vec<f64>, PixelError> {
+    let plain = options.mask.is_none() && options.free.is_none() && options.second.is_none() && domain.cells(0).is_empty();
+    let most = (LARGEST_NSIDE / domain.nside).ilog2() as usize;
+    if !plain || options.upsample > most {
+        return Err(PixelError::Upsample { found: options.upsample, most: if plain { most } else { 0 } });
+    }
+    let scales = domain.J - usize::from(domain.is_upgraded());
+    let reference = measure.measure(domain, &[target], None)?;
+    let also = options.also.iter().map(|(also, _)| also.measure(domain, &[target], None)).collect::<Result<Vec<_>, _>>()?;
+    for k in 1..=options.upsample {
+        let larger = Healpix::new(domain.nside << k, domain.L, domain.K)?.scales_kept(scales)?;
+        map = upgraded(domain.nside << (k - 1), &map)?;
+        let term = |measure: &Measure, (found, sigma): &(Statistics, Option<Statistics>), factor: f64| {
+            Term::new(measure, &larger, vec![Affine::unknown()], found, sigma.as_ref(), None, factor)
+        };
+        let mut terms = vec![term(measure, &reference, 1.0)?];
+        for ((also, factor), reference) in options.also.iter().zip(&also) {
+            terms.push(term(also, reference, *factor)?);
+        }
+        let basis = (!options.plain).then(|| Basis::new(&larger, &map)).transpose()?;
+        let (next, outcome) = descend(terms, &map, &map, None, basis, &options.descent, observer)?;
+        made.push(Level { nside: larger.nside, outcome });
+        map = next;
+    }
+    Ok(map)
 }
 
 /// A map with the statistics of `target`; see [`Options`].
@@ -649,10 +814,18 @@ pub fn synthesise(
         let fields: Vec<&[f64]> = std::iter::once(stage.target.as_slice()).chain(stage.second.as_deref()).collect();
         let (found, sigma) = measure.measure(&stage.domain, &fields, mask)?;
         let inputs = std::iter::once(Affine::unknown()).chain(stage.second.as_deref().map(Affine::given)).collect();
-        let term = Term::new(measure, &stage.domain, inputs, &found, sigma.as_ref(), mask, 1.0)?;
-        let (next, outcome) = descend(vec![term], &start, &stage.target, stage.free.as_deref(), &options.descent, observer)?;
+        let mut terms = vec![Term::new(measure, &stage.domain, inputs, &found, sigma.as_ref(), mask, 1.0)?];
+        for (also, factor) in &options.also {
+            let (found, sigma) = also.measure(&stage.domain, &[&stage.target], mask)?;
+            terms.push(Term::new(also, &stage.domain, vec![Affine::unknown()], &found, sigma.as_ref(), mask, *factor)?);
+        }
+        let basis = (!options.plain).then(|| Basis::new(&stage.domain, &stage.target)).transpose()?;
+        let (next, outcome) = descend(terms, &start, &stage.target, stage.free.as_deref(), basis, &options.descent, observer)?;
         made.push(Level { nside: stage.domain.nside, outcome });
         map = Some(next);
+    }
+    if options.upsample > 0 {
+        map = Some(enlarged(measure, domain, target, map.unwrap_or_default(), options, &mut made, observer)?);
     }
     Ok(Synthesised { map: map.unwrap_or_default(), start: first, levels: made })
 }

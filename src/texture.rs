@@ -10,7 +10,7 @@ use crate::optimise::resident::{Capacity, resume_resident};
 use crate::optimise::{self, CheckpointError, Control, Method, Objective, ObjectiveError, OptimiseError, Outcome, Progress, State};
 use crate::residency::variables;
 use crate::sensitivity::parameter_arrays;
-use crate::{Compiled, Compiler, Device, Encoder, Error, Goal, Plane, Source, Statistics, random};
+use crate::{Compiled, Compiler, Device, Encoder, Error, Goal, Plane, Pyramid, Source, Statistics, random};
 use scatterc_compiler::domain::{Domain, DomainError};
 use scatterc_compiler::gradient;
 use scatterc_compiler::healpix::MASK;
@@ -18,6 +18,79 @@ use scatterc_kernels::planar::PlanarFft;
 use scatterc_runtime::Executable;
 use scatterc_runtime::resident::Variables;
 use std::collections::BTreeMap;
+
+/// A domain of images or series.
+pub trait Flat: Domain {
+    /// Rows and columns of the input; a series has one row.
+    fn sizes(&self) -> (usize, usize);
+    /// True for a series.
+    fn is_series(&self) -> bool;
+    /// Number of scales.
+    fn n_scales(&self) -> usize;
+    /// True when averages are weighted by a mask.
+    fn is_masked(&self) -> bool;
+    /// The same wavelets on half the size, `k` times over, with as many scales fewer. Error: sizes or filters that do not allow it.
+    fn coarser(&self, k: usize) -> Result<Box<dyn Flat>, TextureError>;
+    /// Refuses weights of which a grid that the domain averages on keeps nothing; their number and signs were checked.
+    fn check_kept(&self, mask: &[f64]) -> Result<(), TextureError>;
+}
+
+impl Flat for Plane {
+    fn sizes(&self) -> (usize, usize) {
+        (self.H, self.W)
+    }
+    fn is_series(&self) -> bool {
+        self.line
+    }
+    fn n_scales(&self) -> usize {
+        self.J
+    }
+    fn is_masked(&self) -> bool {
+        self.masked
+    }
+    fn coarser(&self, k: usize) -> Result<Box<dyn Flat>, TextureError> {
+        Ok(Box::new(coarser(self, k)?))
+    }
+    fn check_kept(&self, mask: &[f64]) -> Result<(), TextureError> {
+        for scale in 0..=self.J {
+            for (H, W) in self.grids(scale) {
+                let (rows, columns) = self.mask_samples(H, W);
+                let kept: f64 = rows.iter().flat_map(|r| columns.iter().map(move |c| mask[r * self.W + c])).sum();
+                if kept <= 0.0 {
+                    return Err(TextureError::EmptyMask { scale, H, W });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Flat for Pyramid {
+    fn sizes(&self) -> (usize, usize) {
+        (self.H, self.W)
+    }
+    fn is_series(&self) -> bool {
+        self.line
+    }
+    fn n_scales(&self) -> usize {
+        self.J
+    }
+    fn is_masked(&self) -> bool {
+        self.masked
+    }
+    fn coarser(&self, k: usize) -> Result<Box<dyn Flat>, TextureError> {
+        match k {
+            0 => Ok(Box::new(self.clone())),
+            _ => Err(TextureError::Levels { found: k + 1, expected: "1: stencils start on the grid itself".into() }),
+        }
+    }
+    fn check_kept(&self, mask: &[f64]) -> Result<(), TextureError> {
+        match self.empty_scale(mask) {
+            Some(scale) => Err(TextureError::EmptyMask { scale, H: self.H >> scale, W: self.W >> scale }),
+            None => Ok(()),
+        }
+    }
+}
 
 /// Powers of the wavelets of a field, and of its low-pass part, on any Fourier domain.
 const POWERS: &str = "statistic powers(x) {
@@ -212,7 +285,13 @@ impl Objective for Problem {
 /// Norms that a compiled statistic asks for, taken from a field: the arrays `P` and `P0`.
 ///
 /// Error: a scale without power (below 1e-20 of the largest).
-pub fn norms(encoder: &Encoder, plane: &Plane, field: &[f64], mask: Option<&[f64]>, threads: usize) -> Result<Vec<(String, Vec<f64>)>, TextureError> {
+pub fn norms(
+    encoder: &Encoder,
+    plane: &dyn Flat,
+    field: &[f64],
+    mask: Option<&[f64]>,
+    threads: usize,
+) -> Result<Vec<(String, Vec<f64>)>, TextureError> {
     let source = Source::from_text(POWERS, "powers")?;
     let mut out = Vec::new();
     for (name, variant) in [("P", None), ("P0", Some("low"))] {
@@ -220,7 +299,7 @@ pub fn norms(encoder: &Encoder, plane: &Plane, field: &[f64], mask: Option<&[f64
             continue;
         }
         let mut own = Compiler::new(&source, plane).variant(variant).threads(threads).encoder()?;
-        if let Some(mask) = mask.filter(|_| plane.masked) {
+        if let Some(mask) = mask.filter(|_| plane.is_masked()) {
             own.set(MASK, mask)?;
         }
         let found = own.encode(field)?;
@@ -230,7 +309,7 @@ pub fn norms(encoder: &Encoder, plane: &Plane, field: &[f64], mask: Option<&[f64
             // Written to catch powers that are not numbers too.
             let enough = *power > 1e-20 * largest;
             if !enough {
-                return Err(TextureError::NoPower { scale: row.first().copied().unwrap_or(plane.J as i64), found: *power });
+                return Err(TextureError::NoPower { scale: row.first().copied().unwrap_or(*plane.scales().end() as i64 + 1), found: *power });
             }
         }
         out.push((name.to_string(), array.re));
@@ -256,21 +335,13 @@ pub fn check(what: &'static str, field: &[f64], expected: usize) -> Result<(), T
 }
 
 /// Checks weights of averages: their number, that none is below zero, and that every grid on which the domain averages keeps some.
-pub fn check_mask(plane: &Plane, mask: &[f64]) -> Result<(), TextureError> {
-    check("mask", mask, plane.H * plane.W)?;
+pub fn check_mask(plane: &dyn Flat, mask: &[f64]) -> Result<(), TextureError> {
+    let (H, W) = plane.sizes();
+    check("mask", mask, H * W)?;
     if let Some(index) = mask.iter().position(|x| *x < 0.0) {
         return Err(TextureError::Weight { index, found: mask[index] });
     }
-    for scale in 0..=plane.J {
-        for (H, W) in plane.grids(scale) {
-            let (rows, columns) = plane.mask_samples(H, W);
-            let kept: f64 = rows.iter().flat_map(|r| columns.iter().map(move |c| mask[r * plane.W + c])).sum();
-            if kept <= 0.0 {
-                return Err(TextureError::EmptyMask { scale, H, W });
-            }
-        }
-    }
-    Ok(())
+    plane.check_kept(mask)
 }
 
 /// Spectrum of a field, real and imaginary parts.
@@ -322,7 +393,7 @@ fn coarser(plane: &Plane, k: usize) -> Result<Plane, TextureError> {
         return Ok(plane.clone());
     }
     let levels = |expected: String| TextureError::Levels { found: k + 1, expected };
-    let fits = |n: usize| n.is_multiple_of(1 << k);
+    let fits = |n: usize| n % (1 << k) == 0;
     if plane.J <= k || plane.bank.folded || !fits(plane.W) || !(plane.line || fits(plane.H)) {
         let most = plane.J.min(plane.W.trailing_zeros() as usize + 1).min(if plane.line { 64 } else { plane.H.trailing_zeros() as usize + 1 });
         let most = if plane.bank.folded { 1 } else { most };
@@ -347,15 +418,14 @@ pub struct Resumed {
 }
 
 /// Identifies a synthesis for checkpoints: plan, target, and where the field comes from. Steps and tolerance may change.
-pub fn fingerprint(source: &Source, plane: &Plane, target: &[f64], options: &Options) -> [u8; 32] {
+pub fn fingerprint(source: &Source, plane: &dyn Flat, target: &[f64], options: &Options) -> [u8; 32] {
     let mut hash = blake3::Hasher::new();
     let mut text = |part: &str| {
         hash.update(&(part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     };
     text(&source.text);
-    text(&plane.describe());
-    text(&plane.bank.text);
+    text(&format!("{plane:?}"));
     let Options { statistic, variant, numbers, loss, seed, member, method, levels, .. } = options;
     text(&format!("{statistic:?} {variant:?} {numbers:?} {loss} {seed} {member} {method:?} {levels}"));
     for list in [Some(target), options.start.as_deref(), options.mask.as_deref()].into_iter().flatten() {
@@ -400,7 +470,7 @@ pub fn from_bytes(bytes: &[u8], fingerprint: &[u8; 32]) -> Result<Resumed, Textu
 /// ```
 pub fn synthesise(
     source: &Source,
-    plane: &Plane,
+    plane: &dyn Flat,
     target: &[f64],
     options: &Options,
     observer: &mut dyn FnMut(&Progress<'_>) -> Control,
@@ -411,31 +481,34 @@ pub fn synthesise(
 /// [`synthesise`] from a checkpoint on, if there is one; the observer also sees how many resolutions are to come.
 pub fn synthesise_from(
     source: &Source,
-    plane: &Plane,
+    plane: &dyn Flat,
     target: &[f64],
     options: &Options,
     mut resumed: Option<Resumed>,
     observer: &mut dyn FnMut(usize, &Progress<'_>) -> Control,
 ) -> Result<Texture, TextureError> {
-    check("target", target, plane.H * plane.W)?;
-    if options.levels == 0 || options.levels > plane.J {
-        return Err(TextureError::Levels { found: options.levels, expected: format!("from 1 to the {} scales", plane.J) });
+    let full = plane.sizes();
+    let n = full.0 * full.1;
+    check("target", target, n)?;
+    let J = plane.n_scales();
+    if options.levels == 0 || options.levels > J {
+        return Err(TextureError::Levels { found: options.levels, expected: format!("from 1 to the {J} scales") });
     }
-    coarser(plane, options.levels - 1)?;
+    plane.coarser(options.levels - 1)?;
     for (what, given) in [("mask", options.mask.as_deref()), ("start", options.start.as_deref())] {
-        given.map_or(Ok(()), |given| check(what, given, plane.H * plane.W))?;
+        given.map_or(Ok(()), |given| check(what, given, n))?;
     }
     if let Some(free) = &options.free
-        && free.len() != plane.H * plane.W
+        && free.len() != n
     {
-        return Err(TextureError::Length { what: "mask", expected: plane.H * plane.W, found: free.len() });
+        return Err(TextureError::Length { what: "mask", expected: n, found: free.len() });
     }
     let first = resumed.as_ref().map_or(options.levels - 1, |resumed| resumed.level.min(options.levels - 1));
     let mut coarse: Option<((usize, usize), Vec<f64>)> = None;
     let (mut stopped, mut texture) = (false, None);
     for level in (0..=first).rev() {
-        let own = coarser(plane, level)?;
-        let (full, size) = ((plane.H, plane.W), (own.H, own.W));
+        let own = plane.coarser(level)?;
+        let size = own.sizes();
         let thinned =
             |list: &[f64]| -> Result<Vec<f64>, TextureError> { if level == 0 { Ok(list.to_vec()) } else { resampled(full, size, list, None) } };
         // A coarse sample is free where one of its fine ones is, and weighs what they weigh together.
@@ -465,7 +538,7 @@ pub fn synthesise_from(
             stopped |= matches!(control, Control::Stop);
             control
         };
-        let made = at_resolution(source, &own, &thinned(target)?, &choices, state, &mut watch)?;
+        let made = at_resolution(source, &*own, &thinned(target)?, &choices, state, &mut watch)?;
         if level == 0 || stopped {
             // An interrupted coarse run is shown on the grid that was asked for.
             let field = if level == 0 { made.field.clone() } else { resampled(size, full, &made.field, None)? };
@@ -488,13 +561,14 @@ fn scaled_noise(target: &[f64], options: &Options) -> Vec<f64> {
 
 fn at_resolution(
     source: &Source,
-    plane: &Plane,
+    plane: &dyn Flat,
     target: &[f64],
     options: &Options,
     resumed: Option<State>,
     observer: &mut dyn FnMut(&Progress<'_>) -> Control,
 ) -> Result<Texture, TextureError> {
-    let n = plane.H * plane.W;
+    let (H, W) = plane.sizes();
+    let n = H * W;
     check("target", target, n)?;
     if let Some(mask) = &options.mask {
         check_mask(plane, mask)?;
@@ -518,7 +592,7 @@ fn at_resolution(
     let mut encoder = compiler.encoder()?;
     let norms = norms(&encoder, plane, &unit, options.mask.as_deref(), options.threads)?;
     let mut norms = norms;
-    norms.extend(options.mask.iter().filter(|_| plane.masked).map(|mask| (MASK.to_string(), mask.clone())));
+    norms.extend(options.mask.iter().filter(|_| plane.is_masked()).map(|mask| (MASK.to_string(), mask.clone())));
     for (name, values) in &norms {
         encoder.set(name, values)?;
     }

@@ -58,12 +58,17 @@ fn values(found: &Statistics, places: &[(&str, Vec<i64>)]) -> Vec<(f64, f64)> {
     places.iter().zip(rows).map(|((name, _), k)| (output(found, name).re[k], output(found, name).im.as_ref().map_or(0.0, |im| im[k]))).collect()
 }
 
-/// The wavelets of the recorded bank.
+/// The recorded bank. The low-pass filter of scale j belongs to the octave below it.
 fn compare_filters(case: &Case, bank: &Bank, J: usize) -> Outcome {
     let psi: Vec<(f64, f64)> = (0..J).map(|j| sampled(bank, j, false)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-    // Low-pass filters are recorded too, but not in the order of our scales; which belongs to which is not established, so they are not compared.
-    let lowpass = case.array("phi_hat").shape[0];
-    println!("psi_hat {:.1e}; {lowpass} low-pass filters are not compared", difference(&psi, &case.array("psi_hat"), "psi_hat"));
+    let expected = case.array("phi_hat");
+    let phi: Vec<(f64, f64)> = (0..expected.shape[0])
+        .map(|k| sampled(bank, J - expected.shape[0] + k, true))
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .flatten()
+        .collect();
+    println!("psi_hat {:.1e}, phi_hat {:.1e}", difference(&psi, &case.array("psi_hat"), "psi_hat"), difference(&phi, &expected, "phi_hat"));
     Ok(())
 }
 

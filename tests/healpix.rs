@@ -39,12 +39,15 @@ fn domains() -> Result<Vec<(Healpix, Option<usize>)>, Error> {
 
 #[test]
 fn plans_equal_the_reference_whatever_is_left_out() -> Result<(), Error> {
-    // Turned wavelets and medians are compared with recorded values (`golden_foscat`), not yet across devices and elements.
-    let cases = domains()?.into_iter().map(|(domain, batch)| ("foscat", domain, batch));
+    let mut cases: Vec<(&str, Healpix, Option<usize>)> = domains()?.into_iter().map(|(domain, batch)| ("foscat", domain, batch)).collect();
+    cases.push(("foscat_oriented", Healpix::new(2, 3, 3)?, None));
+    cases.push(("foscat_median", Healpix::new(2, 2, 3)?.masks(2, None)?, None));
+    cases.push(("foscat_median", Healpix::new(2, 2, 3)?, Some(2)));
     for (name, domain, batch) in cases {
         let source = Source::find(name)?;
         for goal in [Goal::Statistics, Goal::Gradient("l2".into())] {
-            let compiler = || Compiler::new(&source, &domain).number("L", domain.L as f64).batch(batch).threads(1).goal(goal.clone());
+            let sized = |compiler| if name == "foscat_median" { Compiler::number(compiler, "n", 4.0) } else { compiler.number("L", domain.L as f64) };
+            let compiler = || sized(Compiler::new(&source, &domain)).batch(batch).threads(1).goal(goal.clone());
             let off = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
             let plain = compiler().disable(&off(&["share", "fold", "products", "prune"])).fusion(Fusion::None).compile()?;
             let inputs: Vec<(String, Vec<f64>)> = plain
@@ -93,6 +96,40 @@ fn a_level_has_one_gram_and_moduli_share_their_stencils() -> Result<(), Error> {
 }
 
 /// Gradients through the steps of a median, and through turned wavelets of a map whose structure is given.
+#[test]
+fn gradients_of_medians_and_of_turned_wavelets_are_those_of_their_values() -> Outcome {
+    let domain = Healpix::new(2, 4, 3)?;
+    let n = domain.len();
+    let (x, y, direction) = (random::samples(n, 1, 0), random::samples(n, 1, 1), random::samples(n, 1, 2));
+    for name in ["foscat_median", "foscat_oriented"] {
+        let source = Source::find(name)?;
+        let mut compiler = Compiler::new(&source, &domain).threads(1);
+        if name == "foscat_median" {
+            compiler = compiler.number("n", 12.0).number("t", 0.0);
+        }
+        let fields = |x: &[f64]| if name == "foscat_median" { vec![x.to_vec()] } else { vec![x.to_vec(), y.clone()] };
+        let maps = fields(&y);
+        let target = compiler.encoder()?.encode_fields(&maps.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        let (_, mut executable) = compiler.clone().goal(Goal::Gradient("l2".into())).executable()?;
+        let targets = scatterc::sensitivity::parameter_arrays("T", &target);
+        let mut evaluate = |x: &[f64]| -> Result<(f64, Vec<f64>), Error> {
+            let maps = fields(x);
+            let mut given: Vec<(&str, &[f64])> = ["x", "y"].into_iter().zip(maps.iter().map(Vec::as_slice)).collect();
+            given.extend(targets.iter().map(|(name, values)| (name.as_str(), *values)));
+            let results = executable.run(&given)?;
+            let find = |wanted: &str| results.iter().find(|(name, _)| name == wanted).map(|(_, values)| values.clone()).unwrap_or_default();
+            Ok((find("value")[0], find("gradient.x")))
+        };
+        let (_, gradient) = evaluate(&x)?;
+        let slope: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let step = 1e-6;
+        let moved = |by: f64| x.iter().zip(&direction).map(|(x, d)| x + by * d).collect::<Vec<f64>>();
+        let difference = (evaluate(&moved(step))?.0 - evaluate(&moved(-step))?.0) / (2.0 * step);
+        assert!((slope - difference).abs() < 1e-5 * slope.abs(), "{name}: {slope} against {difference}");
+    }
+    Ok(())
+}
+
 fn measure(sigma: Option<&str>) -> Result<Measure, Error> {
     Ok(Measure { sigma: sigma.map(str::to_string), threads: 1, ..Measure::new("foscat")? })
 }

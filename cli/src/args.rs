@@ -238,6 +238,12 @@ pub struct PlanarOptions {
     /// Leave out of averages what the edges of the image reach.
     #[arg(long)]
     pub cut_edges: bool,
+    /// As `--cut-edges`, with edges of the same width on both sides; stencils always do so.
+    #[arg(long, conflicts_with = "cut_edges")]
+    pub even_edges: bool,
+    /// Stencils: enlarge fields twice before the first scale. Default: the statistic's own.
+    #[arg(long, value_name = "true|false")]
+    pub enlarge: Option<bool>,
     /// Largest spacing of the samples of averaged series, a power of two. Default: the largest up to T.
     #[arg(long, value_name = "N")]
     pub stride: Option<usize>,
@@ -247,14 +253,14 @@ pub struct PlanarOptions {
 }
 
 /// Sizes of a map of HEALPix pixels; its scales and orientations are those of the plane.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct HealpixOptions {
     /// Resolution of HEALPix maps, a power of two. Default: that of the file, or 32 without one.
     #[arg(long, value_name = "NSIDE")]
     pub nside: Option<usize>,
-    /// Side of the stencils: 3, 5 or 7.
-    #[arg(long, value_name = "K", default_value_t = 3)]
-    pub kernel: usize,
+    /// Side of the stencils: 3 (default), 5 or 7 on HEALPix pixels; odd, 5 by default, on images and series.
+    #[arg(long, value_name = "K")]
+    pub kernel: Option<usize>,
     /// A patch: the NESTED numbers of its pixels in ascending order, in an .npy file; maps then hold one number per cell.
     #[arg(long, value_name = "FILE.npy")]
     pub cells: Option<PathBuf>,
@@ -266,12 +272,6 @@ pub struct HealpixOptions {
     pub spin: usize,
 }
 
-impl Default for HealpixOptions {
-    fn default() -> Self {
-        HealpixOptions { nside: None, kernel: 3, cells: None, mask_threshold: None, spin: 0 }
-    }
-}
-
 /// How fields are continued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BoundaryKind {
@@ -281,6 +281,8 @@ pub enum BoundaryKind {
     Reflect,
     /// By reflection, edges twice.
     Symmetric,
+    /// By zeros; for stencils.
+    Zero,
 }
 
 impl DomainOptions {
@@ -576,7 +578,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Input")]
 pub struct FieldOptions {
-    /// Column of a FITS table: a name, or a number from 0.
+    /// Column of a FITS table: a name, or a number from 0. HEALPix pixels take several, I,Q,U or `all`, as a batch.
     #[arg(long, value_name = "C")]
     pub column: Option<String>,
     /// Order of the pixels of a HEALPix map without header.

@@ -191,6 +191,70 @@ pub enum Field<'a> {
     Sampler(&'a dyn Fn(f64, f64) -> f64),
 }
 
+/// What of the sphere a map shows, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum View {
+    /// All of it: Mollweide's projection, longitude zero in the middle.
+    #[default]
+    Mollweide,
+    /// A square around a point, projected from the centre of the sphere onto the plane that touches it there (gnomonic), north up.
+    Gnomonic {
+        /// Colatitude of the middle, radians.
+        theta: f64,
+        /// Longitude of the middle, radians.
+        phi: f64,
+        /// Side of the square, as an angle at the centre of the sphere; radians, below pi.
+        size: f64,
+    },
+}
+
+impl View {
+    /// The gnomonic view of a text `LON,LAT,SIZE` in degrees: latitude from -90 to 90, size above 0 and at most 150.
+    pub fn gnomonic(text: &str) -> Result<View, String> {
+        let numbers: Option<Vec<f64>> = text.split(',').map(|x| x.trim().parse().ok().filter(|x: &f64| x.is_finite())).collect();
+        match numbers.as_deref() {
+            Some([_, latitude, _]) if latitude.abs() > 90.0 => Err(format!("a latitude from -90 to 90 degrees, found {latitude}")),
+            Some([_, _, size]) if *size <= 0.0 || *size > 150.0 => Err(format!("a size above 0 and up to 150 degrees, found {size}")),
+            Some([longitude, latitude, size]) => {
+                Ok(View::Gnomonic { theta: (90.0 - latitude).to_radians(), phi: longitude.to_radians(), size: size.to_radians() })
+            }
+            _ => Err(format!("three numbers LON,LAT,SIZE in degrees, found `{text}`")),
+        }
+    }
+
+    /// Height of a map of width 1.
+    fn height(self) -> f64 {
+        if self == View::Mollweide { 0.5 } else { 1.0 }
+    }
+
+    /// (theta, phi) of a point, x to the right and y upwards, in units of half the height of the map.
+    fn inverse(self, x: f64, y: f64) -> Option<(f64, f64)> {
+        match self {
+            View::Mollweide => mollweide_inverse(x, y),
+            View::Gnomonic { theta, phi, size } => {
+                if x.abs() > 1.0 || y.abs() > 1.0 {
+                    return None;
+                }
+                // Seen from inside: east is on the left.
+                let (east, north) = (-x * (0.5 * size).tan(), y * (0.5 * size).tan());
+                let (along, up) = (theta.sin() + north * -theta.cos(), theta.cos() + north * theta.sin());
+                Some((up.atan2(along.hypot(east)).mul_add(-1.0, PI / 2.0), phi + east.atan2(along)))
+            }
+        }
+    }
+
+    /// Colatitudes that the map reaches.
+    fn colatitudes(self) -> (f64, f64) {
+        match self {
+            View::Mollweide => (0.0, PI),
+            View::Gnomonic { theta, size, .. } => {
+                let reach = ((0.5 * size).tan() * std::f64::consts::SQRT_2).atan() * 1.02;
+                ((theta - reach).max(0.0), (theta + reach).min(PI))
+            }
+        }
+    }
+}
+
 /// A map of the sphere.
 pub struct Panel<'a> {
     /// Above the map.
@@ -204,12 +268,20 @@ pub struct Panel<'a> {
     pub colours: ColourMap,
     /// Beside the colour bar; may be empty.
     pub unit: String,
+    /// What of the sphere is shown.
+    pub view: View,
 }
 
 impl<'a> Panel<'a> {
     /// A panel with its range found from the values.
     pub fn new(title: impl Into<String>, field: Field<'a>) -> Panel<'a> {
-        Panel { title: title.into(), field, range: None, colours: ColourMap::default(), unit: String::new() }
+        Panel { title: title.into(), field, range: None, colours: ColourMap::default(), unit: String::new(), view: View::default() }
+    }
+
+    /// The same panel with another part of the sphere.
+    pub fn view(mut self, view: View) -> Panel<'a> {
+        self.view = view;
+        self
     }
 
     /// The same panel with other colours.
@@ -372,7 +444,8 @@ fn compose(path: &Path, maps: &[Panel], plots: &[Plot]) -> Result<Canvas, Figure
     if maps.is_empty() && plots.is_empty() {
         return Err(FigureError::Empty { path: path.to_owned() });
     }
-    let (map_frames, bottom) = grid(maps.len(), EM * 0.6, |w| w / 2.0 + EM * 4.6);
+    let height = maps.iter().map(|panel| panel.view.height()).fold(0.5, f64::max);
+    let (map_frames, bottom) = grid(maps.len(), EM * 0.6, |w| w * height + EM * 4.6);
     let top = if maps.is_empty() { EM * 0.8 } else { bottom + EM * 1.2 };
     let (plot_frames, bottom) = if plots.is_empty() { (Vec::new(), bottom) } else { grid(plots.len(), top, |w| (w * 0.72).min(EM * 30.0)) };
     let mut canvas = Canvas::new(WIDTH, (bottom + EM * 0.8).ceil() as usize);
@@ -450,10 +523,10 @@ fn draw_map(canvas: &mut Canvas, frame: Frame, panel: &Panel, path: &Path) -> Re
         return Err(wrong("a range with low < high", format!("({low}, {high})")));
     }
 
-    // The ellipse.
+    // The ellipse or the square.
     let top = frame.y + EM * 1.9;
     let half_width = frame.w / 2.0 - 2.0;
-    let half_height = half_width / 2.0;
+    let half_height = half_width * panel.view.height();
     let (centre_x, centre_y) = (frame.x + frame.w / 2.0, top + half_height + 1.0);
 
     let own_theta;
@@ -466,8 +539,13 @@ fn draw_map(canvas: &mut Canvas, frame: Frame, panel: &Panel, path: &Path) -> Re
         Field::Coefficients { L, data } => {
             // Rings finer than the picture's rows; longitudes as fine as the field needs to be sampled without aliasing.
             let n_theta = (1.5 * half_height * 2.0) as usize;
-            let n_phi = (2 * L).max((2.5 * half_width) as usize).next_power_of_two();
-            own_theta = (0..n_theta).map(|i| PI * (i as f64 + 0.5) / n_theta as f64).collect::<Vec<f64>>();
+            let (from, to) = panel.view.colatitudes();
+            let share = match panel.view {
+                View::Mollweide => 1.0,
+                View::Gnomonic { size, .. } => (2.0 * PI / size).min(8.0 * *L as f64 / (2.5 * half_width)).max(1.0),
+            };
+            let n_phi = (2 * L).max((2.5 * half_width * share) as usize).next_power_of_two();
+            own_theta = (0..n_theta).map(|i| from + (to - from) * (i as f64 + 0.5) / n_theta as f64).collect::<Vec<f64>>();
             own_values = synthesis_grid(&Serial, *L, data, &own_theta, n_phi).map_err(|source| FigureError::Coefficients {
                 path: path.to_owned(),
                 title: panel.title.clone(),
@@ -493,7 +571,7 @@ fn draw_map(canvas: &mut Canvas, frame: Frame, panel: &Panel, path: &Path) -> Re
             for (dx, dy) in [(0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)] {
                 let x = (x0 as f64 + column as f64 + dx - centre_x) / half_height;
                 let y = (centre_y - (y0 as f64 + row as f64 + dy)) / half_height;
-                if let Some((theta, phi)) = mollweide_inverse(x, y) {
+                if let Some((theta, phi)) = panel.view.inverse(x, y) {
                     sum += value(theta, phi);
                     count += 1;
                 }
@@ -515,9 +593,12 @@ fn draw_map(canvas: &mut Canvas, frame: Frame, panel: &Panel, path: &Path) -> Re
             canvas.blend(x, y, colour, 1.0);
         }
     }
+    if panel.view != View::Mollweide {
+        canvas.outline(Frame { x: centre_x - half_width, y: centre_y - half_height, w: 2.0 * half_width, h: 2.0 * half_height }, 1.0, INK);
+    }
     // The rim hides the staircase of whole pixels and is itself smooth: its distance is known to first order.
     let rim = 0.8;
-    for row in 0..ny {
+    for row in 0..if panel.view == View::Mollweide { ny } else { 0 } {
         for column in 0..nx {
             let (px, py) = (x0 + column as i64, y0 + row as i64);
             let x = (px as f64 + 0.5 - centre_x) / half_width;
@@ -1375,6 +1456,22 @@ mod tests {
 
     #[test]
     fn the_projection_is_the_right_way_round() {
+        let view = View::gnomonic("30, 90, 10").expect("a view");
+        let (theta, _) = view.inverse(0.0, 0.0).expect("the middle");
+        assert!(theta.abs() < 1e-12, "the north pole, {theta}");
+        let view = View::gnomonic("30,20,60").expect("a view");
+        let (theta, phi) = view.inverse(0.0, 0.0).expect("the middle");
+        assert!((theta - 70f64.to_radians()).abs() < 1e-12 && (phi - 30f64.to_radians()).abs() < 1e-12, "{theta} {phi}");
+        // The upper edge is half the size further north, on the same meridian; the left edge lies east.
+        let (theta, phi) = view.inverse(0.0, 1.0).expect("the upper edge");
+        assert!((theta - 40f64.to_radians()).abs() < 1e-12 && (phi - 30f64.to_radians()).abs() < 1e-12, "{theta} {phi}");
+        assert!(view.inverse(-1.0, 0.0).expect("the left edge").1 > 30f64.to_radians());
+        assert_eq!(view.inverse(1.01, 0.0), None);
+        for (text, expected) in
+            [("1,2", "three numbers"), ("0,91,10", "latitude"), ("0,0,0", "size"), ("0,0,151", "size"), ("a,b,c", "three numbers")]
+        {
+            assert!(View::gnomonic(text).expect_err("no view").contains(expected), "{text}");
+        }
         assert_eq!(mollweide_inverse(2.1, 0.0), None);
         let (theta, phi) = mollweide_inverse(0.0, 0.0).expect("the centre");
         assert!((theta - PI / 2.0).abs() < 1e-15 && phi == 0.0);

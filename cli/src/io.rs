@@ -191,7 +191,7 @@ impl Ordering {
 pub struct InputOptions {
     /// Order of a HEALPix map. `.npy` maps carry none and default to NESTED; FITS maps carry one, and a different wish is an error.
     pub ordering: Option<Ordering>,
-    /// Column of a FITS table: a name, or a number from 0. Default: the first.
+    /// Column of a FITS table: a name, or a number from 0; several with commas, or `all`, where several maps are read. Default: the first.
     pub column: Option<String>,
     /// Array of an `.npz` archive. Default: `flm`, or the only one.
     pub array: Option<String>,
@@ -319,19 +319,7 @@ pub fn read_input(path: &Path, options: &InputOptions) -> Result<Input, IoError>
             classify(&at, array, options.ordering)
         }
         FileKind::Fits => read_healpix(path, &bytes, options),
-        FileKind::Gzip => {
-            let inner = fitsio_pure::gzip::decompress(&bytes).map_err(|error| IoError::Malformed {
-                path: path.to_owned(),
-                expected: "a whole gzip file".to_owned(),
-                found: error.to_string(),
-            })?;
-            match sniff(path, &inner)? {
-                FileKind::Fits => read_healpix(path, &inner, options),
-                _ => {
-                    Err(IoError::Format { path: path.to_owned(), expected: "a FITS file inside the gzip file".to_owned(), found: beginning(&inner) })
-                }
-            }
-        }
+        FileKind::Gzip => read_healpix(path, &unzipped(path, &bytes)?, options),
     }
 }
 
@@ -798,8 +786,70 @@ fn string(cards: &[Card], key: &str) -> Option<String> {
     }
 }
 
-/// Reads a full-sky HEALPix map from a binary table, as healpy and the Planck archive write them.
+/// HEALPix maps of one table, as they stand in the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealpixTable {
+    /// Resolution.
+    pub nside: usize,
+    /// NESTED rather than RING.
+    pub nested: bool,
+    /// The pixel number of every value where the file says them (a partial sky); absent for the whole sphere.
+    pub pixels: Option<Vec<usize>>,
+    /// One map per column that was asked for; masked pixels are NaN.
+    pub maps: Vec<Vec<f64>>,
+    /// Names of these columns, where they have one.
+    pub columns: Vec<Option<String>>,
+}
+
+/// Reads HEALPix maps from `.fits` or `.fits.gz`: whole spheres and, with explicit pixel numbers, parts of them.
+///
+/// `options.column` may list columns with commas, or say `all`.
+pub fn read_healpix_table(path: &Path, options: &InputOptions) -> Result<HealpixTable, IoError> {
+    let expected = "a .fits or .fits.gz file";
+    let bytes = read_bytes(path, expected)?;
+    match sniff(path, &bytes)? {
+        FileKind::Fits => parse_healpix(path, &bytes, options),
+        FileKind::Gzip => parse_healpix(path, &unzipped(path, &bytes)?, options),
+        _ => Err(IoError::Format { path: path.to_owned(), expected: expected.to_owned(), found: beginning(&bytes) }),
+    }
+}
+
+/// The FITS file inside a gzip file.
+fn unzipped(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, IoError> {
+    let inner = fitsio_pure::gzip::decompress(bytes).map_err(|error| IoError::Malformed {
+        path: path.to_owned(),
+        expected: "a whole gzip file".to_owned(),
+        found: error.to_string(),
+    })?;
+    match sniff(path, &inner)? {
+        FileKind::Fits => Ok(inner),
+        _ => Err(IoError::Format { path: path.to_owned(), expected: "a FITS file inside the gzip file".to_owned(), found: beginning(&inner) }),
+    }
+}
+
+/// Reads one full-sky HEALPix map from a binary table, as healpy and the Planck archive write them.
 fn read_healpix(path: &Path, bytes: &[u8], options: &InputOptions) -> Result<Input, IoError> {
+    let HealpixTable { nside, nested, pixels, mut maps, mut columns } = parse_healpix(path, bytes, options)?;
+    let malformed = |expected: &str, found: String| IoError::Malformed { path: path.to_owned(), expected: expected.to_owned(), found };
+    if let Some(pixels) = pixels {
+        return Err(malformed(
+            "a full-sky map (INDXSCHM = 'IMPLICIT')",
+            format!("a partial sky of {} pixels with explicit numbers (INDXSCHM = 'EXPLICIT')", pixels.len()),
+        ));
+    }
+    match (maps.pop(), columns.pop(), maps.is_empty()) {
+        (Some(map), Some(column), true) => {
+            let masked = map.iter().filter(|v| v.is_nan()).count();
+            if masked > 0 && !options.unseen {
+                return Err(IoError::Masked { path: path.to_owned(), expected: "a full-sky map".to_owned(), found: masked, total: map.len() });
+            }
+            Ok(Input::Healpix { nside, nested, map, column })
+        }
+        _ => Err(malformed("one column", format!("{} columns", maps.len() + 1))),
+    }
+}
+
+fn parse_healpix(path: &Path, bytes: &[u8], options: &InputOptions) -> Result<HealpixTable, IoError> {
     let malformed = |expected: &str, found: String| IoError::Malformed { path: path.to_owned(), expected: expected.to_owned(), found };
     let units = fits_units(path, bytes)?;
     let is_table = |hdu: &&Hdu| matches!(hdu.info, HduInfo::BinaryTable { .. });
@@ -810,30 +860,34 @@ fn read_healpix(path: &Path, bytes: &[u8], options: &InputOptions) -> Result<Inp
     let HduInfo::BinaryTable { naxis1, naxis2, tfields, .. } = hdu.info else {
         return Err(malformed("a binary table", "another unit".to_owned()));
     };
-
-    if string(&hdu.cards, "INDXSCHM").is_some_and(|scheme| scheme.eq_ignore_ascii_case("EXPLICIT")) {
-        return Err(malformed(
-            "a full-sky map (INDXSCHM = 'IMPLICIT')",
-            "a partial sky with explicit pixel numbers (INDXSCHM = 'EXPLICIT')".to_owned(),
-        ));
-    }
-
+    let explicit = string(&hdu.cards, "INDXSCHM").is_some_and(|scheme| scheme.eq_ignore_ascii_case("EXPLICIT"));
     let columns = parse_binary_table_columns(&hdu.cards, tfields).map_err(|error| malformed("table columns", error.to_string()))?;
     let names: Vec<String> =
         columns.iter().enumerate().map(|(i, column)| column.name.as_deref().map_or_else(|| i.to_string(), |n| n.trim().to_owned())).collect();
-    let chosen = match options.column.as_deref() {
-        None => (!columns.is_empty()).then_some(0),
-        Some(wanted) => names
-            .iter()
-            .position(|name| name == wanted)
-            .or_else(|| names.iter().position(|name| name.eq_ignore_ascii_case(wanted)))
-            .or_else(|| wanted.parse().ok().filter(|&i: &usize| i < columns.len())),
+    let absent = |wanted: &str| IoError::NoColumn { path: path.to_owned(), expected: wanted.to_owned(), found: names.clone() };
+    // The pixel numbers of a partial sky stand in a column of that name, or in the first.
+    let numbers = explicit.then(|| names.iter().position(|name| name.eq_ignore_ascii_case("PIXEL")).unwrap_or(0));
+    let values: Vec<usize> = (0..columns.len()).filter(|i| numbers != Some(*i)).collect();
+    let chosen: Vec<usize> = match options.column.as_deref() {
+        None => values.first().copied().into_iter().collect(),
+        Some("all") if !names.iter().any(|name| name == "all") => values.clone(),
+        Some(list) => {
+            let find = |wanted: &str| {
+                names
+                    .iter()
+                    .position(|name| name == wanted)
+                    .or_else(|| names.iter().position(|name| name.eq_ignore_ascii_case(wanted)))
+                    .or_else(|| wanted.parse().ok().filter(|&i: &usize| i < columns.len()))
+            };
+            match find(list) {
+                Some(one) => vec![one],
+                None => list.split(',').map(|wanted| find(wanted.trim()).ok_or_else(|| absent(wanted.trim()))).collect::<Result<_, _>>()?,
+            }
+        }
     };
-    let Some(chosen) = chosen else {
-        return Err(IoError::NoColumn { path: path.to_owned(), expected: options.column.clone().unwrap_or_else(|| "0".to_owned()), found: names });
-    };
-
-    let column = &columns[chosen];
+    if chosen.is_empty() {
+        return Err(absent("0"));
+    }
     let width = columns.iter().try_fold(0usize, |sum, column| sum.checked_add(column.byte_width));
     if width != Some(naxis1) {
         return Err(malformed(
@@ -841,48 +895,57 @@ fn read_healpix(path: &Path, bytes: &[u8], options: &InputOptions) -> Result<Inp
             width.map_or("an overflow".to_owned(), |w| format!("{w} bytes")),
         ));
     }
-    if !matches!(
-        column.col_type,
-        BinaryColumnType::Float
-            | BinaryColumnType::Double
-            | BinaryColumnType::Byte
-            | BinaryColumnType::Short
-            | BinaryColumnType::Int
-            | BinaryColumnType::Long
-    ) {
-        return Err(IoError::ElementType {
-            path: path.to_owned(),
-            expected: "a column of real numbers (TFORM E, D, B, I, J or K)".to_owned(),
-            found: format!("{:?} in column {}", column.col_type, names[chosen]),
-        });
+    let whole = [BinaryColumnType::Byte, BinaryColumnType::Short, BinaryColumnType::Int, BinaryColumnType::Long];
+    let real = [BinaryColumnType::Float, BinaryColumnType::Double];
+    for i in numbers.into_iter().chain(chosen.iter().copied()) {
+        let kind = columns[i].col_type;
+        let fits = whole.contains(&kind) || (numbers != Some(i) && real.contains(&kind));
+        if !fits {
+            let expected = if numbers == Some(i) {
+                "a column of whole numbers (TFORM B, I, J or K)"
+            } else {
+                "a column of real numbers (TFORM E, D, B, I, J or K)"
+            };
+            return Err(IoError::ElementType {
+                path: path.to_owned(),
+                expected: expected.to_owned(),
+                found: format!("{kind:?} in column {}", names[i]),
+            });
+        }
+    }
+    let length = |i: usize| columns[i].repeat.saturating_mul(naxis2);
+    let total = length(chosen[0]);
+    if let Some(other) = numbers.into_iter().chain(chosen.iter().copied()).find(|i| length(*i) != total) {
+        let found = format!("{} in column {}", length(other), names[other]);
+        return Err(malformed(&format!("{total} values in every column, as in {}", names[chosen[0]]), found));
     }
 
-    let total = column.repeat.saturating_mul(naxis2);
-    let from_length = nside_of(total);
-    let nside = match card(&hdu.cards, "NSIDE") {
-        None => from_length,
+    let stated = match card(&hdu.cards, "NSIDE") {
+        None => None,
         Some(Value::Integer(value)) => {
             let nside = usize::try_from(*value).ok().filter(|n| (1..=1 << 20).contains(n));
-            let Some(nside) = nside else {
-                return Err(malformed("a positive NSIDE", format!("NSIDE = {value}")));
-            };
-            (from_length == Some(nside)).then_some(nside)
+            Some(nside.ok_or_else(|| malformed("a positive NSIDE", format!("NSIDE = {value}")))?)
         }
         Some(other) => return Err(malformed("an integer NSIDE", format!("{other:?}"))),
     };
-    let Some(nside) = nside else {
-        return Err(IoError::Shape {
-            path: path.to_owned(),
-            expected: match integer(&hdu.cards, "NSIDE") {
-                Some(nside) => format!("12 nside^2 pixels with NSIDE = {nside}"),
-                None => "12 nside^2 pixels".to_owned(),
-            },
-            found: format!("{total} values in column {}", names[chosen]),
-        });
+    let nside = if explicit {
+        stated.ok_or_else(|| malformed("NSIDE in the header of a partial sky", "none".to_owned()))?
+    } else {
+        match (nside_of(total), stated) {
+            (Some(nside), None) => nside,
+            (Some(nside), Some(stated)) if nside == stated => nside,
+            (_, stated) => {
+                return Err(IoError::Shape {
+                    path: path.to_owned(),
+                    expected: stated.map_or("12 nside^2 pixels".to_owned(), |nside| format!("12 nside^2 pixels with NSIDE = {nside}")),
+                    found: format!("{total} values in column {}", names[chosen[0]]),
+                });
+            }
+        }
     };
 
     let written = string(&hdu.cards, "ORDERING");
-    let stated = match written.as_deref().map(str::to_ascii_uppercase).as_deref() {
+    let header = match written.as_deref().map(str::to_ascii_uppercase).as_deref() {
         Some("RING") => Some(Ordering::Ring),
         // Some older writers say NEST.
         Some("NESTED" | "NEST") => Some(Ordering::Nested),
@@ -895,7 +958,7 @@ fn read_healpix(path: &Path, bytes: &[u8], options: &InputOptions) -> Result<Inp
         }
         None => None,
     };
-    let ordering = match (stated, options.ordering) {
+    let ordering = match (header, options.ordering) {
         (Some(stated), Some(wanted)) if stated != wanted => {
             return Err(IoError::Ordering {
                 path: path.to_owned(),
@@ -912,12 +975,53 @@ fn read_healpix(path: &Path, bytes: &[u8], options: &InputOptions) -> Result<Inp
             });
         }
     };
-
-    let map = read_binary_column_physical(bytes, hdu, chosen).map_err(|error| malformed("a readable column", error.to_string()))?;
-    if map.len() != total {
-        return Err(malformed(&format!("{total} values in column {}", names[chosen]), format!("{} values", map.len())));
+    let nested = ordering == Ordering::Nested;
+    if nested && !nside.is_power_of_two() {
+        return Err(IoError::Ordering {
+            path: path.to_owned(),
+            expected: "an nside that is a power of two for NESTED ordering".to_owned(),
+            found: format!("nside = {nside}"),
+        });
     }
-    healpix_input(path, nside, ordering == Ordering::Nested, map, column.name.as_ref().map(|name| name.trim().to_owned()), options.unseen)
+
+    let read = |i: usize| -> Result<Vec<f64>, IoError> {
+        let values = read_binary_column_physical(bytes, hdu, i).map_err(|error| malformed("a readable column", error.to_string()))?;
+        if values.len() == total {
+            Ok(values)
+        } else {
+            Err(malformed(&format!("{total} values in column {}", names[i]), format!("{} values", values.len())))
+        }
+    };
+    let pixels = match numbers {
+        None => None,
+        Some(i) => {
+            let most = 12 * nside * nside;
+            let numbers = read(i)?;
+            let pixel = |x: &f64| if x.fract() == 0.0 && *x >= 0.0 && *x < most as f64 { Ok(*x as usize) } else { Err(*x) };
+            let pixels: Vec<usize> = numbers
+                .iter()
+                .map(pixel)
+                .collect::<Result<_, f64>>()
+                .map_err(|x| malformed(&format!("pixel numbers from 0 to {} in column {}", most - 1, names[i]), x.to_string()))?;
+            let mut sorted = pixels.clone();
+            sorted.sort_unstable();
+            if let Some(twice) = sorted.windows(2).find(|w| w[0] == w[1]) {
+                return Err(malformed("every pixel once", format!("pixel {} twice in column {}", twice[0], names[i])));
+            }
+            Some(pixels)
+        }
+    };
+    // float32 files hold UNSEEN rounded, hence the tolerance healpy uses too.
+    let is_masked = |v: f64| (v - UNSEEN).abs() <= 1e-5 * UNSEEN.abs();
+    let mut maps = Vec::with_capacity(chosen.len());
+    for i in &chosen {
+        let mut map = read(*i)?;
+        check_finite(path, &[map.len()], 1, &map)?;
+        map.iter_mut().filter(|v| is_masked(**v)).for_each(|v| *v = f64::NAN);
+        maps.push(map);
+    }
+    let columns = chosen.iter().map(|i| columns[*i].name.as_ref().map(|name| name.trim().to_owned())).collect();
+    Ok(HealpixTable { nside, nested, pixels, maps, columns })
 }
 
 // ---------------------------------------------------------------------------------------------------------------- writing
@@ -1387,7 +1491,8 @@ mod tests {
         let data = second.div_ceil(2880) * 2880;
         assert!(matches!(edit(data, &(UNSEEN as f32).to_be_bytes()), Err(IoError::Masked { found: 1, total: 192, .. })));
         assert!(matches!(edit(data, &f32::NAN.to_be_bytes()), Err(IoError::NotFinite { .. })));
-        assert!(matches!(edit(find(b"IMPLICIT"), b"EXPLICIT"), Err(IoError::Malformed { .. })));
+        // The first column then holds pixel numbers, which are whole.
+        assert!(matches!(edit(find(b"IMPLICIT"), b"EXPLICIT"), Err(IoError::ElementType { .. })));
         assert!(matches!(edit(find(b"'NESTED"), b"'SPIRAL"), Err(IoError::Ordering { .. })));
         let nside = find(b"NSIDE   =") + 29;
         assert!(matches!(edit(nside, b"8"), Err(IoError::Shape { .. })));
@@ -1396,6 +1501,51 @@ mod tests {
             assert!(matches!(error, IoError::Malformed { .. }), "{error}");
         }
         assert!(matches!(read(&folder.file("cut.fits.gz", &HEALPY[..HEALPY.len() / 2])), Err(IoError::Malformed { .. })));
+    }
+
+    const PARTIAL: &[u8] = include_bytes!("fixtures/healpy_nside4_partial_nested.fits.gz");
+    const PARTIAL_RING: &[u8] = include_bytes!("fixtures/healpy_nside4_partial_ring.fits.gz");
+    const UNSEEN_RING: &[u8] = include_bytes!("fixtures/healpy_nside4_unseen.fits.gz");
+
+    #[test]
+    fn partial_skies_of_healpy_are_read() {
+        let folder = Folder::new();
+        let all = InputOptions { column: Some("all".to_owned()), unseen: true, ..InputOptions::default() };
+        for (bytes, nested) in [(PARTIAL, true), (PARTIAL_RING, false)] {
+            let path = folder.file("partial.fits.gz", bytes);
+            let table = read_healpix_table(&path, &all).expect("a partial sky");
+            assert_eq!((table.nside, table.nested, table.maps.len()), (4, nested, 3));
+            assert_eq!(table.columns, ["I_STOKES", "Q_STOKES", "U_STOKES"].map(|name| Some(name.to_owned())));
+            let pixels = table.pixels.expect("pixel numbers");
+            assert_eq!((pixels.len(), table.maps[0].len()), (51, 51));
+            let rings = scatterc::kernels::healpix::nested_ring_table(4).expect("a power of two");
+            for (k, pixel) in pixels.iter().enumerate() {
+                // Values of the map are half the NESTED number of their pixel, plus 1000 per column.
+                let nested = if nested { *pixel } else { rings.iter().position(|ring| ring == pixel).expect("a pixel") };
+                let expected = nested as f64 / 2.0;
+                assert_eq!((table.maps[0][k], table.maps[2][k]), (expected, expected + 2000.0));
+                assert!(if nested == 22 { table.maps[1][k].is_nan() } else { table.maps[1][k] == expected + 1000.0 });
+            }
+            let two = InputOptions { column: Some("U_STOKES, 1".to_owned()), ..all.clone() };
+            assert_eq!(read_healpix_table(&path, &two).expect("two columns").maps[1], table.maps[0]);
+            let absent = InputOptions { column: Some("I_STOKES,V".to_owned()), ..all.clone() };
+            assert!(matches!(read_healpix_table(&path, &absent), Err(IoError::NoColumn { expected, .. }) if expected == "V"));
+            let error = read(&path).expect_err("no full sky");
+            assert!(error.to_string().contains("51 pixels with explicit numbers"), "{error}");
+        }
+        let unseen = folder.file("unseen.fits.gz", UNSEEN_RING);
+        let table = read_healpix_table(&unseen, &all).expect("a map with holes");
+        assert_eq!((table.nested, table.maps[0].iter().filter(|x| x.is_nan()).count()), (false, 3));
+        assert!(matches!(read(&unseen), Err(IoError::Masked { found: 3, total: 192, .. })));
+        // Pixels of the table that repeat or lie off the map.
+        let whole = fitsio_pure::gzip::decompress(PARTIAL).expect("a whole fixture");
+        let first = whole.windows(2).rposition(|w| w == [0, 20]).expect("pixel 20");
+        for (bytes, word) in [([0u8, 21], "twice"), ([0, 200], "from 0 to 191"), ([0xff, 0xff], "from 0 to 191")] {
+            let mut edited = whole.clone();
+            edited[first..first + 2].copy_from_slice(&bytes);
+            let error = read_healpix_table(&folder.file("edited.fits", &edited), &all).expect_err("not a partial sky");
+            assert!(error.to_string().contains(word), "{error}");
+        }
     }
 
     /// Readers meet files from elsewhere: whatever is in them, they answer and do not panic or exhaust memory.
@@ -1410,6 +1560,7 @@ mod tests {
             fs::read(&path).expect("readable"),
             fitsio_pure::gzip::decompress(HEALPY).expect("a whole fixture"),
             HEALPY.to_vec(),
+            fitsio_pure::gzip::decompress(PARTIAL).expect("a whole fixture"),
         ];
         let mut state = 1u64;
         let mut random = |n: usize| {
@@ -1432,6 +1583,7 @@ mod tests {
             }
             let path = folder.file("damaged", &bytes);
             let _ = read(&path);
+            let _ = read_healpix_table(&path, &InputOptions { column: Some("all".to_owned()), ..InputOptions::default() });
         }
     }
 }

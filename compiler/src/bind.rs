@@ -318,7 +318,7 @@ impl IndexSpace {
 type Scales = BTreeMap<String, usize>;
 
 /// Functions that build fields from a field and, some of them, a scale.
-const BUILDERS: &[&str] = &["lowpass", "band", "cut", "decimate", "pad", "unpad"];
+const BUILDERS: &[&str] = &["lowpass", "band", "cut", "decimate", "fourier", "pad", "unpad"];
 
 /// True for functions whose value is a field whatever their arguments are, and whose second argument, if any, is a scale.
 fn builds_field(name: &str) -> bool {
@@ -1224,8 +1224,14 @@ impl Binder<'_> {
             }
             "size" => {
                 let field = self.as_field(&arguments[0], scales, order, k)?;
-                let weight = self.domain.weight(&mut self.b, &field)?;
-                let size = weight.map_or(Part::Literal(self.domain.size(&self.b, &field) as f64), Part::Value);
+                let (weight, size) = match arguments.get(1) {
+                    None => (self.domain.weight(&mut self.b, &field)?, self.domain.size(&self.b, &field)),
+                    Some(scale) => {
+                        let scale = self.scale_argument(scale, scales)?;
+                        (self.domain.windowed_weight(&mut self.b, &field, scale)?, self.domain.windowed_size(&self.b, &field, scale))
+                    }
+                };
+                let size = weight.map_or(Part::Literal(size as f64), Part::Value);
                 Ok((Cell { re: size, im: None }, field.labels))
             }
             _ => {

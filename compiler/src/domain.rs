@@ -90,7 +90,7 @@ pub trait Domain: std::fmt::Debug {
     fn wavelet_along(&self, _builder: &mut Builder, _field: &Field, _scale: usize, _axis: usize) -> Result<Option<Field>, DomainError> {
         Ok(None)
     }
-    /// A field built by one of the functions `band`, `cut`, `decimate`, `pad`, `unpad`.
+    /// A field built by one of the functions `band`, `cut`, `decimate`, `fourier`, `pad`, `unpad`.
     fn build(&self, _builder: &mut Builder, function: &str, _field: &Field, _scale: Option<usize>) -> Result<Field, DomainError> {
         Err(DomainError::Unsupported(format!("`{function}` is not available on {}", self.describe())))
     }
@@ -107,6 +107,14 @@ pub trait Domain: std::fmt::Debug {
     /// than `tolerance`. Samples count where their weight is positive.
     fn median(&self, _builder: &mut Builder, _field: &Field, _steps: usize, _tolerance: f64) -> Result<Numbers, DomainError> {
         Err(DomainError::Unsupported(format!("`median` is not available on {}", self.describe())))
+    }
+    /// Number of samples that [`Self::windowed_mean`] counts.
+    fn windowed_size(&self, builder: &Builder, field: &Field, _scale: usize) -> usize {
+        self.size(builder, field)
+    }
+    /// Sum of the weights that [`Self::windowed_mean`] gives samples, per element of the axes, where they are given at run time.
+    fn windowed_weight(&self, builder: &mut Builder, field: &Field, _scale: usize) -> Result<Option<Value>, DomainError> {
+        self.weight(builder, field)
     }
     /// Parameters that the domain itself asks for at run time, such as a mask.
     fn parameters(&self) -> Vec<String> {

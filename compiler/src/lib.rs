@@ -18,6 +18,7 @@ pub mod pass;
 pub mod planar;
 pub mod plane;
 pub mod products;
+pub mod pyramid;
 pub mod schedule;
 pub mod simplify;
 pub mod sphere;

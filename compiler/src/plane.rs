@@ -29,6 +29,20 @@ pub enum Boundary {
     Reflect,
     /// Reflected with the edge sample repeated, to twice the length.
     Symmetric,
+    /// Zeros beyond the edges, for stencils.
+    Zero,
+}
+
+impl Boundary {
+    /// Its word in descriptions and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Boundary::Periodic => "periodic",
+            Boundary::Reflect => "reflect",
+            Boundary::Symmetric => "symmetric",
+            Boundary::Zero => "zero",
+        }
+    }
 }
 
 /// An image or series domain bound to its sizes.
@@ -50,6 +64,8 @@ pub struct Plane {
     pub cut_edges: bool,
     /// True when averages are weighted by the parameter `mask`, one number per sample of the input.
     pub masked: bool,
+    /// True when cut edges are as wide below and on the right as above and on the left, not one sample narrower.
+    pub even_edges: bool,
     /// log2 of the largest spacing that `decimate` gives.
     pub coarsest: usize,
     /// Filters on the padded grid.
@@ -123,6 +139,7 @@ impl Plane {
                 [top, bottom, left, right]
             }
             Boundary::Symmetric => [0, H, 0, W],
+            Boundary::Zero => return fault("boundary", "zero", "periodic, reflect or symmetric for filters of frequencies; `zero` needs stencils"),
         };
         Plane::bound(H, W, J, L, false, filter, boundary, cut_edges, J, padding, false)
     }
@@ -139,6 +156,7 @@ impl Plane {
         let padding = match boundary {
             Boundary::Periodic => [0; 4],
             Boundary::Symmetric => [0, 0, 0, T],
+            Boundary::Zero => return fault("boundary", "zero", "symmetric or periodic for filters of frequencies; `zero` needs stencils"),
             Boundary::Reflect => {
                 return fault("boundary", "reflect", "symmetric or periodic for filters with voices; reflect with `Plane::cascade`");
             }
@@ -217,7 +235,18 @@ impl Plane {
             }
             wavelets = Some(list);
         }
-        Ok(Plane { H, W, J, L, line, boundary, cut_edges, masked: false, coarsest, bank, padding, wavelets })
+        Ok(Plane { H, W, J, L, line, boundary, cut_edges, even_edges: false, masked: false, coarsest, bank, padding, wavelets })
+    }
+
+    /// Cuts edges of the same width on both sides.
+    ///
+    /// Error: edges that are not cut.
+    pub fn even_edges(mut self) -> Result<Self, DomainError> {
+        if !self.cut_edges {
+            return fault("edges", "whole", "cut edges, which may then be even");
+        }
+        self.even_edges = true;
+        Ok(self)
     }
 
     /// Weights averages by the parameter `mask`; averages on coarser grids take its nearest samples.
@@ -230,8 +259,7 @@ impl Plane {
     pub fn mask_samples(&self, H: usize, W: usize) -> (Vec<usize>, Vec<usize>) {
         let nearest = |n: usize, own: usize| (0..n).map(|k| (k * own + n / 2) / n % own).collect::<Vec<usize>>();
         let thinned = |n: usize, all: Vec<usize>| all.iter().step_by((all.len() / n).max(1)).copied().collect();
-        let padded =
-            (H, W) != (self.H, self.W) && self.boundary != Boundary::Periodic && self.bank.H.is_multiple_of(H) && self.bank.W.is_multiple_of(W);
+        let padded = (H, W) != (self.H, self.W) && self.boundary != Boundary::Periodic && self.bank.H % H == 0 && self.bank.W % W == 0;
         if !padded {
             return (nearest(H, self.H), nearest(W, self.W));
         }
@@ -296,6 +324,14 @@ impl Plane {
         let half = |n: usize| 8.max(n.div_ceil(1 << scale.min(40)).min(n / 2));
         let rows = if self.line { 1 } else { 2 * half(self.H) + H % 2 };
         (rows.min(H), (2 * half(self.W) + W % 2).min(W))
+    }
+
+    /// Rows and columns left out above, below, left and right where edges are cut.
+    fn cut(&self, H: usize, W: usize, scale: usize) -> [usize; 4] {
+        let edge = |n: usize| (n / 4).min(1 << scale.min(40));
+        let (e, f) = (edge(H), edge(W));
+        let less = usize::from(!self.even_edges);
+        [e, e - less, f, f - less]
     }
 
     /// Applies `f` to the real part and, if there is one, to the imaginary part.
@@ -384,14 +420,14 @@ fn reflected(n: usize, before: usize, after: usize, repeat: bool) -> Vec<usize> 
 
 impl Domain for Plane {
     fn describe(&self) -> String {
-        let boundary = match self.boundary {
-            Boundary::Periodic => "periodic",
-            Boundary::Reflect => "reflect",
-            Boundary::Symmetric => "symmetric",
-        };
+        let boundary = self.boundary.name();
         let filter = self.bank.text.split_whitespace().nth(1).unwrap_or("filter");
         let sizes = if self.line { format!("line T={}", self.W) } else { format!("plane H={} W={}", self.H, self.W) };
-        let edges = if self.cut_edges { " edges=cut" } else { "" };
+        let edges = match (self.cut_edges, self.even_edges) {
+            (false, _) => "",
+            (true, false) => " edges=cut",
+            (true, true) => " edges=even",
+        };
         let stride = if self.coarsest == self.J { String::new() } else { format!(" stride={}", 1usize << self.coarsest.min(60)) };
         let mask = if self.masked { " mask" } else { "" };
         format!("{sizes} J={} L={} filters={filter} boundary={boundary}{edges}{stride}{mask}", self.J, self.L)
@@ -492,10 +528,17 @@ impl Domain for Plane {
         }
         let field = self.samples(b, field)?;
         let (H, W) = image(b, field.re)?;
-        // Rows e ..= H - e are kept, one less below than above.
-        let edge = |n: usize| (n / 4).min(1 << scale.min(40));
-        let (e, f) = (edge(H), edge(W));
-        self.average(b, &field, [e, e - 1, f, f - 1])
+        self.average(b, &field, self.cut(H, W, scale))
+    }
+
+    fn windowed_size(&self, b: &Builder, field: &Field, scale: usize) -> usize {
+        match size_of(b, field) {
+            Ok((H, W)) if self.cut_edges => {
+                let [top, bottom, left, right] = self.cut(H, W, scale);
+                (H - top - bottom) * (W - left - right)
+            }
+            _ => self.size(b, field),
+        }
     }
 
     fn power(&self, b: &mut Builder, field: &Field, centred: bool) -> Result<Value, DomainError> {
@@ -541,6 +584,18 @@ impl Domain for Plane {
                 let real = usize::from(matches!(b.ty(spectrum).space, Space::RealSpectrum { .. }));
                 let re = b.linear(Linear::Truncate { H, W, h, w, real }, spectrum)?;
                 Ok(Field { re, im: None, labels: field.labels.clone(), raw: None })
+            }
+            "fourier" => {
+                let spectrum = self.spectrum(b, field)?;
+                let whole = match b.ty(spectrum).space {
+                    // All frequencies of a real image.
+                    Space::RealSpectrum { H, W } => b.linear(Linear::Truncate { H, W, h: H, w: W, real: 1 }, spectrum)?,
+                    _ => spectrum,
+                };
+                let (H, W) = size_of(b, field)?;
+                let both = b.linear(Linear::SpectrumParts { H, W }, whole)?;
+                let (re, im) = (b.linear(component(0), both)?, b.linear(component(1), both)?);
+                Ok(Field { re, im: Some(im), labels: field.labels.clone(), raw: None })
             }
             "cut" if !self.cut_edges => Ok(field.clone()),
             "cut" => {

@@ -21,17 +21,23 @@ const DEEPEST: usize = 8;
 ///
 /// Legality: averages are linear. Profit: products of broadcast fields are never formed.
 pub fn products(graph: &Graph) -> Result<Graph, TypeError> {
+    // Elsewhere averages of images are Gram matrices of spectra.
+    let stencils = graph.nodes.iter().any(|node| matches!(node.op, Op::Linear { map: Linear::ImageStencil { .. }, .. }));
     rewrite(graph, |b, value, operands| {
         // A sign passes a broadcast, so that it ends among the numbers and not in a field of its own.
         if let Some((map @ (Linear::Reindex { .. } | Linear::Reshape { .. }), false)) = graph.linear(value)
-            && matches!(graph.node(value).ty.space, Space::Pixels { .. })
+            && (matches!(graph.node(value).ty.space, Space::Pixels { .. }) || stencils && matches!(graph.node(value).ty.space, Space::Image { .. }))
             && b.graph().node(operands[0]).op == Op::Pointwise(row("neg"))
         {
             let inner = b.graph().node(operands[0]).operands[0];
             let moved = b.linear(map.clone(), inner)?;
             return Ok(Some(b.pointwise(row("neg"), &[moved])?));
         }
-        let Some((map @ Linear::PixelMean { .. }, false)) = graph.linear(value) else { return Ok(None) };
+        let map = match graph.linear(value) {
+            Some((map @ Linear::PixelMean { .. }, false)) => map,
+            Some((map @ Linear::Average { .. }, false)) if stencils => map,
+            _ => return Ok(None),
+        };
         // Through the operands where that leaves few factors, else with the operands as they stand.
         let mut found = None;
         for depth in [0, DEEPEST] {

@@ -147,6 +147,8 @@ fn is_transform(map: &Linear) -> bool {
                 | Linear::RingForward { .. }
                 | Linear::Stencil { .. }
                 | Linear::Downgrade { .. }
+                | Linear::ImageStencil { .. }
+                | Linear::BlockMean { .. }
         )
 }
 
@@ -1455,6 +1457,8 @@ fn linear_flops(map: &Linear, count: usize) -> f64 {
         // A row of a stencil meets about half as many pixels as its square has, a down-grade reads nine times four.
         Linear::Stencil { nside, K, L, .. } => ((count / (2 * L).max(1)) * 12 * nside * nside * 2 * L * (K + 1) * (K + 1)) as f64 * 2.0,
         Linear::Downgrade { nside, .. } => 72.0 * (count * 3 * nside * nside) as f64,
+        Linear::ImageStencil { H, W, bank, .. } => 2.0 * (count * H * W * bank.H * bank.W) as f64,
+        Linear::BlockMean { H, W, .. } => (count * H * W) as f64,
         Linear::FrameOperator { L, N, j, .. } => {
             let mut work = FrameWork::default();
             work.add(*L, *N, *j, count / (2 * N - 1).max(1), count);

@@ -4,7 +4,7 @@
 //! filter item --Bank (text and sizes, an attribute of linear maps)--> Evaluation of one (j, l) --> array [H][W] of the base grid
 //! ```
 //!
-//! Definitions are evaluated when they are asked for: `wavelet` and `lowpass` are arrays, `octave`, `layer` and `count` numbers. Fourier transforms are supplied by the
+//! Definitions are evaluated when they are asked for: `wavelet`, `lowpass` and `stencil` are arrays, the last over the few samples of a stencil, `octave`, `layer` and `count` numbers. Fourier transforms are supplied by the
 //! caller through [`Transform`], so this module owns no numerics but those of its primitives.
 
 use crate::elementary::{cosines, exponentials, sines};
@@ -29,6 +29,7 @@ pub const FUNCTIONS: &[(&str, usize, &str)] = &[
     ("sin", 1, "sin(a): sine"),
     ("cos", 1, "cos(a): cosine"),
     ("sign", 1, "sign(a): -1, 0 or 1"),
+    ("single", 1, "single(z): the nearest numbers of single precision"),
     ("floor", 1, "floor(a): largest whole number that is not above a"),
     ("ceil", 1, "ceil(a): smallest whole number that is not below a"),
     ("factorial", 1, "factorial(n): n! of a whole number"),
@@ -60,7 +61,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// What a domain and its maps ask a filter for.
-pub const RESULTS: &[&str] = &["wavelet", "lowpass", "octave", "layer", "count"];
+pub const RESULTS: &[&str] = &["wavelet", "lowpass", "stencil", "octave", "layer", "count"];
 
 /// A filter that cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -137,6 +138,12 @@ impl Bank {
         let text = "filter sample { r = row - H * greater(row, H / 2 - 1); c = column - W * greater(column, W / 2 - 1); \
                     wavelet = exp(-(r - j - l)^2 / 5 - (c - 1 + l)^2 / 7); lowpass = exp(-(r^2 + 2 * c^2) / 9); }";
         Bank { H: 8, W: 12, J: 2, L: 2, folded: false, real: true, text: text.into() }
+    }
+
+    /// A small bank of stencils for the law tests.
+    pub fn sample_stencil() -> Bank {
+        let text = "filter sample { stencil = exp(-(row - 1 - j)^2 / 3 - (column - 2 + l)^2 / 5) * cis(row - 2 * column + l); }";
+        Bank { H: 3, W: 5, J: 2, L: 2, folded: false, real: false, text: text.into() }
     }
 
     /// Whether filters of this bank exist on a grid of that size.
@@ -772,6 +779,11 @@ impl<'a> Evaluation<'a> {
                 }
                 (self.shift, self.arrays) = (shift, arrays);
                 Ok(sum.unwrap_or_else(|| real(Part::Number(0.0))))
+            }
+            "single" => {
+                let x = self.evaluate(&arguments[0])?;
+                let nearest = |part: &Part| part.map(|a| f64::from(a as f32));
+                Ok(Complex { re: nearest(&x.re), im: x.im.as_ref().map(nearest) })
             }
             "re" | "im" | "conj" | "abs" => {
                 let x = self.evaluate(&arguments[0])?;

@@ -347,6 +347,8 @@ linear_ops! {
     "fourier_real" => FourierReal { H: usize = 4, W: usize = 5 };
     /// spectrum(H,W) -> [2] image(H,W): real and imaginary part of (1/HW) sum_kl F_kl e^{2 pi i (k p / H + l q / W)}.
     "fourier_inverse" => FourierInverse { H: usize = 3, W: usize = 4 };
+    /// spectrum(H,W) -> [2] image(H,W): real and imaginary parts of the frequencies, each as an image of them.
+    "spectrum_parts" => SpectrumParts { H: usize = 3, W: usize = 4 };
     /// real_spectrum(H,W) or (`real`=0) spectrum(H,W) -> [L] spectrum(H,W): multiplication by the L filters of scale j of the bank, each to the given power.
     "filter" => Filter { H: usize = 4, W: usize = 6, j: usize = 1, power: usize = 1, real: usize = 1, bank: Bank = Bank::sample() };
     /// real_spectrum(H,W) or (`real`=0) spectrum(H,W) -> [L,2] image(h,w): `fourier_inverse` of `fold` of `filter`, without what lies between. C1: h divides H, w divides W.
@@ -365,6 +367,13 @@ linear_ops! {
     "pick" => Pick { H: usize = 3, W: usize = 4, rows: Indices = Indices::from(vec![2, 0, 1, 1]), columns: Indices = Indices::from(vec![3, 2, 1, 0, 1]) };
     /// [K] image(H,W) -> [K,count] image(H,W): y_ka[r, c] = x_k[r + rows[k count + a], c + columns[k count + a]], cyclically; K = len(rows) / count. C1: as many columns as rows, whole groups, entries below H and W.
     "roll" => Roll { H: usize = 3, W: usize = 4, rows: Vec<usize> = vec![0, 1, 2, 0], columns: Vec<usize> = vec![3, 0, 1, 0], count: usize = 2 };
+    /// image(H,W) -> [L,2] image(H,W): real and imaginary parts of y_l[r,c] = sum_ab s_l[a,b] x[r + a - h/2, c + b - w/2] with the stencils s_l of h x w samples, the bank's `stencil` of scale j. Beyond the
+    /// image lies, by `edge`, 0 its other side, 1 its reflection without and 2 with the edge sample repeated, 3 zeros. C1: odd sides that reach less far than the image. C2: edge is 0 to 3.
+    "image_stencil" => ImageStencil { H: usize = 6, W: usize = 7, j: usize = 1, edge: usize = 1, bank: Bank = Bank::sample_stencil() };
+    /// image(H,W) -> image(H/h,W/w): means over blocks of h x w samples; the last rows and columns that fill none are left out. C1: h <= H, w <= W.
+    "block_mean" => BlockMean { H: usize = 5, W: usize = 7, h: usize = 2, w: usize = 2 };
+    /// image(H,W) -> image(rows H,columns W): linear interpolation between the centres of samples, constant beyond the outermost ones. C1: rows and columns are 1 or 2.
+    "enlarge" => Enlarge { H: usize = 3, W: usize = 4, rows: usize = 1, columns: usize = 2 };
     /// image(H,W) -> point: mean over the rows from `top` to H - `bottom` and the columns from `left` to W - `right`. C1: the window is not empty.
     "average" => Average { H: usize = 5, W: usize = 6, top: usize = 1, bottom: usize = 1, left: usize = 0, right: usize = 2 };
     /// real_spectrum(H,W) -> [L,2] real_spectrum(H,W): B times the L filters of scale j to a power, folded onto the stored half, so that `spectral_sum` of the product with A is the mean of a conj(b * psi^power)
@@ -479,6 +488,10 @@ impl Linear {
                 sizes(self, &[*H, *W])?;
                 Ok(Signature { domain: (vec![], Spectrum { H: *H, W: *W }), range: (vec![2], Image { H: *H, W: *W }) })
             }
+            Linear::SpectrumParts { H, W } => {
+                sizes(self, &[*H, *W])?;
+                Ok(Signature { domain: (vec![], Spectrum { H: *H, W: *W }), range: (vec![2], Image { H: *H, W: *W }) })
+            }
             Linear::Filter { H, W, power, real, bank, .. } => {
                 sizes(self, &[*H, *W, *power])?;
                 bank.fits(*H, *W)?;
@@ -548,6 +561,39 @@ impl Linear {
                 }
                 let K = rows.len() / count;
                 Ok(Signature { domain: (vec![K], Image { H: *H, W: *W }), range: (vec![K, *count], Image { H: *H, W: *W }) })
+            }
+            Linear::ImageStencil { H, W, edge, bank, .. } => {
+                sizes(self, &[*H, *W])?;
+                for (side, n) in [(bank.H, *H), (bank.W, *W)] {
+                    if side % 2 == 0 || side / 2 > n || (*edge == 1 && side > 1 && side / 2 >= n) {
+                        // image_stencil C1
+                        return Err(format!(
+                            "image_stencil C1: stencils of {} x {} reach too far for an image of {H} x {W}, or have even sides",
+                            bank.H, bank.W
+                        ));
+                    }
+                }
+                if *edge > 3 {
+                    // image_stencil C2
+                    return Err(format!("image_stencil C2: edge must be 0, 1, 2 or 3, found {edge}"));
+                }
+                Ok(Signature { domain: (vec![], Image { H: *H, W: *W }), range: (vec![bank.L, 2], Image { H: *H, W: *W }) })
+            }
+            Linear::BlockMean { H, W, h, w } => {
+                sizes(self, &[*H, *W, *h, *w])?;
+                if h > H || w > W {
+                    // block_mean C1
+                    return Err(format!("block_mean C1: an image of {H} x {W} holds no block of {h} x {w}"));
+                }
+                simple(Image { H: *H, W: *W }, Image { H: H / h, W: W / w })
+            }
+            Linear::Enlarge { H, W, rows, columns } => {
+                sizes(self, &[*H, *W])?;
+                if ![1, 2].contains(rows) || ![1, 2].contains(columns) {
+                    // enlarge C1
+                    return Err(format!("enlarge C1: rows and columns must be 1 or 2, found {rows} and {columns}"));
+                }
+                simple(Image { H: *H, W: *W }, Image { H: rows * H, W: columns * W })
             }
             Linear::Average { H, W, top, bottom, left, right } => {
                 sizes(self, &[*H, *W])?;

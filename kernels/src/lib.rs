@@ -9,6 +9,7 @@
 //! harmonic   coefficients <-> rings   Legendre stage of spin-0 and directional transforms, and adjoints
 //! fourier    rings <-> maps           FFT along each ring, eight rings at a time, and adjoints
 //! planar     images <-> spectra         FFTs of images and series, real and complex, and adjoints
+//! images     images on a pyramid of resolutions: stencils, means over blocks, enlargement, and adjoints
 //! contract   rows x rows -> numbers   weighted bilinear sums, linear mixtures
 //! weighed    half spectra x half spectra -> numbers   bilinear sums with the weights of filters, applied in cache
 //! frame      coefficients x coefficients -> numbers   covariances of wavelet transforms without the transforms
@@ -47,6 +48,7 @@ pub mod frame;
 pub mod gather;
 pub mod harmonic;
 pub mod healpix;
+pub mod images;
 pub mod layout;
 mod made;
 pub mod naive;

@@ -862,3 +862,27 @@ fn measures_count_what_is_not_finite() {
     let odd = VectorSpace { element: Element::F32, place: 3, ..space };
     assert!(vectors::combine("m", &odd, 0, 9).is_err());
 }
+
+#[test]
+fn texts_are_read_back_and_bad_ones_refused() {
+    let tables = [Table::Roots { n: 7 }, Table::WaveletFilters { L_in: 16, L: 16, N: 3, j: 2 }, Table::Starts { degrees: 4, N: 2 }];
+    for table in tables {
+        assert_eq!(table.to_string().parse::<Table>().expect("its own text"), table);
+    }
+    for text in ["roots", "roots {}", "roots {m=3}", "roots {n=-1}", "root {n=3}", "roots {n=3, m=4}"] {
+        assert!(text.parse::<Table>().is_err(), "{text}");
+    }
+    assert!(Table::Roots { n: 0 }.values().is_err());
+    assert_eq!(Table::Roots { n: 4 }.to_string(), "roots {n=4}");
+}
+
+#[test]
+fn roots_lie_on_the_circle() {
+    for n in [1, 2, 3, 8, 12, 97] {
+        let roots = Table::Roots { n }.numbers().expect("valid");
+        for k in 0..n {
+            let (sin, cos) = (2.0 * std::f64::consts::PI * k as f64 / n as f64).sin_cos();
+            assert!((roots[2 * k] - cos).abs() < 1e-15 && (roots[2 * k + 1] - sin).abs() < 1e-15, "{k} of {n}");
+        }
+    }
+}

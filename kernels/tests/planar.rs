@@ -2,8 +2,10 @@
 #![allow(non_snake_case)]
 
 use scatterc_kernels::Serial;
-use scatterc_kernels::planar::PlanarFft;
+use num_complex::Complex64 as C;
+use scatterc_kernels::planar::{Factors, PlanarFft, Synthesis};
 use std::f64::consts::TAU;
+use std::sync::Arc;
 
 fn numbers(n: usize, seed: u64) -> Vec<f64> {
     let mut state = seed;
@@ -78,5 +80,123 @@ fn only_zeros_are_skipped() {
         let mut f = vec![0.0; 2 * 8 * 16];
         fft.inverse(&Serial, &F, &mut f);
         assert!(f.iter().any(|x| *x != 0.0), "{value} disappeared");
+    }
+}
+
+fn naive(H: usize, W: usize, f: &[f64], k: usize, l: usize) -> C {
+    let mut sum = C::default();
+    for p in 0..H {
+        for q in 0..W {
+            let angle = -2.0 * std::f64::consts::PI * ((k * p % H) as f64 / H as f64 + (l * q % W) as f64 / W as f64);
+            sum += f[p * W + q] * C::new(angle.cos(), angle.sin());
+        }
+    }
+    sum
+}
+
+/// Single rows and columns too.
+const THIN: [(usize, usize); 7] = [(1, 1), (1, 8), (1, 9), (5, 6), (6, 5), (8, 34), (7, 1)];
+
+#[test]
+fn transforms_equal_their_definition_and_invert() {
+    for (H, W) in THIN {
+        let fft = PlanarFft::new(H, W).expect("valid sizes");
+        let f = numbers(H * W, 3);
+        let half = fft.half();
+        let mut F = vec![0.0; 2 * H * half];
+        fft.real_forward(&Serial, &f, &mut F);
+        for k in 0..H {
+            for l in 0..half {
+                let (x, y) = (C::new(F[2 * (k * half + l)], F[2 * (k * half + l) + 1]), naive(H, W, &f, k, l));
+                assert!((x - y).norm() <= 1e-13 * (H * W) as f64, "{H} x {W} at ({k}, {l}): {x}, expected {y}");
+            }
+        }
+        let mut back = vec![0.0; H * W];
+        fft.real_inverse(&Serial, &F, &mut back, true, 1.0 / (H * W) as f64);
+        let error = back.iter().zip(&f).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+        assert!(error <= 1e-14, "{H} x {W}: {error:e}");
+        // A complex image and back.
+        let g = numbers(2 * H * W, 5);
+        let mut G = vec![0.0; 2 * H * W];
+        fft.inverse_adjoint(&Serial, &g, &mut G);
+        G.iter_mut().for_each(|x| *x *= (H * W) as f64);
+        let mut back = vec![0.0; 2 * H * W];
+        fft.inverse(&Serial, &G, &mut back);
+        let error = back.iter().zip(&g).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+        assert!(error <= 1e-14, "{H} x {W}: {error:e}");
+    }
+}
+
+/// Filters of which some frequencies, whole rows and whole strips are zero.
+fn filters(n: usize, H: usize, W: usize, seed: u64) -> Vec<f64> {
+    let mut values = numbers(n * H * W, seed);
+    for (k, x) in values.iter_mut().enumerate() {
+        let (l, r, c) = (k / (H * W), k / W % H, k % W);
+        if r == l + 1 || (c + 5 * l) % 48 > 20 || (r * c) % 7 == 3 {
+            *x = 0.0;
+        }
+    }
+    values
+}
+
+#[test]
+fn filtered_images_equal_their_definition_and_the_transpose_follows() {
+    for ((H, W), (h, w), half) in [
+        ((12, 20), (6, 5), false),
+        ((12, 20), (12, 20), true),
+        ((8, 96), (4, 48), true),
+        ((9, 33), (3, 11), true),
+        ((1, 64), (1, 16), true),
+        ((1, 30), (1, 30), false),
+        ((16, 96), (2, 96), false),
+    ] {
+        for complex_filters in [false, true] {
+            let (L, n) = (2, 2);
+            let synthesis = Synthesis::<f64>::new(Arc::new(PlanarFft::new(h, w).expect("valid sizes")), H, W, half, L).expect("valid sizes");
+            let (re, im) = (filters(L, H, W, 3), filters(L, H, W, 4));
+            let factors = Factors { re: &re, im: complex_filters.then_some(im.as_slice()) };
+            let support = synthesis.support(&factors);
+            let stride = if half { W / 2 + 1 } else { W };
+            let spectra = numbers(n * 2 * H * stride, 5);
+            let mut images = vec![f64::NAN; n * L * 2 * h * w];
+            synthesis.apply(&Serial, &factors, &support, &spectra, &mut images);
+            let at = |k: usize, r: usize, c: usize| {
+                let x = |r: usize, c: usize| C::new(spectra[2 * ((k * H + r) * stride + c)], spectra[2 * ((k * H + r) * stride + c) + 1]);
+                if c < stride { x(r, c) } else { x((H - r) % H, W - c).conj() }
+            };
+            for (k, l, p, q) in (0..n * L * h * w).map(|i| (i / (L * h * w), i / (h * w) % L, i / w % h, i % w)) {
+                let mut sum = C::default();
+                for (r, c) in (0..H * W).map(|i| (i / W, i % W)) {
+                    let f = C::new(re[(l * H + r) * W + c], if complex_filters { im[(l * H + r) * W + c] } else { 0.0 });
+                    let angle = 2.0 * std::f64::consts::PI * ((r * p % h) as f64 / h as f64 + (c * q % w) as f64 / w as f64);
+                    sum += f * at(k, r, c) * C::new(angle.cos(), angle.sin()) / (H * W) as f64;
+                }
+                let place = ((k * L + l) * 2 * h + p) * w + q;
+                let found = C::new(images[place], images[place + h * w]);
+                assert!((found - sum).norm() <= 1e-14, "{H} x {W} to {h} x {w}, half {half}: {found}, expected {sum}");
+            }
+            let y = numbers(images.len(), 6);
+            let mut back = vec![f64::NAN; spectra.len()];
+            synthesis.adjoint(&Serial, &factors, &support, &y, &mut back);
+            let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
+            let error = (dot(&images, &y) - dot(&spectra, &back)).abs();
+            assert!(error <= 1e-13, "{H} x {W} to {h} x {w}, half {half}: {error:e}");
+        }
+    }
+}
+
+#[test]
+fn adjoints_are_transposes() {
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(a, b)| a * b).sum::<f64>();
+    for (H, W) in THIN {
+        let fft = PlanarFft::new(H, W).expect("valid sizes");
+        let (f, F) = (numbers(H * W, 3), numbers(2 * H * fft.half(), 4));
+        let (mut a, mut b) = (vec![0.0; F.len()], vec![0.0; f.len()]);
+        fft.real_forward(&Serial, &f, &mut a);
+        fft.real_inverse(&Serial, &F, &mut b, false, 1.0);
+        assert!((dot(&a, &F) - dot(&f, &b)).abs() <= 1e-12 * (H * W) as f64, "{H} x {W}");
+        fft.real_inverse(&Serial, &F, &mut b, true, 1.0 / (H * W) as f64);
+        fft.real_inverse_adjoint(&Serial, &f, &mut a);
+        assert!((dot(&a, &F) - dot(&f, &b)).abs() <= 1e-12 * (H * W) as f64, "{H} x {W}");
     }
 }

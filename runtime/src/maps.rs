@@ -189,6 +189,10 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
         | Linear::Fold { .. }
         | Linear::Pick { .. }
         | Linear::Roll { .. }
+        | Linear::SpectrumParts { .. }
+        | Linear::ImageStencil { .. }
+        | Linear::BlockMean { .. }
+        | Linear::Enlarge { .. }
         | Linear::SpectralFilter { .. }
         | Linear::Stencil { .. }
         | Linear::SpinStencil { .. }
@@ -285,6 +289,10 @@ impl Small {
             | Linear::Fold { .. }
             | Linear::Pick { .. }
             | Linear::Roll { .. }
+            | Linear::SpectrumParts { .. }
+            | Linear::ImageStencil { .. }
+            | Linear::BlockMean { .. }
+            | Linear::Enlarge { .. }
             | Linear::SpectralFilter { .. }
             | Linear::Average { .. }
             | Linear::Stencil { .. }

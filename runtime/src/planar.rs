@@ -5,6 +5,7 @@ use scatterc_ir::Linear;
 use scatterc_ir::filter::{Bank, Evaluation, FilterError, Sampled, Transform};
 use scatterc_ir::notation::Filter;
 use scatterc_ir::ops::Indices;
+use scatterc_kernels::images::{Blocks, Edge, Enlarged, Stencils};
 use scatterc_kernels::planar::{self, Fold, PlanarFft, Support, Synthesis};
 use scatterc_kernels::simd::Real;
 use scatterc_kernels::weighed::Weights;
@@ -232,6 +233,21 @@ impl<T: Real> PlanarTables<T> {
         Ok((re, im))
     }
 
+    /// Stencils of scale j for images of `H` x `W`, real and imaginary parts in turn.
+    fn stencils(&mut self, bank: &Bank, j: usize, edge: usize, H: usize, W: usize) -> Result<Stencils<T>, PlanarError> {
+        let filter = bank.filter()?;
+        let mut values = Vec::with_capacity(2 * bank.L * bank.H * bank.W);
+        for l in 0..bank.L {
+            let Sampled { re, im } = Evaluation::new(&filter, bank, j, l, &*self).array("stencil")?;
+            let n = re.len();
+            values.extend(re);
+            values.extend(im.unwrap_or_else(|| vec![0.0; n]));
+        }
+        let stencils = Stencils::new(H, W, bank.H, bank.W, Edge::from_index(edge)?, &values)?;
+        self.bytes += stencils.bytes();
+        Ok(stencils)
+    }
+
     /// Even part of the low-pass filter on the stored half of `H` x `W`: (h(k) + conj h(-k)) / 2.
     fn even(&mut self, bank: &Bank, j: usize, H: usize, W: usize) -> Result<Factors<T>, FilterError> {
         let (whole_re, whole_im) = self.sampled(bank, j, true, 1, H, W)?;
@@ -380,6 +396,14 @@ pub(crate) enum Planar<T> {
         columns: Vec<usize>,
         count: usize,
     },
+    /// Pairs of so many complex numbers to their real and their imaginary parts.
+    Parts {
+        n: usize,
+    },
+    /// One image to the real and imaginary parts of L filtered ones.
+    Stencils(Stencils<T>),
+    Blocks(Blocks),
+    Enlarged(Enlarged),
     /// One half spectrum to L filtered ones, plain and turned by i.
     Spectral {
         weights: Vec<T>,
@@ -411,6 +435,10 @@ impl<T: Real> Planar<T> {
             Linear::Fold { H, W, h, w, real } => Planar::Fold(Fold { from: (*H, *W), to: (*h, *w), half: *real == 1 }),
             Linear::Pick { H, W, rows, columns } => Planar::Pick { H: *H, W: *W, rows: rows.clone(), columns: columns.clone() },
             Linear::Roll { H, W, rows, columns, count } => Planar::Roll { H: *H, W: *W, rows: rows.clone(), columns: columns.clone(), count: *count },
+            Linear::ImageStencil { H, W, j, edge, bank } => Planar::Stencils(tables.stencils(bank, *j, *edge, *H, *W)?),
+            Linear::SpectrumParts { H, W } => Planar::Parts { n: H * W },
+            Linear::BlockMean { H, W, h, w } => Planar::Blocks(Blocks { H: *H, W: *W, h: *h, w: *w }),
+            Linear::Enlarge { H, W, rows, columns } => Planar::Enlarged(Enlarged { H: *H, W: *W, rows: *rows, columns: *columns }),
             Linear::SpectralFilter { H, W, h, w, j, power, bank } => {
                 Planar::Spectral { weights: tables.halves(bank, *j, *power, (*H, *W), (*h, *w))?, len: H * (W / 2 + 1) }
             }
@@ -425,6 +453,7 @@ impl<T: Real> Planar<T> {
                 2.5 * len as f64 * (fft.flops() / 5.0).max(2.0).log2()
             }
             Planar::FilterInverse { synthesis, .. } => 2.5 * len as f64 * synthesis.points().max(2.0).log2(),
+            Planar::Stencils(stencils) => stencils.flops() * (len / stencils.len().max(1)) as f64,
             _ => 2.0 * len as f64,
         }
     }
@@ -434,6 +463,7 @@ impl<T: Real> Planar<T> {
         match self {
             Planar::Fourier(fft) | Planar::FourierReal { fft, .. } | Planar::FourierInverse(fft) => fft.scratch_len(),
             Planar::FilterInverse { synthesis, .. } => synthesis.scratch_len(),
+            Planar::Stencils(stencils) => stencils.scratch_len(),
             _ => 0,
         }
     }
@@ -554,6 +584,23 @@ impl<T: Real> Planar<T> {
                     }
                 }
             }
+            (Planar::Stencils(stencils), false) => stencils.apply(par, x, y),
+            (Planar::Stencils(stencils), true) => stencils.adjoint(par, x, y),
+            (Planar::Parts { n }, _) => {
+                for (x, y) in x.chunks_exact(2 * n).zip(y.chunks_exact_mut(2 * n)) {
+                    if adjoint {
+                        let (re, im) = x.split_at(*n);
+                        y.chunks_exact_mut(2).zip(re.iter().zip(im)).for_each(|(z, (a, b))| (z[0], z[1]) = (*a, *b));
+                    } else {
+                        let (re, im) = y.split_at_mut(*n);
+                        x.chunks_exact(2).zip(re.iter_mut().zip(im)).for_each(|(z, (a, b))| (*a, *b) = (z[0], z[1]));
+                    }
+                }
+            }
+            (Planar::Blocks(blocks), false) => blocks.apply(par, x, y),
+            (Planar::Blocks(blocks), true) => blocks.adjoint(par, x, y),
+            (Planar::Enlarged(enlarged), false) => enlarged.apply(par, x, y),
+            (Planar::Enlarged(enlarged), true) => enlarged.adjoint(par, x, y),
             (Planar::Spectral { weights, len }, false) => planar::turned(par, weights, *len, x, y),
             (Planar::Spectral { weights, len }, true) => planar::turned_adjoint(par, weights, *len, x, y),
         }

@@ -386,6 +386,10 @@ fn entries(tables: &mut Tables, map: &Linear, width: usize, mut entry: &mut impl
         | Linear::Fold { .. }
         | Linear::Pick { .. }
         | Linear::Roll { .. }
+        | Linear::SpectrumParts { .. }
+        | Linear::ImageStencil { .. }
+        | Linear::BlockMean { .. }
+        | Linear::Enlarge { .. }
         | Linear::Average { .. }
         | Linear::SpectralSum { .. }
         | Linear::SpectralFilter { .. } => {

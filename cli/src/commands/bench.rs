@@ -46,6 +46,8 @@ struct Measured {
     compile_ms: f64,
     load_ms: f64,
     run_ms: f64,
+    /// The first run, which touches all memory for the first time.
+    first_ms: f64,
     /// Processor time of a run, all threads.
     cpu_ms: Option<f64>,
     /// Processor time of compiling and loading.
@@ -77,7 +79,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let bound: Box<dyn scatterc::Domain> = if args.domain.is_healpix() {
         Box::new(super::healpix::sized(&args.domain)?)
     } else if args.domain.is_planar() {
-        Box::new(super::planar::sized(&args.domain, &source, &statistic.statistic)?)
+        super::planar::sized(&args.domain, &source, &statistic.statistic)?
     } else {
         Box::new(args.domain.sphere(args.domain.bandlimit.unwrap_or(64), InputKind::Half)?)
     };
@@ -93,13 +95,15 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         let inputs = measure::inputs(&executable);
         let given = measure::given(&inputs);
         let mut results: Vec<(String, Vec<f64>)> = executable.outputs().iter().map(|p| (p.name.clone(), vec![0.0; p.ty.len()])).collect();
-        let (mut times, mut cpu_times) = (Vec::with_capacity(args.reps), Vec::with_capacity(args.reps));
+        let (mut times, mut cpu_times, mut first_ms) = (Vec::with_capacity(args.reps), Vec::with_capacity(args.reps), 0.0);
         // The first run touches all memory for the first time; it is not counted.
         for k in 0..=args.reps {
             let mut into: Vec<(&str, &mut [f64])> = results.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
             let (start, begun) = (Instant::now(), measure::processor_seconds());
             executable.run_into(&given, &mut into)?;
-            if k > 0 {
+            if k == 0 {
+                first_ms = start.elapsed().as_secs_f64() * 1e3;
+            } else {
                 times.push(start.elapsed().as_secs_f64() * 1e3);
                 cpu_times.extend(since(begun));
             }
@@ -110,6 +114,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             compile_ms: compiled.compile_s * 1e3,
             load_ms,
             run_ms: median(&mut times),
+            first_ms,
             cpu_ms: (!cpu_times.is_empty()).then(|| median(&mut cpu_times)),
             set_up_cpu_ms,
             flops: compiled.scheduled.launches.iter().map(|l| l.flops).sum(),
@@ -150,6 +155,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             "read_gbytes": roofline.as_ref().map(|r| r.bytes_per_s / 1e9),
             "forward_roofline": fraction(&forward),
             "gradient_roofline": fraction(&gradient),
+            "first_ms": forward.first_ms,
             "peak_rss_mb": peak_rss_mb(),
             "flops": forward.flops,
             "bytes": forward.bytes,

@@ -116,7 +116,7 @@ impl Common {
         }
         if self.domain.is_planar() {
             let plane = super::planar::sized(&self.domain, &source, &self.statistic)?;
-            return Ok(args::compiler(&source, &plane, &options, &self.device)?.goal(self.goal()).batch(self.batch).compile()?);
+            return Ok(args::compiler(&source, &*plane, &options, &self.device)?.goal(self.goal()).batch(self.batch).compile()?);
         }
         let L = self.domain.bandlimit.unwrap_or_else(|| {
             global.note(&format!("no `--bandlimit`: L = {DEFAULT_BANDLIMIT} is used"));

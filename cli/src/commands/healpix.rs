@@ -6,8 +6,8 @@
 
 use super::{encode, gradient, plot, synthesise};
 use crate::args::{self, CliError, DeviceKind, DomainOptions, FieldOptions, Global, OrderingKind, Runner};
-use crate::figure::{self, ColourMap, Field, Panel};
-use crate::io::{self, Input, InputOptions, NamedArray, check_writable, write_npy_atomic, write_npz_atomic};
+use crate::figure::{self, ColourMap, Field, Panel, View};
+use crate::io::{self, InputOptions, NamedArray, check_writable, write_npy_atomic, write_npz_atomic};
 use scatterc::kernels::healpix::{nested_ring_table, nside_of, pixel_at, ring_to_nested};
 use scatterc::optimise::{Control, Lbfgs, Method};
 use scatterc::pixels::{self, Descent, Measure, PixelError};
@@ -22,6 +22,8 @@ struct Maps {
     n: usize,
     maps: Vec<Vec<f64>>,
     batched: bool,
+    /// Resolution and cells, NESTED and ascending, of a file that holds a part of the sphere and says which.
+    patch: Option<(usize, Vec<usize>)>,
     /// Weights 0 where pixels were marked as not observed; absent where all were.
     observed: Option<Vec<f64>>,
 }
@@ -51,18 +53,29 @@ fn cells(domain: &DomainOptions) -> Result<Vec<usize>, CliError> {
     }
 }
 
-/// The domain of these options for maps of `n` pixels.
-fn bound(domain: &DomainOptions, n: usize, path: &Path) -> Result<Healpix, CliError> {
+/// The domain of these options for maps of `n` pixels, of the part of the sphere that their file says, if it does.
+fn bound(domain: &DomainOptions, n: usize, patch: Option<&(usize, Vec<usize>)>, path: &Path) -> Result<Healpix, CliError> {
     let (own, L) = (&domain.healpix, domain.planar.orientations.unwrap_or(4));
-    let cells = cells(domain)?;
+    let mut cells = cells(domain)?;
+    let mut own = own.clone();
+    if let Some((nside, pixels)) = patch {
+        if own.nside.is_some_and(|wanted| wanted != *nside) {
+            return Err(malformed(path, &format!("pixels of --nside {}", own.nside.unwrap_or(0)), format!("pixels of nside {nside}")));
+        }
+        if !cells.is_empty() && cells != *pixels {
+            return Err(malformed(path, "the pixels of --cells", "others, which the file names".into()));
+        }
+        own.nside = Some(*nside);
+        cells = pixels.clone();
+    }
     let found = if cells.is_empty() {
         let nside = nside_of(n).filter(|nside| own.nside.is_none_or(|wanted| wanted == *nside));
         let expected = own.nside.map_or("12 nside^2 pixels".to_string(), |nside| format!("12 nside^2 pixels with --nside {nside}"));
         let nside = nside.ok_or_else(|| malformed(path, &expected, format!("{n} pixels")))?;
-        Healpix::new(nside, L, own.kernel)?
+        Healpix::new(nside, L, own.kernel.unwrap_or(3))?
     } else {
         let nside = own.nside.ok_or_else(|| CliError::option("--nside", "not given", "the resolution that the pixels of --cells belong to"))?;
-        let found = Healpix::patch(nside, L, own.kernel, &cells)?;
+        let found = Healpix::patch(nside, L, own.kernel.unwrap_or(3), &cells)?;
         if found.len() != n {
             return Err(malformed(path, &format!("{} numbers, one per cell", found.len()), format!("{n} numbers")));
         }
@@ -83,7 +96,7 @@ pub fn sized(domain: &DomainOptions) -> Result<Healpix, CliError> {
         0 => 12 * nside * nside,
         n => n,
     };
-    bound(domain, n, Path::new("--nside"))
+    bound(domain, n, None, Path::new("--nside"))
 }
 
 /// Reads maps: `[n]` or a batch `[B, n]` of npy and npz, NESTED unless `--ordering ring`; FITS in the order of its header.
@@ -117,14 +130,31 @@ fn load(path: &Path, domain: &DomainOptions, options: &FieldOptions) -> Result<M
                 *map = nested(path, n, map)?;
             }
         }
-        Maps { n, maps, batched, observed: None }
+        Maps { n, maps, batched, patch: None, observed: None }
     } else {
-        let options = InputOptions { unseen: true, ..options.input_options() };
-        let Input::Healpix { nside, nested: is_nested, map, .. } = io::read_input(path, &options)? else {
-            return Err(malformed(path, "a HEALPix map", "another field".into()));
-        };
-        let map = if is_nested { map } else { nested(path, 12 * nside * nside, &map)? };
-        Maps { n: map.len(), maps: vec![map], batched: false, observed: None }
+        let table = io::read_healpix_table(path, &InputOptions { unseen: true, ..options.input_options() })?;
+        let batched = table.maps.len() > 1;
+        let mut maps = table.maps;
+        let nside = table.nside;
+        match table.pixels {
+            None => {
+                if !table.nested {
+                    for map in &mut maps {
+                        *map = nested(path, 12 * nside * nside, map)?;
+                    }
+                }
+                Maps { n: 12 * nside * nside, maps, batched, patch: None, observed: None }
+            }
+            Some(pixels) => {
+                let (order, cells) = ascending(path, nside, table.nested, &pixels)?;
+                for map in &mut maps {
+                    *map = order.iter().map(|k| map[*k]).collect();
+                }
+                // All pixels, in whatever order, are the whole sphere.
+                let patch = (cells.len() < 12 * nside * nside).then_some((nside, cells));
+                Maps { n: order.len(), maps, batched, patch, observed: None }
+            }
+        }
     };
     // Pixels that were not observed weigh nothing and get the mean of the others, so that stencils that reach them see no edge.
     for map in &mut found.maps {
@@ -158,6 +188,22 @@ fn load(path: &Path, domain: &DomainOptions, options: &FieldOptions) -> Result<M
     Ok(found)
 }
 
+/// NESTED numbers of pixels in ascending order, and where each stands in the list.
+fn ascending(path: &Path, nside: usize, is_nested: bool, pixels: &[usize]) -> Result<(Vec<usize>, Vec<usize>), CliError> {
+    let numbers: Vec<usize> = if is_nested {
+        pixels.to_vec()
+    } else {
+        let rings = nested_ring_table(nside).map_err(|e| malformed(path, "a map that has a NESTED order", e.to_string()))?;
+        let mut back = vec![0; rings.len()];
+        rings.into_iter().enumerate().for_each(|(p, ring)| back[ring] = p);
+        pixels.iter().map(|p| back[*p]).collect()
+    };
+    let mut order: Vec<usize> = (0..numbers.len()).collect();
+    order.sort_by_key(|k| numbers[*k]);
+    let cells = order.iter().map(|k| numbers[*k]).collect();
+    Ok((order, cells))
+}
+
 /// A RING map in NESTED order.
 fn nested(path: &Path, n: usize, map: &[f64]) -> Result<Vec<f64>, CliError> {
     let nside = nside_of(n).ok_or_else(|| malformed(path, "12 nside^2 pixels", format!("{n} pixels")))?;
@@ -172,6 +218,14 @@ fn one(path: &Path, domain: &DomainOptions, options: &FieldOptions, n: Option<us
         (1, Some(n)) => Err(malformed(path, &format!("{n} pixels, as the first map has"), format!("{} pixels", found.n))),
         (k, _) => Err(malformed(path, "one map", format!("{k} maps"))),
     }
+}
+
+/// Refuses maps of another part of the sphere than the first one's.
+fn together(path: &Path, map: &Maps, first: &Maps) -> Result<(), CliError> {
+    if map.patch.is_some() && map.patch != first.patch {
+        return Err(malformed(path, "the pixels of the first file", "others".into()));
+    }
+    Ok(())
 }
 
 /// Weights of averages: those of the file times what the maps say of themselves; one list per mask of the file.
@@ -192,6 +246,7 @@ fn masks(file: Option<&Path>, domain: &DomainOptions, options: &FieldOptions, ma
     if found.n != n {
         return Err(malformed(path, &format!("{n} weights, one per pixel"), format!("{} numbers", found.n)));
     }
+    together(path, &found, maps[0])?;
     let joined = |mask: Vec<f64>| match &own {
         None => mask,
         Some(own) => mask.iter().zip(own).map(|(a, b)| a * b).collect(),
@@ -229,10 +284,11 @@ pub fn encode(args: &encode::Args, global: &Global) -> Result<(), CliError> {
             let describe = |m: &Maps| format!("{} maps of {} pixels", m.maps.len(), m.n);
             return Err(malformed(path, &format!("{}, as the first file", describe(&inputs[0])), describe(other)));
         }
+        together(path, other, &inputs[0])?;
     }
     let all: Vec<&Maps> = inputs.iter().collect();
     let masks = masks(args.mask.as_deref(), &args.domain, &args.field, &all)?;
-    let mut domain = bound(&args.domain, inputs[0].n, &args.inputs[0])?;
+    let mut domain = bound(&args.domain, inputs[0].n, inputs[0].patch.as_ref(), &args.inputs[0])?;
     for mask in masks.iter().flatten() {
         pixels::check_mask(&domain, mask).map_err(|e| refused(args.mask.as_deref().unwrap_or(&args.inputs[0]), e))?;
     }
@@ -293,11 +349,12 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
     check_writable(&args.output)?;
     let inputs = load(&args.input, &args.domain, &args.field)?;
     let target = one(&args.target, &args.domain, &args.field, Some(inputs.n))?;
+    together(&args.target, &target, &inputs)?;
     let mask = masks(args.mask.as_deref(), &args.domain, &args.field, &[&inputs, &target])?;
     let [mask] = mask.as_slice() else {
         return Err(malformed(args.mask.as_deref().unwrap_or(&args.input), "one mask", format!("{} masks", mask.len())));
     };
-    let mut domain = bound(&args.domain, inputs.n, &args.input)?;
+    let mut domain = bound(&args.domain, inputs.n, inputs.patch.as_ref(), &args.input)?;
     if let Some(mask) = mask {
         pixels::check_mask(&domain, mask).map_err(|e| refused(args.mask.as_deref().unwrap_or(&args.input), e))?;
         domain = domain.mask(args.domain.healpix.mask_threshold);
@@ -347,6 +404,24 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
     Ok(())
 }
 
+/// A further loss of a text `NAME=FACTOR` or `NAME`: a statistic, weighted by its variant `sigma` where it has one.
+fn further(text: &str, device: &args::DeviceOptions) -> Result<(Measure, f64), CliError> {
+    let (name, factor) = match text.rsplit_once('=') {
+        Some((name, factor)) => (name, factor.trim().parse::<f64>().ok().filter(|f| f.is_finite() && *f > 0.0)),
+        None => (text, Some(1.0)),
+    };
+    let factor = factor.ok_or_else(|| CliError::option("--also", text, "NAME or NAME=FACTOR with a positive factor"))?;
+    let options = args::StatisticOptions { statistic: name.into(), ..args::StatisticOptions::default() };
+    let source = options.source()?;
+    let statistic = &source.statistic(options.name())?.statistic;
+    if statistic.fields.len() != 1 {
+        return Err(CliError::option("--also", format!("{name} with {} fields", statistic.fields.len()), "a statistic of one field"));
+    }
+    let sigma = statistic.returns.iter().any(|r| r.variant.as_ref().is_some_and(|v| v.name == "sigma")).then(|| "sigma".to_string());
+    let statistic = options.name().map(str::to_string);
+    Ok((Measure { source, statistic, variant: None, sigma, numbers: BTreeMap::new(), threads: device.threads, device: device.device() }, factor))
+}
+
 /// New maps with the statistics of a target, or the free pixels of one anew.
 pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliError> {
     for (option, given) in [
@@ -394,8 +469,12 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         check_writable(path)?;
     }
     let target = one(&args.target, &args.domain, &args.field, None)?;
-    let domain = bound(&args.domain, target.n, &args.target)?;
-    let file = |path: &Path| -> Result<Vec<f64>, CliError> { Ok(one(path, &args.domain, &args.field, Some(target.n))?.maps.swap_remove(0)) };
+    let domain = bound(&args.domain, target.n, target.patch.as_ref(), &args.target)?;
+    let file = |path: &Path| -> Result<Vec<f64>, CliError> {
+        let mut found = one(path, &args.domain, &args.field, Some(target.n))?;
+        together(path, &found, &target)?;
+        Ok(found.maps.swap_remove(0))
+    };
     let mask = masks(args.mask.as_deref(), &args.domain, &args.field, &[&target])?.swap_remove(0);
     let free: Option<Vec<bool>> = args.free.as_deref().map(file).transpose()?.map(|free| free.iter().map(|x| *x != 0.0).collect());
     let second = args.second.as_deref().map(file).transpose()?;
@@ -416,6 +495,7 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         threads: args.device.threads,
         device: args.device.device(),
     };
+    let also = args.also.iter().map(|text| further(text, &args.device)).collect::<Result<Vec<_>, _>>()?;
     synthesise::listen();
     let mut made = Vec::with_capacity(args.count);
     for k in 0..args.count {
@@ -428,7 +508,14 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
             levels: args.levels,
             gaussianise: args.gaussianise,
             second: second.clone(),
-            descent: Descent { method: Method::Lbfgs(Lbfgs::default()), steps: args.steps, tolerance: args.tolerance * args.tolerance },
+            plain: args.precondition == Some(false),
+            also: also.clone(),
+            upsample: args.upsample,
+            descent: Descent {
+                method: Method::Lbfgs(Lbfgs { history: args.pairs.unwrap_or(20), ..Lbfgs::default() }),
+                steps: args.steps,
+                tolerance: args.tolerance * args.tolerance,
+            },
         };
         let mut progress = args::Progress::new(global, args.steps as u64, "steps");
         let found = pixels::synthesise(&measure, &domain, &target.maps[0], &options, &mut |p| {
@@ -465,14 +552,13 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         let mut shown: Vec<(String, &[f64])> = vec![("target".into(), &target.maps[0])];
         shown.extend(made.iter().take(1).map(|m| ("start".to_string(), m.start.as_slice())));
         shown.extend(made.iter().take(3).enumerate().map(|(k, m)| (format!("synthesis {k}"), m.map.as_slice())));
-        draw(path, &args.domain, domain.nside, &shown, ColourMap::default(), "")?;
+        draw(path, domain.cells(0), domain.nside, &shown, ColourMap::default(), "", View::default())?;
     }
     if synthesise::INTERRUPTED.load(Ordering::SeqCst) { Err(CliError::Interrupted) } else { Ok(()) }
 }
 
-/// Mollweide maps of NESTED pixels, all on the first one's range.
-fn draw(path: &Path, domain: &DomainOptions, nside: usize, shown: &[(String, &[f64])], colours: ColourMap, unit: &str) -> Result<(), CliError> {
-    let cells = cells(domain)?;
+/// Maps of NESTED pixels, all on the first one's range.
+fn draw(path: &Path, cells: &[usize], nside: usize, shown: &[(String, &[f64])], colours: ColourMap, unit: &str, view: View) -> Result<(), CliError> {
     let mut sorted: Vec<f64> = shown.first().map_or(vec![], |s| s.1.to_vec());
     sorted.sort_by(f64::total_cmp);
     let at = |part: f64| sorted.get((part * (sorted.len().max(1) - 1) as f64) as usize).copied().unwrap_or(0.0);
@@ -491,7 +577,7 @@ fn draw(path: &Path, domain: &DomainOptions, nside: usize, shown: &[(String, &[f
     }
     for (_, map) in shown {
         let nside = if cells.is_empty() { nside_of(map.len()).unwrap_or(nside) } else { nside };
-        let (table, cells) = (&tables[&nside], &cells);
+        let table = &tables[&nside];
         samplers.push(Box::new(move |theta, phi| {
             let pixel = pixel_at(nside, theta, phi).map(|ring| table[ring]);
             let place = if cells.is_empty() { pixel } else { pixel.and_then(|p| cells.binary_search(&p).ok()) };
@@ -502,7 +588,7 @@ fn draw(path: &Path, domain: &DomainOptions, nside: usize, shown: &[(String, &[f
         .iter()
         .zip(&samplers)
         .map(|((name, _), sampler)| {
-            Panel::new(name.clone(), Field::Sampler(sampler)).range(low, high.max(low + f64::MIN_POSITIVE)).colours(colours).unit(unit)
+            Panel::new(name.clone(), Field::Sampler(sampler)).range(low, high.max(low + f64::MIN_POSITIVE)).colours(colours).unit(unit).view(view)
         })
         .collect();
     Ok(figure::mollweide(&panels, path)?)
@@ -510,13 +596,15 @@ fn draw(path: &Path, domain: &DomainOptions, nside: usize, shown: &[(String, &[f
 
 /// Maps as they are.
 pub fn plot(args: &plot::Args, global: &Global) -> Result<(), CliError> {
-    let domain = DomainOptions::default();
-    let maps = load(&args.input, &domain, &args.field)?;
-    let nside = nside_of(maps.n).ok_or_else(|| malformed(&args.input, "12 nside^2 pixels", format!("{} pixels", maps.n)))?;
+    let maps = load(&args.input, &DomainOptions::default(), &args.field)?;
+    let (nside, cells) = match &maps.patch {
+        Some((nside, cells)) => (*nside, cells.as_slice()),
+        None => (nside_of(maps.n).ok_or_else(|| malformed(&args.input, "12 nside^2 pixels", format!("{} pixels", maps.n)))?, &[][..]),
+    };
     let title = args.title.clone().unwrap_or_else(|| args::file_name(&args.input));
     let name = |k: usize| if maps.maps.len() == 1 { title.clone() } else { format!("{title} [{k}]") };
     let shown: Vec<(String, &[f64])> = maps.maps.iter().take(6).enumerate().map(|(k, map)| (name(k), map.as_slice())).collect();
-    draw(&args.output, &domain, nside, &shown, ColourMap::from_name(&args.colours).unwrap_or_default(), &args.unit)?;
+    draw(&args.output, cells, nside, &shown, ColourMap::from_name(&args.colours).unwrap_or_default(), &args.unit, args.gnomonic.unwrap_or_default())?;
     global.note(&format!("{}: nside = {nside}", args.output.display()));
     Ok(())
 }

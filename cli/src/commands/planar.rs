@@ -10,8 +10,8 @@ use crate::figure::{self, Plot, Series, Style};
 use crate::io::{self, NamedArray, check_writable, write_bytes_atomic, write_npy_atomic, write_npz_atomic};
 use scatterc::optimise::{Control, Lbfgs, Method};
 use scatterc::synthesis::Options as SphereOptions;
-use scatterc::texture::{self, TextureError};
-use scatterc::{Array, Boundary, Domain, Goal, Plane, Source, sensitivity, with_numbers};
+use scatterc::texture::{self, Flat, TextureError};
+use scatterc::{Array, Boundary, Goal, MASK, Plane, Pyramid, Source, pyramid, sensitivity, with_numbers};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -38,26 +38,74 @@ fn usual(statistic: &str) -> (&'static str, usize, Boundary) {
         "kymatio1d" => ("kymatio1d", 3, Boundary::Reflect),
         "kymatio2d" => ("kymatio2d", 3, Boundary::Reflect),
         "wph" => ("phase_harmonics", 2, Boundary::Periodic),
+        name if name.starts_with("foscat_covariance") => ("foscat_morlet", 1, Boundary::Periodic),
+        name if name.starts_with("foscat") => ("foscat_plane", 0, Boundary::Reflect),
         name if name.starts_with("spectra") => ("battle_lemarie", 2, Boundary::Symmetric),
         _ => ("morlet", 2, Boundary::Periodic),
     }
 }
 
-/// The plane or the line of these options, for fields of that size.
-fn bound(domain: &DomainOptions, source: &Source, statistic: &str, H: usize, W: usize) -> Result<Plane, CliError> {
+/// Images or series whose wavelets are given by frequencies or by stencils, and weights of averages where these are asked for.
+fn bound(domain: &DomainOptions, source: &Source, statistic: &str, H: usize, W: usize, masked: bool) -> Result<Box<dyn Flat>, CliError> {
     let options = &domain.planar;
     let (filters, fewer, boundary) = usual(statistic.rsplit_once(".scat:").map_or(statistic, |(_, name)| name));
     let line = domain.domain == DomainKind::Line;
-    let filters = options.filters.as_deref().unwrap_or(if line && filters == "morlet" { "battle_lemarie" } else { filters });
-    let boundary = match options.boundary {
-        Some(BoundaryKind::Periodic) => Boundary::Periodic,
-        Some(BoundaryKind::Reflect) => Boundary::Reflect,
-        Some(BoundaryKind::Symmetric) => Boundary::Symmetric,
+    let filters = options.filters.as_deref().unwrap_or(match (line, filters) {
+        (true, "morlet") => "battle_lemarie",
+        (true, "foscat_plane") => "foscat_line",
+        _ => filters,
+    });
+    let shorter = if line { W } else { H.min(W) };
+    let numbers = filter_numbers(options)?;
+    let filter = with_numbers(&source.filter(filters)?, &numbers)?;
+    let given = options.boundary.map(|kind| match kind {
+        BoundaryKind::Periodic => Boundary::Periodic,
+        BoundaryKind::Reflect => Boundary::Reflect,
+        BoundaryKind::Symmetric => Boundary::Symmetric,
+        BoundaryKind::Zero => Boundary::Zero,
+    });
+    if pyramid::is_stencil(&filter) {
+        let (K, L) = (domain.healpix.kernel.unwrap_or(5), options.orientations.unwrap_or(if line { 1 } else { 4 }));
+        let boundary = given.unwrap_or(if line { Boundary::Zero } else { Boundary::Reflect });
+        let mut found = if line {
+            Pyramid::line(W, options.scales.unwrap_or((W.max(4).ilog2() - 1) as usize), L, K, &filter, boundary)?
+        } else {
+            Pyramid::new(H, W, options.scales.unwrap_or(pyramid::usual_scales(shorter, K)), L, K, &filter, boundary)?
+        };
+        if options.enlarge.unwrap_or(line && filters == "foscat_line") {
+            found = found.enlarged();
+        }
+        if options.cut_edges || options.even_edges {
+            found = found.cut_edges()?;
+        }
+        return Ok(Box::new(if masked { found.mask(domain.healpix.mask_threshold) } else { found }));
+    }
+    if options.enlarge == Some(true) {
+        return Err(CliError::option("--enlarge", true, format!("false: the filters `{filters}` are no stencils")));
+    }
+    let boundary = match given {
+        Some(boundary) => boundary,
         None if line && boundary == Boundary::Periodic => Boundary::Symmetric,
         None => boundary,
     };
-    let shorter = if line { W } else { H.min(W) };
     let J = options.scales.unwrap_or((shorter.max(1).ilog2() as usize).saturating_sub(fewer).max(1));
+    let plane = match (line, boundary) {
+        (false, _) => {
+            let plane = Plane::new(H, W, J, options.orientations.unwrap_or(4), &filter, boundary, options.cut_edges || options.even_edges)?;
+            if options.even_edges { plane.even_edges()? } else { plane }
+        }
+        (true, Boundary::Reflect) => {
+            let length = numbers.iter().find(|n| n.0 == "T").map_or(0.0, |n| n.1);
+            let longest = if length >= 1.0 { length as usize } else { 1usize << J.min(40) };
+            Plane::cascade(W, J, options.stride.unwrap_or(1 << longest.ilog2()), &filter)?
+        }
+        (true, _) => Plane::line(W, J, options.orientations.unwrap_or(1), &filter, boundary)?,
+    };
+    Ok(Box::new(if masked { plane.mask() } else { plane }))
+}
+
+/// Numbers of the filter bank that were given.
+fn filter_numbers(options: &args::PlanarOptions) -> Result<Vec<(String, f64)>, CliError> {
     let mut numbers = Vec::new();
     for text in &options.filter_parameters {
         match text.split_once('=').and_then(|(name, value)| Some((name.trim(), value.trim().parse::<f64>().ok()?))) {
@@ -65,20 +113,11 @@ fn bound(domain: &DomainOptions, source: &Source, statistic: &str, H: usize, W: 
             _ => return Err(CliError::option("--filter-parameter", format!("`{text}`"), "NAME=VALUE with a finite number as value")),
         }
     }
-    let filter = with_numbers(&source.filter(filters)?, &numbers)?;
-    Ok(match (line, boundary) {
-        (false, _) => Plane::new(H, W, J, options.orientations.unwrap_or(4), &filter, boundary, options.cut_edges)?,
-        (true, Boundary::Reflect) => {
-            let length = numbers.iter().find(|n| n.0 == "T").map_or(0.0, |n| n.1);
-            let longest = if length >= 1.0 { length as usize } else { 1usize << J.min(40) };
-            Plane::cascade(W, J, options.stride.unwrap_or(1 << longest.ilog2()), &filter)?
-        }
-        (true, _) => Plane::line(W, J, options.orientations.unwrap_or(1), &filter, boundary)?,
-    })
+    Ok(numbers)
 }
 
 /// The plane or the line of `--size`, for commands without a file.
-pub fn sized(domain: &DomainOptions, source: &Source, statistic: &str) -> Result<Plane, CliError> {
+pub fn sized(domain: &DomainOptions, source: &Source, statistic: &str) -> Result<Box<dyn Flat>, CliError> {
     let text = domain.planar.size.as_deref();
     let number = |text: &str| text.trim().parse::<usize>().ok();
     let (H, W) = match (domain.domain, text) {
@@ -90,7 +129,7 @@ pub fn sized(domain: &DomainOptions, source: &Source, statistic: &str) -> Result
             sides.ok_or_else(|| CliError::option("--size", text, "HxW of an image, such as 128x128"))?
         }
     };
-    bound(domain, source, statistic, H, W)
+    bound(domain, source, statistic, H, W, false)
 }
 
 fn malformed(path: &Path, expected: &str, found: String) -> CliError {
@@ -236,16 +275,36 @@ fn read_csv(path: &Path) -> Result<Samples, CliError> {
     Ok(Samples { H: 1, W, batched: columns.len() > 1, fields: columns })
 }
 
+/// Weights of averages, one list per mask of the file.
+fn masks(file: Option<&Path>, line: bool, options: &FieldOptions, first: &Samples) -> Result<Option<Vec<Vec<f64>>>, CliError> {
+    let Some(path) = file else { return Ok(None) };
+    let found = load(path, line, &FieldOptions { array: None, ..options.clone() })?;
+    if (found.H, found.W) != (first.H, first.W) {
+        return Err(malformed(path, &format!("{} x {} weights, one per sample", first.H, first.W), format!("{} x {}", found.H, found.W)));
+    }
+    if let Some(weight) = found.fields.iter().flatten().find(|w| **w < 0.0) {
+        return Err(malformed(path, "weights from 0 on", weight.to_string()));
+    }
+    Ok(Some(found.fields))
+}
+
+/// Refuses masks of which a scale keeps nothing.
+fn check_masks(file: Option<&Path>, plane: &dyn Flat, masks: Option<&[Vec<f64>]>) -> Result<(), CliError> {
+    let faults = masks.into_iter().flatten().map(|mask| texture::check_mask(plane, mask));
+    faults.collect::<Result<(), _>>().map_err(|e| refused(file.unwrap_or(Path::new("--mask")), e))
+}
+
 /// Shape of a file's array of fields of that domain.
-fn shape(plane: &Plane, batch: Option<usize>) -> Vec<usize> {
-    let own = if plane.line { vec![plane.W] } else { vec![plane.H, plane.W] };
+fn shape(plane: &dyn Flat, batch: Option<usize>) -> Vec<usize> {
+    let (H, W) = plane.sizes();
+    let own = if plane.is_series() { vec![W] } else { vec![H, W] };
     batch.into_iter().chain(own).collect()
 }
 
 /// Norms of the statistic: of the field itself, of the file that `--normalise-by` names, or none.
 fn norms(
     encoder: &scatterc::Encoder,
-    plane: &Plane,
+    plane: &dyn Flat,
     reference: Option<&str>,
     own: &[f64],
     mask: Option<&[f64]>,
@@ -259,23 +318,11 @@ fn norms(
     }
     let path = Path::new(reference);
     let given = load(path, line, options)?;
-    if (given.H, given.W) != (plane.H, plane.W) {
-        return Err(malformed(path, &format!("{} x {} samples", plane.H, plane.W), format!("{} x {}", given.H, given.W)));
+    if (given.H, given.W) != plane.sizes() {
+        let (H, W) = plane.sizes();
+        return Err(malformed(path, &format!("{H} x {W} samples"), format!("{} x {}", given.H, given.W)));
     }
     texture::norms(encoder, plane, &given.fields[0], mask, threads).map_err(|e| refused(path, e))
-}
-
-/// Weights of averages from a file, checked against the domain.
-fn weights(path: Option<&Path>, plane: &Plane, line: bool, options: &FieldOptions) -> Result<Option<Vec<f64>>, CliError> {
-    let Some(path) = path else { return Ok(None) };
-    let found = load(path, line, options)?;
-    if (found.H, found.W, found.fields.len()) != (plane.H, plane.W, 1) {
-        let described = format!("{} fields of {} x {}", found.fields.len(), found.H, found.W);
-        return Err(malformed(path, &format!("one mask of {} x {}", plane.H, plane.W), described));
-    }
-    let mask = found.fields.into_iter().next().unwrap_or_default();
-    texture::check_mask(plane, &mask).map_err(|e| refused(path, e))?;
-    Ok(Some(mask))
 }
 
 /// Statistics of images or series.
@@ -297,12 +344,10 @@ pub fn encode(args: &encode::Args, global: &Global) -> Result<(), CliError> {
             return Err(malformed(path, &format!("{}, as the first file", describe(first)), describe(other)));
         }
     }
-    let mut plane = bound(&args.domain, &source, &args.statistic.statistic, first.H, first.W)?;
-    let mask = weights(args.mask.as_deref(), &plane, line, &args.field)?;
-    if mask.is_some() {
-        plane = plane.mask();
-    }
-    let mut compiler = args::compiler(&source, &plane, &args.statistic, &args.device)?;
+    let masks = masks(args.mask.as_deref(), line, &args.field, first)?;
+    let plane = bound(&args.domain, &source, &args.statistic.statistic, first.H, first.W, masks.is_some())?;
+    check_masks(args.mask.as_deref(), &*plane, masks.as_deref())?;
+    let mut compiler = args::compiler(&source, &*plane, &args.statistic, &args.device)?;
     let reference = args.statistic.normalise_by.as_deref();
     if reference.is_some() {
         compiler = texture::normalised(compiler, &source, args.statistic.name())?;
@@ -310,12 +355,23 @@ pub fn encode(args: &encode::Args, global: &Global) -> Result<(), CliError> {
     let mut runner = Runner::new(&compiler, &args.device)?;
     let encoder = compiler.encoder()?;
     let mut arrays: Vec<Array> = Vec::new();
-    let mut progress = args::Progress::new(global, first.fields.len() as u64, "fields");
-    for k in 0..first.fields.len() {
-        let norms = norms(&encoder, &plane, reference, &first.fields[k], mask.as_deref(), line, &args.field, args.device.threads)?;
+    let n_masks = masks.as_ref().map_or(1, Vec::len);
+    let mut progress = args::Progress::new(global, (first.fields.len() * n_masks) as u64, "fields");
+    // The leading axis counts fields and, within each, masks.
+    for (k, m) in (0..first.fields.len()).flat_map(|k| (0..n_masks).map(move |m| (k, m))) {
+        let norms = norms(
+            &encoder,
+            &*plane,
+            reference,
+            &first.fields[k],
+            masks.as_ref().map(|masks| masks[m].as_slice()),
+            line,
+            &args.field,
+            args.device.threads,
+        )?;
         let mut given: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(inputs.iter().map(|s| s.fields[k].as_slice())).collect();
-        given.extend(mask.as_deref().map(|mask| (scatterc::MASK, mask)));
         given.extend(norms.iter().map(|(name, values)| (name.as_str(), values.as_slice())));
+        given.extend(masks.as_ref().map(|masks| (MASK, masks[m].as_slice())));
         let results = runner.run(&given)?;
         for (i, array) in runner.statistics(results).arrays.into_iter().enumerate() {
             if let Some(bad) = array.re.iter().chain(array.im.iter().flatten()).find(|x| !x.is_finite()) {
@@ -332,15 +388,17 @@ pub fn encode(args: &encode::Args, global: &Global) -> Result<(), CliError> {
                 }
             }
         }
-        progress.at(k as u64 + 1, "");
+        progress.at((k * n_masks + m) as u64 + 1, "");
     }
     progress.finish();
-    let mut metadata = args::metadata(&source, &plane, &args.statistic, &args.device, None, &args.inputs[0])?;
+    let mut metadata = args::metadata(&source, &*plane, &args.statistic, &args.device, None, &args.inputs[0])?;
     metadata["normalised"] = serde_json::json!(reference.map(|r| if r == "self" { r.to_string() } else { args::file_name(Path::new(r)) }));
     metadata["mask"] = serde_json::json!(args.mask.as_deref().map(args::file_name));
-    let batch = first.batched.then_some(first.fields.len());
+    metadata["masks"] = serde_json::json!(masks.as_ref().map(Vec::len));
+    let count = first.fields.len() * n_masks;
+    let batch = (first.batched || n_masks > 1).then_some(count);
     args::write_statistics(&args.output, &runner.compiled, batch, &arrays, &metadata, vec![])?;
-    let lengths: Vec<String> = arrays.iter().map(|a| format!("{} {}", a.name, a.re.len() / first.fields.len())).collect();
+    let lengths: Vec<String> = arrays.iter().map(|a| format!("{} {}", a.name, a.re.len() / count)).collect();
     global.note(&format!("{}: {}, {}", args.output.display(), plane.describe(), lengths.join(", ")));
     Ok(())
 }
@@ -361,19 +419,21 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
         let found = format!("{} fields of {} x {}", target.fields.len(), target.H, target.W);
         return Err(malformed(&args.target, &format!("one field of {} x {}, as INPUT has", inputs.H, inputs.W), found));
     }
-    let mut plane = bound(&args.domain, &source, &args.statistic.statistic, inputs.H, inputs.W)?;
-    let mask = weights(args.mask.as_deref(), &plane, line, &args.field)?;
-    if mask.is_some() {
-        plane = plane.mask();
+    let masks = masks(args.mask.as_deref(), line, &args.field, &inputs)?;
+    if let Some(n) = masks.as_ref().map(Vec::len).filter(|n| *n != 1) {
+        return Err(malformed(args.mask.as_deref().unwrap_or(&args.input), "one mask", format!("{n} masks")));
     }
-    let mut compiler = args::compiler(&source, &plane, &args.statistic, &args.device)?;
+    let plane = bound(&args.domain, &source, &args.statistic.statistic, inputs.H, inputs.W, masks.is_some())?;
+    check_masks(args.mask.as_deref(), &*plane, masks.as_deref())?;
+    let mut compiler = args::compiler(&source, &*plane, &args.statistic, &args.device)?;
     let reference = args.statistic.normalise_by.as_deref();
     if reference.is_some() {
         compiler = texture::normalised(compiler, &source, args.statistic.name())?;
     }
     let mut encoder = compiler.encoder()?;
-    let mut norms = norms(&encoder, &plane, reference, &target.fields[0], mask.as_deref(), line, &args.field, args.device.threads)?;
-    norms.extend(mask.map(|mask| (scatterc::MASK.to_string(), mask)));
+    let mask = masks.and_then(|masks| masks.into_iter().next());
+    let mut norms = norms(&encoder, &*plane, reference, &target.fields[0], mask.as_deref(), line, &args.field, args.device.threads)?;
+    norms.extend(mask.map(|mask| (MASK.to_string(), mask)));
     for (name, values) in &norms {
         encoder.set(name, values)?;
     }
@@ -394,7 +454,7 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
             }
         }
     }
-    let mut metadata = args::metadata(&source, &plane, &args.statistic, &args.device, None, &args.input)?;
+    let mut metadata = args::metadata(&source, &*plane, &args.statistic, &args.device, None, &args.input)?;
     metadata["loss"] = serde_json::json!(args.loss);
     metadata["target"] = serde_json::json!(args::file_name(&args.target));
     let batch = inputs.batched.then_some(inputs.fields.len());
@@ -404,7 +464,7 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
     };
     let out = [
         ("value".to_string(), NamedArray::F64 { shape: batch.into_iter().collect(), data: values }),
-        ("gradient".to_string(), NamedArray::F64 { shape: shape(&plane, batch), data: gradients }),
+        ("gradient".to_string(), NamedArray::F64 { shape: shape(&*plane, batch), data: gradients }),
         ("metadata".to_string(), NamedArray::Text(metadata.to_string())),
     ];
     write_npz_atomic(&args.output, &out)?;
@@ -465,11 +525,13 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         if samples.fields.len() == 1 { Ok(samples) } else { Err(malformed(path, "one field", format!("{} fields", samples.fields.len()))) }
     };
     let target = one(&args.target)?;
-    let mut plane = bound(&args.domain, &source, statistic, target.H, target.W)?;
-    let mask = weights(args.weights.as_deref(), &plane, line, &args.field)?;
-    if mask.is_some() {
-        plane = plane.mask();
+    let masks = masks(args.weights.as_deref(), line, &args.field, &target)?;
+    let plane = bound(&args.domain, &source, statistic, target.H, target.W, masks.is_some())?;
+    check_masks(args.weights.as_deref(), &*plane, masks.as_deref())?;
+    if let Some(n) = masks.as_ref().map(Vec::len).filter(|n| *n != 1) {
+        return Err(malformed(args.weights.as_deref().unwrap_or(&args.target), "one mask", format!("{n} masks")));
     }
+    let mask = masks.and_then(|masks| masks.into_iter().next());
     let fitting = |path: &Path| -> Result<Vec<f64>, CliError> {
         let found = one(path)?;
         if (found.H, found.W) != (target.H, target.W) {
@@ -514,14 +576,14 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
             device: args.device.device(),
             threads: args.device.threads,
         };
-        let fingerprint = texture::fingerprint(&source, &plane, &target.fields[0], &options);
+        let fingerprint = texture::fingerprint(&source, &*plane, &target.fields[0], &options);
         let resumed = match &args.resume {
             Some(path) => Some(texture::from_bytes(&synthesise::read_checkpoint(path)?, &fingerprint).map_err(|e| refused(path, e))?),
             None => None,
         };
         let mut progress = args::Progress::new(global, (args.steps * args.levels) as u64, "steps");
         let (mut saved, mut failed) = (Instant::now(), None);
-        let texture = texture::synthesise_from(&source, &plane, &target.fields[0], &options, resumed, &mut |level, p| {
+        let texture = texture::synthesise_from(&source, &*plane, &target.fields[0], &options, resumed, &mut |level, p| {
             let loss = p.values.first().map(|v| format!("loss {v:.3e}")).unwrap_or_default();
             progress.at(((args.levels - 1).saturating_sub(level) * args.steps + p.iteration) as u64, &loss);
             let interrupted = synthesise::INTERRUPTED.load(Ordering::SeqCst);
@@ -553,9 +615,9 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         }
     }
     let batch = (made.len() > 1).then_some(made.len());
-    let fields = NamedArray::F64 { shape: shape(&plane, batch), data: made.iter().flat_map(|m| m.field.iter().copied()).collect() };
+    let fields = NamedArray::F64 { shape: shape(&*plane, batch), data: made.iter().flat_map(|m| m.field.iter().copied()).collect() };
     if args.output.extension().is_some_and(|e| e == "npz") {
-        let start = NamedArray::F64 { shape: shape(&plane, batch), data: made.iter().flat_map(|m| m.start.iter().copied()).collect() };
+        let start = NamedArray::F64 { shape: shape(&*plane, batch), data: made.iter().flat_map(|m| m.start.iter().copied()).collect() };
         write_npz_atomic(&args.output, &[("fields".to_string(), fields), ("start".to_string(), start)])?;
     } else {
         write_npy_atomic(&args.output, &fields)?;

@@ -1,7 +1,7 @@
 //! `scatterc plot`: a field as a map and a power spectrum.
 
 use crate::args::{self, CliError, DomainOptions, FieldOptions, Global};
-use crate::figure::{self, ColourMap, Panel, Plot, Series};
+use crate::figure::{self, ColourMap, Panel, Plot, Series, View};
 use crate::io::check_writable;
 use crate::transforms;
 use std::path::PathBuf;
@@ -27,6 +27,9 @@ pub struct Args {
     /// Beside the colour bar.
     #[arg(long, default_value = "")]
     pub unit: String,
+    /// A square instead of the whole sphere: longitude and latitude of its middle and its side, in degrees (gnomonic projection, north up, east on the left).
+    #[arg(long, value_name = "LON,LAT,SIZE", value_parser = View::gnomonic, allow_hyphen_values = true)]
+    pub gnomonic: Option<View>,
     /// The file holds images or series instead: shown as they are, with their spectra.
     #[arg(long, value_enum, default_value = "sphere")]
     pub domain: args::DomainKind,
@@ -48,6 +51,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         return super::healpix::plot(args, global);
     }
     if matches!(args.domain, args::DomainKind::Plane | args::DomainKind::Line) {
+        if args.gnomonic.is_some() {
+            return Err(CliError::Unavailable("`--gnomonic` shows a part of a sphere, not of an image or a series".into()));
+        }
         return super::planar::plot(args, global);
     }
     let device = args::DeviceOptions { threads: args.threads, ..Default::default() };
@@ -68,7 +74,12 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let panels: Vec<Panel> = coefficients
         .iter()
         .enumerate()
-        .map(|(k, data)| Panel::new(name(k), figure::Field::Coefficients { L, data }).colours(colours).unit(args.unit.clone()))
+        .map(|(k, data)| {
+            Panel::new(name(k), figure::Field::Coefficients { L, data })
+                .colours(colours)
+                .unit(args.unit.clone())
+                .view(args.gnomonic.unwrap_or_default())
+        })
         .collect();
     let series = coefficients
         .iter()

@@ -87,6 +87,18 @@ pub struct Args {
     /// Images, series and HEALPix pixels: resolutions that the descent runs through, from coarse to fine.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub levels: usize,
+    /// HEALPix pixels: doublings of the resolution after the last level; the larger map has at its first scales the statistics that the target has.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub upsample: usize,
+    /// HEALPix pixels: a further statistic whose loss is added, times a factor; `variances` holds the power.
+    #[arg(long, value_name = "NAME[=FACTOR]")]
+    pub also: Vec<String>,
+    /// HEALPix pixels: false descends in the pixels themselves, not in variables on all resolutions.
+    #[arg(long, value_name = "true|false")]
+    pub precondition: Option<bool>,
+    /// HEALPix pixels: pairs of steps and gradients that L-BFGS remembers.
+    #[arg(long, value_name = "M")]
+    pub pairs: Option<usize>,
     /// HEALPix pixels: makes the target Gaussian by rank first, and the result like the target again.
     #[arg(long, alias = "gaussianize")]
     pub gaussianise: bool,
@@ -173,9 +185,16 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.domain.is_healpix() {
         return super::healpix::synthesise(args, global);
     }
-    for (option, given) in
-        [("--free", args.free.is_some()), ("--second", args.second.is_some()), ("--compatible", args.compatible), ("--gaussianise", args.gaussianise)]
-    {
+    for (option, given) in [
+        ("--free", args.free.is_some()),
+        ("--second", args.second.is_some()),
+        ("--upsample", args.upsample != 0),
+        ("--also", !args.also.is_empty()),
+        ("--precondition", args.precondition.is_some()),
+        ("--pairs", args.pairs.is_some()),
+        ("--compatible", args.compatible),
+        ("--gaussianise", args.gaussianise),
+    ] {
         if given {
             return Err(CliError::Unavailable(format!("`{option}` is available on HEALPix pixels only")));
         }
@@ -183,7 +202,6 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.domain.is_planar() {
         return super::planar::synthesise(args, global);
     }
-    for (option, given) in [("--levels", args.levels != 1), ("--weights", args.weights.is_some())] {
         if given {
             return Err(CliError::Unavailable(format!("`{option}` is not available on the sphere")));
         }

@@ -29,7 +29,7 @@ fn maps_and_masks_are_encoded_in_either_order() {
     let (all, one, masked) = (folder.at("all.npz"), folder.at("one.npz"), folder.at("masked.npz"));
     succeed(&[&["encode", &two, "-o", &all], &OPTIONS[..]].concat());
     succeed(&[&["encode", &rings, "-o", &one, "--ordering", "ring"], &OPTIONS[..]].concat());
-    succeed(&[&["encode", &rings, "-o", &masked, "--ordering", "ring", "--mask", &masks, "--scales", "2"], &OPTIONS[..]].concat());
+    succeed(&[&["encode", &rings, "-o", &masked, "--ordering", "nested", "--mask", &masks, "--scales", "2"], &OPTIONS[..]].concat());
     let (all, one, masked) = (npz(&all), npz(&one), npz(&masked));
     for name in ["S0", "S1", "S2", "S3", "S4"] {
         let ((re, _), (all_re, _)) = (numbers(&one[name]), numbers(&all[name]));
@@ -77,6 +77,63 @@ fn gradients_and_syntheses_run_and_pictures_are_drawn() {
     let out = folder.at("patch.npz");
     succeed(&[&["encode", &patch, "-o", &out, "--cells", &cells, "--nside", "4"], &OPTIONS[..]].concat());
     assert_eq!(npz(&out)["S1"].shape(), [4]);
+}
+
+/// Files as healpy writes them: values are half the NESTED number of their pixel.
+#[test]
+fn files_of_healpy_are_encoded() {
+    let folder = Folder::new();
+    let fixture = |name: &str| format!("{}/src/fixtures/healpy_nside4_{name}.fits.gz", env!("CARGO_MANIFEST_DIR"));
+    let ramp = folder.npy("ramp.npy", &real(&[192], (0..192).map(|p| f64::from(p) / 2.0).collect()));
+    let encode = |input: &str, name: &str, more: &[&str]| {
+        let out = folder.at(name);
+        succeed(&[&["encode", input, "-o", &out], more, &OPTIONS[..]].concat());
+        npz(&out)
+    };
+    let same = |a: &BTreeMap<String, NamedArray>, b: &BTreeMap<String, NamedArray>| {
+        for name in ["S0", "S1", "S2", "S3", "S4"] {
+            assert!(difference(&numbers(&a[name]).0, &numbers(&b[name]).0) < 1e-12, "{name}");
+        }
+    };
+    let plain = encode(&ramp, "plain.npz", &[]);
+    same(&plain, &encode(&fixture("nested"), "nested.npz", &[]));
+    same(&plain, &encode(&fixture("ring"), "ring.npz", &[]));
+    // Parts of the sphere, in either order, are patches; columns are a batch.
+    let cells: Vec<i64> = (20..52).chain(130..149).collect();
+    let patch = folder.npy("patch.npy", &real(&[51], cells.iter().map(|p| *p as f64 / 2.0).collect()));
+    let cells = folder.npy("cells.npy", &NamedArray::I64 { shape: vec![51], data: cells });
+    let part = encode(&patch, "part.npz", &["--cells", &cells, "--nside", "4"]);
+    for order in ["nested", "ring"] {
+        same(&part, &encode(&fixture(&format!("partial_{order}")), "partial.npz", &[]));
+    }
+    let both = encode(&fixture("partial_ring"), "both.npz", &["--column", "I_STOKES,U_STOKES"]);
+    assert_eq!(both["S1"].shape(), [2, 2]);
+    assert!(difference(&numbers(&both["S1"]).0[..2], &numbers(&part["S1"]).0) < 1e-12);
+    // Pixels that were not observed weigh nothing.
+    let mut holes: Vec<f64> = vec![1.0; 192];
+    [3, 7, 90].iter().for_each(|p| holes[*p] = 0.0);
+    let mean = (0..192).filter(|p| holes[*p] > 0.0).map(|p| p as f64 / 2.0).sum::<f64>() / 189.0;
+    let filled = folder.npy("filled.npy", &real(&[192], (0..192).map(|p| if holes[p] > 0.0 { p as f64 / 2.0 } else { mean }).collect()));
+    let holes = folder.npy("holes.npy", &real(&[192], holes));
+    same(&encode(&filled, "filled.npz", &["--mask", &holes]), &encode(&fixture("unseen"), "unseen.npz", &[]));
+    let picture = folder.at("part.png");
+    succeed(&["plot", &fixture("partial_nested"), "-o", &picture, "--domain", "healpix", "--gnomonic", "45,41,60"]);
+    let out = folder.at("out.npz");
+    refused(&folder, &["encode", &fixture("ring"), "-o", &out, "--ordering", "nested"], &["ordering", "RING in the header"]);
+    refused(&folder, &["encode", &fixture("partial_ring"), "-o", &out, "--nside", "8"], &["--nside 8", "nside 4"]);
+    refused(&folder, &["encode", &fixture("partial_ring"), "-o", &out, "--mask", &ramp], &["51 weights", "192"]);
+}
+
+#[test]
+fn larger_maps_are_synthesised() {
+    let folder = Folder::new();
+    let t = folder.npy("t.npy", &real(&[192], noise(192, 1)));
+    let made = folder.at("made.npy");
+    succeed(&[&["synthesise", &t, "-o", &made, "--steps", "4", "--upsample", "1", "--also", "variances=0.5"], &OPTIONS[..]].concat());
+    assert_eq!(io::read_npy(Path::new(&made)).expect("a map").shape(), [768]);
+    let free = folder.npy("free.npy", &real(&[192], vec![1.0; 192]));
+    refused(&folder, &["synthesise", &t, "-o", &made, "--upsample", "1", "--free", &free], &["1 doublings", "at most 0"]);
+    refused(&folder, &["synthesise", &t, "-o", &made, "--also", "variances=-1"], &["--also", "positive factor"]);
 }
 
 #[test]

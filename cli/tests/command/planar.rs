@@ -142,7 +142,7 @@ fn tiff(pages: &[(u32, u32, Vec<u16>)]) -> Vec<u8> {
             bytes.extend((tag as u16).to_le_bytes());
             bytes.extend((kind as u16).to_le_bytes());
             bytes.extend(1u32.to_le_bytes());
-            bytes.extend(value.to_le_bytes());
+            bytes.extend((value as u32).to_le_bytes());
         }
         link = bytes.len();
         bytes.extend([0; 4]);
@@ -257,4 +257,40 @@ fn programs_on_the_plane_are_explained_and_measured() {
     assert!(explained.contains("plancherel"), "{explained}");
     let measured = succeed(&["bench", "--domain", "plane", "--size", "32x32", "--scales", "2", "--statistic", "cheng", "--reps", "1", "--json"]);
     assert!(measured.contains("forward_ms"), "{measured}");
+}
+
+/// Stencils on images and series: statistics with masks, gradients, and what does not fit.
+#[test]
+fn stencils_run_on_images_and_series() {
+    let folder = Folder::new();
+    let image = |seed: u64| NamedArray::F64 { shape: vec![32, 24], data: noise(32 * 24, seed) };
+    let (x, t) = (folder.npy("x.npy", &image(1)), folder.npy("t.npy", &image(2)));
+    let masks = [vec![1.0; 768], (0..768).map(|k| f64::from(u8::from(k % 5 != 0))).collect()].concat();
+    let masks = folder.npy("masks.npy", &NamedArray::F64 { shape: vec![2, 32, 24], data: masks });
+    let out = folder.at("s.npz");
+    let plane = ["--domain", "plane", "--statistic", "foscat", "--cut-edges"];
+    succeed(&[&["encode", &x, "-o", &out, "--mask", &masks], &plane[..]].concat());
+    // The shorter side of 24 leaves three scales of four orientations.
+    assert_eq!((npz(&out)["S1"].shape(), npz(&out)["S3"].shape()), (vec![2, 12], vec![2, 96]));
+    let gradient = folder.at("g.npz");
+    succeed(&[&["gradient", &x, "--target", &t, "-o", &gradient], &plane[..]].concat());
+    assert_eq!(npz(&gradient)["gradient"].shape(), [32, 24]);
+    let series = folder.npy("series.npy", &NamedArray::F64 { shape: vec![128], data: noise(128, 3) });
+    succeed(&["encode", &series, "-o", &out, "--domain", "line", "--statistic", "foscat", "--scales", "3"]);
+    assert_eq!(npz(&out)["S4"].shape(), [10]);
+    succeed(&["encode", &x, "-o", &out, "--domain", "plane", "--statistic", "foscat_covariance", "--even-edges", "--scales", "2"]);
+    let empty = folder.npy("empty.npy", &NamedArray::F64 { shape: vec![32, 24], data: (0..768).map(|k| f64::from(u8::from(k < 24))).collect() });
+    let refusals: [(&[&str], &[&str]); 5] = [
+        (&["--mask", &empty], &["nothing at scale 0"]),
+        (&["--kernel", "4"], &["--kernel", "odd"]),
+        (&["--scales", "6"], &["--scales", "fewer"]),
+        (&["--filters", "morlet", "--mask", &masks], &["--mask", "stencils"]),
+        (&["--filters", "morlet", "--boundary", "zero"], &["--boundary", "stencils"]),
+    ];
+    for (more, words) in refusals {
+        let output = scatterc(&[&["encode", &x, "-o", &out], &plane[..], more].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {stderr}");
+        words.iter().for_each(|word| assert!(stderr.contains(word), "{more:?}: `{word}` is not in: {stderr}"));
+    }
 }

@@ -891,9 +891,9 @@ fn check_filter(filter: &Filter, faults: &mut Faults) {
         check_filter_expression(&definition.value, &known, faults);
         known.push(&name.name);
     }
-    if !filter.definitions.iter().any(|definition| definition.name.name == "wavelet") {
+    if !filter.definitions.iter().any(|definition| ["wavelet", "stencil"].contains(&definition.name.name.as_str())) {
         let message = format!("the filter `{}` has no `wavelet`", filter.name);
-        faults.push(NotationError::new(Name, filter.name.span, message).help("define `wavelet = ..;`"));
+        faults.push(NotationError::new(Name, filter.name.span, message).help("define `wavelet = ..;`, or `stencil = ..;`"));
     }
 }
 

@@ -79,6 +79,7 @@ const FIELD_BUILDERS: &[(&str, usize, usize, &str)] = &[
     ("band", 2, 2, "band(f, j): f on the coarse grid of scale j, from its lowest frequencies"),
     ("cut", 2, 2, "cut(f, j): what the edges leave of a field on the coarse grid of scale j"),
     ("decimate", 1, 2, "decimate(f), decimate(f, j): samples of f at every 2^J-th point, or at the spacing of scale j"),
+    ("fourier", 1, 1, "fourier(f): the discrete Fourier transform of f, without a factor, as a complex field over its frequencies"),
     ("pad", 1, 1, "pad(f): f continued beyond its edges, as the domain's boundary says"),
     (
         "shift",
@@ -90,8 +91,10 @@ const FIELD_BUILDERS: &[(&str, usize, usize, &str)] = &[
 ];
 
 /// Averages over the domain, weighted by quadrature and mask, that may be restricted to the window of a scale.
-const WINDOWED_AVERAGES: &[(&str, &str)] =
-    &[("mean", "mean(f), mean(f, j): average of f over the domain, or over what the edges leave of it at scale j")];
+const WINDOWED_AVERAGES: &[(&str, &str)] = &[
+    ("mean", "mean(f), mean(f, j): average of f over the domain, or over what the edges leave of it at scale j"),
+    ("size", "size(f), size(f, j): number of samples of f, or of those that mean(f, j) counts; the sum of their weights where a mask is given"),
+];
 
 /// Averages over the domain that are found step by step: name, most arguments, documentation.
 const ITERATED_AVERAGES: &[(&str, usize, &str)] =
@@ -102,7 +105,6 @@ const DOMAIN_AVERAGES: &[(&str, usize, &str)] = &[
     ("cov", 2, "cov(a, b): mean(a conj(b)) - mean(a) conj(mean(b))"),
     ("var", 1, "var(f): mean(|f - mean(f)|^2)"),
     ("power", 1, "power(f): mean(|f|^2)"),
-    ("size", 1, "size(f): number of samples of f"),
     ("integral", 1, "integral(f): sum of f times the domain's quadrature weights, not divided by their sum"),
 ];
 

@@ -36,6 +36,37 @@ fn filters(bank: &Bank, j: usize, lowpass: bool, power: usize, H: usize, W: usiz
     Ok(all)
 }
 
+/// Real and imaginary parts of the stencils of scale j, `[L][h][w]`.
+fn stencils(bank: &Bank, j: usize) -> Result<Vec<(Vec<f64>, Vec<f64>)>, RunError> {
+    let fault = |e: scatterc_ir::filter::FilterError| RunError::Graph { faults: vec![e.to_string()] };
+    let filter = bank.filter().map_err(fault)?;
+    let transforms = PlanarTables::<f64>::default();
+    let mut all = Vec::new();
+    for l in 0..bank.L {
+        let Sampled { re, im } = Evaluation::new(&filter, bank, j, l, &transforms).array("stencil").map_err(fault)?;
+        let im = im.unwrap_or_else(|| vec![0.0; re.len()]);
+        all.push((re, im));
+    }
+    Ok(all)
+}
+
+/// The sample that stands at position k of n; none where zeros stand.
+fn beyond(edge: usize, n: usize, k: i64) -> Option<usize> {
+    let n = n as i64;
+    if (0..n).contains(&k) {
+        return Some(k as usize);
+    }
+    let k = match (edge, k < 0) {
+        (0, _) => k.rem_euclid(n),
+        (1, true) => -k,
+        (1, false) => 2 * (n - 1) - k,
+        (2, true) => -k - 1,
+        (2, false) => 2 * n - 1 - k,
+        _ => return None,
+    };
+    Some(k as usize)
+}
+
 /// Where frequency (r, c) is stored, and whether it is the conjugate that is.
 fn place(real: usize, H: usize, W: usize, r: usize, c: usize) -> (usize, bool) {
     match (real, c <= W / 2) {
@@ -167,6 +198,44 @@ pub(super) fn entries(map: &Linear, entry: &mut impl FnMut(usize, usize, f64)) -
             for (k, (row, column)) in rows.iter().zip(columns).enumerate() {
                 for (r, c) in (0..*H).flat_map(|r| (0..*W).map(move |c| (r, c))) {
                     entry((k * H + r) * W + c, (k / count * H + (r + row) % H) * W + (c + column) % W, 1.0);
+                }
+            }
+        }
+        Linear::ImageStencil { H, W, j, edge, bank } => {
+            let n = H * W;
+            for (l, (re, im)) in stencils(bank, *j)?.into_iter().enumerate() {
+                for (r, c) in (0..*H).flat_map(|r| (0..*W).map(move |c| (r, c))) {
+                    for (a, b) in (0..bank.H).flat_map(|a| (0..bank.W).map(move |b| (a, b))) {
+                        let row = beyond(*edge, *H, (r + a) as i64 - (bank.H / 2) as i64);
+                        let column = beyond(*edge, *W, (c + b) as i64 - (bank.W / 2) as i64);
+                        if let (Some(row), Some(column)) = (row, column) {
+                            let (o, i, k) = (2 * l * n + r * W + c, row * W + column, a * bank.W + b);
+                            entry(o, i, re[k]);
+                            entry(o + n, i, im[k]);
+                        }
+                    }
+                }
+            }
+        }
+        Linear::SpectrumParts { H, W } => (0..H * W).for_each(|k| {
+            entry(k, 2 * k, 1.0);
+            entry(H * W + k, 2 * k + 1, 1.0);
+        }),
+        Linear::BlockMean { H, W, h, w } => {
+            for (r, c) in (0..H / h * h).flat_map(|r| (0..W / w * w).map(move |c| (r, c))) {
+                entry(r / h * (W / w) + c / w, r * W + c, 1.0 / (h * w) as f64);
+            }
+        }
+        Linear::Enlarge { H, W, rows, columns } => {
+            let near = |n: usize, factor: usize, k: usize| {
+                let place = (k as f64 + 0.5) / factor as f64 - 0.5;
+                let (low, part) = (place.floor(), place - place.floor());
+                let inside = |k: f64| k.clamp(0.0, n as f64 - 1.0) as usize;
+                [(inside(low), 1.0 - part), (inside(low + 1.0), part)]
+            };
+            for (r, c) in (0..rows * H).flat_map(|r| (0..columns * W).map(move |c| (r, c))) {
+                for (row, v) in near(*H, *rows, r) {
+                    near(*W, *columns, c).into_iter().for_each(|(column, w)| entry(r * columns * W + c, row * W + column, v * w));
                 }
             }
         }
