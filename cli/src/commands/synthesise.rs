@@ -202,6 +202,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.domain.is_planar() {
         return super::planar::synthesise(args, global);
     }
+    for (option, given) in [("--levels", args.levels != 1), ("--weights", args.weights.is_some())] {
         if given {
             return Err(CliError::Unavailable(format!("`{option}` is not available on the sphere")));
         }
