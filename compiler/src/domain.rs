@@ -126,7 +126,11 @@ pub trait Domain: std::fmt::Debug {
     }
     /// Number of samples of a field.
     fn size(&self, builder: &Builder, field: &Field) -> usize {
-        builder.ty(field.re).space.len()
+        match builder.ty(field.re).space {
+            Space::Half { L } | Space::Full { L } | Space::Coefficients { L } | Space::Rings { L, .. } => L * (2 * L - 1),
+            Space::Spectrum { H, W } | Space::RealSpectrum { H, W } => H * W,
+            space => space.len(),
+        }
     }
     /// Value of a function of a scale index in conditions; `None` for scales that do not exist.
     fn index_function(&self, function: &str, scale: usize) -> Option<i64> {

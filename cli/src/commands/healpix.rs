@@ -539,7 +539,7 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
             break;
         }
     }
-    let shape: Vec<usize> = (made.len() > 1).then_some(made.len()).into_iter().chain([target.n]).collect();
+    let shape: Vec<usize> = (made.len() > 1).then_some(made.len()).into_iter().chain([made.first().map_or(0, |m| m.map.len())]).collect();
     let fields = NamedArray::F64 { shape, data: made.iter().flat_map(|m| m.map.iter().copied()).collect() };
     if args.output.extension().is_some_and(|e| e == "npz") {
         let starts: Vec<f64> = made.iter().flat_map(|m| m.start.iter().copied()).collect();

@@ -29,7 +29,7 @@ fn maps_and_masks_are_encoded_in_either_order() {
     let (all, one, masked) = (folder.at("all.npz"), folder.at("one.npz"), folder.at("masked.npz"));
     succeed(&[&["encode", &two, "-o", &all], &OPTIONS[..]].concat());
     succeed(&[&["encode", &rings, "-o", &one, "--ordering", "ring"], &OPTIONS[..]].concat());
-    succeed(&[&["encode", &rings, "-o", &masked, "--ordering", "nested", "--mask", &masks, "--scales", "2"], &OPTIONS[..]].concat());
+    succeed(&[&["encode", &rings, "-o", &masked, "--ordering", "ring", "--mask", &masks, "--scales", "2"], &OPTIONS[..]].concat());
     let (all, one, masked) = (npz(&all), npz(&one), npz(&masked));
     for name in ["S0", "S1", "S2", "S3", "S4"] {
         let ((re, _), (all_re, _)) = (numbers(&one[name]), numbers(&all[name]));

@@ -122,9 +122,13 @@ fn a_disk_that_is_full_leaves_the_earlier_file() {
 #[test]
 fn what_this_version_lacks() {
     let (folder, input, out) = start();
-    refused(&folder, &["encode", &input, "-o", &out, "--precision", "f32"], &["the device cpu computes in f64", "--device cuda"]);
+    refused(
+        &folder,
+        &["encode", &input, "-o", &out, "--precision", "f32", "--device", "reference"],
+        &["the device reference computes in f64", "--device cpu"],
+    );
     refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "cuda"], &["clif for `--device cpu`"]);
-    refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "clif", "--device", "emulate"], &["cuda for `--device cuda`"]);
+    refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "clif", "--device", "emulate"], &["cuda, ptx or cubin for `--device cuda`"]);
     refused(&folder, &["encode", &input, "-o", &out, "--domain", "healpix"], &["real numbers"]);
     refused(&folder, &["explain", "foscat", "--domain", "healpix", "--nside", "12"], &["--nside", "a power of two"]);
     refused(&folder, &["encode", &input, "-o", &out, "--mask", &input], &["masks belong to the domains plane, line and healpix"]);
