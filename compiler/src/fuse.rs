@@ -11,7 +11,7 @@ use scatterc_ir::ops::reindex_table;
 use scatterc_ir::scalar::{Binary, Scalar, Unary};
 use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use scatterc_kernels::wavelets::steering_matrix;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// How much to fuse; `--fuse none|loops|ring|gram|all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -150,6 +150,9 @@ pub struct FrameTerm {
 
 /// Most rows a loop unrolls; wider re-indexing is a launch of its own.
 const WIDEST: usize = 64;
+
+/// Rows of values that the body of a loop computes at most: the time of code generators grows faster than the body.
+const LARGEST_BODY: usize = 512;
 
 /// True for a linear map from samples to a point whose weights are a table.
 pub fn is_reduction(map: &Linear) -> bool {
@@ -601,6 +604,32 @@ fn is_leaf(graph: &Graph, roles: &[Role], users: &[Vec<Value>], value: Value, sp
     }
 }
 
+/// What the loop for `root` reads from memory. With the product of the axes that are iterated outside, bodies end at [`LARGEST_BODY`]: what lies further away is read too.
+fn body_reads(graph: &Graph, roles: &[Role], users: &[Vec<Value>], root: Value, fusion: Fusion, outer: Option<usize>) -> BTreeSet<Value> {
+    let node = graph.node(root);
+    let space = if roles[root.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
+    let mut reads = BTreeSet::new();
+    // The nearest first, so that a body that is too large ends far from its root.
+    let mut inner: VecDeque<Value> = node.operands.iter().copied().collect();
+    let mut seen = BTreeSet::new();
+    let mut rows = 0;
+    while let Some(operand) = inner.pop_front() {
+        if !seen.insert(operand) || matches!(roles[operand.index()], Role::Literal(_)) {
+            continue;
+        }
+        // Numbers are rows of one loop over all of them.
+        let more = outer.filter(|_| space != Space::Point).map_or(1, |outer| graph.ty(operand).count() / outer);
+        let is_large = outer.is_some() && rows + more > LARGEST_BODY && matches!(roles[operand.index()], Role::Loop);
+        if fusion == Fusion::None || is_large || is_leaf(graph, roles, users, operand, space) {
+            reads.insert(operand);
+        } else {
+            rows += more;
+            inner.extend(graph.node(operand).operands.iter().copied());
+        }
+    }
+    reads
+}
+
 /// Which values are stored, starting from the outputs.
 pub fn demand(graph: &Graph, roles: &[Role], fusion: Fusion) -> Demand {
     let users = graph.users();
@@ -624,19 +653,11 @@ pub fn demand(graph: &Graph, roles: &[Role], fusion: Fusion) -> Demand {
             Role::FilterContraction(forms) => reads.extend(forms.iter().flat_map(|form| [form.a.0, form.b.0])),
             Role::FilterMixture(terms) => reads.extend(terms.iter().flatten().flat_map(|term| [term.row.0, term.coefficient.0])),
             Role::Loop | Role::Reduction => {
-                let space = if roles[value.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
-                let mut inner: Vec<Value> = node.operands.clone();
-                let mut seen = BTreeSet::new();
-                while let Some(operand) = inner.pop() {
-                    if !seen.insert(operand) || matches!(roles[operand.index()], Role::Literal(_)) {
-                        continue;
-                    }
-                    if fusion == Fusion::None || is_leaf(graph, roles, &users, operand, space) {
-                        reads.insert(operand);
-                    } else {
-                        inner.extend(graph.node(operand).operands.iter().copied());
-                    }
-                }
+                reads = body_reads(graph, roles, &users, value, fusion, None);
+                let whole: BTreeSet<Value> = reads.iter().map(|v| storage(roles, *v).0).collect();
+                demand.reads.insert(value, whole);
+                let outer = node.ty.axes[..free_axes(graph, roles, &demand, value)].iter().product();
+                reads = body_reads(graph, roles, &users, value, fusion, Some(outer));
             }
         }
         let reads: BTreeSet<Value> = reads.into_iter().map(|v| storage(roles, v).0).collect();
