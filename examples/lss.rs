@@ -1,10 +1,10 @@
 //! Maps with the statistics of a large-scale-structure map: L-BFGS from white noise, the experiment of FOSCAT's demonstration.
 //!
 //! ```text
-//! cargo run --release --example lss -- LSS_map_nside128.npy [nside=32] [steps=300] [seeds=8] [first=0] [pairs=20] [levels=1] [plain=0] [also=1] [sigma=sigma_compatible] [out=FILE.npy]
+//! cargo run --release --example lss -- LSS_map_nside128.npy [nside=32] [steps=300] [seeds=8] [first=0] [pairs=100] [levels=1] [precondition=0] [also=0] [sigma=sigma_compatible] [out=FILE.npy]
 //! ```
 //!
-//! The map is degraded by plain means of children. `also` weighs the further loss of the variances of all down-graded maps, `plain` descends in the pixels themselves. Per seed: FOSCAT's loss at the
+//! The map is degraded by plain means of children. `also` weighs the further loss of the variances of all down-graded maps, `precondition` descends in variables on all resolutions. Per seed: FOSCAT's loss at the
 //! start and at the end, the distance of the statistics from the target's in units of their norm (the sum of squares of all coefficients) and by how much it fell, the ratio of standard
 //! deviations, the ratio of power below and above degree 2 nside, the correlation with the target pixel by pixel, processor time.
 
@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let number = |name: &str, default: f64| given.get(name).map_or(Ok(default), |text| text.parse());
     let whole = |name: &str, default: usize| given.get(name).map_or(Ok(default), |text| text.parse());
     let (nside, steps, seeds, first) = (whole("nside", 32)?, whole("steps", 300)?, whole("seeds", 8)?, whole("first", 0)?);
-    let (history, levels, plain, also) = (whole("pairs", 20)?, whole("levels", 1)?, whole("plain", 0)? == 1, number("also", 1.0)?);
+    let (history, levels, precondition, also) = (whole("pairs", 100)?, whole("levels", 1)?, whole("precondition", 0)? == 1, number("also", 0.0)?);
     let sigma = given.get("sigma").map_or("sigma_compatible", String::as_str);
     let fine: Vec<f64> = match read_npy::<_, ndarray::Array1<f32>>(&path) {
         Ok(map) => map.iter().map(|x| f64::from(*x)).collect(),
@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for seed in first as u64..(first + seeds) as u64 {
         let descent = Descent { method: Method::Lbfgs(Lbfgs { history, ..Lbfgs::default() }), steps, tolerance: 0.0 };
         let options =
-            Options { seed, descent, levels, plain, also: if also > 0.0 { vec![(variances.clone(), also)] } else { vec![] }, ..Options::default() };
+            Options { seed, descent, levels, precondition, also: if also > 0.0 { vec![(variances.clone(), also)] } else { vec![] }, ..Options::default() };
         let start = Instant::now();
         let mut reached = Vec::new();
         let made = synthesise(&measure, &domain, &target, &options, &mut |p| {

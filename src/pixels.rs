@@ -591,6 +591,7 @@ fn descend(
     let mut problem = Problem { terms, fixed: fixed.to_vec(), free, basis, map: fixed.to_vec(), gradient: vec![0.0; n] };
     let mut gradient = vec![0.0; variables.len()];
     let resident = if let [term] = &mut problem.terms[..]
+        && problem.basis.is_none()
         && let Some(input) = term.only_input()
     {
         term.load_resident(input, &problem.free, fixed, &descent.method)?;
@@ -632,8 +633,8 @@ pub struct Options {
     pub second: Option<Vec<f64>>,
     /// Makes the target Gaussian by rank first (where the mask counts) and the result like the target again; `start` is then a Gaussian map.
     pub gaussianise: bool,
-    /// Descends in the pixels themselves, not in variables on all resolutions ([`Basis`]).
-    pub plain: bool,
+    /// Descends in variables on all resolutions ([`Basis`]), not in the pixels themselves. Vectors stay on the host then.
+    pub precondition: bool,
     /// Further losses, each the mean over the entries of another statistic of |S - T|^2 / sigma^2, times a factor.
     pub also: Vec<(Measure, f64)>,
     /// Doublings of the resolution after the last level: larger maps whose first scales have the statistics that the target's have.
@@ -719,7 +720,7 @@ fn enlarged(
         for ((also, factor), reference) in options.also.iter().zip(&also) {
             terms.push(term(also, reference, *factor)?);
         }
-        let basis = (!options.plain).then(|| Basis::new(&larger, &map)).transpose()?;
+        let basis = options.precondition.then(|| Basis::new(&larger, &map)).transpose()?;
         let (next, outcome) = descend(terms, &map, &map, None, basis, &options.descent, observer)?;
         made.push(Level { nside: larger.nside, outcome });
         map = next;
@@ -819,7 +820,7 @@ pub fn synthesise(
             let (found, sigma) = also.measure(&stage.domain, &[&stage.target], mask)?;
             terms.push(Term::new(also, &stage.domain, vec![Affine::unknown()], &found, sigma.as_ref(), mask, *factor)?);
         }
-        let basis = (!options.plain).then(|| Basis::new(&stage.domain, &stage.target)).transpose()?;
+        let basis = options.precondition.then(|| Basis::new(&stage.domain, &stage.target)).transpose()?;
         let (next, outcome) = descend(terms, &start, &stage.target, stage.free.as_deref(), basis, &options.descent, observer)?;
         made.push(Level { nside: stage.domain.nside, outcome });
         map = Some(next);

@@ -508,11 +508,11 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
             levels: args.levels,
             gaussianise: args.gaussianise,
             second: second.clone(),
-            plain: args.precondition == Some(false),
+            precondition: args.precondition,
             also: also.clone(),
             upsample: args.upsample,
             descent: Descent {
-                method: Method::Lbfgs(Lbfgs { history: args.pairs.unwrap_or(20), ..Lbfgs::default() }),
+                method: Method::Lbfgs(Lbfgs { history: args.pairs.unwrap_or(100), ..Lbfgs::default() }),
                 steps: args.steps,
                 tolerance: args.tolerance * args.tolerance,
             },

@@ -93,10 +93,10 @@ pub struct Args {
     /// HEALPix pixels: a further statistic whose loss is added, times a factor; `variances` holds the power.
     #[arg(long, value_name = "NAME[=FACTOR]")]
     pub also: Vec<String>,
-    /// HEALPix pixels: false descends in the pixels themselves, not in variables on all resolutions.
-    #[arg(long, value_name = "true|false")]
-    pub precondition: Option<bool>,
-    /// HEALPix pixels: pairs of steps and gradients that L-BFGS remembers.
+    /// HEALPix pixels: descends in variables on all resolutions, not in the pixels themselves.
+    #[arg(long)]
+    pub precondition: bool,
+    /// HEALPix pixels: pairs of steps and gradients that L-BFGS remembers [default: 100].
     #[arg(long, value_name = "M")]
     pub pairs: Option<usize>,
     /// HEALPix pixels: makes the target Gaussian by rank first, and the result like the target again.
@@ -190,7 +190,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         ("--second", args.second.is_some()),
         ("--upsample", args.upsample != 0),
         ("--also", !args.also.is_empty()),
-        ("--precondition", args.precondition.is_some()),
+        ("--precondition", args.precondition),
         ("--pairs", args.pairs.is_some()),
         ("--compatible", args.compatible),
         ("--gaussianise", args.gaussianise),
