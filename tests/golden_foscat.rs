@@ -340,6 +340,30 @@ fn losses_and_gradients_equal_the_recorded_ones() -> Result<(), PixelError> {
     Ok(())
 }
 
+/// Means and distances of two maps over all coefficients, S0 and its error included.
+#[test]
+fn scalars_of_statistics_equal_the_recorded_ones() -> Result<(), PixelError> {
+    let Some(case) = case("hpx_n8_k3_scalars") else { return Ok(()) };
+    let (measure, domain) = (compatible(1)?, Healpix::new(8, 4, 3)?);
+    let (own, sigma) = measure.measure(&domain, &[&case.real("x")], None)?;
+    let (other, sigma) = (measure.measure(&domain, &[&case.real("x2")], None)?.0, sigma.expect("the measure has sigmas"));
+    let all = |found: &Statistics| found.arrays.iter().flat_map(entries).collect::<Vec<_>>();
+    let errors: Vec<f64> = own.arrays.iter().flat_map(|a| output(&sigma, if a.name == "S0e" { "S0" } else { &a.name }).re.clone()).collect();
+    let mean = |terms: Vec<f64>| terms.iter().sum::<f64>() / terms.len() as f64;
+    let (a, b) = (all(&own), all(&other));
+    let distances: Vec<f64> = a.iter().zip(&b).map(|(p, q)| (p.0 - q.0).hypot(p.1 - q.1)).collect();
+    for (name, found) in [
+        ("f64_reduce_mean_abs", mean(distances.clone())),
+        ("f64_reduce_mean_square", mean(distances.iter().zip(&errors).map(|(d, s)| (d / s).powi(2)).collect())),
+        ("f64_reduce_distance", mean(distances.iter().map(|d| d * d).collect())),
+        ("f64_reduce_distance_sigma", mean(distances.iter().zip(&errors).map(|(d, s)| (d / s).powi(2)).collect())),
+    ] {
+        let expected = case.real(name)[0];
+        assert!((found - expected).abs() <= 1e-9 * expected.abs(), "{name}: {found}, expected {expected}");
+    }
+    Ok(())
+}
+
 #[test]
 fn descents_start_as_the_recorded_one() -> Result<(), PixelError> {
     let Some(case) = case("lbfgs_hpx_n8") else { return Ok(()) };
