@@ -380,7 +380,7 @@ impl<'a> Compiler<'a> {
         let found = self.tables().find(&self.key());
         let Some(plan) = found.and_then(|bytes| scatterc_ir::plan::parse(std::str::from_utf8(&bytes).ok()?).ok()) else { return Ok(None) };
         let bound = self.bind()?;
-        let scheduled = Scheduled { plan, launches: vec![] };
+        let scheduled = Scheduled { plan, launches: vec![], recomputed: vec![] };
         let (graph, machine) = (bound.graph.clone(), self.device.machine());
         Ok(Some(Compiled { graph, bound, trace: vec![], scheduled, compile_s: start.elapsed().as_secs_f64(), machine, legendre: self.legendre }))
     }

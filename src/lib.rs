@@ -24,7 +24,11 @@
 //!
 //! - [`statistics`]: built-in texts and how texts are found.
 //! - [`compile`]: the pipeline behind one builder.
+//! - [`export`]: C headers of exported statistics.
 //! - [`texture`]: images and series with the statistics of a target.
+//! - [`sensitivity`], [`forecast`]: derivatives, Fisher matrices from simulations.
+//! - [`gauss_newton`], [`paths`]: synthesis by least squares, gradients from a random part of the paths.
+//! - [`table`]: coefficients with their indices, as npz, JSON, CSV and safetensors.
 //! - [`optimise`]: L-BFGS and Adam, which know nothing of graphs.
 //!
 //! The stages themselves live in the crates [`ir`], [`compiler`], [`kernels`] and [`runtime`].
@@ -39,14 +43,19 @@ pub use scatterc_macros::scattering;
 pub use scatterc_runtime as runtime;
 
 pub mod compile;
+pub mod export;
+pub mod forecast;
+pub mod gauss_newton;
 pub mod gaussian;
 pub mod optimise;
+pub mod paths;
 pub mod pixels;
 pub mod random;
 pub mod residency;
 pub mod sensitivity;
 pub mod statistics;
 pub mod synthesis;
+pub mod table;
 pub mod texture;
 
 pub use compile::{Array, Compiled, Compiler, Device, Encoder, Goal, Statistics};
@@ -60,6 +69,15 @@ pub use scatterc_compiler::sphere::Sphere;
 pub use scatterc_ir::plan::Element;
 pub use scatterc_runtime::Legendre;
 pub use statistics::Source;
+
+/// The Rust of the book's pages.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../docs/tutorial.md")]
+    struct Tutorial;
+    #[doc = include_str!("../docs/tables.md")]
+    struct Tables;
+}
 
 /// Everything that can go wrong between a text and a number.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +169,16 @@ pub enum Error {
         expected: usize,
         /// Its length.
         found: usize,
+    },
+    /// A choice outside its range.
+    #[error("{name} is {found}; expected {expected}")]
+    Option {
+        /// Which choice.
+        name: String,
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        found: String,
     },
     /// No input of that name.
     #[error("there is no input `{found}`; known: [{known}]")]

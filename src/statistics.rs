@@ -1,7 +1,7 @@
 //! Built-in statistics and losses: texts in the project's own notation, and how texts are found.
 
 use crate::Error;
-use scatterc_ir::notation::{Checked, CheckedLoss, CheckedStatistic, Filter, Program, check, check_source};
+use scatterc_ir::notation::{Checked, CheckedLoss, CheckedStatistic, Filter, Item, Program, check, check_source};
 use std::path::Path;
 
 /// Name, file and text of every built-in program.
@@ -95,6 +95,41 @@ impl Source {
             None => return Err(Error::UnknownStatistic { found: format!("(one of several in {})", self.origin), known: known() }),
         };
         found.ok_or_else(|| Error::UnknownStatistic { found: name.unwrap_or_default().into(), known: known() })
+    }
+
+    /// The same program with fewer outputs: only what they need is computed.
+    ///
+    /// - `variant`: the `return` whose outputs are chosen from; `None` for the unnamed one
+    ///
+    /// Error: no such variant, an output that it does not have.
+    pub fn with_outputs(&self, variant: Option<&str>, names: &[&str]) -> Result<Source, Error> {
+        let own = self.statistic(None)?.statistic.name.name.clone();
+        let mut program = scatterc_ir::notation::parse(&self.text, &self.origin).map_err(|error| Error::Option {
+            name: format!("the text of {}", self.origin),
+            expected: "a program".into(),
+            found: error.to_string(),
+        })?;
+        for item in &mut program.items {
+            let Item::Statistic(statistic) = item else { continue };
+            if statistic.name.name != own {
+                continue;
+            }
+            let known = statistic.returns.iter().filter_map(|r| r.variant.as_ref()).map(|v| v.name.clone()).collect::<Vec<_>>().join(", ");
+            let choice = statistic.returns.iter_mut().find(|r| r.variant.as_ref().map(|v| v.name.as_str()) == variant);
+            let Some(choice) = choice else {
+                let found = variant.unwrap_or("none").to_string();
+                return Err(Error::Option { name: format!("variant of `{own}`"), expected: format!("one of [{known}]"), found });
+            };
+            let known = choice.outputs.iter().map(|o| o.name.name.clone()).collect::<Vec<_>>().join(", ");
+            if let Some(found) = names.iter().find(|name| !choice.outputs.iter().any(|o| o.name.name == **name)) {
+                return Err(Error::Option { name: format!("output of `{own}`"), expected: format!("one of [{known}]"), found: found.to_string() });
+            }
+            if names.is_empty() {
+                return Err(Error::Option { name: format!("outputs of `{own}`"), expected: format!("some of [{known}]"), found: "none".into() });
+            }
+            choice.outputs.retain(|o| names.contains(&o.name.name.as_str()));
+        }
+        Source::from_text(&program.to_string(), &self.origin)
     }
 
     /// A filter bank of this program or a built-in one.

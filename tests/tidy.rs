@@ -18,11 +18,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("compiler", &["scatterc-ir", "scatterc-kernels"]),
     ("runtime", &["scatterc-ir", "scatterc-kernels"]),
     (".", &["scatterc-compiler", "scatterc-ir", "scatterc-kernels", "scatterc-macros", "scatterc-runtime"]),
+    ("capi", &["scatterc-ir", "scatterc-runtime"]),
     ("cli", &["scatterc"]),
 ];
 
 /// Source folders of the libraries; the command line is the only one that may print.
-const LIBRARIES: &[&str] = &["ir/src", "kernels/src", "macros/src", "compiler/src", "runtime/src", "src"];
+const LIBRARIES: &[&str] = &["ir/src", "kernels/src", "macros/src", "compiler/src", "runtime/src", "capi/src", "src"];
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))

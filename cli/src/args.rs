@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use scatterc::compiler::domain::DomainError;
 use scatterc::kernels::healpix::{HealpixError, nested_to_ring};
 use scatterc::runtime::{Executable, RunError, reference};
+use scatterc::table::{Format, Output, Table, TableError};
 use scatterc::{Array, Compiled, Compiler, Device, Domain, Element, Fusion, Index, InputKind, Legendre, Source, Sphere};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -106,15 +107,25 @@ pub enum CliError {
         /// Where and why.
         message: String,
     },
+    /// A table of coefficients that cannot be written.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// Stopped by the user.
     #[error("interrupted")]
     Interrupted,
+    /// What was compared differs; printed as a result, not as an error.
+    #[error("different")]
+    Different,
 }
 
 impl CliError {
-    /// 2, or 130 where the user stopped the program.
+    /// 2; 130 where the user stopped the program, 1 where what was compared differs.
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, CliError::Interrupted) { 130 } else { 2 }
+        match self {
+            CliError::Interrupted => 130,
+            CliError::Different => 1,
+            _ => 2,
+        }
     }
 
     /// An option outside its range.
@@ -1024,9 +1035,59 @@ fn entry_shape(compiled: &Compiled, array: &Array) -> Vec<usize> {
     ty.axes.iter().skip(skip).copied().chain(transforms::space_shape(ty.space, false)).collect()
 }
 
-/// Writes the statistics of a run and further arrays, atomically.
+/// Format of a file of statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TableKind {
+    /// NumPy's archive.
+    Npz,
+    /// One object.
+    Json,
+    /// One row per number.
+    Csv,
+    /// Named tensors.
+    Safetensors,
+}
+
+impl From<TableKind> for Format {
+    fn from(kind: TableKind) -> Format {
+        match kind {
+            TableKind::Npz => Format::Npz,
+            TableKind::Json => Format::Json,
+            TableKind::Csv => Format::Csv,
+            TableKind::Safetensors => Format::Safetensors,
+        }
+    }
+}
+
+/// Arrays of an output file as a table of coefficients.
+fn table(arrays: &[(String, NamedArray)], metadata: &serde_json::Value) -> Result<Table, TableError> {
+    let find = |name: String| arrays.iter().find(|(other, _)| *other == name).map(|(_, array)| array);
+    let outputs = arrays
+        .iter()
+        .filter_map(|(name, array)| {
+            let (shape, re, im) = match array {
+                NamedArray::F64 { shape, data } => (shape, data.clone(), None),
+                NamedArray::C128 { shape, data } => {
+                    (shape, data.iter().step_by(2).copied().collect(), Some(data.iter().skip(1).step_by(2).copied().collect()))
+                }
+                _ => return None,
+            };
+            let index = match (find(format!("{name}_index")), find(format!("{name}_index_columns"))) {
+                (Some(NamedArray::I64 { data, .. }), Some(NamedArray::Texts(columns))) if !columns.is_empty() => {
+                    Index { columns: columns.clone(), rows: data.chunks(columns.len()).map(<[i64]>::to_vec).collect() }
+                }
+                _ => Index::default(),
+            };
+            Some(Output::new(name, shape.clone(), re, im, index))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Table { metadata: metadata.clone(), outputs })
+}
+
+/// Writes the statistics of a run and further arrays, atomically, in the format asked for or else the one that the name ends in; an .npz file otherwise.
 pub fn write_statistics(
     path: &Path,
+    format: Option<TableKind>,
     compiled: &Compiled,
     batch: Option<usize>,
     arrays: &[Array],
@@ -1035,7 +1096,10 @@ pub fn write_statistics(
 ) -> Result<(), CliError> {
     let mut all = statistics_arrays(compiled, batch, arrays, metadata);
     all.extend(further);
-    Ok(io::write_npz_atomic(path, &all)?)
+    match format.map(Format::from).or(Format::of(path)) {
+        None | Some(Format::Npz) => Ok(io::write_npz_atomic(path, &all)?),
+        Some(format) => Ok(io::write_bytes_atomic(path, &table(&all, metadata)?.bytes(path, format)?)?),
+    }
 }
 
 /// What every result says about itself: statistic, domain, options, input, version.

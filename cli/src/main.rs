@@ -20,7 +20,7 @@ mod transforms;
 
 use args::{CliError, Global};
 use clap::Parser;
-use commands::{bench, cache, demo, doctor, encode, explain, gradient, ops, plot, run, synthesise};
+use commands::{bench, cache, compare, demo, diff, doctor, encode, explain, export, gradient, ops, plot, run, synthesise};
 use std::process::ExitCode;
 
 /// Scattering statistics: declare once, run at the hardware's speed.
@@ -50,8 +50,14 @@ enum Command {
     Emit(Box<explain::Emit>),
     /// Check a statistic and print its outputs and parameters.
     Check(Box<explain::Check>),
+    /// Write a statistic as a shared library with a C header.
+    Export(Box<export::Args>),
     /// Run a saved plan.
     Run(run::Args),
+    /// Compile a statistic in several ways, check that values are equal and time them in turn.
+    Compare(Box<compare::Args>),
+    /// Name the first difference of two saved plans or graphs.
+    Diff(diff::Args),
     /// Measure compile time, run time and memory.
     Bench(Box<bench::Args>),
     /// Draw a field as a map with its power spectrum.
@@ -74,7 +80,10 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Explain(args) => explain::explain(args, global),
         Command::Emit(args) => explain::emit(args, global),
         Command::Check(args) => explain::check(args, global),
+        Command::Export(args) => export::run(args, global),
         Command::Run(args) => run::run(args, global),
+        Command::Compare(args) => compare::run(args, global),
+        Command::Diff(args) => diff::run(args, global),
         Command::Bench(args) => bench::run(args, global),
         Command::Plot(args) => plot::run(args, global),
         Command::Cache(args) => cache::run(args, global),
@@ -87,6 +96,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
+        // What was asked is printed; the status alone says that it is so.
+        Err(error @ CliError::Different) => ExitCode::from(error.exit_code()),
         Err(error) => {
             let text = error.to_string();
             // Faults of a notation text are rendered with a heading of their own.

@@ -134,7 +134,7 @@ pub trait Domain: std::fmt::Debug {
     }
     /// Value of a function of a scale index in conditions; `None` for scales that do not exist.
     fn index_function(&self, function: &str, scale: usize) -> Option<i64> {
-        let value = if function == "octave" { scale as i64 } else { 1 };
+        let value = if function == "layer" { 1 } else { scale as i64 };
         self.scales().contains(&scale).then_some(value)
     }
     /// The scale that `lowpass(f)` smooths at.

@@ -3,7 +3,8 @@
 //! Pure functions from stages and plans to text; measuring is left to whoever can run.
 
 use crate::pass::Trace;
-use crate::schedule::{Scheduled, transform_flops};
+use crate::picture::live_bytes;
+use crate::schedule::{Recomputed, Scheduled, transform_flops};
 use scatterc_ir::plan::{Element, Plan, Stage, Step, Table};
 use scatterc_ir::text::spelling;
 use scatterc_ir::{Graph, Op};
@@ -139,11 +140,20 @@ pub fn report_with(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> Strin
         writeln!(out, "\nlaunches (floor: {:.1} Gflop/s, {:.1} GB/s, {})", roofline.flops_per_s / 1e9, roofline.bytes_per_s / 1e9, roofline.source);
     let measured = facts.measured_s.as_deref();
     let header = if measured.is_some() { "  measured ms  floor/meas" } else { "" };
-    let _ = writeln!(out, "  {:>4} {:>7} {:>11} {:>10} {:>10}{header}  kernel", "#", "values", "Mflop", "MB", "floor ms");
+    let _ = writeln!(out, "  {:>4} {:>7} {:>11} {:>10} {:>10} {:>10}{header}  kernel", "#", "values", "Mflop", "MB", "live MB", "floor ms");
+    let live = live_bytes(plan);
     let (mut flops, mut bytes, mut floor, mut time) = (0.0, 0.0, 0.0, 0.0);
     for (k, launch) in scheduled.launches.iter().enumerate() {
         let least = roofline.floor_s(launch.flops, launch.bytes);
-        let _ = write!(out, "  {k:>4} {:>7} {:>11.3} {:>10.3} {:>10.4}", launch.values, launch.flops / 1e6, launch.bytes / 1e6, least * 1e3);
+        let alive = live.get(k).copied().unwrap_or(0) as f64 / 1e6;
+        let _ = write!(
+            out,
+            "  {k:>4} {:>7} {:>11.3} {:>10.3} {alive:>10.3} {:>10.4}",
+            launch.values,
+            launch.flops / 1e6,
+            launch.bytes / 1e6,
+            least * 1e3
+        );
         if let Some(seconds) = measured.and_then(|m| m.get(k)) {
             let _ = write!(out, "  {:>11.4}  {:>9.0}%", seconds * 1e3, percent(least, *seconds));
             time += seconds;
@@ -162,11 +172,18 @@ pub fn report_with(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> Strin
         bytes += launch.bytes;
         floor += least;
     }
-    let _ = write!(out, "  {:>4} {:>7} {:>11.3} {:>10.3} {:>10.4}", "all", "", flops / 1e6, bytes / 1e6, floor * 1e3);
+    let most = live.iter().copied().max().unwrap_or(0) as f64 / 1e6;
+    let _ = write!(out, "  {:>4} {:>7} {:>11.3} {:>10.3} {most:>10.3} {:>10.4}", "all", "", flops / 1e6, bytes / 1e6, floor * 1e3);
     if measured.is_some() {
         let _ = write!(out, "  {:>11.4}  {:>9.0}%", time * 1e3, percent(floor, time));
     }
     let _ = writeln!(out, "  {} launches", scheduled.launches.len());
+    if !scheduled.recomputed.is_empty() {
+        let _ = writeln!(out, "\nrecomputed");
+    }
+    for what in &scheduled.recomputed {
+        let _ = writeln!(out, "  {what}");
+    }
     let _ = writeln!(out);
     let _ = writeln!(
         out,
@@ -225,7 +242,12 @@ fn number(x: f64) -> String {
     if x.is_finite() { format!("{x:e}") } else { "null".into() }
 }
 
-/// The report as one JSON object: `name`, `domain`, `stages`, `launches`, `totals`, `arena_bytes`, `tables`, `kernels`, `compile_s`, `roofline`.
+/// What is computed twice, as a JSON object.
+fn recomputed(what: &Recomputed) -> String {
+    format!("{{\"value\":{},\"type\":{},\"bytes\":{},\"limit_bytes\":{}}}", quoted(&what.value), quoted(&what.ty), what.bytes, what.limit)
+}
+
+/// The report as one JSON object: `name`, `domain`, `stages`, `launches`, `totals`, `live_bytes` (the most alive at once), `recomputed`, `arena_bytes`, `tables`, `kernels`, `compile_s`, `roofline`.
 pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
     let plan = &scheduled.plan;
     let mut stages = Vec::new();
@@ -246,19 +268,25 @@ pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
     let measured = facts.measured_s.as_deref();
     let mut launches = Vec::new();
     let (mut flops, mut bytes, mut floor) = (0.0, 0.0, 0.0);
+    let live = live_bytes(plan);
+    let slots = |slots: &[scatterc_ir::plan::Slot]| slots.iter().map(|s| format!("\"{s}\"")).collect::<Vec<_>>().join(",");
     for (k, launch) in scheduled.launches.iter().enumerate() {
         let least = facts.roofline.floor_s(launch.flops, launch.bytes);
         let device = geometry(plan, k, facts).map_or(String::new(), |(name, grid, block, shared, resources)| {
             let taken = resources.map_or(String::new(), |r| format!("\"registers\":{},\"spilled_bytes\":{},", r.registers, r.spilled_bytes));
             format!("\"name\":{},\"grid\":{grid},\"block\":{block},\"shared_bytes\":{shared},{taken}", quoted(&name))
         });
+        let (reads, writes) = plan.steps.get(k).map(Plan::traffic).unwrap_or_default();
         launches.push(format!(
-            "{{\"kernel\":{},{}\"values\":{},\"flops\":{},\"bytes\":{},\"floor_s\":{},\"measured_s\":{}}}",
+            "{{\"kernel\":{},{}\"values\":{},\"flops\":{},\"bytes\":{},\"reads\":[{}],\"writes\":[{}],\"live_bytes\":{},\"floor_s\":{},\"measured_s\":{}}}",
             quoted(&launch.summary),
             device,
             launch.values,
             number(launch.flops),
             number(launch.bytes),
+            slots(&reads),
+            slots(&writes),
+            live.get(k).copied().unwrap_or(0),
             number(least),
             measured.and_then(|m| m.get(k)).map_or("null".into(), |s| number(*s))
         ));
@@ -267,7 +295,7 @@ pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
         floor += least;
     }
     format!(
-        "{{\"name\":{},\"domain\":{},\"stages\":[{}],\"launches\":[{}],\"totals\":{{\"flops\":{},\"bytes\":{},\"floor_s\":{},\"measured_s\":{}}},\"arena_bytes\":{},\"tables\":{},\"kernels\":{},\"compile_s\":{},\"roofline\":{{\"flops_per_s\":{},\"bytes_per_s\":{},\"source\":{}}}}}",
+        "{{\"name\":{},\"domain\":{},\"stages\":[{}],\"launches\":[{}],\"totals\":{{\"flops\":{},\"bytes\":{},\"floor_s\":{},\"measured_s\":{}}},\"live_bytes\":{},\"recomputed\":[{}],\"arena_bytes\":{},\"tables\":{},\"kernels\":{},\"compile_s\":{},\"roofline\":{{\"flops_per_s\":{},\"bytes_per_s\":{},\"source\":{}}}}}",
         quoted(&plan.name),
         plan.note("domain").map_or("null".into(), quoted),
         stages.join(","),
@@ -276,6 +304,8 @@ pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
         number(bytes),
         number(floor),
         measured.map_or("null".into(), |m| number(m.iter().sum())),
+        live.iter().copied().max().unwrap_or(0),
+        scheduled.recomputed.iter().map(recomputed).collect::<Vec<_>>().join(","),
         plan.element.bytes() * plan.arena,
         table_count(scheduled),
         plan.kernels.len(),

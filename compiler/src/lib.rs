@@ -15,6 +15,7 @@ pub mod healpix;
 pub mod loops;
 pub mod loss;
 pub mod pass;
+pub mod picture;
 pub mod planar;
 pub mod plane;
 pub mod products;

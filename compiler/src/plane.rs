@@ -696,7 +696,7 @@ impl Domain for Plane {
     fn index_function(&self, function: &str, scale: usize) -> Option<i64> {
         let own = self.wavelets.as_ref().and_then(|list| list.get(scale)).copied();
         let (octave, layer) = own.unwrap_or((scale as i64, 1));
-        self.scales().contains(&scale).then_some(if function == "octave" { octave } else { layer })
+        self.scales().contains(&scale).then_some(if function == "layer" { layer } else { octave })
     }
 
     fn coarsest(&self) -> usize {

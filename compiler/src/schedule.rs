@@ -96,6 +96,31 @@ pub struct Scheduled {
     pub plan: Plan,
     /// One entry per step.
     pub launches: Vec<Launch>,
+    /// What is computed a second time to stay within a memory budget.
+    pub recomputed: Vec<Recomputed>,
+}
+
+/// A value that is computed again for its late readers rather than kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recomputed {
+    /// The op, with its node in the scheduled graph.
+    pub value: String,
+    /// Its type.
+    pub ty: String,
+    /// Bytes that the first copy gives back between its last early reader and its late ones.
+    pub bytes: usize,
+    /// Largest arena that was asked for, in bytes: the reason.
+    pub limit: usize,
+}
+
+impl std::fmt::Display for Recomputed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} : {} is computed again for its late readers: it would lie idle with {} bytes where most is alive, and the arena may have {} bytes",
+            self.value, self.ty, self.bytes, self.limit
+        )
+    }
 }
 
 /// A launch before buffers are placed.
@@ -491,8 +516,15 @@ pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize, element: Ele
     let mut late = BTreeSet::new();
     let mut best = usize::MAX;
     for _ in 0..ROUNDS {
-        let scheduled = plan_of(&graph, fusion, &late, Target::Cpu, element)?.0;
+        let mut scheduled = plan_of(&graph, fusion, &late, Target::Cpu, element)?.0;
         if scheduled.plan.arena <= limit {
+            let of = |v: &Value| Recomputed {
+                value: format!("%{} {}", v.index(), scatterc_ir::text::spelling(&graph.node(*v).op)),
+                ty: graph.ty(*v).to_string(),
+                bytes: element.bytes() * value_len(&graph, *v, Target::Cpu),
+                limit: element.bytes() * limit,
+            };
+            scheduled.recomputed = late.iter().map(of).collect();
             return Ok((graph, scheduled));
         }
         best = best.min(scheduled.plan.arena);
@@ -784,7 +816,7 @@ fn plan_of(graph: &Graph, fusion: Fusion, late: &BTreeSet<Value>, target: Target
     plan.arena = end;
     // Launches count f64.
     launches.iter_mut().for_each(|launch: &mut Launch| launch.bytes *= element.bytes() as f64 / 8.0);
-    Ok((Scheduled { plan, launches }, bodies))
+    Ok((Scheduled { plan, launches, recomputed: vec![] }, bodies))
 }
 
 struct Emit<'a> {

@@ -100,6 +100,16 @@ impl Domain for Sphere {
         2 * self.N - 1
     }
 
+    /// The finest scale is the largest.
+    fn index_function(&self, function: &str, scale: usize) -> Option<i64> {
+        let value = match function {
+            "depth" => (self.J().checked_sub(scale)?) as i64,
+            "layer" => 1,
+            _ => scale as i64,
+        };
+        self.scales().contains(&scale).then_some(value)
+    }
+
     fn measure(&self) -> f64 {
         4.0 * std::f64::consts::PI
     }

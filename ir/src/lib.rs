@@ -9,7 +9,9 @@
 //! - [`types`], [`scalar`], [`graph`], [`text`], [`verify`]: the graph and its rules.
 //! - [`filter`]: filter banks as formulas over a grid.
 //! - [`plan`]: what the compiler hands to the runtime.
+//! - [`difference`]: where two graphs or plans differ first.
 
+pub mod difference;
 mod elementary;
 pub mod filter;
 pub mod graph;

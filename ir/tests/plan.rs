@@ -549,3 +549,31 @@ fn plans_of_launches_round_trip_and_are_verified() {
         assert!(error.contains(part), "{error} does not say {part}");
     }
 }
+
+#[test]
+fn differences_name_section_item_field_and_both_values() {
+    use scatterc_ir::difference::plans;
+    let plan = example();
+    assert_eq!(plans(&plan, &plan), vec![]);
+    let edited = |change: &dyn Fn(&mut Plan)| {
+        let mut other = plan.clone();
+        change(&mut other);
+        plans(&plan, &other).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(edited(&|p| p.arena = 1001), "header: arena: 1000 | 1001");
+    assert_eq!(edited(&|p| p.inputs[0].slot.len = 71), "inputs: input x: slot: 0+72 | 0+71");
+    assert_eq!(edited(&|p| p.outputs.clear()), "outputs: output S.re: of 1 | 0: present | absent");
+    assert_eq!(
+        edited(&|p| p.kernels[0].text = "function %k1(i64) {\n".into()),
+        "kernels: kernel k0: line 1: function %k0(i64) { | function %k1(i64) {"
+    );
+    assert_eq!(edited(&|p| p.notes[0].1 = "plane".into()), "notes: note domain: value: sphere L=8 | plane");
+    let step = edited(&|p| {
+        if let Step::Gram { places, .. } = &mut p.steps[3] {
+            places[2] = 0;
+        }
+    });
+    assert_eq!(step, "steps: step 3 gram: places[2]: 1 | 0");
+    let step = edited(&|p| p.steps[1] = Step::Fill { value: 0.5, output: slot(0, 1) });
+    assert_eq!(step, "steps: step 1 linear: kind: linear | fill");
+}

@@ -8,6 +8,7 @@
 //! - [`reference`](mod@reference): one loop per op, f64, slow on purpose.
 //! - [`Executable`]: loads and runs plans; `cpu` and `launches` are its engines.
 //! - [`resident`]: vectors of an optimiser beside a plan on a device.
+//! - [`bundle`]: a plan at the end of a shared library.
 //! - [`cuda`]: compiles device text, opens a device, replays launches.
 //! - [`maps`]: the device's layouts, weights and small linear maps.
 //! - `planar`: maps of images and spectra, filters from formulas.
@@ -16,6 +17,7 @@
 #![allow(non_snake_case)]
 
 mod arena;
+pub mod bundle;
 mod cpu;
 pub mod cuda;
 mod emulation;

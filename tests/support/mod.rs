@@ -7,7 +7,7 @@ use scatterc::ir::graph::Op;
 use scatterc::ir::plan::{Plan, Step};
 use scatterc::ir::{Graph, text, verify::verify};
 use scatterc::runtime::{Cache, Executable, MachineKind, Options, reference};
-use scatterc::{Compiler, Domain, Goal, InputKind, Source, Sphere};
+use scatterc::{Compiler, Domain, Error, Fusion, Goal, InputKind, Source, Sphere};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -417,4 +417,40 @@ pub fn step_counts(plan: &Plan) -> BTreeMap<String, usize> {
 /// Describes a domain; used in messages.
 pub fn describe(subject: &Subject) -> String {
     subject.sphere.describe()
+}
+
+/// Plans of a statistic against the reference device on the graph without passes, and the gradient of `l2` against central differences along a random direction.
+pub fn assert_sound(source: &Source, domain: &dyn Domain, name: &str) -> Result<(), Error> {
+    let what = format!("{name} on {}", domain.describe());
+    let compiler = Compiler::new(source, domain).threads(1).cache(cache());
+    let plain = compiler.compile()?;
+    assert!(plain.bound.outputs.iter().all(|o| !o.index.rows.is_empty()), "{what}: an output has no entries");
+    let inputs = given(&plain.graph);
+    let expected = on_reference(&plain.bound.graph, &inputs);
+    for fusion in [Fusion::All, Fusion::None] {
+        assert_equal(&on_cpu(compiler.clone().fusion(fusion).compile()?.plan(), 1, &inputs), &expected, 1e-11, &format!("{what} {fusion:?}"));
+    }
+    let gradient = compiler.clone().goal(Goal::Gradient("l2".into())).compile()?;
+    let inputs = given(&gradient.graph);
+    let found = on_cpu(gradient.plan(), 1, &inputs);
+    let fields: Vec<String> = found.iter().filter_map(|(name, _)| name.strip_prefix("gradient.").map(str::to_string)).collect();
+    let tangents: Arrays = fields.iter().map(|f| (f.clone(), random(seed_of(f) ^ 77, array(&inputs, f).len()))).collect();
+    let loss = compiler.clone().goal(Goal::Loss("l2".into())).compile()?;
+    let value = |by: f64| {
+        let moved: Arrays = inputs
+            .iter()
+            .map(|(n, v)| match tangents.iter().find(|(f, _)| f == n) {
+                Some((_, t)) => (n.clone(), v.iter().zip(t).map(|(x, t)| x + by * t).collect()),
+                None => (n.clone(), v.clone()),
+            })
+            .collect();
+        on_cpu(loss.plan(), 1, &moved)[0].1[0]
+    };
+    // Moduli have kinks: a short step makes it unlikely that one is crossed. Rounding eps / h and truncation h^2 both lie below 1e-8 of the value.
+    let h = 1e-6;
+    let slope = (value(h) - value(-h)) / (2.0 * h);
+    let product: f64 = tangents.iter().map(|(f, t)| t.iter().zip(array(&found, &format!("gradient.{f}"))).map(|(a, b)| a * b).sum::<f64>()).sum();
+    let scale = product.abs().max(1e-2 * value(0.0).abs());
+    assert!((slope - product).abs() <= 1e-6 * scale, "{what}: <gradient, t> = {product:e}, differences give {slope:e}");
+    Ok(())
 }

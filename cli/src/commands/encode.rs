@@ -1,6 +1,6 @@
 //! `scatterc encode`: fields in, statistics out.
 
-use crate::args::{self, CliError, DeviceOptions, DomainOptions, FieldOptions, Fields, Global, Norms, Progress, Runner, StatisticOptions};
+use crate::args::{self, CliError, DeviceOptions, DomainOptions, FieldOptions, Fields, Global, Norms, Progress, Runner, StatisticOptions, TableKind};
 use crate::io::{NamedArray, check_writable};
 use scatterc::{Array, Compiler, Source};
 use std::path::PathBuf;
@@ -11,9 +11,12 @@ pub struct Args {
     /// The field: .npy, .npz, .fits or .fits.gz; one file per field of the statistic.
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
-    /// Where the statistics go, an .npz file.
+    /// Where the statistics go: .npz, .json, .csv or .safetensors.
     #[arg(long, short, value_name = "OUT.npz")]
     pub output: PathBuf,
+    /// Format of the output. Default: the one its name ends in, or else npz.
+    #[arg(long, value_enum)]
+    pub format: Option<TableKind>,
     /// Weights of averages, one per sample of images, series and HEALPix pixels; several HEALPix masks give statistics for each.
     #[arg(long, value_name = "M")]
     pub mask: Option<PathBuf>,
@@ -82,7 +85,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let Encoded { runner, arrays } = encode(&compiler, &source, &inputs, &names, norms.as_ref(), args, global)?;
     let metadata = args::metadata(&source, sphere, &args.statistic, &args.device, norms.as_ref(), &args.inputs[0])?;
     let further = norms.as_ref().map(|norms| ("normalisation".to_string(), normalisation(norms))).into_iter().collect();
-    args::write_statistics(&args.output, &runner.compiled, first.batch(), &arrays, &metadata, further)?;
+    args::write_statistics(&args.output, args.format, &runner.compiled, first.batch(), &arrays, &metadata, further)?;
     let lengths: Vec<String> = arrays.iter().map(|a| format!("{} {}", a.name, a.re.len() / first.fields.len().max(1))).collect();
     let fields = first.batch().map(|n| format!(" of {n} fields")).unwrap_or_default();
     global.note(&format!("{}: {}{fields}", args.output.display(), lengths.join(", ")));

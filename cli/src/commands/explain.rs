@@ -5,6 +5,7 @@ use crate::io::{check_writable, write_bytes_atomic};
 use crate::measure;
 use clap::ValueEnum;
 use scatterc::compiler::explain::{self, Facts, Resources, Roofline};
+use scatterc::compiler::picture;
 use scatterc::ir::Plan;
 use scatterc::ir::notation::{CheckedStatistic, ValueKind};
 use scatterc::ir::plan::Target;
@@ -12,7 +13,7 @@ use scatterc::runtime::cuda::CudaError;
 use scatterc::{Compiled, Goal, InputKind, Source};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Bandlimit where none is given.
 const DEFAULT_BANDLIMIT: usize = 64;
@@ -21,6 +22,7 @@ const DEFAULT_BANDLIMIT: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum GoalKind {
     /// The statistics.
+    #[value(alias = "values")]
     Statistics,
     /// Value and gradient of a loss.
     Gradient,
@@ -107,7 +109,17 @@ impl Common {
         }
     }
 
-    fn compile(&self, global: &Global) -> Result<Compiled, CliError> {
+    /// What an export is called: the plan's name, with the goal where it is not the statistic itself.
+    pub fn export_name(&self, plan: &str) -> String {
+        match self.goal {
+            GoalKind::Statistics => plan.into(),
+            GoalKind::Gradient => format!("{plan}_gradient"),
+            GoalKind::Loss => format!("{plan}_loss"),
+        }
+    }
+
+    /// The compiled statistic.
+    pub fn compile(&self, global: &Global) -> Result<Compiled, CliError> {
         let options = self.statistic();
         let source = options.source()?;
         if self.domain.is_healpix() {
@@ -136,15 +148,48 @@ pub struct Explain {
     /// Run the plan on noise and print measured times beside predicted ones.
     #[arg(long)]
     pub measure: bool,
-    /// One JSON object.
+    /// How it is printed.
+    #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
+    pub format: ReportFormat,
+    /// One JSON object; short for `--format json`.
     #[arg(long)]
     pub json: bool,
+    /// For `dot` and `svg`: the graph after the last run of this pass instead of the launches.
+    #[arg(long, value_name = "PASS")]
+    pub after: Option<String>,
+    /// A file instead of the terminal.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// How `explain` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// A report to read.
+    Text,
+    /// One object.
+    Json,
+    /// Input of graphviz: launches and buffers, or a graph.
+    Dot,
+    /// A picture: the arena over launches with live sets and work, or a graph.
+    Svg,
 }
 
 /// Runs `explain`.
 pub fn explain(args: &Explain, global: &Global) -> Result<(), CliError> {
     args.common.device.check()?;
+    let format = if args.json { ReportFormat::Json } else { args.format };
+    if args.after.is_some() && !matches!(format, ReportFormat::Dot | ReportFormat::Svg) {
+        return Err(CliError::option("--after", "given with a report of all stages", "`--format dot` or `--format svg`"));
+    }
+    if let Some(path) = &args.output {
+        check_writable(path)?;
+    }
     let compiled = args.common.compile(global)?;
+    if let Some(name) = &args.after {
+        let graph = stage(&compiled, name)?;
+        return show(args.output.as_deref(), &if format == ReportFormat::Dot { explain::dot(graph) } else { picture::graph_svg(graph) });
+    }
     let mut facts = Facts { compile_s: Some(compiled.compile_s), ..Facts::default() };
     if compiled.plan().target == Target::Cuda {
         facts.roofline = Roofline::h200(compiled.plan().element);
@@ -168,7 +213,26 @@ pub fn explain(args: &Explain, global: &Global) -> Result<(), CliError> {
         facts.measured_s = Some(executable.times().iter().zip(&before).map(|(a, b)| (a - b) / f64::from(runs)).collect());
     }
     let scheduled = &compiled.scheduled;
-    args::print(&if args.json { explain::json(&compiled.trace, scheduled, &facts) } else { explain::report_with(&compiled.trace, scheduled, &facts) })
+    let text = match format {
+        ReportFormat::Text => explain::report_with(&compiled.trace, scheduled, &facts),
+        ReportFormat::Json => explain::json(&compiled.trace, scheduled, &facts),
+        ReportFormat::Dot => picture::launches_dot(scheduled, &facts),
+        ReportFormat::Svg => picture::launches_svg(scheduled, &facts),
+    };
+    show(args.output.as_deref(), &text)
+}
+
+/// The graph after a stage. Error: the stages there are.
+fn stage<'a>(made: &'a Compiled, name: &str) -> Result<&'a scatterc::ir::Graph, CliError> {
+    picture::stage(&made.trace, name).map_err(|names| CliError::option("--after", format!("`{name}`"), format!("one of {}", names.join(", "))))
+}
+
+/// Text into a file, or to the terminal.
+fn show(path: Option<&Path>, text: &str) -> Result<(), CliError> {
+    match path {
+        Some(path) => Ok(write_bytes_atomic(path, text.as_bytes())?),
+        None => args::print(text),
+    }
 }
 
 /// Compute capability of the device found, or else 9.0.
@@ -309,20 +373,8 @@ pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
         check_writable(path)?;
     }
     let made = args.common.compile(global)?;
-    let stage = |name: &str| match made.trace.iter().rev().find(|s| s.name == name) {
-        Some(stage) => Ok(&stage.graph),
-        None => {
-            let mut names: Vec<&str> = Vec::new();
-            for stage in &made.trace {
-                if !names.contains(&stage.name.as_str()) {
-                    names.push(&stage.name);
-                }
-            }
-            Err(CliError::option("--after", format!("`{name}`"), format!("one of {}", names.join(", "))))
-        }
-    };
     let graph = match &args.after {
-        Some(name) => stage(name)?,
+        Some(name) => stage(&made, name)?,
         None => &made.graph,
     };
     if wants_nvrtc {
@@ -334,7 +386,7 @@ pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
     }
     let text = match args.emit {
         EmitKind::Graph => graph.to_string(),
-        EmitKind::Bind => stage("bind")?.to_string(),
+        EmitKind::Bind => stage(&made, "bind")?.to_string(),
         EmitKind::Loops => explain::loops(&made.scheduled),
         EmitKind::Clif => explain::kernels(&made.scheduled),
         EmitKind::Cuda => explain::cuda(made.plan()),
@@ -342,10 +394,7 @@ pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
         EmitKind::Dot => explain::dot(graph),
         EmitKind::Asm | EmitKind::Ptx | EmitKind::Cubin => String::new(),
     };
-    match &args.output {
-        Some(path) => Ok(write_bytes_atomic(path, text.as_bytes())?),
-        None => args::print(&text),
-    }
+    show(args.output.as_deref(), &text)
 }
 
 /// Parses and checks; with domain options also binds.

@@ -330,7 +330,7 @@ pub fn encode(args: &encode::Args, global: &Global) -> Result<(), CliError> {
     metadata["mask"] = serde_json::json!(args.mask.as_deref().map(args::file_name));
     metadata["masks"] = serde_json::json!(masks.len());
     let batch = inputs[0].batched.then_some(count);
-    args::write_statistics(&args.output, &runner.compiled, batch, &arrays, &metadata, vec![])?;
+    args::write_statistics(&args.output, args.format, &runner.compiled, batch, &arrays, &metadata, vec![])?;
     let lengths: Vec<String> = arrays.iter().map(|a| format!("{} {}", a.name, a.re.len() / (count * masks.len()))).collect();
     global.note(&format!("{}: {}, {}", args.output.display(), domain.describe(), lengths.join(", ")));
     Ok(())

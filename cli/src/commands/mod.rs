@@ -2,10 +2,13 @@
 
 pub mod bench;
 pub mod cache;
+pub mod compare;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod encode;
 pub mod explain;
+pub mod export;
 pub mod gradient;
 pub mod healpix;
 pub mod ops;

@@ -397,7 +397,7 @@ pub fn encode(args: &encode::Args, global: &Global) -> Result<(), CliError> {
     metadata["masks"] = serde_json::json!(masks.as_ref().map(Vec::len));
     let count = first.fields.len() * n_masks;
     let batch = (first.batched || n_masks > 1).then_some(count);
-    args::write_statistics(&args.output, &runner.compiled, batch, &arrays, &metadata, vec![])?;
+    args::write_statistics(&args.output, args.format, &runner.compiled, batch, &arrays, &metadata, vec![])?;
     let lengths: Vec<String> = arrays.iter().map(|a| format!("{} {}", a.name, a.re.len() / count)).collect();
     global.note(&format!("{}: {}, {}", args.output.display(), plane.describe(), lengths.join(", ")));
     Ok(())

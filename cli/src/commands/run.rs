@@ -27,14 +27,20 @@ pub struct Args {
     pub threads: usize,
 }
 
-fn read_plan(path: &Path) -> Result<Plan, CliError> {
+/// A saved plan. Error: a file that cannot be read, is too large, or is no plan.
+pub fn read_plan(path: &Path) -> Result<Plan, CliError> {
+    let text = read_text(path)?;
+    parse(&text).map_err(|e| CliError::Text { path: path.into(), message: format!("not a plan: {e}") })
+}
+
+/// The text of a saved plan or graph.
+pub fn read_text(path: &Path) -> Result<String, CliError> {
     let fault = |message: String| CliError::Text { path: path.into(), message };
     let length = std::fs::metadata(path).map_err(|e| fail(path, e))?.len();
     if length > LARGEST_PLAN {
         return Err(fault(format!("the file has {length} bytes, a plan has at most {LARGEST_PLAN}")));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| fail(path, e))?;
-    parse(&text).map_err(|e| fault(format!("not a plan: {e}")))
+    std::fs::read_to_string(path).map_err(|e| fail(path, e))
 }
 
 fn fail(path: &Path, found: std::io::Error) -> CliError {

@@ -6,6 +6,7 @@
 #[path = "../../src/io.rs"]
 mod io;
 
+mod authors;
 mod golden;
 mod healpix;
 mod planar;

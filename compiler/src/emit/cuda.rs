@@ -1021,7 +1021,7 @@ fn legendre_item(pair: &Pair) -> Option<device::legendre::LegendreItem> {
 ///
 /// Error: sizes that no kernel takes.
 pub(crate) fn lower(scheduled: Scheduled, bodies: &[Body], element: Element) -> Result<Scheduled, ScheduleError> {
-    let Scheduled { mut plan, launches } = scheduled;
+    let Scheduled { mut plan, launches, recomputed } = scheduled;
     let steps = std::mem::take(&mut plan.steps);
     plan.kernels.clear();
     plan.element = element;
@@ -1057,5 +1057,5 @@ pub(crate) fn lower(scheduled: Scheduled, bodies: &[Body], element: Element) -> 
     }
     let prelude = device::library(lowering.element(), &families);
     let plan = Plan { prelude, arena: lowering.free + lowering.most, ..lowering.plan };
-    Ok(Scheduled { plan, launches })
+    Ok(Scheduled { plan, launches, recomputed })
 }

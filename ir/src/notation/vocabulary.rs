@@ -132,6 +132,7 @@ pub const POINTWISE: &[(&str, usize, &str)] = &[
 /// Functions of a scale index that conditions may compare, `octave(n) < octave(m)`: name, documentation.
 pub const INDEX_FUNCTIONS: &[(&str, &str)] = &[
     ("octave", "octave(n): the octave of a wavelet; the scale itself where every scale is one octave"),
+    ("depth", "depth(n): how coarse a scale is, in octaves from the finest; grows towards coarse scales on every domain"),
     ("layer", "layer(n): the layer of a cascade for which a wavelet is made, from 1"),
 ];
 

@@ -1,0 +1,837 @@
+//! Tables of coefficients: statistics with the index of every entry, as files and as something to select from and to aggregate.
+//!
+//! ```
+//! use scatterc::Index;
+//! use scatterc::table::{Aggregate, Output, Table};
+//!
+//! let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+//! let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+//! let fine = s1.select(|entry| entry.get("j") == Some(1));
+//! assert_eq!(fine.re, [5.0, 9.0]);
+//! let isotropic = s1.aggregate(&["g"], Aggregate::Mean)?;
+//! assert_eq!((isotropic.re, isotropic.index.columns), (vec![2.0, 7.0], vec!["j".to_string()]));
+//! # Ok::<(), scatterc::table::TableError>(())
+//! ```
+//!
+//! | format | an output is | its index is |
+//! |---|---|---|
+//! | npz | array `NAME`, complex128 where complex | arrays `NAME_index` (int64) and `NAME_index_columns` |
+//! | json | an object in `outputs` with `shape`, `re`, `im` | `columns`, `index` in that object |
+//! | csv | one row per number: `output`, `place` on the leading axes, indices, `re`, `im` | the columns of its rows |
+//! | safetensors | tensor `NAME`, or `NAME.re` and `NAME.im` | tensor `NAME_index` (I64); columns in the metadata |
+//!
+//! All of them give back the bits that were written. What describes the whole stands under `metadata`, in the first line of a CSV file behind `#`.
+
+use crate::compile::Statistics;
+use ndarray_npy::npy::header::Header;
+use scatterc_compiler::bind::Index;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs;
+use std::io::{Cursor, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Largest file read, in bytes.
+const LARGEST: u64 = 1 << 32;
+
+/// Most numbers of one array of a file.
+const MOST: usize = 1 << 32;
+
+/// Name of the format in JSON, CSV and safetensors.
+const KIND: &str = "scatterc table 1";
+
+/// What can be wrong with a table or its file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// A file that cannot be read or written.
+    #[error("{}: {found}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        found: std::io::Error,
+    },
+    /// A file that is no table.
+    #[error("{}: {what}: expected {expected}, found {found}", .path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Which part of it.
+        what: String,
+        /// What a table has there.
+        expected: String,
+        /// What the file has.
+        found: String,
+    },
+    /// Shape, index and values that do not belong together.
+    #[error("`{output}`: {what}: expected {expected}, found {found}")]
+    Shape {
+        /// The output.
+        output: String,
+        /// Which part of it.
+        what: String,
+        /// What would fit.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A column that an index does not have.
+    #[error("`{output}` has no index `{found}`; it has [{known}]")]
+    Column {
+        /// The output.
+        output: String,
+        /// What was asked.
+        found: String,
+        /// What exists.
+        known: String,
+    },
+    /// No output of that name.
+    #[error("there is no output `{found}`; there are [{known}]")]
+    Output {
+        /// What was asked.
+        found: String,
+        /// What exists.
+        known: String,
+    },
+    /// The smallest or largest of complex numbers.
+    #[error("`{output}` is complex: expected the aggregate mean or sum, found {found}")]
+    Complex {
+        /// The output.
+        output: String,
+        /// What was asked.
+        found: String,
+    },
+}
+
+/// File formats of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// NumPy's archive.
+    Npz,
+    /// One object.
+    Json,
+    /// One row per number.
+    Csv,
+    /// Named tensors.
+    Safetensors,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Format; 4] = [Format::Npz, Format::Json, Format::Csv, Format::Safetensors];
+
+    /// The usual ending of a file's name, without the dot.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Format::Npz => "npz",
+            Format::Json => "json",
+            Format::Csv => "csv",
+            Format::Safetensors => "safetensors",
+        }
+    }
+
+    /// By the ending of a path.
+    pub fn of(path: &Path) -> Option<Format> {
+        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        Format::ALL.into_iter().find(|f| f.ending() == ending)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.ending())
+    }
+}
+
+/// What becomes of the entries that differ in the indices that go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Aggregate {
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+    /// The smallest; real outputs only.
+    Min,
+    /// The largest; real outputs only.
+    Max,
+}
+
+/// An output of a statistic with its index table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Leading axes (batch, masks, components), then the number of entries. An output without indices has its axes alone; a number has none.
+    pub shape: Vec<usize>,
+    /// Real parts, the last axis fastest.
+    pub re: Vec<f64>,
+    /// Imaginary parts of a complex output.
+    pub im: Option<Vec<f64>>,
+    /// What each entry of the last axis is; without columns where entries have no indices.
+    pub index: Index,
+}
+
+/// One entry of an index table.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    columns: &'a [String],
+    row: &'a [i64],
+}
+
+impl Entry<'_> {
+    /// Value of an index; `None` where there is no such column.
+    pub fn get(&self, column: &str) -> Option<i64> {
+        self.columns.iter().position(|c| c == column).and_then(|k| self.row.get(k).copied())
+    }
+}
+
+impl Output {
+    /// An output whose parts fit together.
+    ///
+    /// Error: values that do not fill the shape, an index without one row per entry, columns named twice.
+    pub fn new(name: &str, shape: Vec<usize>, re: Vec<f64>, im: Option<Vec<f64>>, index: Index) -> Result<Output, TableError> {
+        let fault = |what: &str, expected: String, found: String| Err(TableError::Shape { output: name.into(), what: what.into(), expected, found });
+        let count = shape.iter().try_fold(1usize, |n, axis| n.checked_mul(*axis)).filter(|n| *n <= MOST);
+        let Some(count) = count else {
+            return fault("shape", format!("at most {MOST} numbers"), format!("{shape:?}"));
+        };
+        for (part, len) in [("real parts", Some(re.len())), ("imaginary parts", im.as_ref().map(Vec::len))] {
+            if let Some(len) = len.filter(|len| *len != count) {
+                return fault(part, format!("{count} for the shape {shape:?}"), len.to_string());
+            }
+        }
+        if !index.columns.is_empty() {
+            let entries = shape.last().copied().unwrap_or(1);
+            if index.rows.len() != entries {
+                return fault("index", format!("{entries} rows"), index.rows.len().to_string());
+            }
+            if let Some(row) = index.rows.iter().find(|row| row.len() != index.columns.len()) {
+                return fault("index", format!("rows of {} indices", index.columns.len()), format!("{row:?}"));
+            }
+        }
+        if let Some((k, column)) = index.columns.iter().enumerate().find(|(k, c)| index.columns[..*k].contains(c)) {
+            return fault("index", "columns of different names".into(), format!("`{column}` again in column {k}"));
+        }
+        Ok(Output { name: name.into(), shape, re, im, index })
+    }
+
+    /// Number of entries of the last axis; 1 for a number.
+    pub fn entries(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Position of a column. Error: the columns there are.
+    fn column(&self, name: &str) -> Result<usize, TableError> {
+        let found = self.index.columns.iter().position(|c| c == name);
+        found.ok_or_else(|| TableError::Column { output: self.name.clone(), found: name.into(), known: self.index.columns.join(", ") })
+    }
+
+    /// The entries that satisfy a condition, in their order; an output without indices is unchanged.
+    pub fn select(&self, keep: impl Fn(Entry) -> bool) -> Output {
+        if self.index.columns.is_empty() {
+            return self.clone();
+        }
+        let kept: Vec<usize> =
+            (0..self.index.rows.len()).filter(|k| keep(Entry { columns: &self.index.columns, row: &self.index.rows[*k] })).collect();
+        self.take(&kept)
+    }
+
+    /// The entries whose indices have the given values.
+    ///
+    /// Error: a column that does not exist.
+    pub fn at(&self, indices: &[(&str, i64)]) -> Result<Output, TableError> {
+        let wanted: Vec<(usize, i64)> = indices.iter().map(|(name, value)| Ok((self.column(name)?, *value))).collect::<Result<_, TableError>>()?;
+        let kept: Vec<usize> = (0..self.index.rows.len()).filter(|k| wanted.iter().all(|(c, v)| self.index.rows[*k][*c] == *v)).collect();
+        Ok(if indices.is_empty() { self.clone() } else { self.take(&kept) })
+    }
+
+    fn take(&self, kept: &[usize]) -> Output {
+        let n = self.entries();
+        let pick = |values: &[f64]| values.chunks(n.max(1)).flat_map(|row| kept.iter().map(|k| row[*k])).collect::<Vec<f64>>();
+        let mut shape = self.shape.clone();
+        if let Some(last) = shape.last_mut() {
+            *last = kept.len();
+        }
+        let index = Index { columns: self.index.columns.clone(), rows: kept.iter().map(|k| self.index.rows[*k].clone()).collect() };
+        Output { name: self.name.clone(), shape, re: pick(&self.re), im: self.im.as_deref().map(pick), index }
+    }
+
+    /// Removes indices: entries that agree in all others become one. Groups stand in the order of their first entries, and are added in the order of theirs.
+    ///
+    /// Error: a column that does not exist, the smallest or largest of complex numbers.
+    pub fn aggregate(&self, over: &[&str], how: Aggregate) -> Result<Output, TableError> {
+        if self.im.is_some() && matches!(how, Aggregate::Min | Aggregate::Max) {
+            return Err(TableError::Complex { output: self.name.clone(), found: format!("{how:?}").to_lowercase() });
+        }
+        let gone: Vec<usize> = over.iter().map(|name| self.column(name)).collect::<Result<_, TableError>>()?;
+        if gone.is_empty() {
+            return Ok(self.clone());
+        }
+        let rest = |row: &[i64]| row.iter().enumerate().filter(|(k, _)| !gone.contains(k)).map(|(_, v)| *v).collect::<Vec<i64>>();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let mut places: BTreeMap<Vec<i64>, usize> = BTreeMap::new();
+        let mut rows: Vec<Vec<i64>> = Vec::new();
+        for (k, row) in self.index.rows.iter().enumerate() {
+            let key = rest(row);
+            let place = *places.entry(key.clone()).or_insert_with(|| {
+                groups.push(vec![]);
+                rows.push(key);
+                groups.len() - 1
+            });
+            groups[place].push(k);
+        }
+        let one = |row: &[f64], group: &[usize]| {
+            let values = group.iter().map(|k| row[*k]);
+            match how {
+                Aggregate::Sum => values.sum::<f64>(),
+                Aggregate::Mean => values.sum::<f64>() / group.len() as f64,
+                Aggregate::Min => values.fold(f64::INFINITY, f64::min),
+                Aggregate::Max => values.fold(f64::NEG_INFINITY, f64::max),
+            }
+        };
+        let n = self.entries();
+        let reduce =
+            |values: &[f64]| values.chunks(n.max(1)).flat_map(|row| groups.iter().map(|g| one(row, g)).collect::<Vec<_>>()).collect::<Vec<f64>>();
+        let columns: Vec<String> = self.index.columns.iter().enumerate().filter(|(k, _)| !gone.contains(k)).map(|(_, c)| c.clone()).collect();
+        let mut shape = self.shape.clone();
+        if let Some(last) = shape.last_mut() {
+            *last = groups.len();
+        }
+        // Without columns there is one group, which needs no axis.
+        let rows = if columns.is_empty() { vec![] } else { rows };
+        if columns.is_empty() && groups.len() == 1 {
+            shape.pop();
+        }
+        Output::new(&self.name, shape, reduce(&self.re), self.im.as_deref().map(reduce), Index { columns, rows })
+    }
+}
+
+/// Outputs with their indices, and what describes them.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Table {
+    /// What describes the whole: statistic, domain, options.
+    pub metadata: Value,
+    /// Outputs in order, of different names.
+    pub outputs: Vec<Output>,
+}
+
+impl Table {
+    /// The table of the statistics of a run. Field-valued outputs keep their samples along the last axis.
+    ///
+    /// Error: outputs whose parts do not fit together.
+    pub fn of(statistics: &Statistics, metadata: Value) -> Result<Table, TableError> {
+        let outputs = statistics
+            .arrays
+            .iter()
+            .map(|array| {
+                let mut shape: Vec<usize> = statistics.batch.into_iter().chain(array.axes.iter().copied()).collect();
+                let outer: usize = shape.iter().product();
+                let entries = array.re.len() / outer.max(1);
+                if !array.index.columns.is_empty() || entries != 1 {
+                    shape.push(entries);
+                }
+                let index = if array.index.columns.is_empty() { Index::default() } else { (*array.index).clone() };
+                Output::new(&array.name, shape, array.re.clone(), array.im.clone(), index)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Table { metadata, outputs })
+    }
+
+    /// Output of that name. Error: the names there are.
+    pub fn get(&self, name: &str) -> Result<&Output, TableError> {
+        let known = || self.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(", ");
+        self.outputs.iter().find(|o| o.name == name).ok_or_else(|| TableError::Output { found: name.into(), known: known() })
+    }
+
+    /// Writes beside the place and renames, so that no partial file is ever seen.
+    ///
+    /// Error: a place that cannot be written; for JSON, numbers that are not finite; names used twice.
+    pub fn write(&self, path: &Path, format: Format) -> Result<(), TableError> {
+        let bytes = self.bytes(path, format)?;
+        let fail = |found| TableError::File { path: path.into(), found };
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{}.part", std::process::id()));
+        let beside = path.with_file_name(name);
+        fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path)).map_err(|e| {
+            let _ = fs::remove_file(&beside);
+            fail(e)
+        })
+    }
+
+    /// Reads a file in the format that its name or its first bytes say.
+    ///
+    /// Error: a file that cannot be read, that is too large or no table; a table whose parts do not fit together.
+    pub fn read(path: &Path) -> Result<Table, TableError> {
+        let fail = |found| TableError::File { path: path.into(), found };
+        let length = fs::metadata(path).map_err(fail)?.len();
+        if length > LARGEST {
+            return Err(format_fault(path, "file", format!("at most {LARGEST} bytes"), format!("{length} bytes")));
+        }
+        let bytes = fs::read(path).map_err(fail)?;
+        let format = match bytes.get(..2) {
+            Some(b"PK") => Format::Npz,
+            Some(b"# ") => Format::Csv,
+            _ => Format::of(path).unwrap_or(if bytes.first() == Some(&b'{') { Format::Json } else { Format::Safetensors }),
+        };
+        Table::parse(path, &bytes, format)
+    }
+
+    /// As [`Table::read`], of bytes in a known format; `path` is named in errors only.
+    pub fn parse(path: &Path, bytes: &[u8], format: Format) -> Result<Table, TableError> {
+        let table = match format {
+            Format::Npz => read_npz(path, bytes)?,
+            Format::Json => read_json(path, bytes)?,
+            Format::Csv => read_csv(path, bytes)?,
+            Format::Safetensors => read_safetensors(path, bytes)?,
+        };
+        table.check(path)?;
+        Ok(table)
+    }
+
+    /// The bytes of a file; `path` is named in errors only.
+    pub fn bytes(&self, path: &Path, format: Format) -> Result<Vec<u8>, TableError> {
+        self.check(path)?;
+        match format {
+            Format::Npz => write_npz(self, path),
+            Format::Json => write_json(self, path),
+            Format::Csv => write_csv(self, path),
+            Format::Safetensors => write_safetensors(self, path),
+        }
+    }
+
+    fn check(&self, path: &Path) -> Result<(), TableError> {
+        for (k, output) in self.outputs.iter().enumerate() {
+            if self.outputs[..k].iter().any(|o| o.name == output.name) {
+                return Err(format_fault(path, "outputs", "different names", format!("`{}` twice", output.name)));
+            }
+            Output::new(
+                &output.name,
+                output.shape.clone(),
+                vec![0.0; output.re.len()],
+                output.im.as_ref().map(|im| vec![0.0; im.len()]),
+                output.index.clone(),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Shapes and columns: what JSON, CSV and safetensors state apart from the numbers.
+    fn outline(&self) -> Value {
+        let one = |o: &Output| json!({ "name": o.name, "shape": o.shape, "columns": o.index.columns, "complex": o.im.is_some() });
+        json!({ "kind": KIND, "metadata": self.metadata, "outputs": self.outputs.iter().map(one).collect::<Vec<_>>() })
+    }
+}
+
+fn format_fault(path: &Path, what: impl ToString, expected: impl ToString, found: impl ToString) -> TableError {
+    TableError::Format { path: path.into(), what: what.to_string(), expected: expected.to_string(), found: found.to_string() }
+}
+
+// ------------------------------------------------------------------------------------------------------------------ outlines
+
+/// An output whose numbers are not read yet.
+struct Outline {
+    name: String,
+    shape: Vec<usize>,
+    columns: Vec<String>,
+    complex: bool,
+}
+
+impl Outline {
+    fn count(&self) -> Option<usize> {
+        self.shape.iter().try_fold(1usize, |n, axis| n.checked_mul(*axis)).filter(|n| *n <= MOST)
+    }
+}
+
+fn texts(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|v| v.as_str().map(str::to_string)).collect()
+}
+
+fn whole(value: &Value) -> Option<Vec<usize>> {
+    value.as_array()?.iter().map(|v| v.as_u64().and_then(|n| usize::try_from(n).ok())).collect()
+}
+
+fn outline(path: &Path, value: &Value) -> Result<(Value, Vec<Outline>), TableError> {
+    if value.get("kind").and_then(Value::as_str) != Some(KIND) {
+        return Err(format_fault(path, "kind", format!("\"{KIND}\""), value.get("kind").unwrap_or(&Value::Null)));
+    }
+    let list = value.get("outputs").and_then(Value::as_array).ok_or_else(|| format_fault(path, "outputs", "a list", "none"))?;
+    let outputs = list
+        .iter()
+        .map(|o| {
+            let part = |name: &str| o.get(name).unwrap_or(&Value::Null);
+            let own = Some(Outline {
+                name: part("name").as_str().unwrap_or_default().to_string(),
+                shape: whole(part("shape")).unwrap_or_default(),
+                columns: texts(part("columns")).unwrap_or_default(),
+                complex: part("complex").as_bool().unwrap_or(false),
+            });
+            let sound =
+                part("name").is_string() && whole(part("shape")).is_some() && texts(part("columns")).is_some() && part("complex").is_boolean();
+            own.filter(|own| sound && own.count().is_some())
+                .ok_or_else(|| format_fault(path, "an output", "name, shape, columns and complex", format!("{:.200}", o.to_string())))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((value.get("metadata").cloned().unwrap_or(Value::Null), outputs))
+}
+
+// ---------------------------------------------------------------------------------------------------------------------- JSON
+
+fn write_json(table: &Table, path: &Path) -> Result<Vec<u8>, TableError> {
+    let mut whole = table.outline();
+    for (k, output) in table.outputs.iter().enumerate() {
+        let infinite = output.re.iter().chain(output.im.iter().flatten()).find(|x| !x.is_finite());
+        if let Some(x) = infinite {
+            return Err(format_fault(path, format!("output `{}`", output.name), "finite numbers: JSON has no others", x));
+        }
+        whole["outputs"][k]["index"] = json!(output.index.rows);
+        whole["outputs"][k]["re"] = json!(output.re);
+        if let Some(im) = &output.im {
+            whole["outputs"][k]["im"] = json!(im);
+        }
+    }
+    Ok(whole.to_string().into_bytes())
+}
+
+fn read_json(path: &Path, bytes: &[u8]) -> Result<Table, TableError> {
+    let whole: Value = serde_json::from_slice(bytes).map_err(|e| format_fault(path, "file", "JSON", e))?;
+    let (metadata, outlines) = outline(path, &whole)?;
+    let outputs = outlines
+        .into_iter()
+        .enumerate()
+        .map(|(k, own)| {
+            let part = |name: &str| whole["outputs"][k].get(name).and_then(Value::as_array);
+            let fault = |what: &str, expected: &str| format_fault(path, format!("`{}`, {what}", own.name), expected, "something else");
+            let numbers = |name: &str| {
+                let list: Option<Vec<f64>> = part(name).and_then(|list| list.iter().map(Value::as_f64).collect());
+                list.ok_or_else(|| fault(name, "a list of numbers"))
+            };
+            let rows: Option<Vec<Vec<i64>>> =
+                part("index").and_then(|rows| rows.iter().map(|row| row.as_array()?.iter().map(Value::as_i64).collect()).collect());
+            let rows = rows.ok_or_else(|| fault("index", "rows of whole numbers"))?;
+            let im = if own.complex { Some(numbers("im")?) } else { None };
+            Output::new(&own.name, own.shape.clone(), numbers("re")?, im, Index { columns: own.columns.clone(), rows })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Table { metadata, outputs })
+}
+
+// ----------------------------------------------------------------------------------------------------------------------- CSV
+
+/// All columns of all outputs, in order of appearance.
+fn united(columns: impl Iterator<Item = Vec<String>>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    columns.flatten().for_each(|c| {
+        if !all.contains(&c) {
+            all.push(c);
+        }
+    });
+    all
+}
+
+fn write_csv(table: &Table, path: &Path) -> Result<Vec<u8>, TableError> {
+    let fail = |e: csv::Error| format_fault(path, "file", "a table that can be written", e);
+    let mut out = csv::Writer::from_writer(format!("# {}\n", table.outline()).into_bytes());
+    let columns = united(table.outputs.iter().map(|o| o.index.columns.clone()));
+    let header = ["output", "place"].into_iter().chain(columns.iter().map(String::as_str)).chain(["re", "im"]);
+    out.write_record(header).map_err(fail)?;
+    for output in &table.outputs {
+        let indexed = !output.index.columns.is_empty();
+        for k in 0..output.re.len() {
+            let entry = if indexed { k % output.entries() } else { 0 };
+            let place = if indexed { k / output.entries() } else { k };
+            let mut record = vec![output.name.clone(), place.to_string()];
+            for column in &columns {
+                let at = output.index.columns.iter().position(|c| c == column);
+                record.push(at.map_or(String::new(), |c| output.index.rows[entry][c].to_string()));
+            }
+            // The shortest text that gives back the bits.
+            record.push(format!("{:e}", output.re[k]));
+            record.push(output.im.as_ref().map_or(String::new(), |im| format!("{:e}", im[k])));
+            out.write_record(&record).map_err(fail)?;
+        }
+    }
+    out.into_inner().map_err(|e| format_fault(path, "file", "a table that can be written", e.error()))
+}
+
+fn read_csv(path: &Path, bytes: &[u8]) -> Result<Table, TableError> {
+    let first = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+    let about = first.strip_prefix(b"# ").ok_or_else(|| format_fault(path, "first line", "`# ` and what describes the table", "something else"))?;
+    let about: Value = serde_json::from_slice(about).map_err(|e| format_fault(path, "first line", "JSON behind `# `", e))?;
+    let (metadata, outlines) = outline(path, &about)?;
+    let columns = united(outlines.iter().map(|o| o.columns.clone()));
+    let mut reader = csv::ReaderBuilder::new().from_reader(&bytes[(first.len() + 1).min(bytes.len())..]);
+    let expected: Vec<&str> = ["output", "place"].into_iter().chain(columns.iter().map(String::as_str)).chain(["re", "im"]).collect();
+    let header = reader.headers().map_err(|e| format_fault(path, "header", "columns", e))?;
+    if header.iter().ne(expected.iter().copied()) {
+        return Err(format_fault(path, "header", expected.join(","), header.iter().collect::<Vec<_>>().join(",")));
+    }
+    let mut rows = reader.records().enumerate();
+    let mut outputs = Vec::with_capacity(outlines.len());
+    for own in outlines {
+        let (mut re, mut im, mut table) = (Vec::new(), Vec::new(), Vec::new());
+        let entries = own.shape.last().copied().unwrap_or(1);
+        let indexed = !own.columns.is_empty();
+        for k in 0..own.count().unwrap_or(0) {
+            let Some((number, record)) = rows.next() else {
+                return Err(format_fault(path, format!("output `{}`", own.name), format!("{} rows", own.count().unwrap_or(0)), format!("{k} rows")));
+            };
+            let line = format!("line {}", number + 3);
+            let record = record.map_err(|e| format_fault(path, &line, "a row", e))?;
+            let cell = |k: usize| record.get(k).unwrap_or_default();
+            let place = if indexed { k / entries.max(1) } else { k };
+            if cell(0) != own.name || cell(1) != place.to_string() {
+                return Err(format_fault(
+                    path,
+                    &line,
+                    format!("output `{}` at place {place}", own.name),
+                    format!("`{}` at place {}", cell(0), cell(1)),
+                ));
+            }
+            let mut row = Vec::with_capacity(own.columns.len());
+            for column in &own.columns {
+                let text = cell(2 + columns.iter().position(|c| c == column).unwrap_or(0));
+                row.push(text.parse::<i64>().map_err(|_| format_fault(path, &line, format!("a whole number for `{column}`"), format!("`{text}`")))?);
+            }
+            if k < entries && indexed {
+                table.push(row);
+            } else if indexed && table[k % entries] != row {
+                return Err(format_fault(path, &line, format!("the indices {:?} of place 0", table[k % entries]), format!("{row:?}")));
+            }
+            let number = |text: &str| text.parse::<f64>().map_err(|_| format_fault(path, &line, "a number", format!("`{text}`")));
+            re.push(number(cell(2 + columns.len()))?);
+            if own.complex {
+                im.push(number(cell(3 + columns.len()))?);
+            }
+        }
+        outputs.push(Output::new(&own.name, own.shape, re, own.complex.then_some(im), Index { columns: own.columns, rows: table })?);
+    }
+    match rows.next() {
+        None => Ok(Table { metadata, outputs }),
+        Some((number, _)) => Err(format_fault(path, format!("line {}", number + 3), "the end of the file", "another row")),
+    }
+}
+
+// --------------------------------------------------------------------------------------------------------------- safetensors
+
+fn little<const N: usize, T: Copy>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(|v| bytes(*v)).collect()
+}
+
+fn words<T>(bytes: &[u8], from: impl Fn([u8; 8]) -> T) -> Vec<T> {
+    bytes.as_chunks::<8>().0.iter().map(|w| from(*w)).collect()
+}
+
+fn write_safetensors(table: &Table, path: &Path) -> Result<Vec<u8>, TableError> {
+    use safetensors::tensor::{Dtype, TensorView};
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for output in &table.outputs {
+        let parts = match &output.im {
+            None => vec![(output.name.clone(), &output.re)],
+            Some(im) => vec![(format!("{}.re", output.name), &output.re), (format!("{}.im", output.name), im)],
+        };
+        tensors.extend(parts.into_iter().map(|(name, values)| (name, Dtype::F64, output.shape.clone(), little(values, f64::to_le_bytes))));
+        if !output.index.columns.is_empty() {
+            let shape = vec![output.index.rows.len(), output.index.columns.len()];
+            tensors.push((format!("{}_index", output.name), Dtype::I64, shape, little(&output.index.rows.concat(), i64::to_le_bytes)));
+        }
+    }
+    let fail = |e: safetensors::SafeTensorError| format_fault(path, "file", "tensors that can be written", e);
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| Ok((name.clone(), TensorView::new(*dtype, shape.clone(), bytes).map_err(fail)?)))
+        .collect::<Result<Vec<_>, TableError>>()?;
+    let about = HashMap::from([("scatterc".to_string(), table.outline().to_string())]);
+    safetensors::serialize(views, Some(about)).map_err(fail)
+}
+
+fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Table, TableError> {
+    use safetensors::tensor::{Dtype, SafeTensors};
+    let fail = |e: safetensors::SafeTensorError| format_fault(path, "file", "safetensors", e);
+    let (_, about) = SafeTensors::read_metadata(bytes).map_err(fail)?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(fail)?;
+    let about =
+        about.metadata().as_ref().and_then(|m| m.get("scatterc")).ok_or_else(|| format_fault(path, "metadata", "the key `scatterc`", "none"))?;
+    let about: Value = serde_json::from_str(about).map_err(|e| format_fault(path, "metadata", "JSON under `scatterc`", e))?;
+    let (metadata, outlines) = outline(path, &about)?;
+    let outputs = outlines
+        .into_iter()
+        .map(|own| {
+            let tensor = |name: &str, dtype: Dtype, shape: Option<&[usize]>| {
+                let view = tensors
+                    .tensor(name)
+                    .map_err(|_| format_fault(path, "tensors", format!("`{name}`"), format!("[{}]", tensors.names().join(", "))))?;
+                if view.dtype() != dtype || shape.is_some_and(|s| s != view.shape()) {
+                    let expected = format!("{dtype:?} {}", shape.map_or("of two axes".into(), |s| format!("{s:?}")));
+                    return Err(format_fault(path, format!("tensor `{name}`"), expected, format!("{:?} {:?}", view.dtype(), view.shape())));
+                }
+                Ok(view.data().to_vec())
+            };
+            let numbers = |name: &str| Ok::<_, TableError>(words(&tensor(name, Dtype::F64, Some(&own.shape))?, f64::from_le_bytes));
+            let (re, im) = match own.complex {
+                false => (numbers(&own.name)?, None),
+                true => (numbers(&format!("{}.re", own.name))?, Some(numbers(&format!("{}.im", own.name))?)),
+            };
+            let rows = match own.columns.len() {
+                0 => vec![],
+                n => {
+                    let shape = [own.shape.last().copied().unwrap_or(1), n];
+                    words(&tensor(&format!("{}_index", own.name), Dtype::I64, Some(&shape))?, i64::from_le_bytes)
+                        .chunks(n)
+                        .map(<[i64]>::to_vec)
+                        .collect()
+                }
+            };
+            Output::new(&own.name, own.shape.clone(), re, im, Index { columns: own.columns, rows })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Table { metadata, outputs })
+}
+
+// ----------------------------------------------------------------------------------------------------------------------- npz
+
+/// An array of an archive.
+enum Member {
+    Real(Vec<f64>),
+    Complex(Vec<f64>, Vec<f64>),
+    Whole(Vec<i64>),
+    Texts(Vec<String>),
+}
+
+/// One `.npy` image; `kind` is NumPy's type string.
+fn npy(kind: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
+    let axes: Vec<String> = shape.iter().map(|n| format!("{n},")).collect();
+    let mut text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({}), }}", axes.join(" "));
+    // Magic, version and length take 10 bytes; the whole header is a multiple of 64.
+    while (10 + text.len() + 1) % 64 != 0 {
+        text.push(' ');
+    }
+    text.push('\n');
+    [b"\x93NUMPY\x01\x00".as_slice(), &(text.len() as u16).to_le_bytes(), text.as_bytes(), data].concat()
+}
+
+fn write_npz(table: &Table, path: &Path) -> Result<Vec<u8>, TableError> {
+    let fail = |e: String| format_fault(path, "file", "an archive that can be written", e);
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    // Without times, so that the same numbers are the same bytes.
+    let options = zip::write::SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Stored)
+        .large_file(true)
+        .last_modified_time(zip::DateTime::default());
+    let mut add = |name: String, bytes: Vec<u8>| {
+        zip.start_file(format!("{name}.npy"), options).map_err(|e| fail(e.to_string()))?;
+        zip.write_all(&bytes).map_err(|e| fail(e.to_string()))
+    };
+    let unicode = |texts: &[String], shape: &[usize]| {
+        let width = texts.iter().map(|t| t.chars().count()).max().unwrap_or(0).max(1);
+        let data: Vec<u8> = texts
+            .iter()
+            .flat_map(|t| t.chars().map(u32::from).chain(std::iter::repeat(0)).take(width).collect::<Vec<_>>())
+            .flat_map(u32::to_le_bytes)
+            .collect();
+        npy(&format!("<U{width}"), shape, &data)
+    };
+    for output in &table.outputs {
+        let array = match &output.im {
+            None => npy("<f8", &output.shape, &little(&output.re, f64::to_le_bytes)),
+            Some(im) => {
+                npy("<c16", &output.shape, &output.re.iter().zip(im).flat_map(|(a, b)| [*a, *b]).flat_map(f64::to_le_bytes).collect::<Vec<_>>())
+            }
+        };
+        add(output.name.clone(), array)?;
+        if !output.index.columns.is_empty() {
+            let shape = [output.index.rows.len(), output.index.columns.len()];
+            add(format!("{}_index", output.name), npy("<i8", &shape, &little(&output.index.rows.concat(), i64::to_le_bytes)))?;
+            add(format!("{}_index_columns", output.name), unicode(&output.index.columns, &[output.index.columns.len()]))?;
+        }
+    }
+    add("metadata".into(), unicode(&[table.metadata.to_string()], &[]))?;
+    Ok(zip.finish().map_err(|e| fail(e.to_string()))?.into_inner())
+}
+
+fn read_member(path: &Path, name: &str, bytes: &[u8]) -> Result<(Vec<usize>, Member), TableError> {
+    let fault = |expected: &str, found: String| format_fault(path, format!("array `{name}`"), expected, found);
+    // The header's length is compared with what is there before the parser trusts it.
+    let declared = bytes.get(8..10).map_or(0, |n| 10 + usize::from(u16::from_le_bytes([n[0], n[1]])));
+    if bytes.get(6) != Some(&1) || bytes.get(..declared).is_none_or(|h| h.iter().filter(|b| matches!(b, b'(' | b'[' | b'{')).count() > 64) {
+        return Err(fault("an .npy header of version 1", "something else".into()));
+    }
+    let mut data = bytes;
+    let header = Header::from_reader(&mut data).map_err(|e| fault("an .npy header", e.to_string()))?;
+    let kind = header.type_descriptor.as_string().cloned().unwrap_or_default();
+    let size = match kind.as_str() {
+        "<f8" | "<i8" => 8,
+        "<c16" => 16,
+        text => match text.strip_prefix("<U").and_then(|n| n.parse::<usize>().ok()).filter(|n| (1..=1 << 24).contains(n)) {
+            Some(n) => 4 * n,
+            None => return Err(fault("<f8, <c16, <i8 or text", format!("{kind}, {}", header.type_descriptor))),
+        },
+    };
+    let count = header.shape.iter().try_fold(1usize, |n, axis| n.checked_mul(*axis)).filter(|n| *n <= MOST);
+    if header.layout.is_fortran() && header.shape.len() > 1 || count.and_then(|n| n.checked_mul(size)) != Some(data.len()) {
+        return Err(fault("an array in C order that fills its shape", format!("{} bytes for {kind} {:?}", data.len(), header.shape)));
+    }
+    let member = match kind.as_str() {
+        "<f8" => Member::Real(words(data, f64::from_le_bytes)),
+        "<i8" => Member::Whole(words(data, i64::from_le_bytes)),
+        "<c16" => {
+            let all = words(data, f64::from_le_bytes);
+            Member::Complex(all.iter().step_by(2).copied().collect(), all.iter().skip(1).step_by(2).copied().collect())
+        }
+        _ => {
+            let text = |bytes: &[u8]| {
+                let points = bytes.as_chunks::<4>().0.iter().map(|b| char::from_u32(u32::from_le_bytes(*b)));
+                points.collect::<Option<String>>().map(|t| t.trim_end_matches('\0').to_string())
+            };
+            let all: Option<Vec<String>> = data.chunks(size).map(text).collect();
+            Member::Texts(all.ok_or_else(|| fault("text", "a value that is no character".into()))?)
+        }
+    };
+    Ok((header.shape, member))
+}
+
+fn read_npz(path: &Path, bytes: &[u8]) -> Result<Table, TableError> {
+    let fail = |e: String| format_fault(path, "file", "an .npz archive", e);
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| fail(e.to_string()))?;
+    let mut members: Vec<(String, Vec<usize>, Member)> = Vec::new();
+    for k in 0..archive.len() {
+        let mut file = archive.by_index(k).map_err(|e| fail(e.to_string()))?;
+        let name = file.name().strip_suffix(".npy").unwrap_or(file.name()).to_string();
+        // Not more than the archive says, and that not more than allowed: a small file may claim anything.
+        let most = file.size().min(LARGEST);
+        let mut data = Vec::new();
+        file.by_ref().take(most).read_to_end(&mut data).map_err(|e| fail(format!("`{name}`: {e}")))?;
+        let (shape, member) = read_member(path, &name, &data)?;
+        members.push((name, shape, member));
+    }
+    let find = |name: &str| members.iter().find(|m| m.0 == name);
+    let metadata = match find("metadata") {
+        Some((_, _, Member::Texts(texts))) => {
+            let text = texts.first().map(String::as_str).unwrap_or_default();
+            serde_json::from_str(text).map_err(|e| format_fault(path, "metadata", "JSON", e))?
+        }
+        _ => Value::Null,
+    };
+    let mut outputs = Vec::new();
+    for (name, shape, member) in &members {
+        let (re, im) = match member {
+            Member::Real(re) => (re.clone(), None),
+            Member::Complex(re, im) => (re.clone(), Some(im.clone())),
+            Member::Whole(_) | Member::Texts(_) => continue,
+        };
+        let index = match (find(&format!("{name}_index")), find(&format!("{name}_index_columns"))) {
+            (Some((_, table, Member::Whole(rows))), Some((_, _, Member::Texts(columns)))) => {
+                if table.len() != 2 || table[1] != columns.len() {
+                    return Err(format_fault(path, format!("array `{name}_index`"), format!("[entries, {}]", columns.len()), format!("{table:?}")));
+                }
+                Index { columns: columns.clone(), rows: rows.chunks(columns.len().max(1)).map(<[i64]>::to_vec).collect() }
+            }
+            _ => Index::default(),
+        };
+        // A statistic without indices has an empty table in files of `encode`.
+        let index = if index.columns.is_empty() { Index::default() } else { index };
+        outputs.push(Output::new(name, shape.clone(), re, im, index)?);
+    }
+    Ok(Table { metadata, outputs })
+}
