@@ -323,7 +323,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn options(&self) -> Options {
-        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine(), legendre: self.legendre }
+        Options { threads: self.threads, cache: Some(self.tables()), machine: self.device.machine(), legendre: self.legendre, memory: None }
     }
 
     fn tables(&self) -> Arc<Cache> {
@@ -426,7 +426,7 @@ impl Compiled {
     }
 
     fn options(&self, threads: usize, cache: Option<Arc<Cache>>) -> Options {
-        Options { threads, cache: Some(cache.unwrap_or_else(Cache::global)), machine: self.machine, legendre: self.legendre }
+        Options { threads, cache: Some(cache.unwrap_or_else(Cache::global)), machine: self.machine, legendre: self.legendre, memory: None }
     }
 }
 

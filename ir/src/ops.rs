@@ -459,8 +459,9 @@ impl Linear {
                 Ok(Signature { domain: (from.clone(), Any), range: (to.clone(), Any) })
             }
             Linear::Reshape { from, to } => {
-                if from.iter().product::<usize>() != to.iter().product::<usize>() {
-                    return Err(format!("reshape C1: {from:?} and {to:?} have different products"));
+                let product = |axes: &[usize]| axes.iter().try_fold(1usize, |n, axis| n.checked_mul(*axis));
+                if product(from).is_none() || product(from) != product(to) {
+                    return Err(format!("reshape C1: {from:?} and {to:?} have different products, or one beyond 2^64"));
                 }
                 Ok(Signature { domain: (from.clone(), Any), range: (to.clone(), Any) })
             }

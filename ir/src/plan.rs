@@ -19,7 +19,7 @@
 //! ```
 
 use crate::ops::{Attribute, Linear};
-use crate::text::{Cursor, TextError};
+use crate::text::{Allowance, Cursor, TextError};
 use crate::types::Type;
 use std::fmt;
 
@@ -950,10 +950,11 @@ fn table(c: &mut Cursor) -> Result<Table, TextError> {
 /// Reads a plan. The text is data: run [`verify`] before loading a plan from elsewhere.
 pub fn parse(text: &str) -> Result<Plan, TextError> {
     let mut plan = Plan::default();
+    let allowance = Allowance::of(text);
     let mut state = 0;
     let mut in_prelude = false;
     for (k, line) in text.lines().enumerate() {
-        let mut c = Cursor { rest: line, line: k + 1 };
+        let mut c = Cursor { rest: line, line: k + 1, allowance: &allowance };
         c.skip();
         if c.rest.is_empty() || c.rest.starts_with(';') {
             continue;
@@ -1035,7 +1036,7 @@ fn field_count(rows: &[Slot], bandlimits: &[usize]) -> Option<usize> {
     }
     rows.iter().zip(bandlimits).try_fold(0usize, |total, (slot, L)| {
         let len = L.checked_mul(L.checked_add(1)?)?;
-        (len > 0 && slot.len % len == 0).then(|| total + slot.len / len)
+        (len > 0 && slot.len % len == 0).then(|| total.saturating_add(slot.len / len))
     })
 }
 
@@ -1048,6 +1049,11 @@ fn filter_rows(filters: &[Linear]) -> Option<(usize, Vec<usize>)> {
     let ((H, W), _) = size(filters.first()?)?;
     let directions = filters.iter().map(|map| size(map).filter(|(own, _)| *own == (H, W)).map(|(_, L)| L)).collect::<Option<Vec<_>>>()?;
     Some((H.checked_mul(W / 2 + 1)?.checked_mul(2).filter(|n| *n > 0)?, directions))
+}
+
+/// Numbers of several ranges together.
+fn total_len(slots: &[Slot]) -> usize {
+    slots.iter().fold(0usize, |sum, s| sum.saturating_add(s.len))
 }
 
 /// Two ranges share a number.
@@ -1161,7 +1167,8 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 }
             }
         }
-        let row_count = |rows: &[Slot], row_len: usize| rows.iter().map(|s| s.len.checked_div(row_len).unwrap_or(0)).sum::<usize>();
+        let row_count =
+            |rows: &[Slot], row_len: usize| rows.iter().fold(0usize, |sum, s| sum.saturating_add(s.len.checked_div(row_len).unwrap_or(0)));
         match step {
             Step::Loop { kernel, trip, outer, grain, streams, tables, .. } => {
                 if *kernel >= plan.kernels.len() || tables.iter().any(|t| *t >= plan.tables.len()) {
@@ -1183,7 +1190,7 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
             }
             Step::Gram { table, row_len, rows, pairs, places, outputs } => {
                 let n = row_count(rows, *row_len);
-                let total: usize = outputs.iter().map(|s| s.len).sum();
+                let total = total_len(outputs);
                 if *table >= plan.tables.len() || pairs.iter().any(|r| *r >= n) || pairs.len() % 2 != 0 {
                     faults.push(format!("P2: step {k}: the table or a row of a pair does not exist"));
                 }
@@ -1193,7 +1200,7 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
             }
             Step::Mix { table, row_len, rows, coefficients, counts, terms, outputs } => {
                 let (n, out) = (row_count(rows, *row_len), row_count(outputs, *row_len));
-                let m: usize = coefficients.iter().map(|s| s.len).sum();
+                let m = total_len(coefficients);
                 let total = counts.iter().try_fold(0usize, |a, b| a.checked_add(*b));
                 if *table >= plan.tables.len() || terms.chunks(2).any(|t| t[0] >= n || t.get(1).is_none_or(|c| *c >= m)) {
                     faults.push(format!("P2: step {k}: the table, a row or a coefficient does not exist"));
@@ -1203,9 +1210,9 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 }
             }
             Step::FrameGram { N, scales, bandlimits, forms, places, rows, outputs, .. } => {
-                let total: usize = outputs.iter().map(|s| s.len).sum();
+                let total = total_len(outputs);
                 let n = field_count(rows, bandlimits);
-                let fits = |f: &[usize]| matches!(f, [scale, a, b, g] if *scale < scales.len() && n.is_some_and(|n| *a < n && *b < n) && *g < 2 * (*N).max(1) - 1);
+                let fits = |f: &[usize]| matches!(f, [scale, a, b, g] if *scale < scales.len() && n.is_some_and(|n| *a < n && *b < n) && *g < (*N).max(1).saturating_mul(2) - 1);
                 if n.is_none() || !forms.chunks(4).all(fits) {
                     faults.push(format!(
                         "P2: step {k}: a form names a scale, field or direction that does not exist, or a buffer holds no whole fields"
@@ -1217,8 +1224,8 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
             }
             Step::FrameMix { N, scales, bandlimits, bandlimits_out, counts, terms, coefficients, rows, outputs, .. } => {
                 let (n, out) = (field_count(rows, bandlimits), field_count(outputs, bandlimits_out));
-                let m: usize = coefficients.iter().map(|s| s.len).sum();
-                let fits = |t: &[usize]| matches!(t, [scale, a, g, c] if *scale < scales.len() && n.is_some_and(|n| *a < n) && *g < 2 * (*N).max(1) - 1 && *c < m);
+                let m = total_len(coefficients);
+                let fits = |t: &[usize]| matches!(t, [scale, a, g, c] if *scale < scales.len() && n.is_some_and(|n| *a < n) && *g < (*N).max(1).saturating_mul(2) - 1 && *c < m);
                 if n.is_none() || !terms.chunks(4).all(fits) {
                     faults.push(format!(
                         "P2: step {k}: a term names a scale, field, direction or coefficient that does not exist, or a buffer holds no whole fields"
@@ -1230,7 +1237,7 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 }
             }
             Step::FilterGram { filters, forms, places, rows, outputs } => {
-                let total: usize = outputs.iter().map(|s| s.len).sum();
+                let total = total_len(outputs);
                 let whole = filter_rows(filters).filter(|(len, _)| rows.iter().all(|s| s.len % len == 0));
                 let fits = |f: &[usize]| {
                     let Some((len, L)) = &whole else { return false };
@@ -1247,7 +1254,7 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
             }
             Step::FilterMix { filters, counts, terms, coefficients, rows, outputs } => {
                 let whole = filter_rows(filters).filter(|(len, _)| rows.iter().chain(outputs).all(|s| s.len % len == 0));
-                let m: usize = coefficients.iter().map(|s| s.len).sum();
+                let m = total_len(coefficients);
                 let (n, out) = whole.as_ref().map_or((0, 0), |(len, _)| (row_count(rows, *len), row_count(outputs, *len)));
                 let fits = |t: &[usize]| {
                     let Some((_, L)) = &whole else { return false };
@@ -1264,7 +1271,7 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
                 }
             }
             Step::Concat { rows, inputs, output } => {
-                let total: usize = inputs.iter().map(|s| s.len).sum();
+                let total = total_len(inputs);
                 if *rows == 0 || total != output.len || inputs.iter().any(|s| s.len % rows != 0) {
                     faults.push(format!("P4: step {k}: inputs of {total} numbers in {rows} rows do not fill {output}"));
                 }

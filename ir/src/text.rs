@@ -14,6 +14,7 @@ use crate::graph::{Graph, Node, Op, Output, Value, attributes};
 use crate::ops::{Attribute, Linear, pointwise, pointwise_table};
 use crate::scalar;
 use crate::types::{Space, Type};
+use std::cell::Cell;
 use std::fmt;
 
 /// A graph text that cannot be read.
@@ -74,13 +75,25 @@ impl fmt::Display for Graph {
     }
 }
 
-/// Longest list an attribute may expand to.
+/// Longest list an attribute may expand to, and the numbers that all lists of a short text may have together.
 const LONGEST_LIST: usize = 1 << 24;
+/// Numbers that every byte of a text adds to what its lists may have together.
+const NUMBERS_PER_BYTE: usize = 64;
+
+/// What the lists of a text may still expand to. Runs such as `[0..16777216]` are short texts of long lists: without a common bound a kilobyte of them would fill any memory.
+pub(crate) struct Allowance(Cell<usize>);
+
+impl Allowance {
+    pub(crate) fn of(text: &str) -> Allowance {
+        Allowance(Cell::new(text.len().saturating_mul(NUMBERS_PER_BYTE).saturating_add(LONGEST_LIST)))
+    }
+}
 
 /// Reader over one line.
 pub(crate) struct Cursor<'a> {
     pub(crate) rest: &'a str,
     pub(crate) line: usize,
+    pub(crate) allowance: &'a Allowance,
 }
 
 impl<'a> Cursor<'a> {
@@ -152,6 +165,17 @@ impl<'a> Cursor<'a> {
         if (k as usize) < limit { Ok(Value(k)) } else { self.error(format!("%{k} is used before it is defined")) }
     }
 
+    /// Room for as many more numbers of lists.
+    fn spend(&self, count: usize) -> Result<(), TextError> {
+        match self.allowance.0.get().checked_sub(count) {
+            Some(left) => {
+                self.allowance.0.set(left);
+                Ok(())
+            }
+            None => self.error(format!("the lists of this text have too many numbers: {count} more, expected at most {}", self.allowance.0.get())),
+        }
+    }
+
     fn list(&mut self) -> Result<Vec<i64>, TextError> {
         let mut out = Vec::new();
         loop {
@@ -170,12 +194,14 @@ impl<'a> Cursor<'a> {
                     return self.error(format!("run {first}..{end} in steps of {step} is empty or too long"));
                 }
                 let count = distance.unsigned_abs().div_ceil(u128::from(step.unsigned_abs())) as i64;
+                self.spend(count as usize)?;
                 out.extend((0..count).map(|k| first + k * step));
             } else if self.accept("*") {
                 let count: usize = self.number()?;
                 if count > LONGEST_LIST {
                     return self.error(format!("repetition of {count} is too long"));
                 }
+                self.spend(count)?;
                 out.extend(std::iter::repeat_n(first, count));
             } else {
                 out.push(first);
@@ -321,9 +347,10 @@ impl<'a> Cursor<'a> {
 /// Reads a graph; lines starting with `;` are comments. Types are taken as written: run the verifier on graphs from elsewhere.
 pub fn parse(text: &str) -> Result<Graph, TextError> {
     let mut graph = Graph::default();
+    let allowance = Allowance::of(text);
     let mut state = 0;
     for (k, line) in text.lines().enumerate() {
-        let mut c = Cursor { rest: line, line: k + 1 };
+        let mut c = Cursor { rest: line, line: k + 1, allowance: &allowance };
         c.skip();
         if c.rest.is_empty() || c.rest.starts_with(';') {
             continue;

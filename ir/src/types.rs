@@ -80,7 +80,7 @@ impl Space {
         match self {
             Space::Point => 1,
             Space::Half { L } => 2 * L * L,
-            Space::Full { L } => 2 * L * (2 * L - 1),
+            Space::Full { L } => (2 * L).saturating_mul(2 * L - 1),
             Space::Grid { L } | Space::Map { L } => L * (2 * L - 1),
             Space::Coefficients { L } => L * (L + 1),
             Space::Rings { L, M } => 2 * L * M,
@@ -139,12 +139,12 @@ impl Type {
 
     /// Product of the axes.
     pub fn count(&self) -> usize {
-        self.axes.iter().product()
+        self.axes.iter().fold(1, |n: usize, axis| n.saturating_mul(*axis))
     }
 
     /// Logical number of f64 values.
     pub fn len(&self) -> usize {
-        self.count() * self.space.len()
+        self.count().saturating_mul(self.space.len())
     }
 
     /// True when the value holds nothing.

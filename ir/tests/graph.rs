@@ -306,3 +306,16 @@ fn mutated_texts_never_panic() {
     }
     assert!(accepted > 100, "only {accepted} mutated texts are graphs; the mutations are too coarse");
 }
+
+/// Found by fuzzing: the axes of a reshape multiplied to more than a whole number holds.
+#[test]
+fn sizes_whose_product_overflows_are_faults() {
+    let reshape =
+        |to: &str| format!("graph g {{\n  %0 = input x : [2,2] point\n  %1 = reshape(%0) {{from=[2,2], to={to}}} : [4] point\n  return y = %1\n}}\n");
+    for to in ["[40*65536]", "[65536, 65536, 65536, 65536]", "[5]"] {
+        let graph = scatterc_ir::text::parse(&reshape(to)).expect("a graph");
+        let faults = scatterc_ir::verify::verify(&graph).expect_err("no such reshape");
+        assert!(faults.iter().any(|fault| fault.to_string().contains("different products")), "{faults:?}");
+    }
+    assert!(scatterc_ir::types::Type::new([1 << 40, 1 << 40], scatterc_ir::Space::Full { L: 1 << 31 }).len() == usize::MAX);
+}

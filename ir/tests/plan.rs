@@ -577,3 +577,60 @@ fn differences_name_section_item_field_and_both_values() {
     let step = edited(&|p| p.steps[1] = Step::Fill { value: 0.5, output: slot(0, 1) });
     assert_eq!(step, "steps: step 1 linear: kind: linear | fill");
 }
+
+/// A short text of long lists: refused before the lists are made.
+#[test]
+fn short_texts_cannot_ask_for_long_lists() {
+    let text = example().to_string();
+    let step = "  step gram table=0 row_len=1 pairs=[0*16000000] places=[] (0+1 -> 1+0)\n";
+    let one = text.replacen("  step ", &format!("{step}  step "), 1);
+    assert!(parse(&one).is_ok(), "one long list is allowed");
+    for lists in [
+        step.repeat(4),
+        step.replace("[0*16000000]", &format!("[{}]", vec!["0*9000000"; 30].join(", "))),
+        step.replace("0*16000000", "0..16000000").repeat(4),
+    ] {
+        let many = text.replacen("  step ", &format!("{lists}  step "), 1);
+        let error = parse(&many).expect_err("too many numbers").to_string();
+        assert!(error.contains("too many numbers") || error.contains("too long"), "{error}");
+    }
+}
+
+/// Sizes near the largest whole number are faults, never an overflow.
+#[test]
+fn sizes_near_the_largest_number_do_not_overflow() {
+    let huge = usize::MAX;
+    for step in [
+        Step::Concat { rows: 1, inputs: vec![slot(0, huge), slot(0, huge)], output: slot(0, huge) },
+        Step::Gram {
+            table: 0,
+            row_len: 1,
+            rows: vec![slot(0, huge), slot(0, huge)],
+            pairs: vec![0, 0],
+            places: vec![0],
+            outputs: vec![slot(0, huge), slot(1, huge)],
+        },
+        Step::FrameGram {
+            L: huge,
+            N: huge,
+            scales: vec![0],
+            bandlimits: vec![1, 1],
+            forms: vec![0, 0, 0, huge - 1],
+            places: vec![0],
+            rows: vec![slot(0, huge - 1), slot(0, huge - 1)],
+            outputs: vec![slot(0, 1)],
+        },
+        Step::Mix {
+            table: 0,
+            row_len: 1,
+            rows: vec![slot(huge, huge)],
+            coefficients: vec![slot(0, huge), slot(0, huge)],
+            counts: vec![huge, huge],
+            terms: vec![0, 0],
+            outputs: vec![slot(0, huge)],
+        },
+    ] {
+        let faults = broken(|plan| plan.steps.push(step.clone()));
+        assert!(faults.iter().any(|f| f.starts_with("P1")), "{faults:?}");
+    }
+}

@@ -12,6 +12,7 @@
 //! - Padding lanes of cotangents are not read: where a kernel needs zeros there and finds others, a copy is cleaned first.
 
 use crate::arena::Arena;
+use crate::bounds::{Footprint, Given, Usage};
 use crate::frame::FrameStep;
 use crate::jit::{Code, Entry};
 use crate::maps::{Small, blocked, device_len, from_device_with, to_device_with, weights};
@@ -161,6 +162,7 @@ impl<T: Real> Engine<T> {
         }
         let cache = options.cache.clone().unwrap_or_else(Cache::global);
         let threads = Threads::new(options.threads)?;
+        options.check_memory(needed::<T>(plan, scatterc_kernels::Parallel::threads(&threads)))?;
         let arena = Arena::new(plan.arena)?;
         let code = compiled_beside_transforms(plan, &threads, &cache)?;
         let mut memory = Memory { arena: size_of::<T>() * plan.arena, ..Memory::default() };
@@ -266,8 +268,9 @@ impl<T: Real> Device for Engine<T> {
 
 /// Machine code of the kernels, made while the transforms that the steps will ask for are made in the cache.
 fn compiled_beside_transforms<T: Real>(plan: &Plan, threads: &Threads, cache: &Cache) -> Result<Code<T>, LoadError> {
+    let fits = |footprints: &[Arc<Footprint>]| kernels_fit::<T>(plan, footprints);
     if scatterc_kernels::Parallel::threads(threads) == 1 {
-        return Code::compile(&plan.kernels);
+        return Code::compile(&plan.kernels, &fits);
     }
     let mut wanted: Vec<Transform> = Vec::new();
     for step in &plan.steps {
@@ -286,10 +289,69 @@ fn compiled_beside_transforms<T: Real>(plan: &Plan, threads: &Threads, cache: &C
     wanted.sort_by_key(|t| std::cmp::Reverse(t.weight()));
     wanted.dedup();
     std::thread::scope(|scope| {
-        let code = scope.spawn(|| Code::compile(&plan.kernels));
+        let code = scope.spawn(|| Code::compile(&plan.kernels, &fits));
         scatterc_kernels::Parallel::for_each(threads, wanted.len(), &|k| drop(cache.transform(wanted[k])));
         code.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Bytes of buffers, weights, partial sums and local ranges; what transforms keep beside them comes on top.
+fn needed<T: Real>(plan: &Plan, threads: usize) -> u128 {
+    let tables: u128 = plan.tables.iter().map(|t| t.weights().and_then(weights_len).unwrap_or(0) as u128).sum();
+    let (mut scratch, mut addresses, mut local) = (0u128, 0u128, 0u128);
+    for step in &plan.steps {
+        match step {
+            Step::Loop { trip, outer, grain, sums, streams, .. } => {
+                let tasks = trip.div_ceil(task_len(*trip, *grain)) as u128;
+                scratch += if tasks > 1 { tasks * sums.len as u128 } else { 0 };
+                addresses += *outer as u128 * streams.len() as u128;
+            }
+            Step::Tile { L, scratch: own, sums, .. } => {
+                scratch += tile::pairs(*L) as u128 * sums.len as u128;
+                local = local.max(*own as u128);
+            }
+            Step::Gram { pairs, .. } => scratch += pairs.len() as u128,
+            Step::Mix { coefficients, .. } => scratch += coefficients.iter().map(|s| s.len as u128).sum::<u128>(),
+            _ => {}
+        }
+    }
+    size_of::<T>() as u128 * (plan.arena as u128 + tables + scratch + local * threads as u128) + 8 * addresses
+}
+
+/// Elements of a task. Vector kernels take up to four at a time, so tasks begin at multiples of four.
+fn task_len(trip: usize, grain: usize) -> usize {
+    grain.min(trip).next_multiple_of(4)
+}
+
+/// Every access of every kernel stays inside the arrays of every step that runs it; the rest of the plan was checked.
+fn kernels_fit<T: Real>(plan: &Plan, footprints: &[Arc<Footprint>]) -> Result<(), LoadError> {
+    let tables = |used: &[usize]| used.iter().map(|t| plan.tables[*t].weights().and_then(weights_len).unwrap_or(0)).collect();
+    let check = |step: usize, kernel: usize, usage: Usage| match footprints[kernel].fault(&usage) {
+        None => Ok(()),
+        Some((expected, found)) => Err(LoadError::Step { step, what: format!("kernel `{}`", plan.kernels[kernel].name), expected, found }),
+    };
+    for (k, step) in plan.steps.iter().enumerate() {
+        match step {
+            Step::Loop { kernel, trip, outer, grain, streams, tables: used, sums } => {
+                let streams = streams.iter().map(|s| Given { numbers: s.extent, written: s.written, part: false }).collect();
+                let (bytes, part, sums) = (size_of::<T>(), task_len(*trip, *grain), sums.len / outer);
+                check(k, *kernel, Usage { bytes, trip: *trip, part, streams, tables: tables(used), sums })?;
+            }
+            Step::Tile { L, stages, .. } => {
+                for stage in stages {
+                    let scatterc_ir::plan::Stage::Loop { kernel, trip, sums, tables: used, streams } = stage else { continue };
+                    let streams = streams
+                        .iter()
+                        .map(|s| Given { numbers: s.extent, written: s.written, part: matches!(s.place, scatterc_ir::plan::Place::Local(_)) })
+                        .collect();
+                    let (bytes, part) = (size_of::<T>(), trip / tile::pairs(*L));
+                    check(k, *kernel, Usage { bytes, trip: *trip, part, streams, tables: tables(used), sums: sums.len() })?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The Legendre stage of a map, if it has one.
@@ -575,8 +637,7 @@ impl<T: Real> Context<'_, T> {
                 }
             },
             Step::Loop { kernel, trip, outer, grain, streams, tables, sums } => {
-                // Vector kernels take up to four elements at a time, so chunks begin at multiples of four.
-                let grain = grain.next_multiple_of(4).min(trip.next_multiple_of(4));
+                let grain = task_len(*trip, *grain);
                 let chunks = trip.div_ceil(grain);
                 let base = |stream: &Stream, o: usize| self.arena.at(stream.slot.offset + o * stream.stride);
                 let partial = if chunks > 1 { vec![T::default(); outer * chunks * (sums.len / outer)] } else { vec![] };
@@ -861,7 +922,7 @@ impl<T: Real> Prepared<T> {
                     let (begin, end) = (chunk * shared.grain, ((chunk + 1) * shared.grain).min(shared.trip));
                     let streams = &shared.streams[o * shared.n_streams..];
                     // SAFETY: streams, tables and sums are as many as the step names; the plan was verified to keep every stream in its slot; every task has its own
-                    // elements and its own sums. That the kernel stays within the extents is the part of the plan's author, as for any program.
+                    // elements and its own sums, and `kernels_fit` has proven that the kernel stays inside the extents.
                     unsafe { (shared.entry)(streams.as_ptr(), shared.tables.as_ptr(), sums.get().add(k * per), begin as i64, end as i64) };
                 });
                 if task.chunks > 1 && per > 0 {

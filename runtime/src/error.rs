@@ -101,6 +101,14 @@ pub enum LoadError {
         /// How much.
         found: String,
     },
+    /// A plan that needs more memory than there is.
+    #[error("the plan needs {needed} bytes of memory, expected at most {limit}, what this process can use")]
+    Memory {
+        /// Bytes of buffers, weights and scratch.
+        needed: u128,
+        /// Bytes there are.
+        limit: u64,
+    },
     /// Variables of an optimisation that do not fit the plan.
     #[error("variables of an optimisation: {what}: expected {expected}, found {found}")]
     Variables {
@@ -175,6 +183,14 @@ pub enum RunError {
     Cuda {
         /// Why.
         source: Box<CudaError>,
+    },
+    /// A graph whose values need more memory than there is.
+    #[error("the values of the graph need {needed} bytes of memory, expected at most {limit}, what this process can use")]
+    Memory {
+        /// Bytes of the values alive at one time.
+        needed: u128,
+        /// Bytes there are.
+        limit: u64,
     },
     /// A graph that breaks its rules.
     #[error("the graph is not valid: {}", faults.join("; "))]

@@ -45,6 +45,18 @@ pub struct Options {
     pub machine: MachineKind,
     /// Where the functions of Legendre stages come from on the CPU.
     pub legendre: Legendre,
+    /// Most bytes of buffers, weights and scratch together; [`crate::limits::machine_memory`] when absent. A plan that needs more is refused before memory is asked for.
+    pub memory: Option<u64>,
+}
+
+impl Options {
+    /// Refuses what does not fit into memory.
+    pub(crate) fn check_memory(&self, needed: u128) -> Result<(), LoadError> {
+        match self.memory.or_else(crate::limits::machine_memory) {
+            Some(limit) if needed > u128::from(limit) => Err(LoadError::Memory { needed, limit }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Bytes an executable holds.

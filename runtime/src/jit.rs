@@ -1,7 +1,8 @@
 //! Kernel text (CLIF) to machine code of the host: parse, check, compile. Nothing else may hold a pointer to generated code.
 //!
 //! Kernel text may come from an edited file, so it is checked before it is compiled: one function of the loop signature, only the instructions of [`ALLOWED`],
-//! no stack slots, no globals, and calls only to the six functions of [`IMPORTS`], written `u0:0` .. `u0:5`. Cranelift's own verifier runs on top.
+//! no stack slots, no globals, and calls only to the six functions of [`IMPORTS`], written `u0:0` .. `u0:5`. Every load and store is proven to stay inside the arrays of every step
+//! that runs the kernel, and its loop to end (`bounds.rs`). Cranelift's own verifier runs on top.
 //!
 //! A kernel with a reduction and a written stream, two elements at a time, `sums[0] = sum_e x[e] w[e]`, `y[e] = |x[e]|`:
 //!
@@ -44,6 +45,7 @@
 //! ```
 
 use crate::LoadError;
+use crate::bounds::{Footprint, footprint};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{ArgumentPurpose, ExternalName, FuncRef, Function, InstructionData, Signature, types};
 use cranelift_codegen::isa::CallConv;
@@ -53,6 +55,7 @@ use cranelift_module::{Linkage, Module, default_libcall_names};
 use scatterc_ir::plan::Kernel;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// A compiled kernel: (streams, tables, sums, begin, end).
 ///
@@ -178,8 +181,8 @@ pub(crate) struct Code<T = f64> {
 }
 
 impl<T> Code<T> {
-    /// Parses, checks and compiles every kernel; equal texts are compiled once.
-    pub(crate) fn compile(kernels: &[Kernel]) -> Result<Code<T>, LoadError> {
+    /// Parses, checks and compiles every kernel; equal texts are compiled once. Nothing is compiled before `fits` has seen what each kernel touches.
+    pub(crate) fn compile(kernels: &[Kernel], fits: &dyn Fn(&[Arc<Footprint>]) -> Result<(), LoadError>) -> Result<Code<T>, LoadError> {
         if kernels.is_empty() {
             return Ok(Code { module: None, entries: vec![] });
         }
@@ -189,27 +192,41 @@ impl<T> Code<T> {
             let signature = import_signature(arity, call_conv);
             module.declare_function(name, Linkage::Import, &signature).map_err(|e| LoadError::Code { message: e.to_string() })?;
         }
-        let mut known: HashMap<&str, cranelift_module::FuncId> = HashMap::new();
-        let mut ids = Vec::with_capacity(kernels.len());
+        let fault = |kernel: &Kernel, line: usize, message: String| LoadError::Kernel { kernel: kernel.name.clone(), line, message };
+        // The text is untrusted: a panic inside the reader or the code generator becomes an error of this kernel.
+        let guarded = |kernel: &Kernel, body: &mut dyn FnMut() -> Result<(), LoadError>| {
+            catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err(fault(kernel, 0, "the code generator failed on this text".into())))
+        };
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut functions: Vec<(&Kernel, Function)> = vec![];
+        let mut footprints: Vec<Arc<Footprint>> = vec![];
+        let mut which: Vec<usize> = Vec::with_capacity(kernels.len());
         for kernel in kernels {
-            if let Some(id) = known.get(kernel.text.as_str()) {
-                ids.push(*id);
-                continue;
+            let k = *places.entry(kernel.text.as_str()).or_insert(functions.len());
+            if k == functions.len() {
+                guarded(kernel, &mut || {
+                    let function = check(kernel, call_conv)?;
+                    footprints.push(Arc::new(footprint(&function).map_err(|message| fault(kernel, 0, message))?));
+                    functions.push((kernel, function));
+                    Ok(())
+                })?;
             }
-            let fault = |line: usize, message: String| LoadError::Kernel { kernel: kernel.name.clone(), line, message };
-            // The text is untrusted: a panic inside the reader or the code generator becomes an error of this kernel.
-            let id = catch_unwind(AssertUnwindSafe(|| {
-                let function = check(kernel, call_conv)?;
-                let name = format!("kernel{}", known.len());
-                let id = module.declare_function(&name, Linkage::Local, &function.signature).map_err(|e| fault(0, e.to_string()))?;
-                let mut context = Context::for_function(function);
-                module.define_function(id, &mut context).map_err(|e| fault(0, describe(e)))?;
-                Ok(id)
-            }))
-            .unwrap_or_else(|_| Err(fault(0, "the code generator failed on this text".into())))?;
-            known.insert(&kernel.text, id);
-            ids.push(id);
+            which.push(k);
         }
+        fits(&which.iter().map(|k| footprints[*k].clone()).collect::<Vec<_>>())?;
+        let mut ids = Vec::with_capacity(functions.len());
+        for (k, (kernel, function)) in functions.into_iter().enumerate() {
+            let mut context = Context::for_function(function);
+            guarded(kernel, &mut || {
+                let id = module
+                    .declare_function(&format!("kernel{k}"), Linkage::Local, &context.func.signature)
+                    .map_err(|e| fault(kernel, 0, e.to_string()))?;
+                module.define_function(id, &mut context).map_err(|e| fault(kernel, 0, describe(e)))?;
+                ids.push(id);
+                Ok(())
+            })?;
+        }
+        let ids: Vec<_> = which.iter().map(|k| ids[*k]).collect();
         module.finalize_definitions().map_err(|e| LoadError::Code { message: e.to_string() })?;
         let entries = ids
             .iter()
@@ -374,7 +391,7 @@ mod tests {
     }
 
     fn refused(clif: &str, part: &str) {
-        match Code::<f64>::compile(&[kernel(clif)]) {
+        match Code::<f64>::compile(&[kernel(clif)], &|_| Ok(())) {
             Ok(_) => panic!("accepted:\n{clif}"),
             Err(error) => assert!(error.to_string().contains(part), "{error} does not contain {part}"),
         }
@@ -382,7 +399,7 @@ mod tests {
 
     #[test]
     fn example_computes_sums_and_streams() {
-        let code = Code::<f64>::compile(&[kernel(EXAMPLE), kernel(EXAMPLE)]).expect("the example compiles");
+        let code = Code::<f64>::compile(&[kernel(EXAMPLE), kernel(EXAMPLE)], &|_| Ok(())).expect("the example compiles");
         let n = 10;
         let mut x: Vec<f64> = (0..n).map(|k| (k as f64 * 0.7).sin() * 3.0).collect();
         x[3] = 0.0;

@@ -137,6 +137,9 @@ impl Engine {
                 return Err(LoadError::Port { port: port.name.clone(), expected, found: port.slot.len.to_string() });
             }
         }
+        if options.machine == MachineKind::Emulation {
+            options.check_memory(plan.arena as u128 * plan.element.bytes() as u128)?;
+        }
         let mut maker = TableMaker { plan, last: None };
         let mut tables: Vec<Vec<u8>> = (0..plan.tables.len()).map(|k| maker.bytes(k)).collect::<Result<_, _>>()?;
         let launches: Vec<Launch> = plan

@@ -12,11 +12,13 @@
 //! - [`cuda`]: compiles device text, opens a device, replays launches.
 //! - [`maps`]: the device's layouts, weights and small linear maps.
 //! - `planar`: maps of images and spectra, filters from formulas.
-//! - [`jit`]: what kernel text may contain.
+//! - [`jit`]: what kernel text may contain; `bounds`: which memory it touches, proven before it is compiled.
+//! - [`limits`]: how much memory there is.
 //! - [`tables`]: tables in memory and on disk.
 #![allow(non_snake_case)]
 
 mod arena;
+mod bounds;
 pub mod bundle;
 mod cpu;
 pub mod cuda;
@@ -26,6 +28,7 @@ mod executable;
 mod frame;
 pub mod jit;
 mod launches;
+pub mod limits;
 pub mod maps;
 mod planar;
 pub mod reference;

@@ -54,6 +54,12 @@ pub fn apply(map: &Linear, adjoint: bool, operand_type: &Type, x: &[f64]) -> Res
 /// Values of all nodes; `last[k]` is the last node that reads node k.
 fn walk(graph: &Graph, inputs: &[(&str, &[f64])], last: &[usize]) -> Result<Vec<Vec<f64>>, RunError> {
     scatterc_ir::verify::verify(graph).map_err(|faults| RunError::Graph { faults: faults.iter().map(ToString::to_string).collect() })?;
+    if let Some(limit) = crate::limits::machine_memory() {
+        let needed = live_bytes(graph, last);
+        if needed > u128::from(limit) {
+            return Err(RunError::Memory { needed, limit });
+        }
+    }
     let names: Vec<&str> = graph.nodes.iter().filter_map(|node| input_name(&node.op)).collect();
     for (k, (name, _)) in inputs.iter().enumerate() {
         if !names.contains(name) || inputs[..k].iter().any(|(other, _)| other == name) {
@@ -107,6 +113,24 @@ fn walk(graph: &Graph, inputs: &[(&str, &[f64])], last: &[usize]) -> Result<Vec<
         }
     }
     Ok(values)
+}
+
+/// Most bytes of values that are alive at one time.
+fn live_bytes(graph: &Graph, last: &[usize]) -> u128 {
+    let bytes = |k: usize| 8 * graph.nodes[k].ty.len() as u128;
+    let mut freed: Vec<Vec<usize>> = vec![vec![]; graph.nodes.len()];
+    for (k, at) in last.iter().enumerate() {
+        if let Some(list) = freed.get_mut(*at) {
+            list.push(k);
+        }
+    }
+    let (mut held, mut most) = (0, 0);
+    for k in 0..graph.nodes.len() {
+        held += bytes(k);
+        most = most.max(held);
+        held -= freed[k].iter().filter(|i| **i < k).map(|i| bytes(*i)).sum::<u128>();
+    }
+    most
 }
 
 fn input_name(op: &Op) -> Option<&str> {

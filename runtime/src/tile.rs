@@ -193,7 +193,7 @@ impl<T: Real> Tile<T> {
             let (outer, pair) = (task / n_pairs, task % n_pairs);
             with_scratch(tile.scratch_len(), |scratch| {
                 // SAFETY: the task works on its own pair of blocks, its thread's scratch memory and its own partial sums; lengths were checked when the plan was
-                // loaded. That kernels stay within the extents of their streams is the part of the plan's author, as for any program.
+                // loaded, and kernels were proven to stay inside the extents of their streams.
                 unsafe { tile.pair(outer, pair, scratch, partial.get().add(task * per_task)) };
             });
         });
@@ -266,6 +266,11 @@ pub(crate) fn add_up<T: Real>(parts: &[T], sums: &mut [T]) {
     }
 }
 
+/// Pairs of blocks of the grid of that bandlimit; at least one.
+pub(crate) fn pairs(L: usize) -> usize {
+    layout::rings_len(L, 1) / (4 * scatterc_kernels::simd::LANES)
+}
+
 /// Why a verified tile does not fit the device's layouts: what, expected, found.
 pub(crate) fn fault(
     arena: usize,
@@ -280,7 +285,7 @@ pub(crate) fn fault(
     if layout::rings_len(L, 1) > arena {
         return what("L", format!("a grid whose rings fit the arena of {arena} numbers"), L.to_string());
     }
-    let n_pairs = layout::rings_len(L, 1) / (4 * scatterc_kernels::simd::LANES);
+    let n_pairs = pairs(L);
     let tasks = outer.checked_mul(n_pairs).filter(|n| *n <= 1 << 32);
     if tasks.is_none() {
         return what("outer", "at most 2^32 pairs of blocks".into(), outer.to_string());

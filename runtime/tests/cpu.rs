@@ -569,3 +569,69 @@ fn weights_sum_what_their_map_sums() {
         }
     }
 }
+
+/// A plan whose buffers, partial sums or local memory exceed what there is: refused before anything is allocated, with both numbers.
+#[test]
+fn plans_larger_than_memory_are_refused() {
+    let refused = |plan: &Plan, limit: u64| match Executable::load(plan, &Options { memory: Some(limit), ..options(2) }) {
+        Err(LoadError::Memory { needed, limit: found }) => {
+            assert_eq!(found, limit);
+            assert!(needed > u128::from(limit));
+        }
+        other => panic!("{:?}", other.map(|_| "loaded")),
+    };
+    let plan = loop_plan(16, 64);
+    assert!(Executable::load(&plan, &Options { memory: Some(1 << 20), ..options(1) }).is_ok());
+    refused(&plan, 1 << 10);
+    // A terabyte of buffers on this machine.
+    let large = Plan { arena: 1 << 40, ..plan.clone() };
+    assert!(matches!(Executable::load(&large, &options(1)), Err(LoadError::Memory { .. })));
+    // Partial sums of tasks of four elements, and memory of threads.
+    let mut many = plan.clone();
+    if let Step::Loop { grain, .. } = &mut many.steps[0] {
+        *grain = 1;
+    }
+    refused(&many, 8 * plan.arena as u64 + 8 * device_len(Space::Map { L: 16 }) as u64);
+    let mut tile = tile_plan(16, 8);
+    if let Step::Tile { scratch, .. } = &mut tile.steps[0] {
+        *scratch = 60 * tile.arena;
+    }
+    refused(&tile, 20 * 8 * tile.arena as u64);
+}
+
+/// Steps that do not fit what their kernel touches: refused by step and kernel before anything is compiled.
+#[test]
+fn kernels_that_leave_their_arrays_are_refused() {
+    let refused = |plan: &Plan, part: &str| match Executable::load(plan, &options(2)) {
+        Err(error @ LoadError::Step { .. }) => assert!(error.to_string().contains("kernel `k0`") && error.to_string().contains(part), "{error}"),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("loaded; expected {part}"),
+    };
+    let change = |change: &dyn Fn(&mut Vec<plan::Stream>, &mut Vec<usize>, &mut Slot)| {
+        let mut plan = loop_plan(16, 64);
+        plan.arena += 16;
+        if let Step::Loop { streams, tables, sums, .. } = &mut plan.steps[0] {
+            change(streams, tables, sums);
+        }
+        plan
+    };
+    assert!(Executable::load(&change(&|_, _, _| {}), &options(1)).is_ok());
+    refused(&change(&|streams, _, _| streams[0].extent -= 1), "stream 0");
+    refused(&change(&|streams, _, _| streams[1].written = false), "only reads of stream 1");
+    refused(&change(&|streams, _, _| streams.truncate(2)), "the addresses of the streams");
+    refused(&change(&|_, tables, _| tables.clear()), "the addresses of the tables");
+    refused(&change(&|_, _, sums| sums.len = 3), "the sums");
+    refused(&change(&|_, _, sums| sums.len = 9), "no store of sum 2");
+    // In a tile: a local range that is shorter than the elements of a pair.
+    let mut tile = tile_plan(16, 8);
+    if let Step::Tile { stages, .. } = &mut tile.steps[0]
+        && let Stage::Loop { streams, .. } = &mut stages[1]
+    {
+        streams[0].extent -= 2;
+    }
+    refused(&tile, "stream 0");
+    // Text that cannot be followed is a fault of the kernel.
+    let mut loaded = loop_plan(16, 64);
+    loaded.kernels[0].text = loaded.kernels[0].text.replace("v41 = iadd v10, v40", "v41 = load.i64 notrap v10");
+    assert!(matches!(Executable::load(&loaded, &options(1)), Err(LoadError::Kernel { message, .. }) if message.contains("the address is not")));
+}
