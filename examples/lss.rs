@@ -80,8 +80,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut judge = Term::new(&measure, &domain, vec![Affine::unknown()], &statistics, weights.as_ref(), None, 1.0)?;
     for seed in first as u64..(first + seeds) as u64 {
         let descent = Descent { method: Method::Lbfgs(Lbfgs { history, ..Lbfgs::default() }), steps, tolerance: 0.0 };
-        let options =
-            Options { seed, descent, levels, precondition, also: if also > 0.0 { vec![(variances.clone(), also)] } else { vec![] }, ..Options::default() };
+        let options = Options {
+            seed,
+            descent,
+            levels,
+            precondition,
+            also: if also > 0.0 { vec![(variances.clone(), also)] } else { vec![] },
+            ..Options::default()
+        };
         let start = Instant::now();
         let mut reached = Vec::new();
         let made = synthesise(&measure, &domain, &target, &options, &mut |p| {

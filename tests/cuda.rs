@@ -125,7 +125,8 @@ fn subjects() -> Result<Vec<Subject>, Error> {
     let morlet = || plane(2, 2, "morlet", Boundary::Periodic, false);
     let harmonics = || plane(2, 2, "phase_harmonics", Boundary::Periodic, false);
     let pyramid = || -> Result<Pyramid, Error> { Ok(Pyramid::new(16, 18, 2, 2, 3, &filter("foscat", "foscat_plane")?, Boundary::Reflect)?) };
-    let covariances = || -> Result<Plane, Error> { Ok(Plane::new(16, 16, 2, 2, &filter("foscat_covariance", "foscat_morlet")?, Boundary::Periodic, false)?) };
+    let covariances =
+        || -> Result<Plane, Error> { Ok(Plane::new(16, 16, 2, 2, &filter("foscat_covariance", "foscat_morlet")?, Boundary::Periodic, false)?) };
     let voices = with_numbers(&filter("kymatio1d", "kymatio1d")?, &[("Q1".into(), 2.0)])?;
     Ok(vec![
         Subject::new("s2scat", Sphere::new(16, 3, 0, InputKind::Half)?),

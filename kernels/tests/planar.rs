@@ -1,8 +1,8 @@
 //! Transforms of images of many sizes, at every vector width, against their definition.
 #![allow(non_snake_case)]
 
-use scatterc_kernels::Serial;
 use num_complex::Complex64 as C;
+use scatterc_kernels::Serial;
 use scatterc_kernels::planar::{Factors, PlanarFft, Synthesis};
 use std::f64::consts::TAU;
 use std::sync::Arc;
