@@ -393,7 +393,7 @@ fn coarser(plane: &Plane, k: usize) -> Result<Plane, TextureError> {
         return Ok(plane.clone());
     }
     let levels = |expected: String| TextureError::Levels { found: k + 1, expected };
-    let fits = |n: usize| n % (1 << k) == 0;
+    let fits = |n: usize| n.is_multiple_of(1 << k);
     if plane.J <= k || plane.bank.folded || !fits(plane.W) || !(plane.line || fits(plane.H)) {
         let most = plane.J.min(plane.W.trailing_zeros() as usize + 1).min(if plane.line { 64 } else { plane.H.trailing_zeros() as usize + 1 });
         let most = if plane.bank.folded { 1 } else { most };

@@ -259,7 +259,8 @@ impl Plane {
     pub fn mask_samples(&self, H: usize, W: usize) -> (Vec<usize>, Vec<usize>) {
         let nearest = |n: usize, own: usize| (0..n).map(|k| (k * own + n / 2) / n % own).collect::<Vec<usize>>();
         let thinned = |n: usize, all: Vec<usize>| all.iter().step_by((all.len() / n).max(1)).copied().collect();
-        let padded = (H, W) != (self.H, self.W) && self.boundary != Boundary::Periodic && self.bank.H % H == 0 && self.bank.W % W == 0;
+        let padded =
+            (H, W) != (self.H, self.W) && self.boundary != Boundary::Periodic && self.bank.H.is_multiple_of(H) && self.bank.W.is_multiple_of(W);
         if !padded {
             return (nearest(H, self.H), nearest(W, self.W));
         }

@@ -68,7 +68,7 @@ pub fn spin_wavelets(parallel: &dyn Parallel, nside: usize, K: usize, L: usize, 
             let spectra = synthesis.spectra(&coefficients);
             for target in &group {
                 for (k, pixel) in far[*target][..count].iter().enumerate() {
-                    let (q, u) = synthesis.value(&spectra, pixels.ring_number(*pixel as usize));
+                    let (q, u) = synthesis.value(&spectra, pixels.ring_number(*pixel));
                     let (first, second) = ((target * 2 * count + k) * width, (target * 2 * count + count + k) * width);
                     for (at, value) in [(first, q), (second, u), (first + 2 * L, -u), (second + 2 * L, q)] {
                         // SAFETY: `at` and 2 l + part below 2 L stay in the block of the entry, and no other task has this (l, part).

@@ -164,7 +164,7 @@ impl<T: Real> Engine<T> {
         let threads = Threads::new(options.threads)?;
         options.check_memory(needed::<T>(plan, scatterc_kernels::Parallel::threads(&threads)))?;
         let arena = Arena::new(plan.arena)?;
-        let code = compiled_beside_transforms(plan, &threads, &cache)?;
+        let code = Code::compile(&plan.kernels, &|footprints: &[Arc<Footprint>]| kernels_fit::<T>(plan, footprints))?;
         let mut memory = Memory { arena: size_of::<T>() * plan.arena, ..Memory::default() };
         let mut planar = PlanarTables::new(cache.clone(), scatterc_kernels::Parallel::threads(&threads));
         let mut tables = Vec::with_capacity(plan.tables.len());
@@ -266,35 +266,6 @@ impl<T: Real> Device for Engine<T> {
     }
 }
 
-/// Machine code of the kernels, made while the transforms that the steps will ask for are made in the cache.
-fn compiled_beside_transforms<T: Real>(plan: &Plan, threads: &Threads, cache: &Cache) -> Result<Code<T>, LoadError> {
-    let fits = |footprints: &[Arc<Footprint>]| kernels_fit::<T>(plan, footprints);
-    if scatterc_kernels::Parallel::threads(threads) == 1 {
-        return Code::compile(&plan.kernels, &fits);
-    }
-    let mut wanted: Vec<Transform> = Vec::new();
-    for step in &plan.steps {
-        match step {
-            Step::Linear { map, pairs, bandlimits, .. } if pairs.iter().any(|(input, _)| input.len > 0) => {
-                let maps = bandlimits.iter().filter_map(|L| with_bandlimit(map, *L)).chain(bandlimits.is_empty().then(|| map.clone()));
-                wanted.extend(maps.filter_map(|map| harmonic(&map)));
-            }
-            Step::FrameGram { L, N, scales, .. } | Step::FrameMix { L, N, scales, .. } => {
-                wanted.extend(scales.iter().map(|j| Transform::Wavelet { L_in: *L, L: *L, N: *N, j: *j }));
-            }
-            _ => {}
-        }
-    }
-    // The largest first; what cannot be made is reported by the step that needs it.
-    wanted.sort_by_key(|t| std::cmp::Reverse(t.weight()));
-    wanted.dedup();
-    std::thread::scope(|scope| {
-        let code = scope.spawn(|| Code::compile(&plan.kernels, &fits));
-        scatterc_kernels::Parallel::for_each(threads, wanted.len(), &|k| drop(cache.transform(wanted[k])));
-        code.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
 /// Bytes of buffers, weights, partial sums and local ranges; what transforms keep beside them comes on top.
 fn needed<T: Real>(plan: &Plan, threads: usize) -> u128 {
     let tables: u128 = plan.tables.iter().map(|t| t.weights().and_then(weights_len).unwrap_or(0) as u128).sum();
@@ -352,17 +323,6 @@ fn kernels_fit<T: Real>(plan: &Plan, footprints: &[Arc<Footprint>]) -> Result<()
         }
     }
     Ok(())
-}
-
-/// The Legendre stage of a map, if it has one.
-fn harmonic(map: &Linear) -> Option<Transform> {
-    Some(match *map {
-        Linear::WignerInverse { L_in, L, N, j } => Transform::Wavelet { L_in, L, N, j },
-        Linear::HarmonicInverse { L_in, L } => Transform::Plain { L_in, L },
-        Linear::ScalingInverse { L_in, L, j } => Transform::Scaling { L_in, L, j },
-        Linear::HarmonicForward { L, L_out, .. } => Transform::Analysis { L, L_out },
-        _ => return None,
-    })
 }
 
 /// The error of a table or step that cannot be made.

@@ -78,7 +78,7 @@ impl Key {
 }
 
 /// Which transform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transform {
     /// psi^j of bandlimit `L` and azimuthal bandlimit `N`.
     Wavelet {
@@ -117,15 +117,6 @@ pub enum Transform {
 }
 
 impl Transform {
-    /// Orders by how long it takes to make, and otherwise all parameters.
-    pub(crate) fn weight(&self) -> (usize, Self) {
-        let grid = match *self {
-            Transform::Wavelet { L, j, .. } | Transform::Scaling { L, j, .. } => scatterc_ir::types::scale_bandlimit(L, j),
-            Transform::Plain { L, .. } | Transform::Analysis { L, .. } => L,
-        };
-        (grid, *self)
-    }
-
     fn key(&self, form: &str) -> Key {
         let (kind, parameters): (&str, Vec<usize>) = match *self {
             Transform::Wavelet { L_in, L, N, j } => ("wavelet", vec![L_in, L, N, j]),
