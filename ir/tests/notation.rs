@@ -667,7 +667,7 @@ faults! {
         (Name, "something", "3:14: `something` is not defined; in scope: x, d, P, W"),
     ];
     unknown_function: body("A = frobnicate(x);") => [
-        (Name, "frobnicate", "3:9: `frobnicate` is not a function; functions: wavelet, lowpass, band, cut, decimate, pad, shift, unpad, mean, median, cov, var, power, size, integral, abs, re, im, conj, complex, arg, log, sqrt, exp, sign, sin, cos, min, max, square, .."),
+        (Name, "frobnicate", "3:9: `frobnicate` is not a function; functions: wavelet, lowpass, band, cut, decimate, fourier, pad, shift, unpad, mean, size, median, cov, var, power, integral, abs, re, im, conj, complex, arg, log, sqrt, exp, sign, sin, cos, min, max, .."),
     ];
     later_definition: body("A = B; B = mean(x);") => [
         (Name, "B", "3:9: `B` is defined only later (line 3, column 12); a definition uses earlier definitions only"),

@@ -119,7 +119,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         });
     }
     let tolerance = if args.common.device.precision == args::Precision::F32 { 1e9 * TOLERANCE } else { TOLERANCE };
-    for v in variants.iter().filter(|v| !v.difference.le(&tolerance)) {
+    if let Some(v) = variants.iter().find(|v| !v.difference.le(&tolerance)) {
         return Err(CliError::Suite {
             faults: vec![format!(
                 "--fuse {}: values differ by {:e} of the largest from `--fuse none`, expected at most {tolerance:e}",
