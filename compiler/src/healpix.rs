@@ -4,8 +4,8 @@
 //! one asked for can therefore be filtered, coarser ones cannot. Averages may be weighted by a mask, a parameter that goes down the same pyramid.
 
 use crate::domain::{Domain, DomainError, Field, Numbers};
+use crate::lowering::{apply, component, filtered, kept_above, parts, power, repeated, weighted_average};
 use scatterc_ir::graph::Builder;
-use scatterc_ir::ops::pointwise;
 use scatterc_ir::{Linear, Space, Type, Value};
 use scatterc_kernels::stencil::{MOST_ORIENTATIONS, check_cells, coarse_cells};
 
@@ -195,24 +195,10 @@ impl Healpix {
             if let Some(t) = self.threshold {
                 let t = b.constant(t)?;
                 let t = self.spread(b, t, self.space(k + 1))?;
-                let above = apply(b, "sub", &[value, t])?;
-                let sign = apply(b, "sign", &[above])?;
-                let kept = apply(b, "relu", &[sign])?;
-                value = apply(b, "mul", &[value, kept])?;
+                value = kept_above(b, value, t)?;
             }
         }
         Ok(value)
-    }
-
-    /// A value without axes, repeated along those of `like`.
-    fn repeated(&self, b: &mut Builder, value: Value, like: Value) -> Result<Value, DomainError> {
-        let to = b.ty(like).axes.clone();
-        Ok(if to.is_empty() { value } else { b.linear(Linear::Reindex { from: vec![], to, map: vec![] }, value)? })
-    }
-
-    fn parts(&self, field: &Field, mut f: impl FnMut(Value) -> Result<Value, DomainError>) -> Result<Field, DomainError> {
-        let im = field.im.map(&mut f).transpose()?;
-        Ok(Field { re: f(field.re)?, im, labels: field.labels.clone(), raw: None })
     }
 
     /// What `f` gives for every mask, joined along an axis of masks where there is one; `axes` are those of one result that the axis stands before.
@@ -256,7 +242,7 @@ impl Healpix {
             let j = self.level(b, field.re)?;
             let weights = self.weights(b, j, m)?;
             let sign = apply(b, "sign", &[weights])?;
-            Some(self.repeated(b, sign, field.re)?)
+            Some(repeated(b, sign, field.re)?)
         } else {
             None
         };
@@ -281,7 +267,7 @@ impl Healpix {
         let all = Linear::Reindex { from: vec![], to: own, map: vec![] };
         let filled = |b: &mut Builder, x: f64, like: Value| -> Result<Value, DomainError> {
             let x = b.constant(x)?;
-            self.repeated(b, x, like)
+            repeated(b, x, like)
         };
         let mut live: Option<Value> = None;
         for step in 0..steps {
@@ -338,12 +324,7 @@ impl Healpix {
             return Ok(b.linear(mean, value)?);
         }
         let weights = self.weights(b, j, m)?;
-        let total = b.linear(mean.clone(), weights)?;
-        let weights = self.repeated(b, weights, value)?;
-        let product = apply(b, "mul", &[weights, value])?;
-        let sum = b.linear(mean, product)?;
-        let total = self.repeated(b, total, sum)?;
-        apply(b, "div", &[sum, total])
+        weighted_average(b, mean, weights, value)
     }
 }
 
@@ -358,16 +339,6 @@ fn check(nside: usize, L: usize, K: usize) -> Result<(), DomainError> {
         return fault("kernel", K, "3, 5 or 7, the sides of the stencil");
     }
     Ok(())
-}
-
-fn apply(b: &mut Builder, name: &str, operands: &[Value]) -> Result<Value, DomainError> {
-    let row = pointwise(name).expect("the row exists in the op table");
-    Ok(b.pointwise(row.expression.clone(), operands)?)
-}
-
-/// Real or imaginary part of the stencil's result.
-fn component(c: i64) -> Linear {
-    Linear::Reindex { from: vec![2], to: vec![], map: vec![vec![c]] }
 }
 
 impl Domain for Healpix {
@@ -424,22 +395,15 @@ impl Domain for Healpix {
             (spin @ 1.., Some(_)) => Linear::SpinStencil { nside, K, L, spin },
             _ => Linear::Stencil { nside, K, L, cells: self.cells(scale).to_vec() },
         };
-        let mut filtered = |value: Value| -> Result<(Value, Value), DomainError> {
+        filtered(b, field, label, |b, value| {
             let value = self.down(b, value, scale)?;
             let both = b.linear(stencil.clone(), value)?;
             Ok((b.linear(component(0), both)?, b.linear(component(1), both)?))
-        };
-        let (mut re, mut im) = filtered(field.re)?;
-        if let Some(own) = field.im {
-            let (turned_re, turned_im) = filtered(own)?;
-            re = apply(b, "sub", &[re, turned_im])?;
-            im = apply(b, "add", &[im, turned_re])?;
-        }
-        Ok(Field { re, im: Some(im), labels: field.labels.iter().cloned().chain([label.to_string()]).collect(), raw: None })
+        })
     }
 
     fn lowpass(&self, b: &mut Builder, field: &Field, scale: usize) -> Result<Field, DomainError> {
-        self.parts(field, |value| self.down(b, value, scale))
+        parts(field, |value| self.down(b, value, scale))
     }
 
     fn build(&self, b: &mut Builder, function: &str, field: &Field, scale: Option<usize>) -> Result<Field, DomainError> {
@@ -472,23 +436,7 @@ impl Domain for Healpix {
 
     fn power(&self, b: &mut Builder, field: &Field, centred: bool) -> Result<Value, DomainError> {
         self.per_mask(b, self.axes(field), |b, m| {
-            let mut total: Option<Value> = None;
-            for value in [Some(field.re), field.im].into_iter().flatten() {
-                let value = if centred {
-                    let mean = self.average(b, value, m)?;
-                    let everywhere = self.spread(b, mean, b.ty(value).space)?;
-                    apply(b, "sub", &[value, everywhere])?
-                } else {
-                    value
-                };
-                let squares = apply(b, "square", &[value])?;
-                let part = self.average(b, squares, m)?;
-                total = Some(match total {
-                    Some(sum) => apply(b, "add", &[sum, part])?,
-                    None => part,
-                });
-            }
-            total.ok_or_else(|| DomainError::Unsupported("a field without parts".into()))
+            power(b, field, centred, |b, value| self.average(b, value, m), |b, number, like| self.spread(b, number, like))
         })
     }
 
@@ -502,7 +450,7 @@ impl Domain for Healpix {
             let weights = self.weights(b, j, m)?;
             let mean = b.linear(Linear::PixelMean { nside, n }, weights)?;
             let total = b.linear(Linear::Scale { by: n as f64 }, mean)?;
-            self.repeated(b, total, field.re)
+            repeated(b, total, field.re)
         })?;
         Ok(Some(total))
     }

@@ -14,6 +14,7 @@ pub mod harmonic;
 pub mod healpix;
 pub mod loops;
 pub mod loss;
+mod lowering;
 pub mod pass;
 pub mod picture;
 pub mod planar;

@@ -5,10 +5,11 @@
 
 use crate::domain::{Domain, DomainError, Field, Numbers};
 use crate::healpix::MASK;
+use crate::lowering::{apply, component, power, repeated, weighted_average};
 use scatterc_ir::filter::{Bank, Evaluation, LARGEST_GRID, Transform};
 use scatterc_ir::graph::Builder;
 use scatterc_ir::notation::Filter;
-use scatterc_ir::ops::{Indices, pointwise};
+use scatterc_ir::ops::Indices;
 use scatterc_ir::{Linear, Op, Space, Type, Value};
 use scatterc_kernels::planar::PlanarFft;
 
@@ -290,12 +291,6 @@ impl Plane {
         Ok(b.linear(Linear::Pick { H: self.H, W: self.W, rows: rows.into(), columns: columns.into() }, mask)?)
     }
 
-    /// A value without axes, repeated along those of `like`.
-    fn repeated(&self, b: &mut Builder, value: Value, like: Value) -> Result<Value, DomainError> {
-        let to = b.ty(like).axes.clone();
-        Ok(if to.is_empty() { value } else { b.linear(Linear::Reindex { from: vec![], to, map: vec![] }, value)? })
-    }
-
     /// Weighted average of one real value over a window.
     fn averaged(&self, b: &mut Builder, value: Value, [top, bottom, left, right]: [usize; 4]) -> Result<Value, DomainError> {
         let (H, W) = image(b, value)?;
@@ -304,12 +299,7 @@ impl Plane {
             return Ok(b.linear(map, value)?);
         }
         let weights = self.weights(b, H, W)?;
-        let total = b.linear(map.clone(), weights)?;
-        let weights = self.repeated(b, weights, value)?;
-        let product = apply(b, "mul", &[weights, value])?;
-        let sum = b.linear(map, product)?;
-        let total = self.repeated(b, total, sum)?;
-        apply(b, "div", &[sum, total])
+        weighted_average(b, map, weights, value)
     }
 
     /// Octave of a wavelet.
@@ -385,21 +375,11 @@ fn kymatio_padding(n: usize, J: usize) -> (usize, usize) {
     (added / 2, added.div_ceil(2))
 }
 
-/// One of the two images of an inverse transform.
-fn component(k: i64) -> Linear {
-    Linear::Reindex { from: vec![2], to: vec![], map: vec![vec![k]] }
-}
-
 fn image(b: &Builder, value: Value) -> Result<(usize, usize), DomainError> {
     match b.ty(value).space {
         Space::Image { H, W } => Ok((H, W)),
         space => Err(DomainError::Unsupported(format!("a value on {space} has no samples"))),
     }
-}
-
-fn apply(b: &mut Builder, name: &str, operands: &[Value]) -> Result<Value, DomainError> {
-    let row = pointwise(name).expect("the row exists in the op table");
-    Ok(b.pointwise(row.expression.clone(), operands)?)
 }
 
 /// Samples `-before .. n + after` of a sequence of n continued by reflection, with the edge repeated or not.
@@ -462,7 +442,7 @@ impl Domain for Plane {
         let weights = self.weights(b, H, W)?;
         let mean = b.linear(Linear::Average { H, W, top: 0, bottom: 0, left: 0, right: 0 }, weights)?;
         let total = b.linear(Linear::Scale { by: (H * W) as f64 }, mean)?;
-        Ok(Some(self.repeated(b, total, field.re)?))
+        Ok(Some(repeated(b, total, field.re)?))
     }
 
     fn field(&self, _b: &mut Builder, input: Value) -> Result<Field, DomainError> {
@@ -544,23 +524,7 @@ impl Domain for Plane {
 
     fn power(&self, b: &mut Builder, field: &Field, centred: bool) -> Result<Value, DomainError> {
         let field = self.samples(b, field)?;
-        let mut total: Option<Value> = None;
-        for value in [Some(field.re), field.im].into_iter().flatten() {
-            let value = if centred {
-                let mean = self.averaged(b, value, [0; 4])?;
-                let everywhere = self.spread(b, mean, b.ty(value).space)?;
-                apply(b, "sub", &[value, everywhere])?
-            } else {
-                value
-            };
-            let squares = apply(b, "square", &[value])?;
-            let part = self.averaged(b, squares, [0; 4])?;
-            total = Some(match total {
-                Some(sum) => apply(b, "add", &[sum, part])?,
-                None => part,
-            });
-        }
-        total.ok_or_else(|| DomainError::Unsupported("a field without parts".into()))
+        power(b, &field, centred, |b, value| self.averaged(b, value, [0; 4]), |b, number, like| self.spread(b, number, like))
     }
 
     fn spread(&self, b: &mut Builder, number: Value, like: Space) -> Result<Value, DomainError> {

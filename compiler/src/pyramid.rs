@@ -6,11 +6,11 @@
 
 use crate::domain::{Domain, DomainError, Field, Numbers};
 use crate::healpix::MASK;
+use crate::lowering::{apply, component, filtered, kept_above, parts, power, repeated, weighted_average};
 use crate::plane::{Boundary, LARGEST_SIZE, LONGEST_SERIES, MOST_DIRECTIONS};
 use scatterc_ir::filter::{Bank, Evaluation, Transform};
 use scatterc_ir::graph::Builder;
 use scatterc_ir::notation::Filter;
-use scatterc_ir::ops::pointwise;
 use scatterc_ir::{Linear, Space, Type, Value};
 use scatterc_kernels::Serial;
 use scatterc_kernels::images::{Blocks, Enlarged};
@@ -266,10 +266,7 @@ impl Pyramid {
                 let t = b.constant(t)?;
                 let (H, W) = self.sizes(k);
                 let t = self.spread(b, t, Space::Image { H, W })?;
-                let above = apply(b, "sub", &[value, t])?;
-                let sign = apply(b, "sign", &[above])?;
-                let kept = apply(b, "relu", &[sign])?;
-                value = apply(b, "mul", &[value, kept])?;
+                value = kept_above(b, value, t)?;
             }
             if windowed && self.cut_edges {
                 // The adjoint of an average is 1/n where it counts and zero elsewhere.
@@ -282,17 +279,6 @@ impl Pyramid {
         Ok(value)
     }
 
-    /// A value without axes, repeated along those of `like`.
-    fn repeated(&self, b: &mut Builder, value: Value, like: Value) -> Result<Value, DomainError> {
-        let to = b.ty(like).axes.clone();
-        Ok(if to.is_empty() { value } else { b.linear(Linear::Reindex { from: vec![], to, map: vec![] }, value)? })
-    }
-
-    fn parts(&self, field: &Field, mut f: impl FnMut(Value) -> Result<Value, DomainError>) -> Result<Field, DomainError> {
-        let im = field.im.map(&mut f).transpose()?;
-        Ok(Field { re: f(field.re)?, im, labels: field.labels.clone(), raw: None })
-    }
-
     /// Average of one real value.
     fn average(&self, b: &mut Builder, value: Value, windowed: bool) -> Result<Value, DomainError> {
         let j = self.level(b, value)?;
@@ -301,12 +287,7 @@ impl Pyramid {
             return Ok(b.linear(if windowed && self.cut_edges { self.window(j).0 } else { mean }, value)?);
         }
         let weights = self.weights(b, j, windowed)?;
-        let total = b.linear(mean.clone(), weights)?;
-        let weights = self.repeated(b, weights, value)?;
-        let product = apply(b, "mul", &[weights, value])?;
-        let sum = b.linear(mean, product)?;
-        let total = self.repeated(b, total, sum)?;
-        apply(b, "div", &[sum, total])
+        weighted_average(b, mean, weights, value)
     }
 
     fn averages(&self, b: &mut Builder, field: &Field, windowed: bool) -> Result<Numbers, DomainError> {
@@ -324,18 +305,8 @@ impl Pyramid {
         let weights = self.weights(b, j, windowed)?;
         let mean = b.linear(self.whole(j), weights)?;
         let total = b.linear(Linear::Scale { by: (H * W) as f64 }, mean)?;
-        Ok(Some(self.repeated(b, total, field.re)?))
+        Ok(Some(repeated(b, total, field.re)?))
     }
-}
-
-fn apply(b: &mut Builder, name: &str, operands: &[Value]) -> Result<Value, DomainError> {
-    let row = pointwise(name).expect("the row exists in the op table");
-    Ok(b.pointwise(row.expression.clone(), operands)?)
-}
-
-/// Real or imaginary part of the stencil's result.
-fn component(c: i64) -> Linear {
-    Linear::Reindex { from: vec![2], to: vec![], map: vec![vec![c]] }
 }
 
 impl Domain for Pyramid {
@@ -391,22 +362,15 @@ impl Domain for Pyramid {
             Boundary::Zero => 3,
         };
         let stencil = Linear::ImageStencil { H, W, j: scale, edge, bank: self.bank.clone() };
-        let mut filtered = |value: Value| -> Result<(Value, Value), DomainError> {
+        filtered(b, field, label, |b, value| {
             let value = self.down(b, value, scale)?;
             let both = b.linear(stencil.clone(), value)?;
             Ok((b.linear(component(0), both)?, b.linear(component(1), both)?))
-        };
-        let (mut re, mut im) = filtered(field.re)?;
-        if let Some(own) = field.im {
-            let (turned_re, turned_im) = filtered(own)?;
-            re = apply(b, "sub", &[re, turned_im])?;
-            im = apply(b, "add", &[im, turned_re])?;
-        }
-        Ok(Field { re, im: Some(im), labels: field.labels.iter().cloned().chain([label.to_string()]).collect(), raw: None })
+        })
     }
 
     fn lowpass(&self, b: &mut Builder, field: &Field, scale: usize) -> Result<Field, DomainError> {
-        self.parts(field, |value| self.down(b, value, scale))
+        parts(field, |value| self.down(b, value, scale))
     }
 
     fn build(&self, b: &mut Builder, function: &str, field: &Field, scale: Option<usize>) -> Result<Field, DomainError> {
@@ -425,23 +389,7 @@ impl Domain for Pyramid {
     }
 
     fn power(&self, b: &mut Builder, field: &Field, centred: bool) -> Result<Value, DomainError> {
-        let mut total: Option<Value> = None;
-        for value in [Some(field.re), field.im].into_iter().flatten() {
-            let value = if centred {
-                let mean = self.average(b, value, false)?;
-                let everywhere = self.spread(b, mean, b.ty(value).space)?;
-                apply(b, "sub", &[value, everywhere])?
-            } else {
-                value
-            };
-            let squares = apply(b, "square", &[value])?;
-            let part = self.average(b, squares, false)?;
-            total = Some(match total {
-                Some(sum) => apply(b, "add", &[sum, part])?,
-                None => part,
-            });
-        }
-        total.ok_or_else(|| DomainError::Unsupported("a field without parts".into()))
+        power(b, field, centred, |b, value| self.average(b, value, false), |b, number, like| self.spread(b, number, like))
     }
 
     fn weight(&self, b: &mut Builder, field: &Field) -> Result<Option<Value>, DomainError> {

@@ -3,8 +3,8 @@
 //! Scale j of a bandlimit L lives on the grid of bandlimit L_j; every scale has 2N - 1 directions. Source: S2SCAT specification, sections 1 to 7.
 
 use crate::domain::{Domain, DomainError, Field, InputKind, Numbers};
+use crate::lowering::apply;
 use scatterc_ir::graph::Builder;
-use scatterc_ir::ops::pointwise;
 use scatterc_ir::types::{finest_scale, scale_bandlimit};
 use scatterc_ir::{Linear, Space, Type, Value};
 
@@ -75,11 +75,6 @@ fn bandlimit_of(b: &Builder, coefficients: Value) -> usize {
         Space::Coefficients { L } => L,
         _ => 0,
     }
-}
-
-fn apply(b: &mut Builder, name: &str, operands: &[Value]) -> Result<Value, DomainError> {
-    let row = pointwise(name).expect("the row exists in the op table");
-    Ok(b.pointwise(row.expression.clone(), operands)?)
 }
 
 impl Domain for Sphere {
