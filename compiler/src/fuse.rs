@@ -604,8 +604,9 @@ fn is_leaf(graph: &Graph, roles: &[Role], users: &[Vec<Value>], value: Value, sp
     }
 }
 
-/// What the loop for `root` reads from memory. With the product of the axes that are iterated outside, bodies end at [`LARGEST_BODY`]: what lies further away is read too.
-fn body_reads(graph: &Graph, roles: &[Role], users: &[Vec<Value>], root: Value, fusion: Fusion, outer: Option<usize>) -> BTreeSet<Value> {
+/// What the loop for `root` reads from memory, and the rows its body computes besides. With the product of the axes that are iterated outside, bodies end at [`LARGEST_BODY`]: what lies
+/// further away is read too; without it they do not end, and all axes count.
+fn body_reads(graph: &Graph, roles: &[Role], users: &[Vec<Value>], root: Value, fusion: Fusion, outer: Option<usize>) -> (BTreeSet<Value>, usize) {
     let node = graph.node(root);
     let space = if roles[root.index()] == Role::Reduction { graph.ty(node.operands[0]).space } else { node.ty.space };
     let mut reads = BTreeSet::new();
@@ -618,7 +619,7 @@ fn body_reads(graph: &Graph, roles: &[Role], users: &[Vec<Value>], root: Value, 
             continue;
         }
         // Numbers are rows of one loop over all of them.
-        let more = outer.filter(|_| space != Space::Point).map_or(1, |outer| graph.ty(operand).count() / outer);
+        let more = if space == Space::Point { 1 } else { graph.ty(operand).count() / outer.unwrap_or(1) };
         let is_large = outer.is_some() && rows + more > LARGEST_BODY && matches!(roles[operand.index()], Role::Loop);
         if fusion == Fusion::None || is_large || is_leaf(graph, roles, users, operand, space) {
             reads.insert(operand);
@@ -627,7 +628,7 @@ fn body_reads(graph: &Graph, roles: &[Role], users: &[Vec<Value>], root: Value, 
             inner.extend(graph.node(operand).operands.iter().copied());
         }
     }
-    reads
+    (reads, rows)
 }
 
 /// Which values are stored, starting from the outputs.
@@ -653,11 +654,14 @@ pub fn demand(graph: &Graph, roles: &[Role], fusion: Fusion) -> Demand {
             Role::FilterContraction(forms) => reads.extend(forms.iter().flat_map(|form| [form.a.0, form.b.0])),
             Role::FilterMixture(terms) => reads.extend(terms.iter().flatten().flat_map(|term| [term.row.0, term.coefficient.0])),
             Role::Loop | Role::Reduction => {
-                reads = body_reads(graph, roles, &users, value, fusion, None);
-                let whole: BTreeSet<Value> = reads.iter().map(|v| storage(roles, *v).0).collect();
-                demand.reads.insert(value, whole);
-                let outer = node.ty.axes[..free_axes(graph, roles, &demand, value)].iter().product();
-                reads = body_reads(graph, roles, &users, value, fusion, Some(outer));
+                let rows;
+                (reads, rows) = body_reads(graph, roles, &users, value, fusion, None);
+                if rows > LARGEST_BODY {
+                    let whole: BTreeSet<Value> = reads.iter().map(|v| storage(roles, *v).0).collect();
+                    demand.reads.insert(value, whole);
+                    let outer = node.ty.axes[..free_axes(graph, roles, &demand, value)].iter().product();
+                    (reads, _) = body_reads(graph, roles, &users, value, fusion, Some(outer));
+                }
             }
         }
         let reads: BTreeSet<Value> = reads.into_iter().map(|v| storage(roles, v).0).collect();
