@@ -555,19 +555,6 @@ pub fn minimise(
     descend(terms, start, start, soft.as_deref(), None, descent, observer)
 }
 
-/// [`minimise`] in the variables of a basis.
-pub fn minimise_in(
-    basis: Basis,
-    terms: Vec<Term>,
-    start: &[f64],
-    free: Option<&[bool]>,
-    descent: &Descent,
-    observer: &mut dyn FnMut(&Progress<'_>) -> Control,
-) -> Result<(Vec<f64>, Outcome), PixelError> {
-    let soft: Option<Vec<f64>> = free.map(|free| free.iter().map(|f| f64::from(u8::from(*f))).collect());
-    descend(terms, start, start, soft.as_deref(), Some(basis), descent, observer)
-}
-
 fn descend(
     terms: Vec<Term>,
     start: &[f64],
