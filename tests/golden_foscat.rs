@@ -4,81 +4,16 @@
 
 #![allow(non_snake_case)]
 
-use ndarray::{ArrayD, IxDyn};
-use ndarray_npy::NpzReader;
-use num_complex::Complex64;
+mod foscat;
+
+use foscat::*;
 use scatterc::gaussian::Gaussianised;
 use scatterc::optimise::{Control, Lbfgs, Method};
 use scatterc::pixels::{self, Affine, Measure, PixelError, Term};
 use scatterc::sensitivity::LossGradient;
-use scatterc::{Array, Compiler, Encoder, Error, Healpix, Source, Statistics};
-use std::cell::RefCell;
-use std::fs::File;
-use std::path::Path;
+use scatterc::{Compiler, Encoder, Error, Healpix, Source, Statistics};
 
 type Outcome = Result<(), Error>;
-
-struct Case {
-    name: String,
-    reader: RefCell<NpzReader<File>>,
-}
-
-/// Shape, and entries with imaginary parts (zero for real arrays).
-struct Golden {
-    shape: Vec<usize>,
-    values: Vec<(f64, f64)>,
-}
-
-fn case(name: &str) -> Option<Case> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let shared = root.join("../shared/reference/foscat");
-    let folder = if shared.is_dir() { shared } else { root.join("tests/golden/foscat") };
-    match File::open(folder.join(format!("{name}.npz"))) {
-        Ok(file) => Some(Case { name: name.into(), reader: RefCell::new(NpzReader::new(file).expect("a recorded archive")) }),
-        Err(_) => {
-            println!("{name}: not at hand, skipped");
-            None
-        }
-    }
-}
-
-impl Case {
-    fn has(&self, name: &str) -> bool {
-        self.reader.borrow_mut().names().expect("names").iter().any(|n| n.trim_end_matches(".npy") == name)
-    }
-
-    fn array(&self, name: &str) -> Golden {
-        let mut reader = self.reader.borrow_mut();
-        if let Ok(a) = reader.by_name::<ndarray::OwnedRepr<f64>, IxDyn>(name) {
-            return Golden { shape: a.shape().to_vec(), values: a.iter().map(|x| (*x, 0.0)).collect() };
-        }
-        if let Ok(a) = reader.by_name::<ndarray::OwnedRepr<i64>, IxDyn>(name) {
-            return Golden { shape: a.shape().to_vec(), values: a.iter().map(|x| (*x as f64, 0.0)).collect() };
-        }
-        let a: ArrayD<Complex64> = reader.by_name(name).unwrap_or_else(|e| panic!("{}: {name}: {e}", self.name));
-        Golden { shape: a.shape().to_vec(), values: a.iter().map(|z| (z.re, z.im)).collect() }
-    }
-
-    fn real(&self, name: &str) -> Vec<f64> {
-        self.array(name).values.iter().map(|v| v.0).collect()
-    }
-}
-
-fn entries(array: &Array) -> Vec<(f64, f64)> {
-    array.re.iter().enumerate().map(|(k, x)| (*x, array.im.as_ref().map_or(0.0, |im| im[k]))).collect()
-}
-
-fn output<'a>(found: &'a Statistics, name: &str) -> &'a Array {
-    found.get(name).unwrap_or_else(|| panic!("no output {name}"))
-}
-
-fn difference(found: &[(f64, f64)], expected: &[(f64, f64)], tolerance: f64, what: &str) -> f64 {
-    assert_eq!(found.len(), expected.len(), "{what}: length");
-    let scale = expected.iter().map(|(a, b)| a.hypot(*b)).fold(f64::MIN_POSITIVE, f64::max);
-    let worst = found.iter().zip(expected).map(|((a, b), (x, y))| (a - x).hypot(b - y)).fold(0.0, f64::max) / scale;
-    assert!(worst <= tolerance, "{what}: error {worst:e}");
-    worst
-}
 
 fn encoder(statistic: &str, domain: &Healpix, variant: Option<&str>) -> Result<Encoder, Error> {
     let source = Source::find(statistic)?;

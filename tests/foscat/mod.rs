@@ -1,4 +1,4 @@
-//! Recorded cases of FOSCAT on images and series: the reference folder where present, else the small copies in the repository.
+//! Recorded cases of FOSCAT on pixels, images and series: the reference folder where present, else the small copies in the repository.
 
 #![allow(dead_code, non_snake_case)]
 
@@ -26,8 +26,7 @@ pub struct Golden {
 pub fn case(name: &str) -> Option<Case> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let shared = root.join("../shared/reference/foscat");
-    let beside = root.join("../../shared/reference/foscat");
-    let folder = [shared, beside].into_iter().find(|f| f.is_dir()).unwrap_or_else(|| root.join("tests/golden/foscat"));
+    let folder = if shared.is_dir() { shared } else { root.join("tests/golden/foscat") };
     match File::open(folder.join(format!("{name}.npz"))) {
         Ok(file) => Some(Case { name: name.into(), reader: RefCell::new(NpzReader::new(file).expect("a recorded archive")) }),
         Err(_) => {
