@@ -28,7 +28,9 @@ pub trait Flat: Domain {
     /// Number of scales.
     fn n_scales(&self) -> usize;
     /// True when averages are weighted by a mask.
-    fn is_masked(&self) -> bool;
+    fn is_masked(&self) -> bool {
+        self.parameters().iter().any(|name| name == MASK)
+    }
     /// The same wavelets on half the size, `k` times over, with as many scales fewer. Error: sizes or filters that do not allow it.
     fn coarser(&self, k: usize) -> Result<Box<dyn Flat>, TextureError>;
     /// Refuses weights of which a grid that the domain averages on keeps nothing; their number and signs were checked.
@@ -44,9 +46,6 @@ impl Flat for Plane {
     }
     fn n_scales(&self) -> usize {
         self.J
-    }
-    fn is_masked(&self) -> bool {
-        self.masked
     }
     fn coarser(&self, k: usize) -> Result<Box<dyn Flat>, TextureError> {
         Ok(Box::new(coarser(self, k)?))
@@ -74,9 +73,6 @@ impl Flat for Pyramid {
     }
     fn n_scales(&self) -> usize {
         self.J
-    }
-    fn is_masked(&self) -> bool {
-        self.masked
     }
     fn coarser(&self, k: usize) -> Result<Box<dyn Flat>, TextureError> {
         match k {

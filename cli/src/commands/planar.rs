@@ -288,6 +288,15 @@ fn masks(file: Option<&Path>, line: bool, options: &FieldOptions, first: &Sample
     Ok(Some(found.fields))
 }
 
+/// Weights of averages from a file of one mask.
+fn one_mask(file: Option<&Path>, line: bool, options: &FieldOptions, first: &Samples) -> Result<Option<Vec<f64>>, CliError> {
+    let found = masks(file, line, options, first)?;
+    if let (Some(path), Some(n)) = (file, found.as_ref().map(Vec::len).filter(|n| *n != 1)) {
+        return Err(malformed(path, "one mask", format!("{n} masks")));
+    }
+    Ok(found.and_then(|masks| masks.into_iter().next()))
+}
+
 /// Refuses masks of which a scale keeps nothing.
 fn check_masks(file: Option<&Path>, plane: &dyn Flat, masks: Option<&[Vec<f64>]>) -> Result<(), CliError> {
     let faults = masks.into_iter().flatten().map(|mask| texture::check_mask(plane, mask));
@@ -419,19 +428,15 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
         let found = format!("{} fields of {} x {}", target.fields.len(), target.H, target.W);
         return Err(malformed(&args.target, &format!("one field of {} x {}, as INPUT has", inputs.H, inputs.W), found));
     }
-    let masks = masks(args.mask.as_deref(), line, &args.field, &inputs)?;
-    if let Some(n) = masks.as_ref().map(Vec::len).filter(|n| *n != 1) {
-        return Err(malformed(args.mask.as_deref().unwrap_or(&args.input), "one mask", format!("{n} masks")));
-    }
-    let plane = bound(&args.domain, &source, &args.statistic.statistic, inputs.H, inputs.W, masks.is_some())?;
-    check_masks(args.mask.as_deref(), &*plane, masks.as_deref())?;
+    let mask = one_mask(args.mask.as_deref(), line, &args.field, &inputs)?;
+    let plane = bound(&args.domain, &source, &args.statistic.statistic, inputs.H, inputs.W, mask.is_some())?;
+    check_masks(args.mask.as_deref(), &*plane, mask.as_ref().map(std::slice::from_ref))?;
     let mut compiler = args::compiler(&source, &*plane, &args.statistic, &args.device)?;
     let reference = args.statistic.normalise_by.as_deref();
     if reference.is_some() {
         compiler = texture::normalised(compiler, &source, args.statistic.name())?;
     }
     let mut encoder = compiler.encoder()?;
-    let mask = masks.and_then(|masks| masks.into_iter().next());
     let mut norms = norms(&encoder, &*plane, reference, &target.fields[0], mask.as_deref(), line, &args.field, args.device.threads)?;
     norms.extend(mask.map(|mask| (MASK.to_string(), mask)));
     for (name, values) in &norms {
@@ -525,13 +530,9 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         if samples.fields.len() == 1 { Ok(samples) } else { Err(malformed(path, "one field", format!("{} fields", samples.fields.len()))) }
     };
     let target = one(&args.target)?;
-    let masks = masks(args.weights.as_deref(), line, &args.field, &target)?;
-    let plane = bound(&args.domain, &source, statistic, target.H, target.W, masks.is_some())?;
-    check_masks(args.weights.as_deref(), &*plane, masks.as_deref())?;
-    if let Some(n) = masks.as_ref().map(Vec::len).filter(|n| *n != 1) {
-        return Err(malformed(args.weights.as_deref().unwrap_or(&args.target), "one mask", format!("{n} masks")));
-    }
-    let mask = masks.and_then(|masks| masks.into_iter().next());
+    let mask = one_mask(args.weights.as_deref(), line, &args.field, &target)?;
+    let plane = bound(&args.domain, &source, statistic, target.H, target.W, mask.is_some())?;
+    check_masks(args.weights.as_deref(), &*plane, mask.as_ref().map(std::slice::from_ref))?;
     let fitting = |path: &Path| -> Result<Vec<f64>, CliError> {
         let found = one(path)?;
         if (found.H, found.W) != (target.H, target.W) {
