@@ -854,5 +854,5 @@ pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, only
     let mut body = e.builder.body;
     body.streams = e.streams.len();
     body.tables = e.tables.len();
-    Built { body, streams: e.streams, tables: e.tables, sums }
+    Built { body: body.ordered(), streams: e.streams, tables: e.tables, sums }
 }

@@ -178,7 +178,128 @@ impl BodyBuilder {
     }
 }
 
+/// Most numbers that a loop keeps in registers from its start; more are read where they are used, again for every element, because they would be spilled.
+const MOST_KEPT: usize = 16;
+
+/// Bodies of fewer instructions stay in the order in which they were built: their values fit in registers in any order.
+const SMALLEST_ORDERED: usize = 128;
+
+impl Instruction {
+    /// The instructions whose values this one takes.
+    fn operands(&self) -> impl Iterator<Item = Id> {
+        let (a, b, c) = match *self {
+            Instruction::Load { .. } | Instruction::Uniform { .. } | Instruction::Weight { .. } | Instruction::Constant(_) => (None, None, None),
+            Instruction::Unary(_, a) => (Some(a), None, None),
+            Instruction::Binary(_, a, b) => (Some(a), Some(b), None),
+            Instruction::MultiplyAdd(a, b, c) => (Some(a), Some(b), Some(c)),
+        };
+        [a, b, c].into_iter().flatten()
+    }
+
+    fn with_operands(self, map: impl Fn(Id) -> Id) -> Instruction {
+        match self {
+            Instruction::Unary(op, a) => Instruction::Unary(op, map(a)),
+            Instruction::Binary(op, a, b) => Instruction::Binary(op, map(a), map(b)),
+            Instruction::MultiplyAdd(a, b, c) => Instruction::MultiplyAdd(map(a), map(b), map(c)),
+            leaf => leaf,
+        }
+    }
+}
+
+/// A body while its order is chosen.
+struct Order<'a> {
+    body: &'a Body,
+    /// What is already in order.
+    done: Vec<bool>,
+    order: Vec<Id>,
+    /// Users of a value that are still to come.
+    users: Vec<u32>,
+}
+
+impl Order<'_> {
+    /// Instructions that a root still asks for, operands first.
+    fn asked(&self, root: &[Id]) -> Vec<Id> {
+        let mut out = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        // An instruction with whether its operands are in order.
+        let mut stack: Vec<(Id, bool)> = root.iter().rev().map(|id| (*id, false)).collect();
+        while let Some((id, ready)) = stack.pop() {
+            if ready {
+                out.push(id);
+            } else if !self.done[id.0 as usize] && seen.insert(id) {
+                stack.push((id, true));
+                let operands: Vec<Id> = self.body.instructions[id.0 as usize].operands().collect();
+                stack.extend(operands.into_iter().rev().map(|operand| (operand, false)));
+            }
+        }
+        out
+    }
+
+    /// How many values more (or fewer) are live after a root than before it.
+    fn grows(&self, root: &[Id], asked: &[Id]) -> isize {
+        let mut used: HashMap<Id, u32> = HashMap::new();
+        for id in asked.iter().flat_map(|id| self.body.instructions[id.0 as usize].operands()).chain(root.iter().copied()) {
+            *used.entry(id).or_default() += 1;
+        }
+        let lives = |id: &Id| !matches!(self.body.instructions[id.0 as usize], Instruction::Constant(_));
+        let ends = used.iter().filter(|(id, n)| lives(id) && self.users[id.0 as usize] == **n).count();
+        asked.iter().filter(|id| lives(id)).count() as isize - ends as isize
+    }
+
+    fn take(&mut self, root: &[Id], asked: Vec<Id>) {
+        for id in &asked {
+            self.done[id.0 as usize] = true;
+            for operand in self.body.instructions[id.0 as usize].operands() {
+                self.users[operand.0 as usize] -= 1;
+            }
+        }
+        for id in root {
+            self.users[id.0 as usize] -= 1;
+        }
+        self.order.extend(asked);
+    }
+}
+
 impl Body {
+    /// The same body with its instructions in an order in which few values are live at a time: from what is stored and summed, that comes next which leaves the fewest values live, of equal ones that which
+    /// asks for the fewest instructions.
+    pub fn ordered(self) -> Body {
+        if self.instructions.len() < SMALLEST_ORDERED {
+            return self;
+        }
+        let stores = self.stores.iter().map(|(_, _, id)| vec![*id]);
+        let sums = self.sums.iter().map(|(weight, id)| weight.iter().copied().chain([*id]).collect());
+        let mut roots: Vec<Vec<Id>> = stores.chain(sums).collect();
+        let mut users = vec![0; self.instructions.len()];
+        for id in self.instructions.iter().flat_map(Instruction::operands).chain(roots.iter().flatten().copied()) {
+            users[id.0 as usize] += 1;
+        }
+        let mut order = Order { done: vec![false; self.instructions.len()], order: Vec::new(), users, body: &self };
+        while let Some((next, asked)) =
+            roots.iter().map(|root| order.asked(root)).enumerate().min_by_key(|(k, asked)| (order.grows(&roots[*k], asked), asked.len()))
+        {
+            let root = roots.remove(next);
+            order.take(&root, asked);
+        }
+        let order = order.order;
+        let mut places = vec![Id(0); self.instructions.len()];
+        for (place, id) in order.iter().enumerate() {
+            places[id.0 as usize] = Id(place as u32);
+        }
+        let moved = |id: Id| places[id.0 as usize];
+        Body {
+            instructions: order.iter().map(|id| self.instructions[id.0 as usize].clone().with_operands(moved)).collect(),
+            stores: self.stores.iter().map(|(stream, offset, id)| (*stream, *offset, moved(*id))).collect(),
+            sums: self.sums.iter().map(|(weight, id)| (weight.map(moved), moved(*id))).collect(),
+            ..self
+        }
+    }
+
+    /// Whether numbers that are the same for all elements are read before the loop.
+    pub fn keeps_numbers(&self) -> bool {
+        self.instructions.iter().filter(|i| matches!(i, Instruction::Uniform { .. })).count() <= MOST_KEPT
+    }
+
     /// Floating point operations per element (a multiply-add counts two).
     pub fn flops(&self) -> usize {
         let inner: usize = self
@@ -223,5 +344,45 @@ impl fmt::Display for Body {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of all stores and sums, of which a stream's element is its offset.
+    fn values(body: &Body) -> Vec<f64> {
+        let mut values: Vec<f64> = Vec::new();
+        for instruction in &body.instructions {
+            let at = |id: &Id| values[id.0 as usize];
+            values.push(match instruction {
+                Instruction::Load { offset, .. } | Instruction::Uniform { offset, .. } => *offset as f64,
+                Instruction::Constant(x) => *x,
+                Instruction::MultiplyAdd(a, b, c) => at(a) * at(b) + at(c),
+                other => panic!("{other:?} is not in this test"),
+            });
+        }
+        let sums = body.sums.iter().map(|(weight, id)| weight.map_or(1.0, |w| values[w.0 as usize]) * values[id.0 as usize]);
+        body.stores.iter().map(|s| values[s.2.0 as usize]).chain(sums).collect()
+    }
+
+    #[test]
+    fn order_keeps_values_and_brings_users_to_what_they_use() {
+        // All loads first, as many as there are chains; then the chains, each of which needs two.
+        let mut builder = BodyBuilder::default();
+        let loads: Vec<Id> = (0..100).map(|k| builder.add(Instruction::Load { stream: 0, offset: k })).collect();
+        let two = builder.constant(2.0);
+        for k in 0..100 {
+            let id = builder.add(Instruction::MultiplyAdd(loads[k], two, loads[(k + 37) % 100]));
+            if k % 2 == 0 { builder.body.stores.push((1, k, id)) } else { builder.body.sums.push((Some(two), id)) }
+        }
+        let body = builder.body;
+        let ordered = body.clone().ordered();
+        assert_eq!(values(&ordered), values(&body));
+        assert_eq!(ordered.instructions.len(), body.instructions.len());
+        let last_load = ordered.instructions.iter().rposition(|i| matches!(i, Instruction::Load { .. }));
+        let first_use = ordered.instructions.iter().position(|i| matches!(i, Instruction::MultiplyAdd(..)));
+        assert!(first_use < Some(5) && last_load > Some(150), "{ordered}");
     }
 }

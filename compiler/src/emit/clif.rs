@@ -3,6 +3,7 @@
 use crate::loops::{Body, Id, Instruction};
 use scatterc_ir::plan::Element;
 use scatterc_ir::scalar::{Binary, Unary};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Imported functions, in the order the runtime declares them.
@@ -204,11 +205,7 @@ pub fn emit(body: &Body, trip: usize, element: Element) -> String {
     for (k, instruction) in body.instructions.iter().enumerate() {
         match instruction {
             Instruction::Constant(x) => names[k] = w.constant(*x),
-            Instruction::Uniform { stream, offset } => {
-                let address = address(&mut w, &streams[*stream], *offset);
-                let scalar = w.define(&format!("load.{} notrap {address}", w.scalar()));
-                names[k] = w.splat(scalar);
-            }
+            Instruction::Uniform { stream, offset } if body.keeps_numbers() => names[k] = number(&mut w, &streams[*stream], *offset),
             _ => {}
         }
     }
@@ -240,10 +237,18 @@ pub fn emit(body: &Body, trip: usize, element: Element) -> String {
         name
     };
     let ty = w.ty();
+    // Sums by the instruction after which they can be added.
+    let mut adds: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (sum, (weight, id)) in body.sums.iter().enumerate() {
+        adds.entry(weight.map_or(id.0, |w| w.0.max(id.0))).or_default().push(sum);
+    }
+    let mut next_sums = vec![String::new(); sums.len()];
     for (k, instruction) in body.instructions.iter().enumerate() {
         let name = |id: &Id, names: &[String]| names[id.0 as usize].clone();
         names[k] = match instruction {
-            Instruction::Constant(_) | Instruction::Uniform { .. } => continue,
+            Instruction::Constant(_) => names[k].clone(),
+            Instruction::Uniform { stream, offset } if names[k].is_empty() => number(&mut w, &streams[*stream], *offset),
+            Instruction::Uniform { .. } => names[k].clone(),
             Instruction::Load { stream, offset } => {
                 let base = base(&mut w, &mut bases, *stream);
                 let address = address(&mut w, &base, *offset);
@@ -266,19 +271,19 @@ pub fn emit(body: &Body, trip: usize, element: Element) -> String {
                 w.define(&format!("fma {a}, {b}, {c}"))
             }
         };
+        for sum in adds.remove(&(k as u32)).into_iter().flatten() {
+            let ((weight, id), before) = (&body.sums[sum], &sums[sum]);
+            let value = &names[id.0 as usize];
+            next_sums[sum] = match weight {
+                Some(weight) => w.define(&format!("fma {}, {value}, {before}", names[weight.0 as usize])),
+                None => w.define(&format!("fadd {value}, {before}")),
+            };
+        }
     }
     for (stream, offset, id) in &body.stores {
         let base = base(&mut w, &mut bases, *stream);
         let address = address(&mut w, &base, *offset);
         let _ = writeln!(w.text, "    store notrap {}, {address}", names[id.0 as usize]);
-    }
-    let mut next_sums = Vec::new();
-    for (sum, (weight, id)) in sums.iter().zip(&body.sums) {
-        let value = &names[id.0 as usize];
-        next_sums.push(match weight {
-            Some(weight) => w.define(&format!("fma {}, {value}, {sum}", names[weight.0 as usize])),
-            None => w.define(&format!("fadd {value}, {sum}")),
-        });
     }
     let next = w.define(&format!("iadd {index}, {step}"));
     let _ = writeln!(w.text, "    jump block1({})", std::iter::once(next).chain(next_sums).collect::<Vec<_>>().join(", "));
@@ -295,6 +300,13 @@ pub fn emit(body: &Body, trip: usize, element: Element) -> String {
     }
     w.text.push_str("    return\n}\n");
     w.text
+}
+
+/// A number that is the same for all elements, in every lane.
+fn number(w: &mut Writer, stream: &str, offset: usize) -> String {
+    let address = address(w, stream, offset);
+    let scalar = w.define(&format!("load.{} notrap {address}", w.scalar()));
+    w.splat(scalar)
 }
 
 fn address(w: &mut Writer, base: &str, offset: usize) -> String {

@@ -116,7 +116,9 @@ impl Loop<'_> {
         }
         begin_body(self.body, &mut out);
         let _ = writeln!(out, "    for (int i = begin + (int)threadIdx.x; i < end; i += {BLOCK}) {{");
-        element(self.body, &|stream, offset| format!("s{stream}[i + {offset}LL]"), "i", &mut out);
+        let read: Vec<Slot> = self.streams.iter().filter(|s| !s.written).map(|s| s.slot).collect();
+        let at_once = |stream: usize| !read.iter().any(|slot| overlap(slot, &self.streams[stream].slot));
+        element(self.body, &|stream, offset| format!("s{stream}[i + {offset}LL]"), "i", &at_once, &mut out);
         out.push_str("    }\n");
         let per = self.body.sums.len();
         let place = |k: usize| format!("arena[{}LL + (long long)block * {per}]", partial + k);
@@ -133,7 +135,7 @@ fn begin_body(body: &Body, out: &mut String) {
             Instruction::Constant(x) => {
                 let _ = writeln!(out, "    const real v{k} = {};", literal(*x));
             }
-            Instruction::Uniform { stream, offset } => {
+            Instruction::Uniform { stream, offset } if body.keeps_numbers() => {
                 let _ = writeln!(out, "    const real v{k} = s{stream}[{offset}];");
             }
             _ => {}
@@ -144,31 +146,53 @@ fn begin_body(body: &Body, out: &mut String) {
     }
 }
 
-/// A body for one element.
+/// A body for one element. What it computes is stored and added at once where that changes nothing that is read after it, so that few values live at a time.
 ///
 /// - `at`: the place of a stream's row for the element, from the number of the stream and the numbers before the row
 /// - `weight`: the index of its weight
-fn element(body: &Body, at: &dyn Fn(usize, usize) -> String, weight: &str, out: &mut String) {
+/// - `at_once`: whether nothing that the body reads is in the memory of a written stream
+fn element(body: &Body, at: &dyn Fn(usize, usize) -> String, weight: &str, at_once: &dyn Fn(usize) -> bool, out: &mut String) {
+    let store = |out: &mut String, stream: usize, offset: usize, id: Id| {
+        let _ = writeln!(out, "        {} = v{};", at(stream, offset), id.0);
+    };
+    let add = |out: &mut String, sum: usize, weight: Option<Id>, id: Id| {
+        let _ = match weight {
+            Some(w) => writeln!(out, "        a{sum} = mad(v{}, v{}, a{sum});", w.0, id.0),
+            None => writeln!(out, "        a{sum} += v{};", id.0),
+        };
+    };
+    // Stores and sums by the instruction after which they can be done.
+    let mut stores: BTreeMap<u32, Vec<(usize, usize)>> = BTreeMap::new();
+    let mut sums: BTreeMap<u32, Vec<(usize, Option<Id>, Id)>> = BTreeMap::new();
+    for (stream, offset, id) in body.stores.iter().filter(|s| at_once(s.0)) {
+        stores.entry(id.0).or_default().push((*stream, *offset));
+    }
+    for (k, (weight, id)) in body.sums.iter().enumerate() {
+        sums.entry(weight.map_or(id.0, |w| w.0.max(id.0))).or_default().push((k, *weight, *id));
+    }
     for (k, instruction) in body.instructions.iter().enumerate() {
         let name = |id: &Id| format!("v{}", id.0);
         let value = match instruction {
-            Instruction::Constant(_) | Instruction::Uniform { .. } => continue,
-            Instruction::Load { stream, offset } => at(*stream, *offset),
-            Instruction::Weight { table } => format!("(real)t{table}[{weight}]"),
-            Instruction::Unary(op, a) => unary(*op, &name(a)),
-            Instruction::Binary(op, a, b) => binary(*op, &name(a), &name(b)),
-            Instruction::MultiplyAdd(a, b, c) => format!("mad({}, {}, {})", name(a), name(b), name(c)),
+            Instruction::Constant(_) => None,
+            Instruction::Uniform { stream, offset } => (!body.keeps_numbers()).then(|| format!("s{stream}[{offset}]")),
+            Instruction::Load { stream, offset } => Some(at(*stream, *offset)),
+            Instruction::Weight { table } => Some(format!("(real)t{table}[{weight}]")),
+            Instruction::Unary(op, a) => Some(unary(*op, &name(a))),
+            Instruction::Binary(op, a, b) => Some(binary(*op, &name(a), &name(b))),
+            Instruction::MultiplyAdd(a, b, c) => Some(format!("mad({}, {}, {})", name(a), name(b), name(c))),
         };
-        let _ = writeln!(out, "        const real v{k} = {value};");
+        if let Some(value) = value {
+            let _ = writeln!(out, "        const real v{k} = {value};");
+        }
+        for (stream, offset) in stores.remove(&(k as u32)).into_iter().flatten() {
+            store(out, stream, offset, Id(k as u32));
+        }
+        for (sum, weight, id) in sums.remove(&(k as u32)).into_iter().flatten() {
+            add(out, sum, weight, id);
+        }
     }
-    for (stream, offset, id) in &body.stores {
-        let _ = writeln!(out, "        {} = v{};", at(*stream, *offset), id.0);
-    }
-    for (k, (weight, id)) in body.sums.iter().enumerate() {
-        let _ = match weight {
-            Some(w) => writeln!(out, "        a{k} = mad(v{}, v{}, a{k});", w.0, id.0),
-            None => writeln!(out, "        a{k} += v{};", id.0),
-        };
+    for (stream, offset, id) in body.stores.iter().filter(|s| !at_once(s.0)) {
+        store(out, *stream, *offset, *id);
     }
 }
 
@@ -202,9 +226,14 @@ struct Pairs<'a> {
     per: usize,
 }
 
-/// Whether ranges of scratch memory overlap.
+/// Whether ranges share a number.
+fn overlap(a: &Slot, b: &Slot) -> bool {
+    a.len > 0 && b.len > 0 && a.offset < b.offset + b.len && b.offset < a.offset + a.len
+}
+
+/// Whether a place is scratch memory that shares a number with a range of it.
 fn meets(a: &Place, b: &Slot) -> bool {
-    matches!(a, Place::Local(s) if s.offset < b.offset + b.len && b.offset < s.offset + s.len)
+    matches!(a, Place::Local(s) if overlap(s, b))
 }
 
 /// Whether a transform leaves its result in its own place, or takes its operand there: the samples are local, and nothing reads an operand after it.
@@ -358,7 +387,12 @@ impl<'a> Pairs<'a> {
         }
         let _ = writeln!(out, "            continue;\n        }}\n        const long long g = (long long)(second ? south : north) * {width} + i;");
         let at = |stream: usize, offset: usize| if local(stream) { format!("s{stream}[e + {offset}]") } else { format!("s{stream}[g + {offset}LL]") };
-        element(body, &at, "g", out);
+        let meet = |a: &Place, b: &Place| match (a, b) {
+            (Place::Arena(a), Place::Arena(b)) | (Place::Local(a), Place::Local(b)) => overlap(a, b),
+            _ => false,
+        };
+        let at_once = |stream: usize| !streams.iter().any(|s| !s.written && meet(&s.place, &streams[stream].place));
+        element(body, &at, "g", &at_once, out);
         out.push_str("    }\n");
         let room = |_| format!("double* room = reinterpret_cast<double*>(numbers + {});", self.buffers.sums(self.rows));
         let place = |k: usize| format!("arena[{}LL + (long long)block * {}]", partial + sums[k], self.per);
@@ -460,7 +494,6 @@ fn levels(steps: &[Step]) -> Vec<usize> {
     // Ranges with the level of the last step that wrote, or read, them.
     let mut written: Vec<(Slot, usize)> = Vec::new();
     let mut read: Vec<(Slot, usize)> = Vec::new();
-    let overlap = |a: &Slot, b: &Slot| a.len > 0 && b.len > 0 && a.offset < b.offset + b.len && b.offset < a.offset + a.len;
     let covers = |a: &Slot, b: &Slot| a.offset <= b.offset && b.offset + b.len <= a.offset + a.len;
     steps
         .iter()
