@@ -159,8 +159,7 @@ fn spilling(compiler: &nvrtc::Compiler, plans: &[plan::Plan], capability: u32) -
     let mut faults = Vec::new();
     for (plan, cubin) in plans.iter().zip(&cubins) {
         assert_eq!(cubin.kernels.len(), plan.kernels.len(), "{}: every kernel reports its resources", plan.name);
-        // Steps of medians hold all rows of a sample at once and spill up to 3 kB in f64: known, and no hot kernels.
-        let spilling = cubin.kernels.iter().filter(|k| k.spill_stores > SLOW_PATH_BYTES && !plan.name.starts_with("foscat_median"));
+        let spilling = cubin.kernels.iter().filter(|k| k.spill_stores > SLOW_PATH_BYTES);
         faults.extend(spilling.map(|k| format!("{} sm_{capability}: {k:?}", plan.name)));
     }
     faults

@@ -170,6 +170,10 @@ fn element(body: &Body, at: &dyn Fn(usize, usize) -> String, weight: &str, at_on
     for (k, (weight, id)) in body.sums.iter().enumerate() {
         sums.entry(weight.map_or(id.0, |w| w.0.max(id.0))).or_default().push((k, *weight, *id));
     }
+    if !body.keeps_numbers() {
+        // Or the compiler reads the numbers before the loop after all, and spills them.
+        out.push_str("        asm volatile(\"\" ::: \"memory\");\n");
+    }
     for (k, instruction) in body.instructions.iter().enumerate() {
         let name = |id: &Id| format!("v{}", id.0);
         let value = match instruction {
