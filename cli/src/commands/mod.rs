@@ -12,5 +12,7 @@ pub mod ops;
 pub mod planar;
 pub mod plot;
 pub mod run;
+pub mod selftest;
+pub mod stream;
 pub mod suite;
 pub mod synthesise;

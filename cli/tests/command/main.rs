@@ -6,9 +6,11 @@
 #[path = "../../src/io.rs"]
 mod io;
 
+mod faults;
 mod golden;
 mod healpix;
 mod planar;
+mod readers;
 mod refusals;
 mod work;
 
