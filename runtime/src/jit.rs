@@ -445,7 +445,8 @@ mod tests {
         refused(&body("    sig0 = () system_v", "    call_indirect sig0, v0()"), "call_indirect");
         refused(&body("", "    v5 = atomic_load.i64 v0"), "atomic_load");
         refused(&body("", "    v5 = iadd v0, v9"), "line 4");
-        refused(&body("", "    v5 = load.f64x2 notrap v0\n    v6 = iadd v0, v5"), "type");
+        refused(&body("", "    v5 = load.f64x2 notrap v0\n    v6 = iadd v0, v5"), "whole ones");
+        refused(&body("", "    v5 = f64const 0.0\n    v6 = iadd v0, v5"), "type");
         let two = body("", "");
         refused(&format!("{two}\n{two}"), "exactly one");
     }
