@@ -655,7 +655,8 @@ pub fn load_field(path: &Path, domain: &DomainOptions, options: &FieldOptions, d
     field_of(path, input, domain, options, device, global)
 }
 
-fn field_of(
+/// The fields of an input that was read; see [`load_field`].
+pub fn field_of(
     path: &Path,
     input: Input,
     domain: &DomainOptions,
@@ -995,7 +996,7 @@ pub fn file_name(path: &Path) -> String {
 /// Arrays of an output file: `name`, `name_index`, `name_index_columns` for every output, then `metadata`.
 ///
 /// - `arrays`: with the batch as leading axis where `batch` is given
-fn statistics_arrays(compiled: &Compiled, batch: Option<usize>, arrays: &[Array], metadata: &serde_json::Value) -> Vec<(String, NamedArray)> {
+pub fn statistics_arrays(compiled: &Compiled, batch: Option<usize>, arrays: &[Array], metadata: &serde_json::Value) -> Vec<(String, NamedArray)> {
     let mut out = Vec::new();
     for array in arrays {
         let mut shape: Vec<usize> = batch.into_iter().collect();

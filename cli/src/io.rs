@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Cursor, Read, Write};
+use std::io::{self, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering as AtomicOrdering};
 
@@ -311,15 +311,19 @@ impl NamedArray {
 ///
 /// Error: a typed error for anything else, for values that are not finite and for masked pixels; each names path, expected and found.
 pub fn read_input(path: &Path, options: &InputOptions) -> Result<Input, IoError> {
-    let bytes = read_bytes(path, FORMATS)?;
-    match sniff(path, &bytes)? {
-        FileKind::Npy => classify(path, parse_npy(path, &bytes)?, options.ordering),
+    parse_input(path, &read_bytes(path, FORMATS)?, options)
+}
+
+/// The field in the bytes of a file; the path is for messages.
+pub fn parse_input(path: &Path, bytes: &[u8], options: &InputOptions) -> Result<Input, IoError> {
+    match sniff(path, bytes)? {
+        FileKind::Npy => classify(path, parse_npy(path, bytes)?, options.ordering),
         FileKind::Npz => {
-            let (at, array) = pick_array(path, &bytes, options.array.as_deref())?;
+            let (at, array) = pick_array(path, bytes, options.array.as_deref())?;
             classify(&at, array, options.ordering)
         }
-        FileKind::Fits => read_healpix(path, &bytes, options),
-        FileKind::Gzip => read_healpix(path, &unzipped(path, &bytes)?, options),
+        FileKind::Fits => read_healpix(path, bytes, options),
+        FileKind::Gzip => read_healpix(path, &unzipped(path, bytes)?, options),
     }
 }
 
@@ -344,7 +348,8 @@ pub fn parse_npz(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, NamedArra
     }
     let mut archive = open_archive(path, bytes)?;
     let names = array_names(path, &mut archive)?;
-    names.into_iter().enumerate().map(|(i, name)| Ok((name.clone(), read_member(path, &mut archive, i, &name)?))).collect()
+    let mut left = most_unpacked();
+    names.into_iter().enumerate().map(|(i, name)| Ok((name.clone(), read_member(path, &mut archive, i, &name, &mut left)?))).collect()
 }
 
 /// Refuses NaN and infinite values; `shape` gives the index of the first one its meaning.
@@ -437,7 +442,7 @@ impl Element {
 }
 
 /// Parses one `.npy` image. Sizes are compared with the bytes that are there before anything is allocated.
-fn parse_npy(path: &Path, bytes: &[u8]) -> Result<NamedArray, IoError> {
+pub fn parse_npy(path: &Path, bytes: &[u8]) -> Result<NamedArray, IoError> {
     let malformed = |expected: &str, found: String| IoError::Malformed { path: path.to_owned(), expected: expected.to_owned(), found };
     // The header's length is checked here because the parser allocates what the file claims.
     let declared = match bytes.get(6..12) {
@@ -589,6 +594,15 @@ fn archive_error(path: &Path, error: &ZipError) -> IoError {
     }
 }
 
+/// Most bytes that compressed files may unpack to: what the machine could hold.
+fn most_unpacked() -> u64 {
+    scatterc::runtime::limits::machine_memory().unwrap_or(1 << 40)
+}
+
+fn too_large(path: &Path, most: u64) -> IoError {
+    IoError::Malformed { path: path.to_owned(), expected: format!("data that unpack to at most {most} bytes"), found: "more".to_owned() }
+}
+
 fn open_archive<'a>(path: &Path, bytes: &'a [u8]) -> Result<ZipArchive<Cursor<&'a [u8]>>, IoError> {
     ZipArchive::new(Cursor::new(bytes)).map_err(|error| archive_error(path, &error))
 }
@@ -604,12 +618,13 @@ fn array_names(path: &Path, archive: &mut ZipArchive<Cursor<&[u8]>>) -> Result<V
         .collect()
 }
 
-/// One array of an archive. Its errors carry the path `archive.npz/name`.
-fn read_member(path: &Path, archive: &mut ZipArchive<Cursor<&[u8]>>, i: usize, name: &str) -> Result<NamedArray, IoError> {
+/// One array of an archive. Its errors carry the path `archive.npz/name`. What it unpacks to is taken from `left`, the bytes that may still be unpacked.
+fn read_member(path: &Path, archive: &mut ZipArchive<Cursor<&[u8]>>, i: usize, name: &str, left: &mut u64) -> Result<NamedArray, IoError> {
     let at = path.join(name);
-    let mut member = archive.by_index(i).map_err(|error| archive_error(&at, &error))?;
+    let member = archive.by_index(i).map_err(|error| archive_error(&at, &error))?;
     let mut bytes = Vec::new();
-    member.read_to_end(&mut bytes).map_err(|error| archive_error(&at, &ZipError::Io(error)))?;
+    member.take(left.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| archive_error(&at, &ZipError::Io(error)))?;
+    *left = left.checked_sub(bytes.len() as u64).ok_or_else(|| too_large(&at, *left))?;
     if !bytes.starts_with(b"\x93NUMPY") {
         return Err(IoError::Malformed { path: at, expected: "a .npy image".to_owned(), found: beginning(&bytes) });
     }
@@ -635,7 +650,7 @@ fn pick_array(path: &Path, bytes: &[u8], wanted: Option<&str>) -> Result<(PathBu
             found: names,
         });
     };
-    let array = read_member(path, &mut archive, chosen, &names[chosen])?;
+    let array = read_member(path, &mut archive, chosen, &names[chosen], &mut most_unpacked())?;
     Ok((path.join(&names[chosen]), array))
 }
 
@@ -704,6 +719,84 @@ fn healpix_input(path: &Path, nside: usize, nested: bool, mut map: Vec<f64>, col
         });
     }
     Ok(Input::Healpix { nside, nested, map, column })
+}
+
+/// A `.npy` file of many fields, read piece by piece: its memory is that of a piece.
+pub struct Stack {
+    path: PathBuf,
+    file: File,
+    /// Bytes before the first number.
+    start: u64,
+    /// NumPy's name of the elements, and their bytes.
+    kind: String,
+    size: u64,
+    /// Axes; the first counts fields.
+    pub shape: Vec<usize>,
+}
+
+impl Stack {
+    /// Opens a file and reads its header. Error: no `.npy` file in C order with an axis of fields before two others; another number of bytes than the header says.
+    pub fn open(path: &Path) -> Result<Stack, IoError> {
+        let expected = "a .npy file of fields, [fields, rows, columns], in C order";
+        let failed = |found| IoError::Read { path: path.to_owned(), expected: expected.to_owned(), found };
+        let malformed = |expected: &str, found: String| IoError::Malformed { path: path.to_owned(), expected: expected.to_owned(), found };
+        let mut file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        // Headers of NumPy have at most 64 KiB; `parse_npy` checks a small array under the same header.
+        let mut head = Vec::new();
+        Read::by_ref(&mut file).take(1 << 16).read_to_end(&mut head).map_err(failed)?;
+        let start = match head.get(6..10) {
+            Some([1, _, a, b]) if head.starts_with(b"\x93NUMPY") => 10 + usize::from(u16::from_le_bytes([*a, *b])),
+            _ => return Err(IoError::Format { path: path.to_owned(), expected: expected.to_owned(), found: beginning(&head) }),
+        };
+        let Some(text) = head.get(..start).filter(|text| text.iter().filter(|b| matches!(b, b'(' | b'[' | b'{')).count() <= 8) else {
+            return Err(malformed("a .npy header", format!("{} bytes", head.len())));
+        };
+        let header = Header::from_reader(&mut &text[..]).map_err(|error| malformed("a .npy header", error.to_string()))?;
+        let kind = header.type_descriptor.as_string().cloned().unwrap_or_default();
+        let size = match kind.trim_start_matches(['<', '>', '=']) {
+            "f4" => 4,
+            "f8" | "c8" => 8,
+            "c16" => 16,
+            _ => {
+                let expected = "float32, float64, complex64 or complex128".to_owned();
+                return Err(IoError::ElementType { path: path.to_owned(), expected, found: header.type_descriptor.to_string() });
+            }
+        };
+        let shape = header.shape.clone();
+        if shape.len() != 3 || header.layout.is_fortran() || shape.contains(&0) {
+            let order = if header.layout.is_fortran() { ", Fortran order" } else { "" };
+            return Err(IoError::Shape { path: path.to_owned(), expected: expected.to_owned(), found: format!("{kind} {shape:?}{order}") });
+        }
+        let bytes = shape.iter().try_fold(size, |n: u64, axis| n.checked_mul(*axis as u64)).and_then(|n| n.checked_add(start as u64));
+        if bytes != Some(length) {
+            let expected = bytes.map_or("a shape that fits into a file".to_owned(), |n| format!("{n} bytes for {kind} {shape:?}"));
+            return Err(malformed(&expected, format!("{length} bytes")));
+        }
+        Ok(Stack { path: path.to_owned(), file, start: start as u64, kind, size, shape })
+    }
+
+    /// Fields `first .. first + count`.
+    pub fn read(&mut self, first: usize, count: usize) -> Result<Input, IoError> {
+        let each = (self.shape[1] * self.shape[2]) as u64 * self.size;
+        let mut bytes = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({count}, {}, {}), }}\n", self.kind, self.shape[1], self.shape[2])
+            .into_bytes();
+        let header = (bytes.len() as u16).to_le_bytes();
+        bytes.splice(0..0, [b"\x93NUMPY\x01\x00", &header[..]].concat());
+        let failed = |found| IoError::Read { path: self.path.clone(), expected: format!("fields {first} to {}", first + count), found };
+        self.file.seek(SeekFrom::Start(self.start + first as u64 * each)).map_err(failed)?;
+        let wanted = count as u64 * each;
+        let read = Read::by_ref(&mut self.file).take(wanted).read_to_end(&mut bytes).map_err(failed)?;
+        if read as u64 != wanted {
+            return Err(IoError::Malformed {
+                path: self.path.clone(),
+                expected: format!("{wanted} bytes of fields {first} to {}", first + count),
+                found: format!("{read} bytes"),
+            });
+        }
+        let at = self.path.with_file_name(format!("{}[{first}..{}]", self.path.file_name().unwrap_or_default().to_string_lossy(), first + count));
+        classify(&at, parse_npy(&at, &bytes)?, None)
+    }
 }
 
 // ------------------------------------------------------------------------------------------------------------------- FITS
@@ -806,16 +899,42 @@ pub struct HealpixTable {
 /// `options.column` may list columns with commas, or say `all`.
 pub fn read_healpix_table(path: &Path, options: &InputOptions) -> Result<HealpixTable, IoError> {
     let expected = "a .fits or .fits.gz file";
-    let bytes = read_bytes(path, expected)?;
-    match sniff(path, &bytes)? {
-        FileKind::Fits => parse_healpix(path, &bytes, options),
-        FileKind::Gzip => parse_healpix(path, &unzipped(path, &bytes)?, options),
-        _ => Err(IoError::Format { path: path.to_owned(), expected: expected.to_owned(), found: beginning(&bytes) }),
+    parse_healpix_table(path, &read_bytes(path, expected)?, options)
+}
+
+/// The maps in the bytes of a FITS file, which may be gzipped; the path is for messages.
+pub fn parse_healpix_table(path: &Path, bytes: &[u8], options: &InputOptions) -> Result<HealpixTable, IoError> {
+    match sniff(path, bytes)? {
+        FileKind::Fits => parse_healpix(path, bytes, options),
+        FileKind::Gzip => parse_healpix(path, &unzipped(path, bytes)?, options),
+        _ => Err(IoError::Format { path: path.to_owned(), expected: "a .fits or .fits.gz file".to_owned(), found: beginning(bytes) }),
     }
+}
+
+/// A gzip file whose content may be larger than this is measured before it is unpacked.
+const SMALL: usize = 1 << 30;
+/// More than the most that one byte of deflated data stands for.
+pub const DEFLATE_RATIO: usize = 1040;
+
+/// Refuses a gzip file that unpacks to more than `most` bytes. Damage is left to whoever unpacks it.
+fn check_unpacked(path: &Path, bytes: &[u8], most: u64) -> Result<(), IoError> {
+    let mut piece = vec![0; 1 << 16];
+    let mut reader = flate2::bufread::MultiGzDecoder::new(bytes);
+    let mut total = 0u64;
+    while let Ok(n @ 1..) = reader.read(&mut piece) {
+        total += n as u64;
+        if total > most {
+            return Err(too_large(path, most));
+        }
+    }
+    Ok(())
 }
 
 /// The FITS file inside a gzip file.
 fn unzipped(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, IoError> {
+    if bytes.len().saturating_mul(DEFLATE_RATIO) > SMALL {
+        check_unpacked(path, bytes, most_unpacked())?;
+    }
     let inner = fitsio_pure::gzip::decompress(bytes).map_err(|error| IoError::Malformed {
         path: path.to_owned(),
         expected: "a whole gzip file".to_owned(),
@@ -1151,6 +1270,27 @@ pub fn write_npz_atomic(path: &Path, arrays: &[(String, NamedArray)]) -> Result<
     })
 }
 
+/// As [`write_npz_atomic`], with the numbers of some arrays copied from files, which hold them as the archive does; `shapes` replace those of the arrays of that name.
+pub fn write_npz_from(path: &Path, arrays: &[(String, NamedArray)], copied: &BTreeMap<String, (Vec<usize>, PathBuf)>) -> Result<(), IoError> {
+    AtomicFile::create(path)?.commit(|file| {
+        let mut archive = ZipWriter::new(BufWriter::new(file));
+        for (name, array) in arrays {
+            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+            archive.start_file(format!("{name}.npy"), options).map_err(io::Error::other)?;
+            match copied.get(name) {
+                None => write_npy(&mut archive, array)?,
+                Some((shape, from)) => {
+                    let kind = if matches!(array, NamedArray::C128 { .. }) { "<c16" } else { "<f8" };
+                    write_header(&mut archive, kind, shape)?;
+                    io::copy(&mut File::open(from)?, &mut archive)?;
+                }
+            }
+        }
+        let mut writer = archive.finish().map_err(io::Error::other)?;
+        writer.flush()
+    })
+}
+
 fn payload_bytes(array: &NamedArray) -> usize {
     match array {
         NamedArray::F64 { data, .. } | NamedArray::C128 { data, .. } => data.len() * 8,
@@ -1178,16 +1318,8 @@ fn text_width(texts: &[String]) -> usize {
     texts.iter().map(|t| t.chars().count()).max().unwrap_or(0).max(1)
 }
 
-/// The `.npy` image of an array.
-fn write_npy(writer: &mut impl Write, array: &NamedArray) -> io::Result<()> {
-    let kind = match array {
-        NamedArray::F64 { .. } => "<f8".to_owned(),
-        NamedArray::I64 { .. } => "<i8".to_owned(),
-        NamedArray::C128 { .. } => "<c16".to_owned(),
-        NamedArray::Text(text) => format!("<U{}", text.chars().count().max(1)),
-        NamedArray::Texts(texts) => format!("<U{}", text_width(texts)),
-    };
-    let shape = array.shape();
+/// Mark, version and header of a `.npy` image in C order.
+fn write_header(writer: &mut impl Write, kind: &str, shape: &[usize]) -> io::Result<()> {
     let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
     // A tuple of one has a comma in Python.
     let tuple = match axes.as_slice() {
@@ -1202,7 +1334,19 @@ fn write_npy(writer: &mut impl Write, array: &NamedArray) -> io::Result<()> {
     let length = u16::try_from(header.len()).map_err(|_| io::Error::other("an array with too many axes for the .npy format"))?;
     writer.write_all(b"\x93NUMPY\x01\x00")?;
     writer.write_all(&length.to_le_bytes())?;
-    writer.write_all(header.as_bytes())?;
+    writer.write_all(header.as_bytes())
+}
+
+/// The `.npy` image of an array.
+fn write_npy(writer: &mut impl Write, array: &NamedArray) -> io::Result<()> {
+    let kind = match array {
+        NamedArray::F64 { .. } => "<f8".to_owned(),
+        NamedArray::I64 { .. } => "<i8".to_owned(),
+        NamedArray::C128 { .. } => "<c16".to_owned(),
+        NamedArray::Text(text) => format!("<U{}", text.chars().count().max(1)),
+        NamedArray::Texts(texts) => format!("<U{}", text_width(texts)),
+    };
+    write_header(writer, &kind, &array.shape())?;
 
     let text = |writer: &mut dyn Write, text: &str, width: usize| -> io::Result<()> {
         let points = text.chars().map(u32::from).chain(std::iter::repeat(0)).take(width);

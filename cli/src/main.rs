@@ -20,7 +20,7 @@ mod transforms;
 
 use args::{CliError, Global};
 use clap::Parser;
-use commands::{bench, cache, compare, demo, diff, doctor, encode, explain, export, gradient, ops, plot, run, synthesise};
+use commands::{bench, cache, compare, demo, diff, doctor, encode, explain, export, gradient, ops, plot, run, selftest, synthesise};
 use std::process::ExitCode;
 
 /// Scattering statistics: declare once, run at the hardware's speed.
@@ -66,6 +66,8 @@ enum Command {
     Cache(cache::Args),
     /// Print what this installation can do and test it.
     Doctor(doctor::Args),
+    /// Check this installation against recorded and reference values, with every instruction set of this processor.
+    Selftest(selftest::Args),
     /// Print the op table.
     Ops(ops::Args),
 }
@@ -88,6 +90,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Plot(args) => plot::run(args, global),
         Command::Cache(args) => cache::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),
+        Command::Selftest(args) => selftest::run(args, global),
         Command::Ops(args) => ops::run(args, global),
     }
 }

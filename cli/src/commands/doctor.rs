@@ -8,24 +8,24 @@ use scatterc::runtime::Cache;
 use std::fmt::Write;
 
 /// Bandlimit of the test transform.
-const L: usize = 64;
+pub(super) const L: usize = 64;
 
 /// Largest relative error of the test transform that is not reported as a fault.
-const LARGEST_ERROR: f64 = 1e-12;
+pub(super) const LARGEST_ERROR: f64 = 1e-12;
 
 /// Version, processor, cache, CUDA, and a test transform.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {}
 
 /// Name of the processor as the system has it.
-fn processor() -> String {
+pub(super) fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_string()));
     name.unwrap_or_else(|| format!("unknown ({})", std::env::consts::ARCH))
 }
 
 /// Largest error of coefficients -> samples -> coefficients, relative to the largest coefficient.
-fn round_trip() -> Result<f64, CliError> {
+pub(super) fn round_trip() -> Result<f64, CliError> {
     let mut coefficients = measure::noise(L * (L + 1), 1);
     // The imaginary parts at m = 0 come first, at odd places, and describe nothing.
     coefficients[..2 * L].iter_mut().skip(1).step_by(2).for_each(|x| *x = 0.0);

@@ -20,6 +20,12 @@ pub struct Args {
     /// Weights of averages, one per sample of images, series and HEALPix pixels; several HEALPix masks give statistics for each.
     #[arg(long, value_name = "M")]
     pub mask: Option<PathBuf>,
+    /// Reads the fields of a .npy stack piece by piece and keeps what is done beside the output: memory does not grow with the number of fields.
+    #[arg(long)]
+    pub stream: bool,
+    /// Goes on with a streamed run that was stopped.
+    #[arg(long, requires = "stream")]
+    pub resume: bool,
     /// Domain.
     #[command(flatten)]
     pub domain: DomainOptions,
@@ -38,6 +44,9 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     args.device.check()?;
     args.statistic.numbers()?;
+    if args.stream && (args.domain.is_healpix() || args.domain.is_planar()) {
+        return Err(CliError::option("--stream", "another domain", "the sphere"));
+    }
     if args.domain.is_healpix() {
         return super::healpix::encode(args, global);
     }
@@ -46,6 +55,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     }
     if let Some(mask) = &args.mask {
         return Err(CliError::option("--mask", mask.display(), "nothing: masks belong to the domains plane, line and healpix"));
+    }
+    if args.stream {
+        return super::stream::encode(args, global);
     }
     let source = args.statistic.source()?;
     let names: Vec<String> = source.statistic(args.statistic.name())?.statistic.fields.iter().map(|f| f.name.clone()).collect();

@@ -15,5 +15,7 @@ pub mod ops;
 pub mod planar;
 pub mod plot;
 pub mod run;
+pub mod selftest;
+pub mod stream;
 pub mod suite;
 pub mod synthesise;

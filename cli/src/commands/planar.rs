@@ -185,10 +185,15 @@ fn load(path: &Path, line: bool, options: &FieldOptions) -> Result<Samples, CliE
 fn read_png(path: &Path) -> Result<Samples, CliError> {
     let fault = |found: String| malformed(path, "a PNG picture", found);
     let file = std::fs::File::open(path).map_err(|e| fault(e.to_string()))?;
+    let length = file.metadata().map_or(usize::MAX, |m| m.len() as usize);
     let mut decoder = png::Decoder::new(std::io::BufReader::new(file));
     decoder.set_transformations(png::Transformations::EXPAND);
     let mut reader = decoder.read_info().map_err(|e| fault(e.to_string()))?;
     let size = reader.output_buffer_size().ok_or_else(|| fault("a picture too large for memory".into()))?;
+    let (width, height, raw) = (reader.info().width, reader.info().height, reader.info().raw_bytes());
+    if raw > length.saturating_mul(io::DEFLATE_RATIO).saturating_add(1 << 16) {
+        return Err(fault(format!("{length} bytes for {width} x {height} pixels, which is less than they can be packed into")));
+    }
     let mut bytes = vec![0; size];
     let info = reader.next_frame(&mut bytes).map_err(|e| fault(e.to_string()))?;
     let channels = info.color_type.samples();

@@ -3,7 +3,7 @@
 use crate::args::{self, CliError, Global};
 use crate::io::{self, Input, InputOptions, NamedArray, check_writable, write_npz_atomic};
 use crate::transforms::{interleave, is_complex, space_shape};
-use scatterc::ir::plan::{Plan, Port, parse};
+use scatterc::ir::plan::{Plan, Port, Target, parse};
 use scatterc::runtime::{Executable, Options};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,9 @@ pub struct Args {
     /// Threads; 0 means all cores.
     #[arg(long, value_name = "T", default_value_t = 0)]
     pub threads: usize,
+    /// Runs a plan for CUDA: its kernels are programs that nothing checks. Plans for the CPU are proven to stay inside their buffers and need no trust.
+    #[arg(long)]
+    pub trust: bool,
 }
 
 /// A saved plan. Error: a file that cannot be read, is too large, or is no plan.
@@ -84,6 +87,13 @@ fn wrong(path: &Path, port: &Port, found: String) -> CliError {
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     check_writable(&args.output)?;
     let plan = read_plan(&args.plan)?;
+    if plan.target == Target::Cuda && !args.trust {
+        return Err(CliError::option(
+            "PLAN",
+            "a plan for CUDA, whose kernels nothing can check",
+            "a plan for the CPU, or --trust if you know where the plan comes from",
+        ));
+    }
     let mut executable = Executable::load(&plan, &Options { threads: args.threads, ..Options::default() })?;
     let known = plan.inputs.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
     let mut given: Vec<(&str, Vec<f64>)> = Vec::new();

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Recorded cases of S2SCAT: name, L, N, bytes.
-const GOLDEN: [(&str, usize, usize, &[u8]); 2] = [
+pub(super) const GOLDEN: [(&str, usize, usize, &[u8]); 2] = [
     ("L8_N3_J0_real", 8, 3, include_bytes!("../../golden/L8_N3_J0_real.npz")),
     ("L16_N3_J0_real", 16, 3, include_bytes!("../../golden/L16_N3_J0_real.npz")),
 ];
@@ -30,12 +30,12 @@ const NAMES: [(&str, &str); 6] = [("mean", "mean"), ("variance", "var"), ("S1", 
 const REPETITIONS: usize = 7;
 
 /// What the suite knows while it runs.
-struct Suite<'a> {
-    options: &'a DeviceOptions,
-    global: &'a Global,
-    cache: Arc<Cache>,
-    ceiling: Value,
-    faults: Vec<String>,
+pub(super) struct Suite<'a> {
+    pub(super) options: &'a DeviceOptions,
+    pub(super) global: &'a Global,
+    pub(super) cache: Arc<Cache>,
+    pub(super) ceiling: Value,
+    pub(super) faults: Vec<String>,
 }
 
 /// The device of the options, in a precision.
@@ -52,7 +52,7 @@ fn precisions(options: &DeviceOptions) -> &'static [Element] {
 }
 
 /// Bounds of DESIGN's accuracy: statistics, gradients.
-fn tolerance(element: Element, gradient: bool) -> f64 {
+pub(super) fn tolerance(element: Element, gradient: bool) -> f64 {
     match (element, gradient) {
         (Element::F64, false) => 1e-10,
         (Element::F64, true) => 1e-9,
@@ -125,7 +125,8 @@ impl Suite<'_> {
         Value::Object(out)
     }
 
-    fn golden_errors(&self, name: &str, L: usize, N: usize, bytes: &[u8], element: Element) -> Result<BTreeMap<String, f64>, Error> {
+    /// Errors of the statistics against the recorded case.
+    pub(super) fn golden_errors(&self, name: &str, L: usize, N: usize, bytes: &[u8], element: Element) -> Result<BTreeMap<String, f64>, Error> {
         let arrays = parse_npz(Path::new(name), bytes).unwrap_or_default();
         let numbers = |key: &str| match arrays.get(key) {
             Some(NamedArray::F64 { data, .. } | NamedArray::C128 { data, .. }) => data.clone(),
@@ -163,7 +164,8 @@ impl Suite<'_> {
         Value::Object(out)
     }
 
-    fn difference(
+    /// The largest error of a statistic or its gradient against the reference device, where that is quick, or the CPU.
+    pub(super) fn difference(
         &self,
         name: &str,
         numbers: &[(&str, f64)],

@@ -7,9 +7,11 @@
 mod io;
 
 mod authors;
+mod faults;
 mod golden;
 mod healpix;
 mod planar;
+mod readers;
 mod refusals;
 mod work;
 
