@@ -211,7 +211,7 @@ impl Clusters<'_> {
         };
         let local: BTreeSet<Value> = c.members.iter().copied().filter(is_local).collect();
         let whole = stages(self.roles, self.demand, &self.candidates, c);
-        let (stages, split) = by_rows(self.graph, self.roles, self.demand, whole);
+        let (stages, split) = by_rows(self.graph, self.roles, self.demand, &local, whole);
         let one_row = split.intersection(&local).copied().collect();
         Tile { L: c.L, outer: c.outer.unwrap_or(1), local, one_row, stages, members: c.members.clone() }
     }
@@ -401,8 +401,9 @@ fn stages(roles: &[Role], demand: &Demand, candidates: &BTreeMap<Value, Candidat
 /// Most operations that row by row may take, relative to all rows at once: rows that share much are computed together.
 const MOST_REPEATED: f64 = 1.25;
 
-/// Loops whose results only ring transforms read run row by row, each row followed by its transforms, so that one row exists at a time. Also returns the values concerned.
-fn by_rows(graph: &Graph, roles: &[Role], demand: &Demand, stages: Vec<Stage>) -> (Vec<Stage>, BTreeSet<Value>) {
+/// Loops whose results only ring transforms read run row by row, each row followed by its transforms, so that one row exists at a time; what these transforms make is stored outside the tile, because a
+/// local range is written as a whole. Also returns the values concerned.
+fn by_rows(graph: &Graph, roles: &[Role], demand: &Demand, local: &BTreeSet<Value>, stages: Vec<Stage>) -> (Vec<Stage>, BTreeSet<Value>) {
     let mut out = Vec::new();
     let mut split = BTreeSet::new();
     let mut done: BTreeSet<Value> = BTreeSet::new();
@@ -426,7 +427,11 @@ fn by_rows(graph: &Graph, roles: &[Role], demand: &Demand, stages: Vec<Stage>) -
             }
         }
         let operations = |only: Option<usize>| build(graph, roles, demand, group, only, &|_| 1).body.flops();
-        let fits = rows > 1 && group.roots.iter().all(|v| rows_of(v) == rows) && !transforms.is_empty() && !others;
+        let fits = rows > 1
+            && group.roots.iter().all(|v| rows_of(v) == rows)
+            && !transforms.is_empty()
+            && transforms.iter().all(|v| !local.contains(v))
+            && !others;
         if !fits || (0..rows).map(|row| operations(Some(row))).sum::<usize>() as f64 > MOST_REPEATED * operations(None) as f64 {
             out.push(stage.clone());
             continue;
