@@ -477,6 +477,10 @@ impl<T: Real> PlanarFft<T> {
             // SAFETY: blocks of all rows were written by the sweep over columns; rows below H are written.
             unsafe {
                 let own = work.blocks.add(first / LANES * block);
+                // Rows below H end in the sums of the rows that they are put together with: they are zeros, not what the memory held.
+                if 0 < m && m < LANES {
+                    (0..2 * W).for_each(|k| own.add(block + k * LANES + m).write_bytes(0, LANES - m));
+                }
                 put_together(own, if m > 0 { own.add(block) } else { std::ptr::null() }, W, work.data, inner, outer);
                 rows.run(true, work.data, work.out, work.own);
                 let at = image.as_mut_ptr().add(first * W);

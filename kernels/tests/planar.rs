@@ -200,3 +200,26 @@ fn adjoints_are_transposes() {
         assert!((dot(&a, &F) - dot(&f, &b)).abs() <= 1e-12 * (H * W) as f64, "{H} x {W}");
     }
 }
+
+/// Working memory is not cleared between transforms: after numbers that are not finite, every size gives what it gives in a thread of its own, bit for bit.
+#[test]
+fn what_working_memory_held_does_not_matter() {
+    let run = |H: usize, W: usize| -> Vec<u64> {
+        let fft = PlanarFft::new(H, W).expect("valid sizes");
+        let f = numbers(2 * H * W, 3);
+        let (mut half, mut back) = (vec![0.0; 2 * H * fft.half()], vec![0.0; H * W]);
+        fft.real_forward(&Serial, &f[..H * W], &mut half);
+        fft.real_inverse(&Serial, &half, &mut back, true, 1.0);
+        let (mut whole, mut images) = (vec![0.0; 2 * H * W], vec![0.0; 2 * H * W]);
+        fft.inverse_adjoint(&Serial, &f, &mut whole);
+        fft.inverse(&Serial, &whole, &mut images);
+        [half, back, whole, images].concat().into_iter().map(f64::to_bits).collect()
+    };
+    for (H, W) in (1..=34).flat_map(|H| [1, 4, 7, 9, 18].map(|W| (H, W))) {
+        let clean = std::thread::spawn(move || run(H, W)).join().expect("no panic");
+        let large = PlanarFft::new(48, 48).expect("valid sizes");
+        let mut images = vec![0.0; 2 * 48 * 48];
+        large.inverse(&Serial, &vec![f64::NAN; 2 * 48 * 48], &mut images);
+        assert_eq!(run(H, W), clean, "{H} x {W}");
+    }
+}
