@@ -1,23 +1,12 @@
-//! Errors in units of the largest number, as L grows: the table of docs/numerics.md. `cargo run --release --example accuracy [LARGEST_L]`.
+//! Errors in units of the largest number, as L grows, as a Markdown table. `cargo run --release --example accuracy [LARGEST_L]`.
 #![allow(non_snake_case)]
 
 use scatterc::compiler::fuse::Fusion;
 use scatterc::compiler::schedule::schedule_cpu;
 use scatterc::ir::{Builder, Linear, Space, Type};
+use scatterc::random::samples;
 use scatterc::runtime::{Executable, Options, reference};
 use scatterc::{Compiler, Device, Element, Error, Goal, InputKind, Source, Sphere};
-
-fn noise(n: usize, seed: u64) -> Vec<f64> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..n)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-        })
-        .collect()
-}
 
 fn error(found: &[f64], expected: &[f64]) -> f64 {
     let scale = expected.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
@@ -40,7 +29,7 @@ fn round_trip(L: usize, element: Element) -> Result<f64, Error> {
     }
     b.output("y", y);
     let plan = schedule_cpu(&b.finish(), Fusion::All, element)?.plan;
-    let mut x = noise(L * (L + 1), 1);
+    let mut x = samples(L * (L + 1), 1, 0);
     // The imaginary parts at m = 0, the first L numbers, describe nothing.
     x[..2 * L].iter_mut().skip(1).step_by(2).for_each(|x| *x = 0.0);
     let found = Executable::load(&plan, &Options::default())?.run(&[("x", &x)])?;
@@ -58,7 +47,7 @@ fn outputs(L: usize, goal: Goal, element: Option<Element>) -> Result<Vec<f64>, E
         .iter()
         .enumerate()
         .map(|(k, port)| {
-            let mut values = noise(port.ty.len(), k as u64 + 1);
+            let mut values = samples(port.ty.len(), k as u64 + 1, 0);
             if port.ty.space == Space::Point {
                 values.iter_mut().for_each(|x| *x = 1.0 + 0.1 * *x);
             }

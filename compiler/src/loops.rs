@@ -1,7 +1,7 @@
 //! Loop nests, the kernel-level form: a straight-line body over the elements of a space, with loads, stores and weighted sums. Backends turn it into text.
 
 use scatterc_ir::scalar::{Binary, Scalar, Unary};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 /// Id of an instruction of a body.
@@ -220,7 +220,7 @@ impl Order<'_> {
     /// Instructions that a root still asks for, operands first.
     fn asked(&self, root: &[Id]) -> Vec<Id> {
         let mut out = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         // An instruction with whether its operands are in order.
         let mut stack: Vec<(Id, bool)> = root.iter().rev().map(|id| (*id, false)).collect();
         while let Some((id, ready)) = stack.pop() {
@@ -293,6 +293,15 @@ impl Body {
             sums: self.sums.iter().map(|(weight, id)| (weight.map(moved), moved(*id))).collect(),
             ..self
         }
+    }
+
+    /// The numbers of the sums by the instruction after which they can be added.
+    pub fn sums_by_instruction(&self) -> BTreeMap<Id, Vec<usize>> {
+        let mut out: BTreeMap<Id, Vec<usize>> = BTreeMap::new();
+        for (sum, (weight, id)) in self.sums.iter().enumerate() {
+            out.entry(weight.map_or(*id, |weight| weight.max(*id))).or_default().push(sum);
+        }
+        out
     }
 
     /// Whether numbers that are the same for all elements are read before the loop.

@@ -32,6 +32,13 @@ pub struct Slot {
     pub len: usize,
 }
 
+impl Slot {
+    /// Whether both ranges have a number in common.
+    pub fn overlaps(&self, other: &Slot) -> bool {
+        self.len > 0 && other.len > 0 && self.offset < other.offset.saturating_add(other.len) && other.offset < self.offset.saturating_add(self.len)
+    }
+}
+
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}+{}", self.offset, self.len)
@@ -1056,11 +1063,6 @@ fn total_len(slots: &[Slot]) -> usize {
     slots.iter().fold(0usize, |sum, s| sum.saturating_add(s.len))
 }
 
-/// Two ranges share a number.
-fn overlap(a: &Slot, b: &Slot) -> bool {
-    a.len > 0 && b.len > 0 && a.offset < b.offset.saturating_add(b.len) && b.offset < a.offset.saturating_add(a.len)
-}
-
 /// What is wrong with a tile beyond the slots it names, as `RULE: text`.
 fn tile_faults(plan: &Plan, L: usize, outer: usize, scratch: usize, sums: Slot, stages: &[Stage]) -> Vec<String> {
     let mut faults = Vec::new();
@@ -1087,14 +1089,14 @@ fn tile_faults(plan: &Plan, L: usize, outer: usize, scratch: usize, sums: Slot, 
         }
         for (n, to) in writes.iter().enumerate() {
             let Place::Local(own) = to else { continue };
-            let shared = |other: &Place| matches!(other, Place::Local(s) if overlap(own, s));
+            let shared = |other: &Place| matches!(other, Place::Local(s) if own.overlaps(s));
             // A loop loads all rows of an element before it stores any, so it may write where it reads if rows lie on rows.
             let in_place = |other: &Place| matches!(stage, Stage::Loop { .. }) && other.slot().offset == own.offset;
             if reads.iter().any(|other| shared(other) && !in_place(other)) || writes[n + 1..].iter().any(shared) {
                 faults.push(format!("P3: stage {i}: output {to} overlaps another operand"));
             }
             // What a range held is lost where it is written again.
-            known.retain(|s| !overlap(own, s));
+            known.retain(|s| !own.overlaps(s));
             known.push(*own);
         }
         match stage {
@@ -1162,7 +1164,7 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
         }
         if reads.iter().all(inside) && writes.iter().all(inside) {
             for (i, w) in writes.iter().enumerate() {
-                if reads.iter().chain(&writes[i + 1..]).any(|other| overlap(w, other)) {
+                if reads.iter().chain(&writes[i + 1..]).any(|other| w.overlaps(other)) {
                     faults.push(format!("P3: step {k}: output {w} overlaps another operand"));
                 }
             }

@@ -324,6 +324,8 @@ impl<T: Real> PlanarFft<T> {
                     (0..self.H.div_ceil(LANES)).for_each(|k| to.add(k * block).write_bytes(0, LANES * ELEMENT));
                 } else {
                     columns.run(true, work.data, work.out, work.own);
+                    // Rows below H are zeros, not what the memory held: in real transforms they share a sequence with rows of the image.
+                    work.out.add(self.H * ELEMENT).write_bytes(0, (self.H.next_multiple_of(LANES) - self.H) * ELEMENT);
                     turn(work.out, self.H, to, block);
                 }
             }
@@ -477,10 +479,6 @@ impl<T: Real> PlanarFft<T> {
             // SAFETY: blocks of all rows were written by the sweep over columns; rows below H are written.
             unsafe {
                 let own = work.blocks.add(first / LANES * block);
-                // Rows below H end in the sums of the rows that they are put together with: they are zeros, not what the memory held.
-                if 0 < m && m < LANES {
-                    (0..2 * W).for_each(|k| own.add(block + k * LANES + m).write_bytes(0, LANES - m));
-                }
                 put_together(own, if m > 0 { own.add(block) } else { std::ptr::null() }, W, work.data, inner, outer);
                 rows.run(true, work.data, work.out, work.own);
                 let at = image.as_mut_ptr().add(first * W);
@@ -1054,7 +1052,7 @@ dispatch! {
 
 #[inline(always)]
 unsafe fn turn_lanes<V: Lanes>(from: *const V::Element, n: usize, to: *mut V::Element, stride: usize) {
-    // SAFETY: the caller promises whole blocks on either side; elements from n on are arbitrary and go where nobody reads.
+    // SAFETY: the caller promises whole blocks on either side; elements from n on are whatever `from` holds there.
     unsafe {
         for block in 0..n.div_ceil(LANES) {
             let (from, to) = (from.add(block * LANES * ELEMENT), to.add(block * stride));

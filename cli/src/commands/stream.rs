@@ -184,10 +184,7 @@ pub fn encode(args: &Args, global: &Global) -> Result<(), CliError> {
         .filter_map(|(name, array)| {
             let mut shape = array.shape();
             *shape.first_mut()? = n;
-            let path = match parts.parts.get(name) {
-                Some(part) => part.path.clone(),
-                None => Some(parts.folder.join(name)).filter(|path| path.is_file() && name != "state.json")?,
-            };
+            let path = Some(parts.folder.join(name)).filter(|path| path.is_file() && name != "state.json")?;
             Some((name.clone(), (shape, path)))
         })
         .collect();

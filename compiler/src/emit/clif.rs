@@ -3,7 +3,6 @@
 use crate::loops::{Body, Id, Instruction};
 use scatterc_ir::plan::Element;
 use scatterc_ir::scalar::{Binary, Unary};
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Imported functions, in the order the runtime declares them.
@@ -201,11 +200,12 @@ pub fn emit(body: &Body, trip: usize, element: Element) -> String {
     let streams: Vec<String> = (0..body.streams).map(|k| w.define(&format!("load.i64 notrap aligned readonly v0+{}", 8 * k))).collect();
     let tables: Vec<String> = (0..body.tables).map(|k| w.define(&format!("load.i64 notrap aligned readonly v1+{}", 8 * k))).collect();
     // Literals and numbers that do not depend on the loop index come before the loop.
+    let keeps_numbers = body.keeps_numbers();
     let mut names: Vec<String> = vec![String::new(); body.instructions.len()];
     for (k, instruction) in body.instructions.iter().enumerate() {
         match instruction {
             Instruction::Constant(x) => names[k] = w.constant(*x),
-            Instruction::Uniform { stream, offset } if body.keeps_numbers() => names[k] = number(&mut w, &streams[*stream], *offset),
+            Instruction::Uniform { stream, offset } if keeps_numbers => names[k] = number(&mut w, &streams[*stream], *offset),
             _ => {}
         }
     }
@@ -237,18 +237,13 @@ pub fn emit(body: &Body, trip: usize, element: Element) -> String {
         name
     };
     let ty = w.ty();
-    // Sums by the instruction after which they can be added.
-    let mut adds: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (sum, (weight, id)) in body.sums.iter().enumerate() {
-        adds.entry(weight.map_or(id.0, |w| w.0.max(id.0))).or_default().push(sum);
-    }
+    let mut adds = body.sums_by_instruction();
     let mut next_sums = vec![String::new(); sums.len()];
     for (k, instruction) in body.instructions.iter().enumerate() {
         let name = |id: &Id, names: &[String]| names[id.0 as usize].clone();
         names[k] = match instruction {
-            Instruction::Constant(_) => names[k].clone(),
-            Instruction::Uniform { stream, offset } if names[k].is_empty() => number(&mut w, &streams[*stream], *offset),
-            Instruction::Uniform { .. } => names[k].clone(),
+            Instruction::Uniform { stream, offset } if !keeps_numbers => number(&mut w, &streams[*stream], *offset),
+            Instruction::Constant(_) | Instruction::Uniform { .. } => std::mem::take(&mut names[k]),
             Instruction::Load { stream, offset } => {
                 let base = base(&mut w, &mut bases, *stream);
                 let address = address(&mut w, &base, *offset);
@@ -271,7 +266,7 @@ pub fn emit(body: &Body, trip: usize, element: Element) -> String {
                 w.define(&format!("fma {a}, {b}, {c}"))
             }
         };
-        for sum in adds.remove(&(k as u32)).into_iter().flatten() {
+        for sum in adds.remove(&Id(k as u32)).into_iter().flatten() {
             let ((weight, id), before) = (&body.sums[sum], &sums[sum]);
             let value = &names[id.0 as usize];
             next_sums[sum] = match weight {

@@ -116,8 +116,7 @@ impl Loop<'_> {
         }
         begin_body(self.body, &mut out);
         let _ = writeln!(out, "    for (int i = begin + (int)threadIdx.x; i < end; i += {BLOCK}) {{");
-        let read: Vec<Slot> = self.streams.iter().filter(|s| !s.written).map(|s| s.slot).collect();
-        let at_once = |stream: usize| !read.iter().any(|slot| overlap(slot, &self.streams[stream].slot));
+        let at_once = |stream: usize| !self.streams.iter().any(|s| !s.written && s.slot.overlaps(&self.streams[stream].slot));
         element(self.body, &|stream, offset| format!("s{stream}[i + {offset}LL]"), "i", &at_once, &mut out);
         out.push_str("    }\n");
         let per = self.body.sums.len();
@@ -130,12 +129,13 @@ impl Loop<'_> {
 
 /// What stands before the loop over a body's elements: literals, numbers that are the same for all, sums.
 fn begin_body(body: &Body, out: &mut String) {
+    let keeps_numbers = body.keeps_numbers();
     for (k, instruction) in body.instructions.iter().enumerate() {
         match instruction {
             Instruction::Constant(x) => {
                 let _ = writeln!(out, "    const real v{k} = {};", literal(*x));
             }
-            Instruction::Uniform { stream, offset } if body.keeps_numbers() => {
+            Instruction::Uniform { stream, offset } if keeps_numbers => {
                 let _ = writeln!(out, "    const real v{k} = s{stream}[{offset}];");
             }
             _ => {}
@@ -155,22 +155,21 @@ fn element(body: &Body, at: &dyn Fn(usize, usize) -> String, weight: &str, at_on
     let store = |out: &mut String, stream: usize, offset: usize, id: Id| {
         let _ = writeln!(out, "        {} = v{};", at(stream, offset), id.0);
     };
-    let add = |out: &mut String, sum: usize, weight: Option<Id>, id: Id| {
+    let add = |out: &mut String, sum: usize| {
+        let (weight, id) = body.sums[sum];
         let _ = match weight {
             Some(w) => writeln!(out, "        a{sum} = mad(v{}, v{}, a{sum});", w.0, id.0),
             None => writeln!(out, "        a{sum} += v{};", id.0),
         };
     };
     // Stores and sums by the instruction after which they can be done.
-    let mut stores: BTreeMap<u32, Vec<(usize, usize)>> = BTreeMap::new();
-    let mut sums: BTreeMap<u32, Vec<(usize, Option<Id>, Id)>> = BTreeMap::new();
+    let mut stores: BTreeMap<Id, Vec<(usize, usize)>> = BTreeMap::new();
     for (stream, offset, id) in body.stores.iter().filter(|s| at_once(s.0)) {
-        stores.entry(id.0).or_default().push((*stream, *offset));
+        stores.entry(*id).or_default().push((*stream, *offset));
     }
-    for (k, (weight, id)) in body.sums.iter().enumerate() {
-        sums.entry(weight.map_or(id.0, |w| w.0.max(id.0))).or_default().push((k, *weight, *id));
-    }
-    if !body.keeps_numbers() {
+    let mut sums = body.sums_by_instruction();
+    let keeps_numbers = body.keeps_numbers();
+    if !keeps_numbers {
         // Or the compiler reads the numbers before the loop after all, and spills them.
         out.push_str("        asm volatile(\"\" ::: \"memory\");\n");
     }
@@ -178,7 +177,7 @@ fn element(body: &Body, at: &dyn Fn(usize, usize) -> String, weight: &str, at_on
         let name = |id: &Id| format!("v{}", id.0);
         let value = match instruction {
             Instruction::Constant(_) => None,
-            Instruction::Uniform { stream, offset } => (!body.keeps_numbers()).then(|| format!("s{stream}[{offset}]")),
+            Instruction::Uniform { stream, offset } => (!keeps_numbers).then(|| format!("s{stream}[{offset}]")),
             Instruction::Load { stream, offset } => Some(at(*stream, *offset)),
             Instruction::Weight { table } => Some(format!("(real)t{table}[{weight}]")),
             Instruction::Unary(op, a) => Some(unary(*op, &name(a))),
@@ -188,11 +187,12 @@ fn element(body: &Body, at: &dyn Fn(usize, usize) -> String, weight: &str, at_on
         if let Some(value) = value {
             let _ = writeln!(out, "        const real v{k} = {value};");
         }
-        for (stream, offset) in stores.remove(&(k as u32)).into_iter().flatten() {
-            store(out, stream, offset, Id(k as u32));
+        let id = Id(k as u32);
+        for (stream, offset) in stores.remove(&id).into_iter().flatten() {
+            store(out, stream, offset, id);
         }
-        for (sum, weight, id) in sums.remove(&(k as u32)).into_iter().flatten() {
-            add(out, sum, weight, id);
+        for sum in sums.remove(&id).into_iter().flatten() {
+            add(out, sum);
         }
     }
     for (stream, offset, id) in body.stores.iter().filter(|s| !at_once(s.0)) {
@@ -230,14 +230,9 @@ struct Pairs<'a> {
     per: usize,
 }
 
-/// Whether ranges share a number.
-fn overlap(a: &Slot, b: &Slot) -> bool {
-    a.len > 0 && b.len > 0 && a.offset < b.offset + b.len && b.offset < a.offset + a.len
-}
-
 /// Whether a place is scratch memory that shares a number with a range of it.
 fn meets(a: &Place, b: &Slot) -> bool {
-    matches!(a, Place::Local(s) if overlap(s, b))
+    matches!(a, Place::Local(s) if s.overlaps(b))
 }
 
 /// Whether a transform leaves its result in its own place, or takes its operand there: the samples are local, and nothing reads an operand after it.
@@ -392,7 +387,7 @@ impl<'a> Pairs<'a> {
         let _ = writeln!(out, "            continue;\n        }}\n        const long long g = (long long)(second ? south : north) * {width} + i;");
         let at = |stream: usize, offset: usize| if local(stream) { format!("s{stream}[e + {offset}]") } else { format!("s{stream}[g + {offset}LL]") };
         let meet = |a: &Place, b: &Place| match (a, b) {
-            (Place::Arena(a), Place::Arena(b)) | (Place::Local(a), Place::Local(b)) => overlap(a, b),
+            (Place::Arena(a), Place::Arena(b)) | (Place::Local(a), Place::Local(b)) => a.overlaps(b),
             _ => false,
         };
         let at_once = |stream: usize| !streams.iter().any(|s| !s.written && meet(&s.place, &streams[stream].place));
@@ -503,8 +498,8 @@ fn levels(steps: &[Step]) -> Vec<usize> {
         .iter()
         .map(|step| {
             let (reads, writes) = Plan::traffic(step);
-            let after_writes = reads.iter().chain(&writes).flat_map(|s| written.iter().filter(|w| overlap(&w.0, s))).map(|w| w.1 + 1);
-            let after_reads = writes.iter().flat_map(|s| read.iter().filter(|r| overlap(&r.0, s))).map(|r| r.1 + 1);
+            let after_writes = reads.iter().chain(&writes).flat_map(|s| written.iter().filter(|w| w.0.overlaps(s))).map(|w| w.1 + 1);
+            let after_reads = writes.iter().flat_map(|s| read.iter().filter(|r| r.0.overlaps(s))).map(|r| r.1 + 1);
             let level = after_writes.chain(after_reads).max().unwrap_or(0);
             // What is written over needs no memory of its own any more.
             for slot in &writes {
