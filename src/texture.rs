@@ -51,16 +51,10 @@ impl Flat for Plane {
         Ok(Box::new(coarser(self, k)?))
     }
     fn check_kept(&self, mask: &[f64]) -> Result<(), TextureError> {
-        for scale in 0..=self.J {
-            for (H, W) in self.grids(scale) {
-                let (rows, columns) = self.mask_samples(H, W);
-                let kept: f64 = rows.iter().flat_map(|r| columns.iter().map(move |c| mask[r * self.W + c])).sum();
-                if kept <= 0.0 {
-                    return Err(TextureError::EmptyMask { scale, H, W });
-                }
-            }
+        match self.empty_grid(mask) {
+            Some((scale, H, W)) => Err(TextureError::EmptyMask { scale, H, W }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -402,7 +396,12 @@ fn coarser(plane: &Plane, k: usize) -> Result<Plane, TextureError> {
         Plane::new(plane.H >> k, plane.W >> k, plane.J - k, plane.L, &filter, plane.boundary, plane.cut_edges)
     };
     let made = made.map_err(|e| levels(format!("fewer: {e}")))?;
-    Ok(if plane.masked { made.mask() } else { made })
+    let made = if plane.even_edges { made.even_edges()? } else { made };
+    Ok(match (plane.masked, plane.eroded) {
+        (false, _) => made,
+        (true, false) => made.mask(),
+        (true, true) => made.eroded_mask()?,
+    })
 }
 
 /// Where a synthesis stood: how many resolutions were still to come, and the optimiser at this one.

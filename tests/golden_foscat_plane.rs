@@ -335,6 +335,43 @@ fn covariances(n: usize, J: usize, cut: bool) -> Result<Plane, Error> {
     Ok(if cut { plane.even_edges()? } else { plane })
 }
 
+/// `in_mask`, which FOSCAT shrinks with the scale: statistics, deviations and the flat vector.
+#[test]
+fn covariances_under_a_mask_equal_the_recorded_ones() -> Outcome {
+    let Some(case) = case("scov_64_inmask_j2") else { return Ok(()) };
+    let (x, mask) = (case.real("x"), case.real("mask"));
+    let plane = covariances(64, 2, true)?.eroded_mask()?;
+    assert_eq!(plane.empty_grid(&mask), None);
+    let source = Source::find("foscat_covariance")?;
+    let run = |variant: &str| {
+        let mut encoder = Compiler::new(&source, &plane).variant(Some(variant)).threads(1).encoder()?;
+        encoder.set("mask", &mask)?;
+        encoder.encode(&x)
+    };
+    let (found, deviations) = (run("compatible")?, run("sigma_cut_compatible")?);
+    for what in ["S1", "S2", "S3", "S4"] {
+        let logarithm = what == "S1" || what == "S2";
+        let ours = entries(output(&found, what)).into_iter().map(|(a, b)| if logarithm { (a.exp(), b) } else { (a, b) }).collect::<Vec<_>>();
+        let error = difference(&ours, &case.array(&format!("f64_{what}")).values, 1e-11, &format!("{what} under a mask"));
+        let sigma = difference(
+            &entries(output(&deviations, what)),
+            &case.array(&format!("f64_sigma_{what}_sigma")).values,
+            1e-10,
+            &format!("sigma {what} under a mask"),
+        );
+        println!("scov_64_inmask_j2 {what}: {error:.1e}, sigma {sigma:.1e}");
+    }
+    difference(&entries(output(&deviations, "deviation")), &case.array("f64_sigma_std_data").values, 1e-12, "the deviation of the image");
+    difference(&vector(&found, &[]), &case.array("f64_vector").values, 1e-11, "the vector under a mask");
+
+    // At the next scale erosion reaches the middle.
+    let deeper = covariances(64, 5, true)?.eroded_mask()?;
+    assert!(deeper.empty_grid(&mask).is_some_and(|(scale, ..)| scale >= 2), "{:?}", deeper.empty_grid(&mask));
+    let odd = Plane::new(48, 40, 2, 4, &source.filter("foscat_morlet")?, Boundary::Periodic, true)?;
+    assert!(odd.eroded_mask().unwrap_err().to_string().contains("even edges"));
+    Ok(())
+}
+
 fn covariance(plane: &Plane, statistic: &str, variant: &str, fields: &[&[f64]]) -> Result<Statistics, Error> {
     let source = Source::find(statistic)?;
     Compiler::new(&source, plane).variant(Some(variant)).threads(1).encoder()?.encode_fields(fields)

@@ -252,6 +252,9 @@ pub struct PlanarOptions {
     /// As `--cut-edges`, with edges of the same width on both sides; stencils always do so.
     #[arg(long, conflicts_with = "cut_edges")]
     pub even_edges: bool,
+    /// Even edges and a mask that shrinks with the scale: weights of averages over cut edges, as FOSCAT's `in_mask`.
+    #[arg(long, conflicts_with = "cut_edges")]
+    pub erode_mask: bool,
     /// Stencils: enlarge fields twice before the first scale. Default: the statistic's own.
     #[arg(long, value_name = "true|false")]
     pub enlarge: Option<bool>,

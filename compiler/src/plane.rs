@@ -65,6 +65,8 @@ pub struct Plane {
     pub cut_edges: bool,
     /// True when averages are weighted by the parameter `mask`, one number per sample of the input.
     pub masked: bool,
+    /// True when the mask shrinks with the scale and weighs only averages over cut edges.
+    pub eroded: bool,
     /// True when cut edges are as wide below and on the right as above and on the left, not one sample narrower.
     pub even_edges: bool,
     /// log2 of the largest spacing that `decimate` gives.
@@ -236,7 +238,7 @@ impl Plane {
             }
             wavelets = Some(list);
         }
-        Ok(Plane { H, W, J, L, line, boundary, cut_edges, even_edges: false, masked: false, coarsest, bank, padding, wavelets })
+        Ok(Plane { H, W, J, L, line, boundary, cut_edges, even_edges: false, masked: false, eroded: false, coarsest, bank, padding, wavelets })
     }
 
     /// Cuts edges of the same width on both sides.
@@ -256,8 +258,26 @@ impl Plane {
         self
     }
 
+    /// Weights averages over cut edges, `mean(f, j)` and `mean(cut(f, j))`, by what erosion leaves of the parameter `mask`: FOSCAT's `in_mask`. Other averages have no weights.
+    ///
+    /// On the grid of an average a sample counts when every sample within r steps along rows and columns has a positive weight, what is outside of the image counting as zero. With e the width of
+    /// the edges at scale j, r is 1 + e for `mean(cut(f, j))`, and the sum of 1 + e over the scales up to j for `mean(f, j)`.
+    ///
+    /// Error: edges that are not cut evenly.
+    pub fn eroded_mask(mut self) -> Result<Self, DomainError> {
+        if !self.even_edges {
+            return fault("erode-mask", "edges that are whole or uneven", "even edges, which the mask is cut with");
+        }
+        (self.masked, self.eroded) = (true, true);
+        Ok(self)
+    }
+
     /// Rows and columns of the mask that weigh the samples of an `H` x `W` grid.
     pub fn mask_samples(&self, H: usize, W: usize) -> (Vec<usize>, Vec<usize>) {
+        if let Some((h, w, [e, f])) = self.cut_grid(H, W) {
+            let (rows, columns) = self.mask_samples(h, w);
+            return (rows[e..h - e].to_vec(), columns[f..w - f].to_vec());
+        }
         let nearest = |n: usize, own: usize| (0..n).map(|k| (k * own + n / 2) / n % own).collect::<Vec<usize>>();
         let thinned = |n: usize, all: Vec<usize>| all.iter().step_by((all.len() / n).max(1)).copied().collect();
         let padded =
@@ -270,8 +290,51 @@ impl Plane {
         (thinned(H, reflected(self.H, top, bottom, repeat)), thinned(W, reflected(self.W, left, right, repeat)))
     }
 
+    /// The first scale, with its grid, of which a mask keeps nothing.
+    pub fn empty_grid(&self, mask: &[f64]) -> Option<(usize, usize, usize)> {
+        let empty = |scale: usize| {
+            if !self.eroded {
+                return self.grids(scale).into_iter().find(|(H, W)| {
+                    let (rows, columns) = self.mask_samples(*H, *W);
+                    !rows.iter().any(|r| columns.iter().any(|c| mask[r * self.W + c] > 0.0))
+                });
+            }
+            let (whole, coarse) = ((self.H, self.W), self.truncated(scale, self.H, self.W));
+            let [e, f] = self.coarse_edges(scale, coarse.0, coarse.1);
+            let steps = [(whole, self.reach(whole.0, whole.1, scale)), (coarse, 1 + e.max(f))];
+            let found = steps.into_iter().find(|(grid, reach)| self.depth(mask, *grid).is_some_and(|depth| depth <= *reach));
+            found.map(|(grid, _)| grid)
+        };
+        // Averages that are not eroded may be taken of the low-pass part, at scale J.
+        let scales = self.J + usize::from(!self.eroded);
+        (0..scales).find_map(|scale| empty(scale).map(|(H, W)| (scale, H, W)))
+    }
+
+    /// Largest distance, in steps along rows and columns, from a block of the mask with a positive weight to one without or to the outside. None for a grid that no blocks make.
+    fn depth(&self, mask: &[f64], (H, W): (usize, usize)) -> Option<usize> {
+        if !self.H.is_multiple_of(H) || !self.W.is_multiple_of(W) {
+            return None;
+        }
+        let (h, w) = (self.H / H, self.W / W);
+        let counts = |r: usize, c: usize| (0..h * w).any(|k| mask[(r * h + k / w) * self.W + c * w + k % w] > 0.0);
+        let mut steps: Vec<usize> = (0..H * W).map(|k| if counts(k / W, k % W) { H + W } else { 0 }).collect();
+        for pass in 0..2 {
+            for k in 0..H * W {
+                let (r, c) = if pass == 0 { (k / W, k % W) } else { (H - 1 - k / W, W - 1 - k % W) };
+                let at = |inside: bool, r: usize, c: usize| if inside { steps[r * W + c] } else { 0 };
+                let (row, column) = if pass == 0 {
+                    (at(r > 0, r.wrapping_sub(1), c), at(c > 0, r, c.wrapping_sub(1)))
+                } else {
+                    (at(r + 1 < H, r + 1, c), at(c + 1 < W, r, c + 1))
+                };
+                steps[r * W + c] = steps[r * W + c].min(1 + row.min(column));
+            }
+        }
+        steps.into_iter().max()
+    }
+
     /// Sizes of the grids on which averages of a scale may be taken: the whole one, the truncated one, and the thinned one.
-    pub fn grids(&self, scale: usize) -> Vec<(usize, usize)> {
+    fn grids(&self, scale: usize) -> Vec<(usize, usize)> {
         let mut out = vec![(self.H, self.W), self.truncated(scale, self.H, self.W)];
         let spacing = scale.min(self.coarsest);
         let (h, w) = (if self.line { 1 } else { self.H >> spacing }, self.W >> spacing);
@@ -281,25 +344,99 @@ impl Plane {
         out
     }
 
-    /// The mask on a grid.
-    fn weights(&self, b: &mut Builder, H: usize, W: usize) -> Result<Value, DomainError> {
+    /// Weights of an average over a grid: over the window of a scale, or over all of it.
+    fn weights(&self, b: &mut Builder, H: usize, W: usize, scale: Option<usize>) -> Result<Option<Value>, DomainError> {
+        if !self.masked {
+            return Ok(None);
+        }
         let mask = b.parameter(MASK, self.input_type())?;
+        if self.eroded {
+            return match (scale, self.cut_grid(H, W)) {
+                (Some(j), _) => self.erode(b, mask, H, W, self.reach(H, W, j)).map(Some),
+                (None, Some((h, w, [e, f]))) => {
+                    let left = self.erode(b, mask, h, w, 1 + e.max(f))?;
+                    Ok(Some(b.linear(inside(h, w, e, f), left)?))
+                }
+                (None, None) => Ok(None),
+            };
+        }
         if (H, W) == (self.H, self.W) {
-            return Ok(mask);
+            return Ok(Some(mask));
         }
         let (rows, columns) = self.mask_samples(H, W);
-        Ok(b.linear(Linear::Pick { H: self.H, W: self.W, rows: rows.into(), columns: columns.into() }, mask)?)
+        Ok(Some(b.linear(Linear::Pick { H: self.H, W: self.W, rows: rows.into(), columns: columns.into() }, mask)?))
     }
 
-    /// Weighted average of one real value over a window.
-    fn averaged(&self, b: &mut Builder, value: Value, [top, bottom, left, right]: [usize; 4]) -> Result<Value, DomainError> {
-        let (H, W) = image(b, value)?;
-        let map = Linear::Average { H, W, top, bottom, left, right };
-        if !self.masked {
-            return Ok(b.linear(map, value)?);
+    /// Steps by which the mask is eroded for the window of a scale.
+    fn reach(&self, H: usize, W: usize, scale: usize) -> usize {
+        (0..=scale).map(|j| self.cut(H, W, j)).map(|[e, _, f, _]| 1 + e.max(f)).sum()
+    }
+
+    /// 1 where all blocks of the mask within `radius` steps have a positive weight, 0 elsewhere; what is outside counts as zero.
+    fn erode(&self, b: &mut Builder, mask: Value, H: usize, W: usize, radius: usize) -> Result<Value, DomainError> {
+        if !self.H.is_multiple_of(H) || !self.W.is_multiple_of(W) {
+            let expected = format!("sizes that are multiples of {H} x {W}, the grid of a coarse average");
+            return fault("erode-mask", format!("an image of {} x {}", self.H, self.W), expected);
         }
-        let weights = self.weights(b, H, W)?;
-        weighted_average(b, map, weights, value)
+        let (h, w) = (self.H / H, self.W / W);
+        let blocks = if (h, w) == (1, 1) { mask } else { b.linear(Linear::BlockMean { H: self.H, W: self.W, h, w }, mask)? };
+        let positive = apply(b, "sign", &[blocks])?;
+        let shifted = |b: &mut Builder, value: Value, down: isize, right: isize| {
+            let moved = |n: usize, by: isize| (0..n as isize).map(|k| (k + by).rem_euclid(n as isize) as usize).collect::<Indices>();
+            b.linear(Linear::Pick { H, W, rows: moved(H, down), columns: moved(W, right) }, value)
+        };
+        // Points within k + s steps are those within k steps of points s <= k steps away along a row or column. What comes in from the opposite side is zero: the first step leaves zeros at the rim.
+        let mut left = positive;
+        let mut done = 0;
+        while done < radius {
+            let step = done.clamp(1, radius - done) as isize;
+            let mut next = if done == 0 { Some(left) } else { None };
+            for (down, right) in [(step, 0), (-step, 0), (0, step), (0, -step)] {
+                let neighbour = shifted(b, left, down, right)?;
+                next = Some(match next {
+                    Some(all) => apply(b, "mul", &[all, neighbour])?,
+                    None => neighbour,
+                });
+            }
+            left = next.unwrap_or(left);
+            if done == 0 {
+                let inner = inside(H, W, 1, 1);
+                let kept = b.linear(inner.clone(), left)?;
+                left = b.adjoint(inner, kept)?;
+            }
+            done += step as usize;
+        }
+        Ok(left)
+    }
+
+    /// Weighted average of one real value over the window of a scale, or over all samples.
+    fn averaged(&self, b: &mut Builder, value: Value, scale: Option<usize>) -> Result<Value, DomainError> {
+        let (H, W) = image(b, value)?;
+        let map = self.window(H, W, scale);
+        match self.weights(b, H, W, scale)? {
+            None => Ok(b.linear(map, value)?),
+            Some(weights) => weighted_average(b, map, weights, value),
+        }
+    }
+
+    /// The average over the window of a scale, or over all samples.
+    fn window(&self, H: usize, W: usize, scale: Option<usize>) -> Linear {
+        let [top, bottom, left, right] = scale.filter(|_| self.cut_edges).map_or([0; 4], |j| self.cut(H, W, j));
+        Linear::Average { H, W, top, bottom, left, right }
+    }
+
+    /// Sum of the weights of an average, for each of a field's entries.
+    fn total_weight(&self, b: &mut Builder, field: &Field, scale: Option<usize>) -> Result<Option<Value>, DomainError> {
+        let (H, W) = size_of(b, field)?;
+        let Some(weights) = self.weights(b, H, W, scale)? else { return Ok(None) };
+        let map = self.window(H, W, scale);
+        let count = match map {
+            Linear::Average { top, bottom, left, right, .. } => (H - top - bottom) * (W - left - right),
+            _ => H * W,
+        };
+        let mean = b.linear(map, weights)?;
+        let total = b.linear(Linear::Scale { by: count as f64 }, mean)?;
+        Ok(Some(repeated(b, total, field.re)?))
     }
 
     /// Octave of a wavelet.
@@ -325,6 +462,19 @@ impl Plane {
         [e, e - less, f, f - less]
     }
 
+    /// Rows and columns that `cut` leaves out on either side of a coarse grid: 2^j times the size of the grid over that of the image, at most 4.
+    fn coarse_edges(&self, scale: usize, H: usize, W: usize) -> [usize; 2] {
+        let edge = |n: usize, base: usize| 4.min(((n << scale.min(20)) as f64 / base as f64) as usize);
+        [edge(H, self.H), edge(W, self.W)]
+    }
+
+    /// The coarse grid, with its edges, of which `cut` leaves `H` x `W` samples.
+    fn cut_grid(&self, H: usize, W: usize) -> Option<(usize, usize, [usize; 2])> {
+        let grids = self.scales().map(|j| (j, self.truncated(j, self.H, self.W))).filter(|_| self.cut_edges);
+        let mut cut = grids.map(|(j, (h, w))| (h, w, self.coarse_edges(j, h, w)));
+        cut.find(|(h, w, [e, f])| *h == H + 2 * e && *w == W + 2 * f)
+    }
+
     /// Applies `f` to the real part and, if there is one, to the imaginary part.
     fn parts(&self, field: &Field, mut f: impl FnMut(Value) -> Result<Value, DomainError>) -> Result<Field, DomainError> {
         Ok(Field { re: f(field.re)?, im: field.im.map(&mut f).transpose()?, labels: field.labels.clone(), raw: None })
@@ -347,9 +497,9 @@ impl Plane {
         Ok(b.linear(Linear::Scale { by: (H * W) as f64 }, spectrum)?)
     }
 
-    fn average(&self, b: &mut Builder, field: &Field, window: [usize; 4]) -> Result<Numbers, DomainError> {
+    fn average(&self, b: &mut Builder, field: &Field, scale: Option<usize>) -> Result<Numbers, DomainError> {
         let field = self.samples(b, field)?;
-        Ok(Numbers { re: self.averaged(b, field.re, window)?, im: field.im.map(|im| self.averaged(b, im, window)).transpose()? })
+        Ok(Numbers { re: self.averaged(b, field.re, scale)?, im: field.im.map(|im| self.averaged(b, im, scale)).transpose()? })
     }
 }
 
@@ -382,6 +532,11 @@ fn image(b: &Builder, value: Value) -> Result<(usize, usize), DomainError> {
     }
 }
 
+/// What is left of an image without `e` rows above and below, and `f` columns on either side.
+fn inside(H: usize, W: usize, e: usize, f: usize) -> Linear {
+    Linear::Pick { H, W, rows: (e..H - e).collect(), columns: (f..W - f).collect() }
+}
+
 /// Samples `-before .. n + after` of a sequence of n continued by reflection, with the edge repeated or not.
 fn reflected(n: usize, before: usize, after: usize, repeat: bool) -> Vec<usize> {
     let (n, before, after) = (n as i64, before as i64, after as i64);
@@ -410,7 +565,11 @@ impl Domain for Plane {
             (true, true) => " edges=even",
         };
         let stride = if self.coarsest == self.J { String::new() } else { format!(" stride={}", 1usize << self.coarsest.min(60)) };
-        let mask = if self.masked { " mask" } else { "" };
+        let mask = match (self.masked, self.eroded) {
+            (false, _) => "",
+            (true, false) => " mask",
+            (true, true) => " mask=eroded",
+        };
         format!("{sizes} J={} L={} filters={filter} boundary={boundary}{edges}{stride}{mask}", self.J, self.L)
     }
 
@@ -435,14 +594,11 @@ impl Domain for Plane {
     }
 
     fn weight(&self, b: &mut Builder, field: &Field) -> Result<Option<Value>, DomainError> {
-        if !self.masked {
-            return Ok(None);
-        }
-        let (H, W) = size_of(b, field)?;
-        let weights = self.weights(b, H, W)?;
-        let mean = b.linear(Linear::Average { H, W, top: 0, bottom: 0, left: 0, right: 0 }, weights)?;
-        let total = b.linear(Linear::Scale { by: (H * W) as f64 }, mean)?;
-        Ok(Some(repeated(b, total, field.re)?))
+        self.total_weight(b, field, None)
+    }
+
+    fn windowed_weight(&self, b: &mut Builder, field: &Field, scale: usize) -> Result<Option<Value>, DomainError> {
+        self.total_weight(b, field, Some(scale))
     }
 
     fn field(&self, _b: &mut Builder, input: Value) -> Result<Field, DomainError> {
@@ -500,16 +656,11 @@ impl Domain for Plane {
     }
 
     fn mean(&self, b: &mut Builder, field: &Field) -> Result<Numbers, DomainError> {
-        self.average(b, field, [0; 4])
+        self.average(b, field, None)
     }
 
     fn windowed_mean(&self, b: &mut Builder, field: &Field, scale: usize) -> Result<Numbers, DomainError> {
-        if !self.cut_edges {
-            return self.mean(b, field);
-        }
-        let field = self.samples(b, field)?;
-        let (H, W) = image(b, field.re)?;
-        self.average(b, &field, self.cut(H, W, scale))
+        self.average(b, field, self.cut_edges.then_some(scale))
     }
 
     fn windowed_size(&self, b: &Builder, field: &Field, scale: usize) -> usize {
@@ -524,7 +675,7 @@ impl Domain for Plane {
 
     fn power(&self, b: &mut Builder, field: &Field, centred: bool) -> Result<Value, DomainError> {
         let field = self.samples(b, field)?;
-        power(b, &field, centred, |b, value| self.averaged(b, value, [0; 4]), |b, number, like| self.spread(b, number, like))
+        power(b, &field, centred, |b, value| self.averaged(b, value, None), |b, number, like| self.spread(b, number, like))
     }
 
     fn spread(&self, b: &mut Builder, number: Value, like: Space) -> Result<Value, DomainError> {
@@ -566,13 +717,11 @@ impl Domain for Plane {
             "cut" => {
                 let field = self.samples(b, field)?;
                 let (H, W) = image(b, field.re)?;
-                // 2^j times the size of the coarse grid over that of the image, at most 4.
-                let edge = |n: usize, base: usize| 4.min(((n << scale.unwrap_or(0).min(20)) as f64 / base as f64) as usize);
-                let (e, f) = (edge(H, self.H), edge(W, self.W));
+                let [e, f] = self.coarse_edges(scale.unwrap_or(0), H, W);
                 if 2 * e >= H || 2 * f >= W {
                     return fault("edges", format!("cut to nothing at scale {}", scale.unwrap_or(0)), "larger images or fewer scales");
                 }
-                self.parts(&field, |v| Ok(b.linear(Linear::Pick { H, W, rows: (e..H - e).collect(), columns: (f..W - f).collect() }, v)?))
+                self.parts(&field, |v| Ok(b.linear(inside(H, W, e, f), v)?))
             }
             "decimate" => {
                 let spacing = scale.map_or(self.coarsest, |j| self.octave(j).min(self.coarsest));

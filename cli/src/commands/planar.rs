@@ -64,7 +64,13 @@ fn bound(domain: &DomainOptions, source: &Source, statistic: &str, H: usize, W: 
         BoundaryKind::Symmetric => Boundary::Symmetric,
         BoundaryKind::Zero => Boundary::Zero,
     });
+    if options.erode_mask && !masked {
+        return Err(CliError::option("--erode-mask", true, "a mask, given with --mask"));
+    }
     if pyramid::is_stencil(&filter) {
+        if options.erode_mask {
+            return Err(CliError::option("--erode-mask", true, format!("filters of frequencies: `{filters}` are stencils")));
+        }
         let (K, L) = (domain.healpix.kernel.unwrap_or(5), options.orientations.unwrap_or(if line { 1 } else { 4 }));
         let boundary = given.unwrap_or(if line { Boundary::Zero } else { Boundary::Reflect });
         let mut found = if line {
@@ -91,9 +97,11 @@ fn bound(domain: &DomainOptions, source: &Source, statistic: &str, H: usize, W: 
     let J = options.scales.unwrap_or((shorter.max(1).ilog2() as usize).saturating_sub(fewer).max(1));
     let plane = match (line, boundary) {
         (false, _) => {
-            let plane = Plane::new(H, W, J, options.orientations.unwrap_or(4), &filter, boundary, options.cut_edges || options.even_edges)?;
-            if options.even_edges { plane.even_edges()? } else { plane }
+            let even = options.even_edges || options.erode_mask;
+            let plane = Plane::new(H, W, J, options.orientations.unwrap_or(4), &filter, boundary, options.cut_edges || even)?;
+            if even { plane.even_edges()? } else { plane }
         }
+        (true, _) if options.erode_mask => return Err(CliError::option("--erode-mask", true, "an image: a series has no edges to cut")),
         (true, Boundary::Reflect) => {
             let length = numbers.iter().find(|n| n.0 == "T").map_or(0.0, |n| n.1);
             let longest = if length >= 1.0 { length as usize } else { 1usize << J.min(40) };
@@ -101,7 +109,11 @@ fn bound(domain: &DomainOptions, source: &Source, statistic: &str, H: usize, W: 
         }
         (true, _) => Plane::line(W, J, options.orientations.unwrap_or(1), &filter, boundary)?,
     };
-    Ok(Box::new(if masked { plane.mask() } else { plane }))
+    Ok(Box::new(match (masked, options.erode_mask) {
+        (false, _) => plane,
+        (true, false) => plane.mask(),
+        (true, true) => plane.eroded_mask()?,
+    }))
 }
 
 /// Numbers of the filter bank that were given.

@@ -280,6 +280,18 @@ fn stencils_run_on_images_and_series() {
     assert_eq!(npz(&out)["S4"].shape(), [10]);
     succeed(&["encode", &x, "-o", &out, "--domain", "plane", "--statistic", "foscat_covariance", "--even-edges", "--scales", "2"]);
     let empty = folder.npy("empty.npy", &NamedArray::F64 { shape: vec![32, 24], data: (0..768).map(|k| f64::from(u8::from(k < 24))).collect() });
+    let square = folder.npy("square.npy", &NamedArray::F64 { shape: vec![64, 64], data: noise(64 * 64, 4) });
+    let hole = (0..64 * 64).map(|k| f64::from(u8::from(k / 64 > 20 || k % 64 > 20))).collect();
+    let hole = folder.npy("hole.npy", &NamedArray::F64 { shape: vec![64, 64], data: hole });
+    let covariance = ["--domain", "plane", "--statistic", "foscat_covariance", "--erode-mask"];
+    succeed(&[&["encode", &square, "-o", &out, "--mask", &hole, "--scales", "2"], &covariance[..]].concat());
+    assert_eq!(npz(&out)["S1"].shape(), [8]);
+    let output = scatterc(&[&["encode", &square, "-o", &out, "--mask", &hole, "--scales", "5"], &covariance[..]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && stderr.contains("leaves nothing"), "{stderr}");
+    let output = scatterc(&[&["encode", &square, "-o", &out], &covariance[..]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && stderr.contains("--mask"), "{stderr}");
     let refusals: [(&[&str], &[&str]); 4] = [
         (&["--mask", &empty], &["leaves nothing", "scale 0"]),
         (&["--kernel", "4"], &["--kernel", "odd"]),
