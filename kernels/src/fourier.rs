@@ -687,9 +687,11 @@ unsafe fn short_lanes<V: Lanes>(
                 5 => small_pass::<V, 5>(pass, from, to, factors),
                 6 => small_pass::<V, 6>(pass, from, to, factors),
                 _ => match pass.width {
-                    4 => wide_pass::<V, 4>(pass, from, to, work.wide, factors),
-                    5 => wide_pass::<V, 5>(pass, from, to, work.wide, factors),
-                    _ => wide_pass::<V, 6>(pass, from, to, work.wide, factors),
+                    4 if V::SUMS >= 24 => wide_pass::<V, 4>(pass, from, to, work.wide, factors),
+                    5 if V::SUMS >= 24 => wide_pass::<V, 5>(pass, from, to, work.wide, factors),
+                    _ if V::SUMS >= 24 => wide_pass::<V, 6>(pass, from, to, work.wide, factors),
+                    _ if V::SUMS >= 12 => narrow_pass::<V, 2>(pass, from, to, work.wide, factors),
+                    _ => narrow_pass::<V, 1>(pass, from, to, work.wide, factors),
                 },
             }
         }
@@ -996,6 +998,58 @@ trait Products: Lanes {
 }
 impl<V: Lanes> Products for V {}
 
+/// Symmetric and antisymmetric parts of the inputs of one butterfly of any odd radix, as h elements of four vectors in `work`; the input that has no mirror image and the sum of all.
+#[inline(always)]
+unsafe fn halves<V: Lanes>(pass: &Pass<V::Element>, source: View<V::Element>, at: usize, work: *mut V::Element) -> ([V; 2], [V; 2]) {
+    // SAFETY: the caller promises the inputs `at + inner j` and h elements of four vectors in `work`.
+    unsafe {
+        let x = source.load::<V>(at);
+        let mut total = x;
+        for j in 0..(pass.radix - 1) / 2 {
+            let a = source.load::<V>(at + pass.inner * (j + 1));
+            let b = source.load::<V>(at + pass.inner * (pass.radix - 1 - j));
+            let plus = [a[0].add(b[0]), a[1].add(b[1])];
+            total = [total[0].add(plus[0]), total[1].add(plus[1])];
+            let w = work.add(j * 4 * LANES);
+            plus[0].store(w);
+            plus[1].store(w.add(LANES));
+            a[0].sub(b[0]).store(w.add(2 * LANES));
+            a[1].sub(b[1]).store(w.add(3 * LANES));
+        }
+        (x, total)
+    }
+}
+
+/// Cosine and sine sums of W outputs over the parts in `work`; numbers of one part are `step` elements apart in `table`.
+#[inline(always)]
+unsafe fn sums<V: Lanes, const W: usize>(
+    h: usize,
+    x: [V; 2],
+    work: *const V::Element,
+    mut table: *const V::Element,
+    step: usize,
+) -> ([[V; 2]; W], [[V; 2]; W]) {
+    let mut even = [x; W];
+    let mut odd = [[V::zero(); 2]; W];
+    // SAFETY: the caller promises h elements of four vectors in `work` and h rows of 2 W numbers in `table`.
+    unsafe {
+        for j in 0..h {
+            let w = work.add(j * 4 * LANES);
+            let plus = [V::load(w), V::load(w.add(LANES))];
+            let minus = [V::load(w.add(2 * LANES)), V::load(w.add(3 * LANES))];
+            for u in 0..W {
+                let (c, s) = (V::broadcast(table.add(2 * u)), V::broadcast(table.add(2 * u + 1)));
+                for part in 0..2 {
+                    even[u][part] = c.fma(plus[part], even[u][part]);
+                    odd[u][part] = s.fma(minus[part], odd[u][part]);
+                }
+            }
+            table = table.add(step);
+        }
+    }
+    (even, odd)
+}
+
 /// Any odd radix: symmetric and antisymmetric parts in `work`, then W outputs per sweep over them.
 #[inline(always)]
 unsafe fn wide_pass<V: Lanes, const W: usize>(
@@ -1008,46 +1062,17 @@ unsafe fn wide_pass<V: Lanes, const W: usize>(
     let radix = pass.radix;
     let h = (radix - 1) / 2;
     let (before, inner) = (pass.before, pass.inner);
-    // SAFETY: the indices enumerate the n = before * radix * inner elements; `work` holds h elements of four vectors.
+    // SAFETY: the indices enumerate the n = before * radix * inner elements; `work` holds h elements of four vectors, and sums after them.
     unsafe {
         for k in 0..before {
             for i in 0..inner {
-                let at = i + inner * radix * k;
-                let x = source.load::<V>(at);
-                let mut total = x;
-                for j in 0..h {
-                    let a = source.load::<V>(at + inner * (j + 1));
-                    let b = source.load::<V>(at + inner * (radix - 1 - j));
-                    let plus = [a[0].add(b[0]), a[1].add(b[1])];
-                    total = [total[0].add(plus[0]), total[1].add(plus[1])];
-                    let w = work.add(j * 4 * LANES);
-                    plus[0].store(w);
-                    plus[1].store(w.add(LANES));
-                    a[0].sub(b[0]).store(w.add(2 * LANES));
-                    a[1].sub(b[1]).store(w.add(3 * LANES));
-                }
+                let (x, total) = halves(pass, source, i + inner * radix * k, work);
                 let to = i + inner * k;
                 let twiddles = Factors { own: if inner > 1 { pass.twiddles.as_ptr().add(i * (radix - 1) * 2) } else { std::ptr::null() }, factors };
                 let total = if factors.is_null() { total } else { times(total, factors.add(2 * to)) };
                 target.store(to, total[0], total[1]);
-                let mut table = pass.trigonometric.as_ptr();
-                let mut first = 1;
-                while first <= h {
-                    let mut even = [x; W];
-                    let mut odd = [[V::zero(); 2]; W];
-                    for j in 0..h {
-                        let w = work.add(j * 4 * LANES);
-                        let plus = [V::load(w), V::load(w.add(LANES))];
-                        let minus = [V::load(w.add(2 * LANES)), V::load(w.add(3 * LANES))];
-                        for u in 0..W {
-                            let (c, s) = (V::broadcast(table.add(2 * u)), V::broadcast(table.add(2 * u + 1)));
-                            for part in 0..2 {
-                                even[u][part] = c.fma(plus[part], even[u][part]);
-                                odd[u][part] = s.fma(minus[part], odd[u][part]);
-                            }
-                        }
-                        table = table.add(2 * W);
-                    }
+                for first in (1..=h).step_by(W) {
+                    let (even, odd) = sums::<V, W>(h, x, work, pass.trigonometric.as_ptr().add((first - 1) * h * 2), 2 * W);
                     if first + W <= h + 1 {
                         // A loop of constant length and without conditions, which the compiler unrolls.
                         for u in 0..W {
@@ -1070,7 +1095,49 @@ unsafe fn wide_pass<V: Lanes, const W: usize>(
                             finish::<V>(target, to, inner * before, first + u, radix, twiddles, even, odd);
                         }
                     }
-                    first += W;
+                }
+            }
+        }
+    }
+}
+
+/// As [`wide_pass`] with G outputs per sweep, for processors of sixteen registers, where the sums of more would live in memory; same tables, same bits.
+#[inline(always)]
+unsafe fn narrow_pass<V: Lanes, const G: usize>(
+    pass: &Pass<V::Element>,
+    source: View<V::Element>,
+    target: View<V::Element>,
+    work: *mut V::Element,
+    factors: *const V::Element,
+) {
+    let radix = pass.radix;
+    let h = (radix - 1) / 2;
+    let (before, inner, width) = (pass.before, pass.inner, pass.width);
+    // SAFETY: as for `wide_pass`.
+    unsafe {
+        for k in 0..before {
+            for i in 0..inner {
+                let (x, total) = halves(pass, source, i + inner * radix * k, work);
+                let to = i + inner * k;
+                let twiddles = Factors { own: if inner > 1 { pass.twiddles.as_ptr().add(i * (radix - 1) * 2) } else { std::ptr::null() }, factors };
+                let total = if factors.is_null() { total } else { times(total, factors.add(2 * to)) };
+                target.store(to, total[0], total[1]);
+                for first in (1..=h).step_by(width) {
+                    let table = pass.trigonometric.as_ptr().add((first - 1) * h * 2);
+                    let count = width.min(h + 1 - first);
+                    let mut u = 0;
+                    while u + G <= count {
+                        let (even, odd) = sums::<V, G>(h, x, work, table.add(2 * u), 2 * width);
+                        for g in 0..G {
+                            finish::<V>(target, to, inner * before, first + u + g, radix, twiddles, even[g], odd[g]);
+                        }
+                        u += G;
+                    }
+                    while G > 1 && u < count {
+                        let (even, odd) = sums::<V, 1>(h, x, work, table.add(2 * u), 2 * width);
+                        finish::<V>(target, to, inner * before, first + u, radix, twiddles, even[0], odd[0]);
+                        u += 1;
+                    }
                 }
             }
         }
