@@ -939,7 +939,12 @@ unsafe fn outer_tiles_lanes<V: Lanes<Element = f64>>(
                 let (x, y, ys) = (x.add(a), y.add(c * LANES), n_channels * LANES);
                 let (cs, fs) = (padded * padded, padded);
                 let left = n_channels - c;
+                // As many sums as there are registers for.
+                let one = V::SUMS < 24;
                 match (left, n_fields - a) {
+                    (_, 3..) if one => outer::<V, 4, 1>(rows, x, padded, y, ys, at, cs, fs),
+                    (2.., _) if one => outer::<V, 2, 2>(rows, x, padded, y, ys, at, cs, fs),
+                    _ if one => outer::<V, 2, 1>(rows, x, padded, y, ys, at, cs, fs),
                     (5.., 4..) => outer::<V, 4, 5>(rows, x, padded, y, ys, at, cs, fs),
                     (5.., 3) => outer::<V, 3, 5>(rows, x, padded, y, ys, at, cs, fs),
                     (5.., 2) => outer::<V, 2, 5>(rows, x, padded, y, ys, at, cs, fs),
@@ -948,6 +953,8 @@ unsafe fn outer_tiles_lanes<V: Lanes<Element = f64>>(
                     _ => outer::<V, 4, 1>(rows, x, padded, y, ys, at, cs, fs),
                 }
                 c += match left {
+                    2.. if one && n_fields - a < 3 => 2,
+                    _ if one => 1,
                     5.. => 5,
                     3.. => 3,
                     _ => 1,
