@@ -19,9 +19,9 @@ const LARGE: usize = 1 << 19;
 const FIELDS: usize = 4;
 
 /// Bytes of a table up to which rows are kept; above, they are made anew in every pass, a part of the sphere at a time.
-const LARGEST_TABLE: usize = 1 << 29;
+const LARGEST_TABLE: usize = 3 << 29;
 /// The same for changes of resolution, whose rows are made faster.
-const LARGEST_SUMS: usize = 1 << 26;
+const LARGEST_SUMS: usize = 1 << 28;
 
 /// How the turns about the poles act on pixel numbers.
 #[derive(Debug, Clone, PartialEq)]
