@@ -638,18 +638,23 @@ impl<T: Real> Downgrade<T> {
             let (row, first, count) = tasks[t];
             let made = self.maker.as_ref().map(|maker| self.part(maker, first, count));
             let (rows, row) = made.as_ref().map_or((&self.rows, row), |rows| (rows, 0));
-            let mut places: Vec<usize> = Vec::new();
+            let mut places: Vec<[usize; 4]> = Vec::new();
             for r in 0..count {
                 let entries = rows.starts[row + r]..rows.starts[row + r + 1];
                 let (columns, values) = (&rows.columns[entries.clone()], &rows.values[entries]);
-                for k in 0..written.count {
-                    places.clear();
-                    places.extend(columns.iter().map(|column| read.turned(*column as usize, k)));
-                    let pixel = written.turned(first + r, k);
-                    for (x, y) in inputs.iter().zip(&shared) {
-                        let sum: T = places.iter().zip(values).map(|(place, weight)| *weight * x[*place]).sum();
+                places.clear();
+                places.extend(columns.iter().map(|column| std::array::from_fn(|k| read.turned(*column as usize, k % written.count))));
+                for (x, y) in inputs.iter().zip(&shared) {
+                    // The sums of all turns side by side: none waits for another.
+                    let mut sums = [T::default(); 4];
+                    for (place, weight) in places.iter().zip(values) {
+                        for (sum, place) in sums.iter_mut().zip(place) {
+                            *sum += *weight * x[*place];
+                        }
+                    }
+                    for (k, sum) in sums.iter().take(written.count).enumerate() {
                         // SAFETY: the pixel is below the length of every result; rows, turned, belong to one task.
-                        unsafe { *y.get().add(pixel) = sum };
+                        unsafe { *y.get().add(written.turned(first + r, k)) = *sum };
                     }
                 }
             }
