@@ -2,7 +2,7 @@
 
 use crate::statistics::Source;
 use crate::{Error, Index};
-use scatterc_compiler::bind::{BindOptions, Bound, OutputInfo, bind};
+use scatterc_compiler::bind::{BindError, BindOptions, Bound, OutputInfo, bind};
 use scatterc_compiler::domain::Domain;
 use scatterc_compiler::fuse::Fusion;
 use scatterc_compiler::pass::{Stage, Trace, run_passes};
@@ -335,7 +335,8 @@ impl<'a> Compiler<'a> {
     /// Error: a text that does not fit the domain.
     pub fn bind(&self) -> Result<Bound, Error> {
         let statistic = self.source.statistic(self.statistic.as_deref())?;
-        bind(statistic, self.domain, &self.options).map_err(|error| Error::Bind { origin: self.source.origin.clone(), error })
+        let rendered = |error: &BindError| error.render(&self.source.text, &self.source.origin);
+        bind(statistic, self.domain, &self.options).map_err(|error| Error::Bind { rendered: rendered(&error), error })
     }
 
     /// Compiles and loads. A plan that was made before from the same text, domain and choices is taken from the cache and verified like any plan; the stages in between are

@@ -123,11 +123,11 @@ pub enum Error {
         /// All faults as data.
         errors: Box<ir::notation::NotationErrors>,
     },
-    /// A statistic that does not fit its domain.
-    #[error("{origin}: {error}")]
+    /// A statistic that does not fit its domain, with the line of its text where one is to blame.
+    #[error("{rendered}")]
     Bind {
-        /// Name or path of the text.
-        origin: String,
+        /// The fault as shown to the user.
+        rendered: String,
         /// The fault.
         error: compiler::bind::BindError,
     },

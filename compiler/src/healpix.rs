@@ -3,7 +3,7 @@
 //! Scale j lives on the map of nside / 2^j: a field is down-graded until it is there and then filtered by the same small kernel at every scale. Fields of finer scales than the
 //! one asked for can therefore be filtered, coarser ones cannot. Averages may be weighted by a mask, a parameter that goes down the same pyramid.
 
-use crate::domain::{Domain, DomainError, Field, Numbers};
+use crate::domain::{Domain, DomainError, Field, Numbers, missing};
 use crate::lowering::{apply, component, filtered, kept_above, parts, power, repeated, weighted_average};
 use scatterc_ir::graph::Builder;
 use scatterc_ir::{Linear, Space, Type, Value};
@@ -409,7 +409,7 @@ impl Domain for Healpix {
     fn build(&self, b: &mut Builder, function: &str, field: &Field, scale: Option<usize>) -> Result<Field, DomainError> {
         match (function, scale) {
             ("band", Some(scale)) => self.lowpass(b, field, scale),
-            _ => Err(DomainError::Unsupported(format!("`{function}` is not available on {}", self.describe()))),
+            _ => Err(missing(function, &self.describe())),
         }
     }
 

@@ -3,7 +3,7 @@
 //! A series is an image of one row. Fields stay spectra as long as they can: `wavelet`, `lowpass`, `band` and `decimate` act on frequencies, samples are made where a
 //! pointwise function needs them. Filters are formulas of the notation ([`scatterc_ir::filter`]).
 
-use crate::domain::{Domain, DomainError, Field, Numbers};
+use crate::domain::{Domain, DomainError, Field, Numbers, missing};
 use crate::healpix::MASK;
 use crate::lowering::{apply, component, power, repeated, weighted_average};
 use scatterc_ir::filter::{Bank, Evaluation, LARGEST_GRID, Transform};
@@ -751,7 +751,10 @@ impl Domain for Plane {
                 let field = self.samples(b, field)?;
                 let (H, W) = image(b, field.re)?;
                 if (H, W) != (self.H, self.W) {
-                    return Err(DomainError::Unsupported(format!("`pad` takes {} x {} samples, found {H} x {W}", self.H, self.W)));
+                    return Err(DomainError::Unsupported(format!(
+                        "`pad` takes {} x {} samples, found {H} x {W}; it pads fields on the grid of the input, once",
+                        self.H, self.W
+                    )));
                 }
                 let [top, bottom, left, right] = self.padding;
                 let repeat = self.boundary == Boundary::Symmetric;
@@ -776,13 +779,13 @@ impl Domain for Plane {
                 let columns = range(W, self.bank.W, left, self.W);
                 self.parts(&field, |v| Ok(b.linear(Linear::Pick { H, W, rows: rows.clone(), columns: columns.clone() }, v)?))
             }
-            other => Err(DomainError::Unsupported(format!("`{other}` is not available on {}", self.describe()))),
+            other => Err(missing(other, &self.describe())),
         }
     }
 
     fn shift(&self, b: &mut Builder, field: &Field, scale: usize, axis: usize, label: &str) -> Result<Field, DomainError> {
         if self.line {
-            return Err(DomainError::Unsupported("`shift` needs directions, which a series does not have".into()));
+            return Err(DomainError::Unsupported("`shift` needs directions, which a series does not have; it is on the plane".into()));
         }
         let mut field = self.samples(b, field)?;
         let (H, W) = image(b, field.re)?;

@@ -4,7 +4,7 @@
 //! those that the filter's formula gives for scale j. Fields of finer scales than the one asked for can therefore be filtered, coarser ones cannot. `mean(f, j)` leaves out the
 //! samples that stencils reach from beyond the edges, where the domain cuts them; averages may be weighted by a mask, a parameter that goes down the same pyramid.
 
-use crate::domain::{Domain, DomainError, Field, Numbers};
+use crate::domain::{Domain, DomainError, Field, Numbers, missing};
 use crate::healpix::MASK;
 use crate::lowering::{apply, component, filtered, kept_above, parts, power, repeated, weighted_average};
 use crate::plane::{Boundary, LARGEST_SIZE, LONGEST_SERIES, MOST_DIRECTIONS};
@@ -376,7 +376,7 @@ impl Domain for Pyramid {
     fn build(&self, b: &mut Builder, function: &str, field: &Field, scale: Option<usize>) -> Result<Field, DomainError> {
         match (function, scale) {
             ("band", Some(scale)) => self.lowpass(b, field, scale),
-            _ => Err(DomainError::Unsupported(format!("`{function}` is not available on {}", self.describe()))),
+            _ => Err(missing(function, &self.describe())),
         }
     }
 
