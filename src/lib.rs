@@ -29,6 +29,7 @@
 //! - [`sensitivity`], [`forecast`]: derivatives, Fisher matrices from simulations.
 //! - [`gauss_newton`], [`paths`]: synthesis by least squares, gradients from a random part of the paths.
 //! - [`table`]: coefficients with their indices, as npz, JSON, CSV and safetensors.
+//! - [`precision`]: single or double, from a target error.
 //! - [`optimise`]: L-BFGS and Adam, which know nothing of graphs.
 //!
 //! The stages themselves live in the crates [`ir`], [`compiler`], [`kernels`] and [`runtime`].
@@ -50,6 +51,7 @@ pub mod gaussian;
 pub mod optimise;
 pub mod paths;
 pub mod pixels;
+pub mod precision;
 pub mod random;
 pub mod residency;
 pub mod sensitivity;
