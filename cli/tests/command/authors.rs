@@ -227,3 +227,62 @@ fn encode_writes_every_format_of_tables() {
     let plain = std::fs::read_to_string(folder.at("a.csv")).expect("text");
     assert_eq!(plain.lines().nth(1), Some("output,place,j,g,re,im"));
 }
+
+#[test]
+fn table_selects_reduces_and_converts() {
+    use scatterc::table::Table;
+    let folder = Folder::new();
+    let (input, out) = (folder.npy("x.npy", &half_array(8, 3)), folder.at("s.npz"));
+    succeed(&["encode", &input, "-o", &out, "--directions", "2"]);
+    let read = |name: &str| Table::read(Path::new(&folder.at(name))).unwrap_or_else(|e| panic!("{e}"));
+    let whole = read("s.npz");
+    // Through every format and back.
+    let mut last = out.clone();
+    for name in ["a.json", "b.csv", "c.safetensors", "d.npz"] {
+        succeed(&["table", &last, "-o", &folder.at(name)]);
+        assert_eq!(read(name), whole, "{name}");
+        last = folder.at(name);
+    }
+    // What the library does.
+    succeed(&[
+        "table",
+        &out,
+        "-o",
+        &folder.at("e.csv"),
+        "--outputs",
+        "S1,S3",
+        "--select",
+        "j < 2",
+        "--isotropic",
+        "h,g",
+        "--fourier",
+        "g",
+        "--cosine",
+        "j",
+    ]);
+    let reduced = read("e.csv");
+    let names: Vec<(&str, String)> = reduced.outputs.iter().map(|o| (o.name.as_str(), o.index.columns.join(","))).collect();
+    assert_eq!(names, [("S1", "j,g".into()), ("S3", "j,i,h".into())]);
+    let s1 = whole.get("S1").and_then(|s| s.select(|e| e.get("j") < Some(2)).fourier("g")).and_then(|s| s.cosine("j")).expect("a transform");
+    assert_eq!(reduced.outputs[0], s1);
+    assert_eq!(reduced.metadata["steps"], serde_json::json!(["select j < 2", "isotropic h,g", "fourier g", "cosine j"]));
+    assert_eq!(reduced.metadata["name"], "s2scat");
+    let printed = succeed(&["table", &out, "--outputs", "S1", "--mean", "j,g"]);
+    let number: f64 = printed.lines().nth(2).and_then(|l| l.split(',').nth(2)).expect("a number").parse().expect("a number");
+    let mean = whole.get("S1").map(|s| s.re.iter().sum::<f64>() / s.re.len() as f64).expect("an output");
+    assert!((number - mean).abs() < 1e-14 * mean.abs(), "{printed}");
+    assert!(succeed(&["table", &out, "--outputs", "S1", "--format", "json", "--max", "g"]).starts_with('{'));
+    for (options, part) in [
+        (&["--select", "j <"][..], "selection `j <`: expected an expression"),
+        (&["--mean", "q"], "no output has the indices [q]; mean has []"),
+        (&["--outputs", "S9"], "there is no output `S9`; there are [mean, variance, S1"),
+        (&["--difference", "j"], "`--difference` is j; expected two indices, such as i,j"),
+        (&["--format", "npz"], "`--output` is absent; expected a file, as npz is no text"),
+        (&["--outputs", "S3", "--fourier", "i"], "expected consecutive values from 0"),
+    ] {
+        let refused = scatterc(&[&["table", &out], options].concat());
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && text.contains(part), "{options:?}: {text}");
+    }
+    assert_eq!(scatterc(&["table", &input]).status.code(), Some(2));
+}
