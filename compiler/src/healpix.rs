@@ -25,6 +25,17 @@ pub const MOST_MASKS: usize = 64;
 pub const LARGEST_SPIN_NSIDE: usize = 64;
 
 /// A sphere or patch of HEALPix pixels bound to its sizes.
+///
+/// ```
+/// use scatterc_compiler::domain::Domain;
+/// use scatterc_compiler::healpix::Healpix;
+///
+/// // nside 8, four orientations, stencils of 3 x 3 pixels: scales 0 (finest) to 3.
+/// let healpix = Healpix::new(8, 4, 3)?;
+/// assert_eq!((healpix.scales(), healpix.input_type().len()), (0..=3, 12 * 8 * 8));
+/// assert!(Healpix::new(6, 4, 3).is_err());
+/// # Ok::<(), scatterc_compiler::domain::DomainError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Healpix {
     /// Resolution of the input.

@@ -47,6 +47,21 @@ impl Boundary {
 }
 
 /// An image or series domain bound to its sizes.
+///
+/// ```
+/// use scatterc_compiler::domain::Domain;
+/// use scatterc_compiler::plane::{Boundary, Plane};
+/// use scatterc_ir::notation::{Item, parse};
+///
+/// // Rings of frequencies an octave apart, in a formula of one's own.
+/// let text = "filter rings { k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-log(max(k, 1e-9) * 2^j)^2); }";
+/// let Some(Item::Filter(rings)) = parse(text, "rings").expect("a filter").items.pop() else { panic!("a filter") };
+/// let plane = Plane::new(32, 64, 3, 1, &rings, Boundary::Periodic, false)?;
+/// assert_eq!((plane.scales(), plane.input_type().len()), (0..=2, 32 * 64));
+/// let line = Plane::line(128, 3, 1, &rings, Boundary::Periodic)?;
+/// assert_eq!(line.input_type().len(), 128);
+/// # Ok::<(), scatterc_compiler::domain::DomainError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
     /// Rows of the input; 1 for a series.

@@ -19,6 +19,20 @@ use scatterc_kernels::images::{Blocks, Enlarged};
 pub const LARGEST_STENCIL: usize = 31;
 
 /// An image or series domain of stencils bound to its sizes.
+///
+/// ```
+/// use scatterc_compiler::domain::Domain;
+/// use scatterc_compiler::plane::Boundary;
+/// use scatterc_compiler::pyramid::Pyramid;
+/// use scatterc_ir::notation::{Item, parse};
+///
+/// let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+/// let Some(Item::Filter(edges)) = parse(text, "edges").expect("a filter").items.pop() else { panic!("a filter") };
+/// // Two scales of an image, one direction, stencils of 5 x 5 samples.
+/// let pyramid = Pyramid::new(32, 32, 2, 1, 5, &edges, Boundary::Zero)?;
+/// assert_eq!(pyramid.scales(), 0..=1);
+/// # Ok::<(), scatterc_compiler::domain::DomainError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pyramid {
     /// Rows of the input; 1 for a series.
