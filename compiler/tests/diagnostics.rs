@@ -236,6 +236,11 @@ const CATALOGUE: &[(On, &str, &str)] = &[
         "S[j] = mean(wavelet(pad(pad(x)), j, 0));",
         "3:25 `pad(pad(x))` `pad` takes 16 x 18 samples, found 32 x 32 | it pads fields on the grid of the input, once",
     ),
+    (
+        On::Padded,
+        "S[j] = mean(decimate(x)) + 0 * mean(wavelet(pad(x), j, 0));",
+        "3:17 `decimate(x)` 16 x 18 samples cannot be thinned to 4 x 4 | `pad` the field first",
+    ),
     // Medians.
     (On::Healpix, "S[j] = median(abs(W[j, 0]), 2.5, 0);", "3:33 `2.5` expected a whole number of steps from 1 to 400, found 2.5"),
     (On::Healpix, "S[j] = median(abs(W[j, 0]), 3, -1);", "3:36 `-1` expected a tolerance from 0 on, found -1"),
