@@ -12,19 +12,14 @@ fn words(line: &str) -> Vec<String> {
             '"' => quoted = !quoted,
             '[' if !quoted => optional += 1,
             ']' if !quoted => optional -= 1,
-            ' ' if !quoted => {
-                if !word.is_empty() {
-                    out.push(std::mem::take(&mut word));
-                }
-            }
+            ' ' if !quoted => out.push(std::mem::take(&mut word)),
             _ if optional == 0 => word.push(c),
             _ => {}
         }
         before = c;
     }
-    if !word.is_empty() {
-        out.push(word);
-    }
+    out.push(word);
+    out.retain(|word| !word.is_empty());
     out
 }
 
