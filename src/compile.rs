@@ -1,8 +1,8 @@
 //! The pipeline behind one builder: source and domain in, executable out.
 
 use crate::statistics::Source;
-use crate::{Error, Index};
-use scatterc_compiler::bind::{BindOptions, Bound, OutputInfo, bind};
+use crate::{Error, Index, precision};
+use scatterc_compiler::bind::{BindError, BindOptions, Bound, OutputInfo, bind};
 use scatterc_compiler::domain::Domain;
 use scatterc_compiler::fuse::Fusion;
 use scatterc_compiler::pass::{Stage, Trace, run_passes};
@@ -72,6 +72,7 @@ pub struct Compiler<'a> {
     cache: Option<Arc<Cache>>,
     memory: Option<usize>,
     legendre: Legendre,
+    error: Option<f64>,
 }
 
 /// A compiled program: every stage kept, ready to be explained, saved or loaded.
@@ -104,6 +105,15 @@ impl Device {
     /// Whether it is a CUDA device or its emulation, where vectors of an optimiser can stay.
     pub fn is_cuda(self) -> bool {
         matches!(self, Device::Cuda(_) | Device::EmulatedCuda(_))
+    }
+
+    /// The same device with another element type.
+    pub fn with(self, element: Element) -> Device {
+        match self {
+            Device::Cpu(_) => Device::Cpu(element),
+            Device::Cuda(_) => Device::Cuda(element),
+            Device::EmulatedCuda(_) => Device::EmulatedCuda(element),
+        }
     }
 
     fn machine(self) -> MachineKind {
@@ -142,6 +152,7 @@ impl<'a> Compiler<'a> {
             cache: None,
             memory: None,
             legendre: Legendre::default(),
+            error: None,
         }
     }
 
@@ -201,6 +212,26 @@ impl<'a> Compiler<'a> {
         self
     }
 
+    /// Chooses the precision by the largest relative error of every output: single where a probe shows that it is enough, double otherwise ([`crate::precision`]). The plan then has
+    /// a note `precision` that says what was chosen and why.
+    ///
+    /// ```
+    /// use scatterc::{Compiler, Element, InputKind, Source, Sphere};
+    ///
+    /// let source = Source::find("s2scat")?;
+    /// let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let rough = Compiler::new(&source, &sphere).within(1e-2).compile()?;
+    /// assert_eq!(rough.plan().element, Element::F32);
+    /// let exact = Compiler::new(&source, &sphere).within(1e-10).compile()?;
+    /// assert_eq!(exact.plan().element, Element::F64);
+    /// assert!(exact.plan().note("precision").is_some_and(|note| note.contains("S1")));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
+    pub fn within(mut self, error: f64) -> Self {
+        self.error = Some(error);
+        self
+    }
+
     /// Number of threads; 0 means all cores.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
@@ -228,6 +259,13 @@ impl<'a> Compiler<'a> {
     /// Runs the pipeline.
     pub fn compile(&self) -> Result<Compiled, Error> {
         let start = Instant::now();
+        if let Some(target) = self.error {
+            let plain = Compiler { error: None, ..self.clone() };
+            let probe = precision::probe(&plain, self.device, target)?;
+            let mut compiled = plain.device(self.device.with(probe.element)).compile()?;
+            compiled.scheduled.plan.notes.push(("precision".into(), probe.to_string()));
+            return Ok(Compiled { compile_s: start.elapsed().as_secs_f64(), ..compiled });
+        }
         let statistic = self.source.statistic(self.statistic.as_deref())?;
         let bound = self.bind()?;
         let mut trace = vec![Stage { name: "bind".into(), sentence: "The statistic on its domain.".into(), graph: bound.graph.clone() }];
@@ -335,7 +373,8 @@ impl<'a> Compiler<'a> {
     /// Error: a text that does not fit the domain.
     pub fn bind(&self) -> Result<Bound, Error> {
         let statistic = self.source.statistic(self.statistic.as_deref())?;
-        bind(statistic, self.domain, &self.options).map_err(|error| Error::Bind { origin: self.source.origin.clone(), error })
+        let rendered = |error: &BindError| error.render(&self.source.text, &self.source.origin);
+        bind(statistic, self.domain, &self.options).map_err(|error| Error::Bind { rendered: rendered(&error), error })
     }
 
     /// Compiles and loads. A plan that was made before from the same text, domain and choices is taken from the cache and verified like any plan; the stages in between are
@@ -394,7 +433,10 @@ impl<'a> Compiler<'a> {
 
     /// Names a plan by everything it depends on.
     fn key(&self) -> Key {
-        let choices = format!("{:?} {:?} {:?} {:?} {:?} {:?}", self.statistic, self.options, self.goal, self.fusion, self.disabled, self.device);
+        let choices = format!(
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            self.statistic, self.options, self.goal, self.fusion, self.disabled, self.device, self.error
+        );
         // What fits a budget depends on the scratch memory of the threads.
         let memory = self.memory.map_or(String::new(), |bytes| format!("{bytes} {} {:?}", self.threads, self.legendre));
         Key::of_texts("plan", &[program(), &self.source.text, &format!("{:?}", self.domain), &choices, &memory])

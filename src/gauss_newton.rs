@@ -55,6 +55,19 @@ pub struct Solution {
 }
 
 /// A statistic with both of its products.
+///
+/// ```
+/// use scatterc::gauss_newton::{GaussNewton, Options};
+/// use scatterc::{Compiler, InputKind, Source, Sphere, random};
+///
+/// let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// let compiler = Compiler::new(&source, &sphere);
+/// let target = compiler.encoder()?.encode(&random::white(8, 1, 0))?;
+/// let solution = GaussNewton::new(&compiler)?.solve(&target, &random::white(8, 2, 0), None, &Options { steps: 5, ..Options::default() })?;
+/// assert!(solution.history.windows(2).all(|w| w[1] < w[0]));
+/// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+/// ```
 pub struct GaussNewton {
     forward: Pushforward,
     reverse: Pullback,

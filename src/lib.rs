@@ -29,6 +29,7 @@
 //! - [`sensitivity`], [`forecast`]: derivatives, Fisher matrices from simulations.
 //! - [`gauss_newton`], [`paths`]: synthesis by least squares, gradients from a random part of the paths.
 //! - [`table`]: coefficients with their indices, as npz, JSON, CSV and safetensors.
+//! - [`precision`]: single or double, from a target error.
 //! - [`optimise`]: L-BFGS and Adam, which know nothing of graphs.
 //!
 //! The stages themselves live in the crates [`ir`], [`compiler`], [`kernels`] and [`runtime`].
@@ -50,6 +51,7 @@ pub mod gaussian;
 pub mod optimise;
 pub mod paths;
 pub mod pixels;
+pub mod precision;
 pub mod random;
 pub mod residency;
 pub mod sensitivity;
@@ -123,11 +125,11 @@ pub enum Error {
         /// All faults as data.
         errors: Box<ir::notation::NotationErrors>,
     },
-    /// A statistic that does not fit its domain.
-    #[error("{origin}: {error}")]
+    /// A statistic that does not fit its domain, with the line of its text where one is to blame.
+    #[error("{rendered}")]
     Bind {
-        /// Name or path of the text.
-        origin: String,
+        /// The fault as shown to the user.
+        rendered: String,
         /// The fault.
         error: compiler::bind::BindError,
     },

@@ -36,6 +36,19 @@ pub const LOSSES: &str = include_str!("../statistics/losses.scat");
 const LARGEST_FILE: u64 = 1 << 20;
 
 /// A checked program and its text.
+///
+/// ```
+/// use scatterc::Source;
+///
+/// let s2scat = Source::find("s2scat")?;
+/// assert_eq!(s2scat.statistic(None)?.statistic.fields[0].name, "x");
+/// let own = Source::from_text("statistic own(x) { S[j] = mean(abs(wavelet(x, j, 0))); return S; }", "own.scat")?;
+/// assert_eq!(own.checked.statistics.len(), 1);
+/// // Faults show the line, the token and what would be right.
+/// let fault = Source::from_text("statistic own(x) { S[j] = mean(abs(wavlet(x, j, 0))); return S; }", "own.scat").unwrap_err().to_string();
+/// assert!(fault.starts_with("error: `wavlet` is not a function") && fault.contains("^^^^^^ did you mean `wavelet`?"));
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Name or path it came from.

@@ -13,6 +13,9 @@
 //! # Ok::<(), scatterc::table::TableError>(())
 //! ```
 //!
+//! Reductions of whole tables are [`Step`]s: selections by conditions of the notation, differences of indices, averages over orientations at fixed differences, Fourier transforms over
+//! orientations, cosine transforms over scales.
+//!
 //! | format | an output is | its index is |
 //! |---|---|---|
 //! | npz | array `NAME`, complex128 where complex | arrays `NAME_index` (int64) and `NAME_index_columns` |
@@ -25,6 +28,7 @@
 use crate::compile::Statistics;
 use ndarray_npy::npy::header::Header;
 use scatterc_compiler::bind::Index;
+use scatterc_ir::notation::{Comparison, Condition, IndexExpr, parse_conditions};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -95,6 +99,22 @@ pub enum TableError {
         /// What exists.
         known: String,
     },
+    /// A selection that is no condition on indices.
+    #[error("selection `{found}`: {message}")]
+    Selection {
+        /// What was asked.
+        found: String,
+        /// What was expected and found.
+        message: String,
+    },
+    /// Indices that no output has, all together.
+    #[error("no output has the indices [{found}]; {known}")]
+    Nowhere {
+        /// What was asked.
+        found: String,
+        /// The indices of every output.
+        known: String,
+    },
     /// The smallest or largest of complex numbers.
     #[error("`{output}` is complex: expected the aggregate mean or sum, found {found}")]
     Complex {
@@ -156,6 +176,123 @@ pub enum Aggregate {
     Min,
     /// The largest; real outputs only.
     Max,
+}
+
+/// Conditions on indices, as behind `where` in the notation: `j < 3, i - j == 1`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    conditions: Vec<Condition>,
+    /// Indices that the conditions name, each once.
+    indices: Vec<String>,
+}
+
+impl Selection {
+    /// Reads conditions.
+    ///
+    /// Error: what does not parse, and the functions `octave`, `layer` and `depth`, whose values a table does not hold.
+    ///
+    /// ```
+    /// use scatterc::table::Selection;
+    ///
+    /// assert_eq!(Selection::parse("i-j == 1,g<2")?.to_string(), "i - j == 1, g < 2");
+    /// assert!(Selection::parse("j <").is_err());
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
+    pub fn parse(text: &str) -> Result<Selection, TableError> {
+        let fault = |message: String| TableError::Selection { found: text.into(), message };
+        let conditions = parse_conditions(text, "").map_err(|e| fault(e.text()))?;
+        let mut indices: Vec<String> = Vec::new();
+        for term in conditions.iter().flat_map(|c| c.left.terms.iter().chain(&c.right.terms)) {
+            if let Some(function) = &term.function {
+                return Err(fault(format!("expected indices and whole numbers, found `{}`, which needs the domain", function.name)));
+            }
+            if !indices.contains(&term.name.name) {
+                indices.push(term.name.name.clone());
+            }
+        }
+        Ok(Selection { conditions, indices })
+    }
+
+    /// Whether all conditions hold; false where the entry lacks an index.
+    pub fn holds(&self, entry: Entry) -> bool {
+        let side = |side: &IndexExpr| {
+            side.terms
+                .iter()
+                .try_fold(i128::from(side.constant), |sum, term| Some(sum + i128::from(term.coefficient) * i128::from(entry.get(&term.name.name)?)))
+        };
+        self.conditions.iter().all(|condition| match (side(&condition.left), side(&condition.right)) {
+            (Some(left), Some(right)) => match condition.comparison {
+                Comparison::Less => left < right,
+                Comparison::LessOrEqual => left <= right,
+                Comparison::Greater => left > right,
+                Comparison::GreaterOrEqual => left >= right,
+                Comparison::Equal => left == right,
+                Comparison::NotEqual => left != right,
+            },
+            _ => false,
+        })
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.conditions.iter().map(Condition::to_string).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// A step from a table to another: every output that has all indices the step names is changed, the others stay as they are.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Step {
+    /// The entries for which conditions hold.
+    Select(Selection),
+    /// An index becomes its difference from another one: [`Output::difference`] of the first from the second.
+    Difference(String, String),
+    /// Averages over orientations whose differences stay: [`Output::isotropic`].
+    Isotropic(Vec<String>),
+    /// Indices go: [`Output::aggregate`].
+    Aggregate(Vec<String>, Aggregate),
+    /// The Fourier transform over an orientation: [`Output::fourier`].
+    Fourier(String),
+    /// The cosine transform over a scale: [`Output::cosine`].
+    Cosine(String),
+}
+
+impl Step {
+    /// Indices that the step names.
+    fn indices(&self) -> Vec<&str> {
+        match self {
+            Step::Select(selection) => selection.indices.iter().map(String::as_str).collect(),
+            Step::Difference(column, from) => vec![column, from],
+            Step::Isotropic(columns) | Step::Aggregate(columns, _) => columns.iter().map(String::as_str).collect(),
+            Step::Fourier(column) | Step::Cosine(column) => vec![column],
+        }
+    }
+
+    fn of(&self, output: &Output) -> Result<Output, TableError> {
+        match self {
+            Step::Select(selection) => Ok(output.select(|entry| selection.holds(entry))),
+            Step::Difference(column, from) => output.difference(column, from),
+            Step::Isotropic(_) => output.isotropic(&self.indices()),
+            Step::Aggregate(_, how) => output.aggregate(&self.indices(), *how),
+            Step::Fourier(column) => output.fourier(column),
+            Step::Cosine(column) => output.cosine(column),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    /// As the command spells it, such as `mean g`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Select(selection) => write!(f, "select {selection}"),
+            Step::Difference(column, from) => write!(f, "difference {column},{from}"),
+            Step::Isotropic(columns) => write!(f, "isotropic {}", columns.join(",")),
+            Step::Aggregate(columns, how) => write!(f, "{} {}", format!("{how:?}").to_lowercase(), columns.join(",")),
+            Step::Fourier(column) => write!(f, "fourier {column}"),
+            Step::Cosine(column) => write!(f, "cosine {column}"),
+        }
+    }
 }
 
 /// An output of a statistic with its index table.
@@ -258,17 +395,8 @@ impl Output {
         Output { name: self.name.clone(), shape, re: pick(&self.re), im: self.im.as_deref().map(pick), index }
     }
 
-    /// Removes indices: entries that agree in all others become one. Groups stand in the order of their first entries, and are added in the order of theirs.
-    ///
-    /// Error: a column that does not exist, the smallest or largest of complex numbers.
-    pub fn aggregate(&self, over: &[&str], how: Aggregate) -> Result<Output, TableError> {
-        if self.im.is_some() && matches!(how, Aggregate::Min | Aggregate::Max) {
-            return Err(TableError::Complex { output: self.name.clone(), found: format!("{how:?}").to_lowercase() });
-        }
-        let gone: Vec<usize> = over.iter().map(|name| self.column(name)).collect::<Result<_, TableError>>()?;
-        if gone.is_empty() {
-            return Ok(self.clone());
-        }
+    /// Entries that agree in all columns but the given ones: what they agree in, and their places, in the order of their first entries.
+    fn groups(&self, gone: &[usize]) -> (Vec<Vec<i64>>, Vec<Vec<usize>>) {
         let rest = |row: &[i64]| row.iter().enumerate().filter(|(k, _)| !gone.contains(k)).map(|(_, v)| *v).collect::<Vec<i64>>();
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut places: BTreeMap<Vec<i64>, usize> = BTreeMap::new();
@@ -282,6 +410,182 @@ impl Output {
             });
             groups[place].push(k);
         }
+        (rows, groups)
+    }
+
+    /// Places of the entries that differ in one column alone, in ascending order of its values, group by group.
+    ///
+    /// Error: values that are not consecutive whole numbers, or do not begin at 0 where they must.
+    fn runs(&self, column: usize, from_zero: bool) -> Result<Vec<Vec<usize>>, TableError> {
+        let (_, mut groups) = self.groups(&[column]);
+        for group in &mut groups {
+            group.sort_by_key(|k| self.index.rows[*k][column]);
+            let values: Vec<i64> = group.iter().map(|k| self.index.rows[*k][column]).collect();
+            let first = if from_zero { 0 } else { values[0] };
+            if values.iter().enumerate().any(|(k, v)| i64::try_from(k).ok().and_then(|k| first.checked_add(k)) != Some(*v)) {
+                return Err(TableError::Shape {
+                    output: self.name.clone(),
+                    what: format!("index `{}`", self.index.columns[column]),
+                    expected: format!("consecutive values{}, each once, where the other indices agree", if from_zero { " from 0" } else { "" }),
+                    found: format!("{values:?}"),
+                });
+            }
+        }
+        Ok(groups)
+    }
+
+    /// An index becomes its difference from another, which stays: with `column` i and `from` j, entry (i, j) becomes (i - j, j).
+    ///
+    /// Error: a column that does not exist; a difference that no 64 bits hold.
+    pub fn difference(&self, column: &str, from: &str) -> Result<Output, TableError> {
+        let (own, other) = (self.column(column)?, self.column(from)?);
+        let mut out = self.clone();
+        for row in &mut out.index.rows {
+            row[own] = row[own].checked_sub(row[other]).ok_or_else(|| TableError::Shape {
+                output: self.name.clone(),
+                what: format!("index `{column}` less `{from}`"),
+                expected: "a whole number of 64 bits".into(),
+                found: format!("{} - {}", row[own], row[other]),
+            })?;
+        }
+        Ok(out)
+    }
+
+    /// Mean over all orientations at fixed differences: of the columns g1, .., gn, gn goes and the others become the differences gk - gn modulo the number G of orientations.
+    ///
+    /// out[.., d1, .., d(n-1)] = 1/G sum_g in[.., d1 + g, .., d(n-1) + g, g], with differences in ascending order. One column: its mean. G is one more than the largest value of the
+    /// columns, and every tuple of orientations must be there.
+    ///
+    /// Error: a column that does not exist or is named twice; tuples that are missing.
+    pub fn isotropic(&self, columns: &[&str]) -> Result<Output, TableError> {
+        let Some((last, others)) = columns.split_last() else { return Ok(self.clone()) };
+        let places: Vec<usize> = columns.iter().map(|name| self.column(name)).collect::<Result<_, _>>()?;
+        let fault = |expected: String, found: String| TableError::Shape {
+            output: self.name.clone(),
+            what: format!("indices [{}]", columns.join(", ")),
+            expected,
+            found,
+        };
+        if let Some(k) = (0..places.len()).find(|k| places[..*k].contains(&places[*k])) {
+            return Err(fault("different names".into(), format!("`{}` twice", columns[k])));
+        }
+        let values = || self.index.rows.iter().flat_map(|row| places.iter().map(|k| row[*k]));
+        let (least, most) = (values().min().unwrap_or(0), values().max().unwrap_or(0));
+        let G = usize::try_from(most).ok().and_then(|most| most.checked_add(1)).filter(|_| least >= 0);
+        let G = G.ok_or_else(|| fault("orientations from 0 on".into(), format!("{least} .. {most}")))?;
+        let (keys, groups) = self.groups(&places);
+        let wanted = (0..places.len()).try_fold(1usize, |n, _| n.checked_mul(G));
+        for (key, group) in keys.iter().zip(&groups) {
+            let mut tuples: Vec<Vec<i64>> = group.iter().map(|k| places.iter().map(|p| self.index.rows[*k][*p]).collect()).collect();
+            tuples.sort_unstable();
+            tuples.dedup();
+            if Some(tuples.len()) != wanted || tuples.len() != group.len() {
+                return Err(fault(
+                    format!("all tuples of {G} orientations, each once"),
+                    format!("{} entries, {} of them different, where the other indices are {key:?}", group.len(), tuples.len()),
+                ));
+            }
+        }
+        // Differences in ascending order inside each group; the sum over `last` then runs in its order.
+        let rank: HashMap<&[i64], usize> = keys.iter().enumerate().map(|(k, key)| (key.as_slice(), k)).collect();
+        let mut turned = self.clone();
+        let mut order: Vec<(usize, Vec<i64>, usize)> = Vec::with_capacity(self.index.rows.len());
+        for (k, row) in turned.index.rows.iter_mut().enumerate() {
+            let key: Vec<i64> = row.iter().enumerate().filter(|(c, _)| !places.contains(c)).map(|(_, v)| *v).collect();
+            let g = row[places[places.len() - 1]];
+            let mut differences = Vec::with_capacity(places.len());
+            for place in &places[..others.len()] {
+                row[*place] = (row[*place] - g).rem_euclid(G as i64);
+                differences.push(row[*place]);
+            }
+            differences.push(g);
+            order.push((rank.get(key.as_slice()).copied().unwrap_or(0), differences, k));
+        }
+        order.sort_unstable();
+        turned.take(&order.iter().map(|(_, _, k)| *k).collect::<Vec<_>>()).aggregate(&[last], Aggregate::Mean)
+    }
+
+    /// Orthonormal discrete Fourier transform over an orientation: the index becomes a frequency p, the output complex.
+    ///
+    /// out[p] = G^(-1/2) sum_g in[g] exp(-2 pi i p g / G), p = 0 .. G - 1, where the index has the values 0 .. G - 1; of a real output p = 0 .. floor(G / 2) alone, which say
+    /// everything (`numpy.fft.rfft(.., norm="ortho")`).
+    ///
+    /// Error: a column that does not exist; values that are not 0 .. G - 1 where the other indices agree. Cost: G^2 for each of them.
+    pub fn fourier(&self, column: &str) -> Result<Output, TableError> {
+        let place = self.column(column)?;
+        let runs = self.runs(place, true)?;
+        let mut out = self.clone();
+        let (n, im) = (self.entries(), self.im.clone().unwrap_or_else(|| vec![0.0; self.re.len()]));
+        let mut imaginary = vec![0.0; self.re.len()];
+        for start in (0..self.re.len()).step_by(n.max(1)) {
+            for run in &runs {
+                let G = run.len();
+                for (p, target) in run.iter().enumerate() {
+                    let (mut a, mut b) = (0.0, 0.0);
+                    for (g, source) in run.iter().enumerate() {
+                        let (sin, cos) = (std::f64::consts::TAU * ((p * g) % G) as f64 / G as f64).sin_cos();
+                        let (x, y) = (self.re[start + source], im[start + source]);
+                        a += x * cos + y * sin;
+                        b += y * cos - x * sin;
+                    }
+                    out.re[start + target] = a / (G as f64).sqrt();
+                    imaginary[start + target] = b / (G as f64).sqrt();
+                }
+            }
+        }
+        out.im = Some(imaginary);
+        if self.im.is_some() {
+            return Ok(out);
+        }
+        let mut kept: Vec<usize> = runs.iter().flat_map(|run| &run[..run.len() / 2 + 1]).copied().collect();
+        kept.sort_unstable();
+        Ok(out.take(&kept))
+    }
+
+    /// Orthonormal cosine transform (DCT-II) over a scale: the index becomes the number o of half periods.
+    ///
+    /// out[o] = sqrt((1 + [o > 0]) / n) sum_r in[j0 + r] cos(pi o (r + 1/2) / n), o = 0 .. n - 1, where the index has the n consecutive values from j0 on; n and j0 may differ
+    /// between values of the other indices (`scipy.fft.dct(.., type=2, norm="ortho")`).
+    ///
+    /// Error: a column that does not exist; values that are not consecutive where the other indices agree. Cost: n^2 for each of them.
+    pub fn cosine(&self, column: &str) -> Result<Output, TableError> {
+        let place = self.column(column)?;
+        let runs = self.runs(place, false)?;
+        let mut out = self.clone();
+        let entries = self.entries();
+        let one = |values: &[f64]| {
+            let mut all = values.to_vec();
+            for start in (0..values.len()).step_by(entries.max(1)) {
+                for run in &runs {
+                    let n = run.len() as f64;
+                    for (o, target) in run.iter().enumerate() {
+                        let wave = |r: usize| (std::f64::consts::PI * o as f64 * (r as f64 + 0.5) / n).cos();
+                        let sum: f64 = run.iter().enumerate().map(|(r, source)| values[start + source] * wave(r)).sum();
+                        all[start + target] = sum * (if o > 0 { 2.0 } else { 1.0 } / n).sqrt();
+                    }
+                }
+            }
+            all
+        };
+        (out.re, out.im) = (one(&self.re), self.im.as_deref().map(one));
+        for run in &runs {
+            run.iter().enumerate().for_each(|(o, target)| out.index.rows[*target][place] = o as i64);
+        }
+        Ok(out)
+    }
+
+    /// Removes indices: entries that agree in all others become one. Groups stand in the order of their first entries, and are added in the order of theirs.
+    ///
+    /// Error: a column that does not exist, the smallest or largest of complex numbers.
+    pub fn aggregate(&self, over: &[&str], how: Aggregate) -> Result<Output, TableError> {
+        if self.im.is_some() && matches!(how, Aggregate::Min | Aggregate::Max) {
+            return Err(TableError::Complex { output: self.name.clone(), found: format!("{how:?}").to_lowercase() });
+        }
+        let gone: Vec<usize> = over.iter().map(|name| self.column(name)).collect::<Result<_, TableError>>()?;
+        if gone.is_empty() {
+            return Ok(self.clone());
+        }
+        let (rows, groups) = self.groups(&gone);
         let one = |row: &[f64], group: &[usize]| {
             let values = group.iter().map(|k| row[*k]);
             match how {
@@ -343,6 +647,40 @@ impl Table {
     pub fn get(&self, name: &str) -> Result<&Output, TableError> {
         let known = || self.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(", ");
         self.outputs.iter().find(|o| o.name == name).ok_or_else(|| TableError::Output { found: name.into(), known: known() })
+    }
+
+    /// The table after a step, which is added to the list `steps` of its metadata. Outputs that lack one of the step's indices stay as they are.
+    ///
+    /// Error: indices that no output has together; what the step refuses.
+    ///
+    /// ```
+    /// use scatterc::Index;
+    /// use scatterc::table::{Output, Selection, Step, Table};
+    ///
+    /// let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// let table = Table { outputs: vec![s1], ..Table::default() };
+    /// let fine = table.step(&Step::Select(Selection::parse("j >= 1")?))?;
+    /// let one = fine.step(&Step::Isotropic(vec!["g".into()]))?;
+    /// assert_eq!((one.outputs[0].re[0], one.metadata["steps"][1].as_str()), (7.0, Some("isotropic g")));
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
+    pub fn step(&self, step: &Step) -> Result<Table, TableError> {
+        let wanted = step.indices();
+        let has = |o: &Output| wanted.iter().all(|w| o.index.columns.iter().any(|c| c == w));
+        if !self.outputs.iter().any(has) {
+            let known = self.outputs.iter().map(|o| format!("{} has [{}]", o.name, o.index.columns.join(", "))).collect::<Vec<_>>().join(", ");
+            return Err(TableError::Nowhere { found: wanted.join(", "), known });
+        }
+        let outputs = self.outputs.iter().map(|o| if has(o) { step.of(o) } else { Ok(o.clone()) }).collect::<Result<_, _>>()?;
+        let mut steps = self.metadata.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+        steps.push(Value::from(step.to_string()));
+        let metadata = match &self.metadata {
+            Value::Object(map) => Value::Object(map.clone().into_iter().chain([("steps".to_string(), Value::from(steps))]).collect()),
+            Value::Null => json!({ "steps": steps }),
+            other => json!({ "metadata": other, "steps": steps }),
+        };
+        Ok(Table { metadata, outputs })
     }
 
     /// Writes beside the place and renames, so that no partial file is ever seen.

@@ -8,7 +8,7 @@ use scatterc::forecast::Forecast;
 use scatterc::gauss_newton::{GaussNewton, Options, Stop};
 use scatterc::paths::Paths;
 use scatterc::sensitivity::SensitivityError;
-use scatterc::{Boundary, Compiler, Domain, Error, Healpix, InputKind, Plane, Source, Sphere, random};
+use scatterc::{Boundary, Compiler, Domain, Error, Goal, Healpix, InputKind, Plane, Source, Sphere, random};
 use support::*;
 
 fn text(name: &str) -> Source {
@@ -249,5 +249,57 @@ fn sampled_paths_have_the_full_gradient_as_expectation() -> Result<(), Sensitivi
     assert_eq!(paths.sample(11), paths.sample(11));
     assert!(matches!(Paths::new(&source, None, &sphere, "l2", &[(&["S1"], 0.0)]), Err(SensitivityError::Program(Error::Option { .. }))));
     assert!(matches!(Paths::new(&source, None, &sphere, "l2", &[(&["S9"], 0.5)]), Err(SensitivityError::Program(Error::Option { .. }))));
+    Ok(())
+}
+
+/// A statistic of no file of this repository, from the pages of the book alone: how much more intermittent a scale is than a Gaussian one, how its modulus to a power follows that of a finer
+/// scale, and whether its peaks and troughs differ; one number per scale and angle, all without units.
+const INTERMITTENCY: &str = "
+statistic intermittency(x; q = 1.5) {
+    W[j, g]       = wavelet(x, j, g);
+    U[j, g]       = sqrt(abs(W[j, g])^2 + 0.01 * power(W[j, g]));
+    flat[j, g]    = log(mean(U[j, g]^q)) - q / 2 * log(power(W[j, g]));
+    E[i, h, j, g] = wavelet(U[i, h]^q, j, g)                                          where depth(i) < depth(j), depth(j) - depth(i) <= 2;
+    T[j, i, g, h] = cov(U[j, g], abs(E[i, h, j, g])) / sqrt(var(U[j, g]) * power(E[i, h, j, g]));
+    follow[j, i, d] = mean{g}(T[j, i, g, g + d]);
+    tilt[j]       = mean{g}(mean(tanh(re(W[j, g]) / sqrt(power(W[j, g])))^3 * exp(-U[j, g] / sqrt(power(W[j, g])))));
+    spread        = sum{j, g}(flat[j, g]^2);
+    return flat, follow, tilt, spread;
+}";
+
+#[test]
+fn a_statistic_from_the_book_alone_compiles_everywhere_with_the_right_gradient() -> Result<(), Error> {
+    let source = Source::from_text(INTERMITTENCY, "intermittency")?;
+    for domain in domains(&source, "intermittency")? {
+        // The reference device, plans of two fusions, and the gradient of a loss against differences, all in f64.
+        assert_sound(&source, &*domain, "intermittency")?;
+        // The Jacobian forwards against differences, and <J t, c> = <t, J^T c> to rounding: the reverse pass is the transpose of the forward one.
+        let compiler = Compiler::new(&source, &*domain).threads(1);
+        let forward = compiler.clone().goal(Goal::JacobianVector).compile()?;
+        let reverse = compiler.clone().goal(Goal::VectorJacobian).compile()?;
+        let (there, back) = (given(&forward.graph), given(&reverse.graph));
+        let (x, t) = (array(&there, "x").to_vec(), array(&there, "tangent.x").to_vec());
+        let (jt, ty) = (on_cpu(forward.plan(), 1, &there), on_cpu(reverse.plan(), 1, &back));
+        let names: Vec<String> = jt.iter().filter_map(|(name, _)| name.strip_prefix("tangent.").map(str::to_string)).collect();
+        assert_eq!(names, ["flat", "follow", "tilt", "spread"]);
+        assert_eq!(x, array(&back, "x"), "both run on the same field");
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let left: f64 = names.iter().map(|name| dot(array(&jt, &format!("tangent.{name}")), array(&back, &format!("cotangent.{name}")))).sum();
+        let right = dot(&t, array(&ty, "gradient.x"));
+        assert!((left - right).abs() <= 1e-11 * left.abs().max(right.abs()), "{}: {left:e} and {right:e}", domain.describe());
+        let plain = compiler.compile()?;
+        let at = |by: f64| {
+            let moved: Vec<f64> = x.iter().zip(&t).map(|(x, t)| x + by * t).collect();
+            on_cpu(plain.plan(), 1, &vec![("x".into(), moved)])
+        };
+        let (h, largest) = (1e-6, |values: &[f64]| values.iter().fold(1e-300f64, |m, x| m.max(x.abs())));
+        let (above, below) = (at(h), at(-h));
+        for name in &names {
+            let slope: Vec<f64> = array(&above, name).iter().zip(array(&below, name)).map(|(a, b)| (a - b) / (2.0 * h)).collect();
+            let found = array(&jt, &format!("tangent.{name}"));
+            let worst = found.iter().zip(&slope).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+            assert!(worst <= 1e-5 * largest(found), "{name} on {}: {worst:e} of {:e}", domain.describe(), largest(found));
+        }
+    }
     Ok(())
 }

@@ -9,11 +9,11 @@ mod support;
 use scatterc::compiler::pass::PASSES;
 use scatterc::compiler::vocabulary;
 use scatterc::ir::Linear;
-use scatterc::ir::filter::RESULTS;
+use scatterc::ir::filter::{FUNCTIONS, RESULTS};
 use scatterc::ir::notation::{INDEX_FUNCTIONS, REDUCTIONS, Signature};
 use scatterc::ir::ops::pointwise_table;
 use scatterc::statistics::{BUILT_IN, FILTERS, LOSSES};
-use scatterc::{Boundary, Domain, Error, Healpix, InputKind, Plane, Source, Sphere};
+use scatterc::{Boundary, Compiler, Domain, Error, Healpix, InputKind, Plane, Source, Sphere};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use support::*;
@@ -103,6 +103,25 @@ fn statistics_of_the_book_compile_with_the_right_gradients() -> Result<(), Error
 }
 
 #[test]
+fn faults_look_as_the_book_shows_them() -> Result<(), Error> {
+    let sphere = Sphere::new(8, 2, 0, InputKind::Half)?;
+    let mut count = 0;
+    for (_, block) in blocks(&read("docs/notation.md")).into_iter().filter(|(_, block)| block.starts_with("error: ")) {
+        let shown = block.split("\n\n").next().unwrap_or_default().trim_end();
+        let line = shown.lines().find_map(|line| line.strip_prefix("1 | ")).expect("a line of a text");
+        let file = shown.lines().nth(1).and_then(|line| line.trim().strip_prefix("--> ")?.split(':').next()).expect("a name");
+        let said = match Source::from_text(line, file) {
+            Err(error) => error.to_string(),
+            Ok(source) => Compiler::new(&source, &sphere).bind().expect_err("a fault").to_string(),
+        };
+        assert!(said.starts_with(shown), "expected\n{shown}\nfound\n{said}");
+        count += 1;
+    }
+    assert_eq!(count, 2);
+    Ok(())
+}
+
+#[test]
 fn files_of_the_book_are_the_texts_it_shows() {
     let shown = read("docs/statistics.md");
     for name in ["third", "shape", "nonlinearity", "profiles", "cross_fields"] {
@@ -166,31 +185,17 @@ fn the_reference_page_is_current() {
     assert_current("docs/reference.md", &reference());
 }
 
-/// Functions of filter formulas, as docs/notation.md lists them.
-const FILTER_FUNCTIONS: &[&str] = &[
-    "cis",
-    "single",
-    "floor",
-    "ceil",
-    "factorial",
-    "modulo",
-    "atan2",
-    "greater",
-    "select",
-    "over_rows",
-    "over_columns",
-    "inverse",
-    "total",
-    "at",
-    "until_minimum",
-];
+/// Names of the functions of filter formulas.
+fn filter_functions() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|row| row.0)
+}
 
 fn grammar() -> String {
     let all = vocabulary();
     let mut functions: BTreeSet<&str> = all.functions.iter().map(|f| f.name).collect();
     functions.extend(REDUCTIONS.iter().map(|r| r.name));
     functions.extend(INDEX_FUNCTIONS.iter().map(|(name, _)| *name));
-    let filters: BTreeSet<&str> = FILTER_FUNCTIONS.iter().copied().filter(|f| !functions.contains(f)).collect();
+    let filters: BTreeSet<&str> = filter_functions().filter(|f| !functions.contains(f)).collect();
     let list = |names: &BTreeSet<&str>| names.iter().copied().collect::<Vec<_>>().join("|");
     let value = serde_json::json!({
         "$schema": "https://raw.githubusercontent.com/martinring/tmlanguage/master/tmlanguage.json",
@@ -218,8 +223,7 @@ fn grammar() -> String {
 #[test]
 fn the_editor_grammar_knows_the_vocabulary() {
     assert_current("editors/scatterc.tmLanguage.json", &grammar());
-    // Functions of filters exist: each in a formula that is checked.
-    for name in FILTER_FUNCTIONS {
+    for name in filter_functions() {
         assert!(read("docs/notation.md").contains(&format!("`{name}")), "{name} is not in docs/notation.md");
     }
 }
@@ -229,7 +233,31 @@ fn keywords_of_the_grammar_are_those_of_the_notation() {
     // Every keyword, where another stands, is a syntax error; so the list is what the parser knows.
     let text = "statistic a(x) { m = mean(x)^pi; return m; }\nloss l(S, T) = mean(abs(S - T));\nfilter f { wavelet = 1; }\nstatistic b(x; d = inf) { S[j] = mean(abs(wavelet(x, j, 0))) where j <= d; return S; }";
     assert!(Source::from_text(text, "keywords").is_ok(), "{:?}", Source::from_text(text, "keywords").err());
-    for word in ["statistic", "loss", "filter", "return", "where", "inf", "pi"] {
-        assert!(grammar().contains(word), "{word}");
+    // Words of the grammar's own lists, by their scopes.
+    let grammar: serde_json::Value = serde_json::from_str(&grammar()).expect("JSON");
+    let list = |scope: &str| -> Vec<String> {
+        let patterns = grammar["patterns"].as_array().expect("patterns");
+        let of = |p: &&serde_json::Value| p["name"] == scope || p["captures"]["1"]["name"] == scope;
+        let text = patterns.iter().find(of).and_then(|p| p["match"].as_str()).expect("a pattern").to_string();
+        let inside = text.split_once('(').and_then(|(_, rest)| rest.split_once(')')).expect("a list").0.to_string();
+        inside.split('|').map(str::to_string).collect()
+    };
+    assert_eq!(list("keyword.declaration.scat"), ["statistic", "loss", "filter"]);
+    let reserved = [list("keyword.control.scat"), list("constant.language.scat")].concat();
+    // A word is reserved where it cannot be a name: these, and no function or other word of the notation.
+    let is_reserved = |word: &str| {
+        let text = format!("statistic {word}(x) {{ m = mean(x); return m; }}");
+        Source::from_text(&text, "word").err().is_some_and(|e| e.to_string().contains("reserved word"))
+    };
+    for word in &reserved {
+        assert!(is_reserved(word), "`{word}` is a keyword of the grammar only");
     }
+    let all = vocabulary();
+    let others = all.functions.iter().map(|f| f.name).chain(REDUCTIONS.iter().map(|r| r.name)).chain(INDEX_FUNCTIONS.iter().map(|row| row.0));
+    for word in others.chain(filter_functions()).chain(RESULTS.iter().copied()).chain(["statistic", "loss", "filter", "x", "inf_", "mean"]) {
+        assert!(reserved.iter().any(|r| r == word) == is_reserved(word), "`{word}` is reserved, and no keyword of the grammar");
+    }
+    // What expects an item says which words begin one.
+    let items = Source::from_text("3", "items").expect_err("a number is no item").to_string();
+    assert!(items.contains("expected `statistic`, `loss` or `filter`"), "{items}");
 }

@@ -273,3 +273,54 @@ fn filters_of_a_text_are_used_and_their_faults_are_shown() -> Result<(), Error> 
     assert!(error.contains("filter `rings`") && error.contains("not finite"), "{error}");
     Ok(())
 }
+
+/// The radial profile of the sphere's wavelets as a filter of the plane: kappa(ell / 2^j) at ell = |k| - 1/2, with k in radians^-1 on a square of side `side`, scale 0 for j = `finest`.
+fn harmonic_profile(side: f64, finest: usize) -> String {
+    // kappa_j(ell) depends on ell / 2^j alone: a large scale tabulates it. Hats of width 1/64 interpolate linearly between x = 1/2 and 2.
+    let table = scatterc::kernels::wavelets::kappa_of_scale(4096, 10);
+    let hats: Vec<String> = (1..96).map(|k| format!("{:.9} * max(0, 1 - abs(64 * x - {}))", table[512 + 16 * k], 32 + k)).collect();
+    let blocks: Vec<String> = hats.chunks(24).map(|block| block.join(" + ")).collect();
+    let sums: String = blocks.iter().enumerate().map(|(k, block)| format!("    h{k} = {block};\n")).collect();
+    let total = (0..blocks.len()).map(|k| format!("h{k}")).collect::<Vec<_>>().join(" + ");
+    format!(
+        "filter harmonic_profile {{\n    r = row - H * greater(row, H / 2);\n    c = column - W * greater(column, W / 2);\n    x = (2 * pi / {side} * sqrt(r^2 + c^2) - 0.5) / 2^({finest} - j);\n{sums}    wavelet = {total};\n}}\n"
+    )
+}
+
+#[test]
+fn a_small_patch_of_the_sphere_is_a_plane() -> Result<(), Error> {
+    // The same statistic, and the same field, a bump of Gaussian width s: on the sphere f_l0 = sqrt((2l + 1) / 4 pi) exp(-(l + 1/2)^2 s^2 / 2), whose planar limit is
+    // exp(-r^2 / 2 s^2) / (2 pi s^2). N, divided by the area of the domain, is the integral of (psi_j * W_i^2)^2 over the square of that of W_i^2: no area and no amplitude is left in it but the
+    // factor 1 / (2 pi) of the sphere's psi^2. With two octaves between i and j the quadrature of the grid of scale i has no error that counts here.
+    let text = "statistic layers(x) {
+        W[j]    = wavelet(x, j, 0);
+        N[i, j] = power(wavelet(W[i]^2, j, 0)) / power(W[i])^2 where depth(i) < depth(j);
+        return N;
+    }\n";
+    // Angles up to 3 from the middle of the bump: the coarsest response has died away there, and on the sphere before the other pole.
+    let (L, width, side, n, finest) = (128, 0.03, 6.0, 256, 5);
+    let mut coefficients = vec![0.0; 2 * L * L];
+    for l in 0..L {
+        let k = l as f64 + 0.5;
+        coefficients[2 * l * L] = (k / std::f64::consts::TAU).sqrt() * (-0.5 * (k * width).powi(2)).exp();
+    }
+    let at = |k: usize| (k as f64 - (n / 2) as f64) * side / n as f64;
+    let image: Vec<f64> = (0..n * n).map(|p| (-0.5 * (at(p / n).powi(2) + at(p % n).powi(2)) / (width * width)).exp()).collect();
+    let source = Source::from_text(&format!("{text}{}", harmonic_profile(side, finest)), "layers")?;
+    let sphere = scatterc::Sphere::new(L, 1, 2, scatterc::InputKind::Half)?;
+    let plane = Plane::new(n, n, 4, 1, &source.filter("harmonic_profile")?, Boundary::Periodic, false)?;
+    let round = Compiler::new(&source, &sphere).threads(1).encoder()?.encode(&coefficients)?;
+    let flat = Compiler::new(&source, &plane).threads(1).encoder()?.encode(&image)?;
+    let of = |s: &scatterc::Statistics, i: usize, j: usize| {
+        let array = s.get("N").expect("an output");
+        array.re[array.index.rows.iter().position(|row| row[..] == [i as i64, j as i64]).expect("scales")]
+    };
+    let areas = 4.0 * std::f64::consts::PI / (side * side);
+    let difference = |i: usize, j: usize| std::f64::consts::TAU * of(&round, i, j) / of(&flat, finest - i, finest - j) / areas - 1.0;
+    // A response of scale j has the size 2^-j, over which a sphere bends by a part of its square: P_l(cos theta) is J_0((l + 1/2) theta) up to theta^2 / 24.
+    let (coarse, fine) = (difference(4, 2), difference(5, 3));
+    assert!(coarse.abs() <= 1.0 / 16.0 / 4f64.powi(2), "scales 4 and 2: {coarse:e}");
+    assert!(fine.abs() <= 1.0 / 16.0 / 4f64.powi(3), "scales 5 and 3: {fine:e}");
+    assert!(fine.abs() < coarse.abs() / 3.0, "an octave finer the curvature counts a quarter: {coarse:e}, {fine:e}");
+    Ok(())
+}

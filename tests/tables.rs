@@ -2,8 +2,8 @@
 
 #![allow(non_snake_case)]
 
-use scatterc::table::{Aggregate, Format, Output, Table, TableError};
-use scatterc::{Compiler, Index, InputKind, Source, Sphere};
+use scatterc::table::{Aggregate, Format, Output, Selection, Step, Table, TableError};
+use scatterc::{Boundary, Compiler, Domain, Index, InputKind, Plane, Source, Sphere, random};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -82,6 +82,124 @@ fn selections_and_aggregates_follow_the_index() {
     assert!(matches!(s1.aggregate(&["i"], Aggregate::Mean), Err(TableError::Column { .. })));
     assert!(matches!(table.get("H").expect("an output").aggregate(&["k"], Aggregate::Min), Err(TableError::Complex { .. })));
     assert_eq!(s1.select(|_| false).re.len(), 0);
+}
+
+/// An output whose indices run over all tuples of the given sizes, with values 0, 1, 4, 9, ..
+fn squares(columns: &[&str], sizes: &[i64]) -> Output {
+    let mut rows: Vec<Vec<i64>> = vec![vec![]];
+    for size in sizes {
+        rows = rows.into_iter().flat_map(|row| (0..*size).map(move |k| row.iter().copied().chain([k]).collect())).collect();
+    }
+    let values = (0..rows.len()).map(|k| (k * k) as f64).collect();
+    Output::new("S", vec![rows.len()], values, None, Index { columns: columns.iter().map(ToString::to_string).collect(), rows }).expect("fits")
+}
+
+fn near(a: &[f64], b: &[f64], what: &str) {
+    let largest = b.iter().fold(1e-300f64, |m, x| m.max(x.abs()));
+    assert!(a.len() == b.len() && a.iter().zip(b).all(|(x, y)| (x - y).abs() <= 1e-14 * largest), "{what}: {a:?}, expected {b:?}");
+}
+
+#[test]
+fn transforms_have_the_values_of_a_hand_computation() {
+    // (1, 4, 9, 16) shifted: 0, 1, 4, 9 over four orientations. rfft: (14, -4 + 8i, -6) / 2.
+    let line = squares(&["g"], &[4]).fourier("g").expect("a transform");
+    near(&line.re, &[7.0, -2.0, -3.0], "real parts");
+    near(line.im.as_deref().expect("complex"), &[0.0, 4.0, 0.0], "imaginary parts");
+    assert_eq!((line.shape.clone(), line.index.rows.clone()), (vec![3], vec![vec![0], vec![1], vec![2]]));
+    // All frequencies of a complex output; the transform keeps the sum of squares.
+    let twice = Output::new("S", vec![3], line.re.clone(), line.im.clone(), line.index.clone()).expect("fits").fourier("g").expect("a transform");
+    let energy = |o: &Output| o.re.iter().chain(o.im.iter().flatten()).map(|x| x * x).sum::<f64>();
+    assert!(twice.shape == [3] && (energy(&twice) - energy(&line)).abs() < 1e-12 * energy(&line));
+    // scipy.fft.dct([0, 1, 4], type=2, norm="ortho") = (5 / sqrt 3, -4 / sqrt 2, sqrt(2 / 3) (0 - 2 * 1 + 4) / 2).
+    let scales = squares(&["j"], &[3]);
+    near(&scales.cosine("j").expect("a transform").re, &[5.0 / 3f64.sqrt(), -4.0 / 2f64.sqrt(), (2.0f64 / 3.0).sqrt()], "cosines");
+    // Fixed differences d = h - g mod 2 of [[0, 1], [4, 9]] (h, g): (0 + 9) / 2, (1 + 4) / 2; one index alone: its mean.
+    let pair = squares(&["h", "g"], &[2, 2]);
+    let isotropic = pair.isotropic(&["h", "g"]).expect("an average");
+    assert_eq!((isotropic.re, isotropic.index.columns, isotropic.index.rows), (vec![4.5, 2.5], vec!["h".to_string()], vec![vec![0], vec![1]]));
+    assert_eq!(pair.isotropic(&["g"]).expect("an average").re, [0.5, 6.5]);
+    // Three orientations (h, l, g), values k^2 with k = 9 h + 3 l + g: differences (1, 2) stand at (1, 2, 0), (2, 0, 1), (0, 1, 2).
+    let triple = squares(&["h", "l", "g"], &[3, 3, 3]).isotropic(&["h", "l", "g"]).expect("an average");
+    assert_eq!(triple.index.rows[5], [1, 2]);
+    near(&triple.re[5..6], &[(15.0f64.powi(2) + 19.0f64.powi(2) + 5.0f64.powi(2)) / 3.0], "three orientations");
+    // Scales i < j at fixed differences: two pairs at distance -1, one at -2; a transform of each.
+    let all = squares(&["i", "j"], &[3, 3]).select(|e| e.get("i") < e.get("j")).difference("i", "j").expect("columns");
+    assert_eq!(all.index.rows, [[-1, 1], [-2, 2], [-1, 2]]);
+    let cosines = all.cosine("j").expect("a transform");
+    assert_eq!(cosines.index.rows, [[-1, 0], [-2, 0], [-1, 1]]);
+    near(&cosines.re, &[26.0 / 2f64.sqrt(), 4.0, -24.0 / 2f64.sqrt()], "cosines at fixed differences");
+}
+
+#[test]
+fn steps_change_the_outputs_that_have_their_indices_and_are_listed() {
+    let table =
+        Table { metadata: json!({ "sky": 1 }), outputs: vec![squares(&["j", "g"], &[3, 2]), Output { name: "T".into(), ..squares(&["j"], &[3]) }] };
+    let select = |text: &str| Selection::parse(text).map(Step::Select);
+    let fine = table.step(&select("j>0, 2*g <= j").expect("conditions")).expect("a table");
+    assert_eq!((fine.outputs[0].re.clone(), fine.outputs[1].re.len()), (vec![4.0, 16.0, 25.0], 3));
+    let summed = table.step(&Step::Aggregate(vec!["j".into()], Aggregate::Sum)).and_then(|t| t.step(&Step::Fourier("g".into()))).expect("a table");
+    assert_eq!((summed.outputs[0].shape.clone(), summed.outputs[1].shape.clone()), (vec![2], vec![]));
+    assert_eq!(summed.metadata, json!({ "sky": 1, "steps": ["sum j", "fourier g"] }));
+    let refused = |step: Step| table.step(&step).expect_err("refused").to_string();
+    assert_eq!(refused(select("k == j").expect("conditions")), "no output has the indices [k, j]; S has [j, g], T has [j]");
+    let half = table.step(&select("j != 1").expect("conditions")).expect("a table");
+    let missing = half.step(&Step::Cosine("j".into())).expect_err("refused").to_string();
+    assert_eq!(missing, "`S`: index `j`: expected consecutive values, each once, where the other indices agree, found [0, 2]");
+    let coarse = table.step(&select("j > 0").expect("conditions")).expect("a table");
+    assert!(coarse.step(&Step::Cosine("j".into())).is_ok());
+    assert!(coarse.step(&Step::Fourier("j".into())).expect_err("refused").to_string().contains("consecutive values from 0, each once"));
+    assert!(coarse.step(&Step::Isotropic(vec!["j".into(), "g".into()])).expect_err("refused").to_string().contains("all tuples of 3 orientations"));
+    assert!(table.step(&Step::Isotropic(vec!["g".into(), "g".into()])).expect_err("refused").to_string().contains("`g` twice"));
+    for (text, part) in [
+        ("j <", "expected an expression, found the end of the text"),
+        ("octave(j) < 2", "expected indices and whole numbers, found `octave`"),
+        ("j < i < 2", "a condition has one comparison; write `i < j, j < k` for a chain"),
+        ("j < 1.5", "whole numbers"),
+        ("j; return", "expected a comparison"),
+    ] {
+        let error = Selection::parse(text).expect_err("refused").to_string();
+        assert!(error.starts_with(&format!("selection `{text}`: ")) && error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn reductions_of_tables_are_those_of_the_notation() -> Result<(), Box<dyn std::error::Error>> {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tables.md"))?;
+    let text = page.split("```scat domains\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a statistic");
+    let source = Source::from_text(text, "docs/tables.md")?;
+    let sphere = Sphere::new(8, 2, 0, InputKind::Half)?;
+    let plane = Plane::new(16, 18, 3, 4, &Source::find("cheng")?.filter("morlet")?, Boundary::Periodic, false)?;
+    let domains: [(&dyn Domain, Vec<f64>); 2] = [(&sphere, random::white(8, 1, 0)), (&plane, random::samples(16 * 18, 1, 0))];
+    for (domain, field) in domains {
+        let (G, J) = (domain.directions() as f64, domain.scales().count() as f64);
+        let compiler = Compiler::new(&source, domain).threads(1).number("G", G).number("J", J);
+        let table = Table::of(&compiler.encoder()?.encode(&field)?, json!(null))?;
+        let (s, c) = (table.get("S")?, table.get("C")?);
+        let compare = |reduced: &Output, name: &str| -> Result<(), TableError> {
+            let nodes = table.get(name)?;
+            let lookup: std::collections::BTreeMap<&Vec<i64>, usize> = nodes.index.rows.iter().zip(0..).collect();
+            let places: Vec<usize> = reduced.index.rows.iter().map(|row| lookup[row]).collect();
+            let pick = |values: &[f64]| places.iter().map(|k| values[*k]).collect::<Vec<f64>>();
+            // Both forms divide by the norm of the whole output: frequencies may be small.
+            let largest = nodes.re.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            let pairs = reduced
+                .re
+                .iter()
+                .zip(pick(&nodes.re))
+                .chain(reduced.im.iter().flatten().zip(nodes.im.as_deref().map(pick).unwrap_or_default()).map(|(a, b)| (a, b)));
+            for (a, b) in pairs {
+                assert!((a - b).abs() <= 1e-13 * largest, "{name} on {}: {a} and {b}", domain.describe());
+            }
+            assert!(reduced.re.len() > 2, "{name}");
+            Ok(())
+        };
+        let isotropic = c.isotropic(&["h", "g"])?;
+        assert_eq!(isotropic.index.rows, table.get("I")?.index.rows);
+        compare(&isotropic, "I")?;
+        compare(&s.fourier("g")?, "F")?;
+        compare(&s.cosine("j")?, "D")?;
+    }
+    Ok(())
 }
 
 #[test]

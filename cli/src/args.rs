@@ -413,6 +413,9 @@ pub struct DeviceOptions {
     /// Precision.
     #[arg(long, value_enum, default_value = "f64")]
     pub precision: Precision,
+    /// Single precision where a probe shows that every output keeps this relative error, double otherwise: from 1e-12 to below 1.
+    #[arg(long, value_name = "E", conflicts_with = "precision", allow_negative_numbers = true)]
+    pub error: Option<f64>,
     /// Threads; 0 means all cores.
     #[arg(long, value_name = "T", default_value_t = 0)]
     pub threads: usize,
@@ -505,6 +508,7 @@ impl Default for DeviceOptions {
         DeviceOptions {
             device: DeviceKind::Cpu,
             precision: Precision::F64,
+            error: None,
             threads: 0,
             memory: None,
             disable: vec![],
@@ -520,7 +524,20 @@ impl DeviceOptions {
         if self.precision == Precision::F32 && self.device == DeviceKind::Reference {
             return Err(CliError::Unavailable("`--precision f32`: the device reference computes in f64; f32 needs `--device cpu` or `cuda`".into()));
         }
+        if let Some(error) = self.error {
+            if self.device == DeviceKind::Reference {
+                return Err(CliError::option("--error", error, "`--device cpu` or `cuda`: the device reference computes in f64"));
+            }
+            if scatterc::precision::check(error).is_err() {
+                return Err(CliError::option("--error", error, format!("a number from {:e} to below 1", scatterc::precision::SMALLEST_TARGET)));
+            }
+        }
         scatterc::compiler::pass::known(&self.disable).map_err(|e| CliError::Library(e.into()))
+    }
+
+    /// Refuses `--error` in commands that compile more than one program.
+    pub fn without_target(&self) -> Result<(), CliError> {
+        self.error.map_or(Ok(()), |error| Err(CliError::option("--error", error, "`--precision` in this command; `explain --error` says which")))
     }
 
     /// The memory budget, as the compiler takes it.
@@ -750,6 +767,9 @@ pub fn compiler<'a>(
     }
     if statistic.normalise_by.is_some() {
         compiler = compiler.array("P");
+    }
+    if let Some(error) = device.error {
+        compiler = compiler.within(error);
     }
     Ok(compiler)
 }
@@ -1098,12 +1118,23 @@ pub fn write_statistics(
     metadata: &serde_json::Value,
     further: Vec<(String, NamedArray)>,
 ) -> Result<(), CliError> {
+    let metadata = &with_precision(metadata, compiled);
     let mut all = statistics_arrays(compiled, batch, arrays, metadata);
     all.extend(further);
     match format.map(Format::from).or(Format::of(path)) {
         None | Some(Format::Npz) => Ok(io::write_npz_atomic(path, &all)?),
         Some(format) => Ok(io::write_bytes_atomic(path, &table(&all, metadata)?.bytes(path, format)?)?),
     }
+}
+
+/// Metadata with the precision that a target error has chosen, and why.
+pub fn with_precision(metadata: &serde_json::Value, compiled: &Compiled) -> serde_json::Value {
+    let mut out = metadata.clone();
+    if let Some(note) = compiled.plan().note("precision") {
+        out["precision"] = serde_json::json!(compiled.plan().element.to_string());
+        out["probe"] = serde_json::json!(note);
+    }
+    out
 }
 
 /// What every result says about itself: statistic, domain, options, input, version.

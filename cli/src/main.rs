@@ -20,7 +20,7 @@ mod transforms;
 
 use args::{CliError, Global};
 use clap::Parser;
-use commands::{bench, cache, compare, demo, diff, doctor, encode, explain, export, gradient, ops, plot, run, selftest, synthesise};
+use commands::{bench, cache, compare, demo, diff, doctor, encode, explain, export, gradient, ops, plot, run, selftest, synthesise, table};
 use std::process::ExitCode;
 
 /// Scattering statistics: declare once, run at the hardware's speed.
@@ -60,6 +60,8 @@ enum Command {
     Diff(diff::Args),
     /// Measure compile time, run time and memory.
     Bench(Box<bench::Args>),
+    /// Select from, reduce and convert a table of coefficients.
+    Table(Box<table::Args>),
     /// Draw a field as a map with its power spectrum.
     Plot(plot::Args),
     /// List, clear or verify the tables kept between runs.
@@ -87,6 +89,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Compare(args) => compare::run(args, global),
         Command::Diff(args) => diff::run(args, global),
         Command::Bench(args) => bench::run(args, global),
+        Command::Table(args) => table::run(args, global),
         Command::Plot(args) => plot::run(args, global),
         Command::Cache(args) => cache::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),

@@ -5,7 +5,10 @@
 
 use crate::domain::{Domain, DomainError, Field, Numbers};
 use scatterc_ir::graph::{Builder, TypeError};
-use scatterc_ir::notation::{BinaryOperator, CheckedStatistic, Comparison, Condition, Expr, ExprKind, Ident, IndexExpr, IndexKind, Span, ValueKind};
+use scatterc_ir::notation::{
+    BinaryOperator, CheckedStatistic, Comparison, Condition, Expr, ExprKind, Ident, IndexExpr, IndexKind, NotationError, NotationErrorKind, Span,
+    ValueKind,
+};
 use scatterc_ir::ops::pointwise;
 use scatterc_ir::scalar::{self, Binary, Scalar, Unary};
 use scatterc_ir::{Graph, Linear, Op, Space, Type, Value};
@@ -17,17 +20,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// A fault at a place of the text.
-    #[error("{line}:{column}: {message}")]
-    At {
-        /// What was expected and found.
-        message: String,
-        /// 1-based line in the statistic's text.
-        line: u32,
-        /// 1-based column.
-        column: u32,
-    },
-    /// A fault of the domain.
+    /// A fault at a place of the text, with what was expected, what was found and, where possible, what would be right.
+    #[error(transparent)]
+    At(Box<NotationError>),
+    /// A fault of the domain that no place of the text is to blame for.
     #[error(transparent)]
     Domain(#[from] DomainError),
     /// A parameter without a value, or a value without a parameter.
@@ -43,6 +39,24 @@ pub enum BindError {
         /// What it has.
         expected: String,
     },
+}
+
+impl BindError {
+    /// The fault as [`NotationError::render`] shows it: the line of `source`, the text that was checked, with a caret, where a place is known.
+    pub fn render(&self, source: &str, origin: &str) -> String {
+        match self {
+            BindError::At(fault) => fault.render(source, origin),
+            other => format!("error: {other}\n --> {origin}\n"),
+        }
+    }
+
+    /// What a domain refuses, at the place of the expression it refuses.
+    fn placed(self, span: Span) -> BindError {
+        match self {
+            BindError::Domain(error) => at(span, error.to_string()),
+            other => other,
+        }
+    }
 }
 
 impl From<TypeError> for BindError {
@@ -205,7 +219,7 @@ pub(crate) fn arithmetic(b: &mut Builder, operator: BinaryOperator, x: Cell, y: 
                 }
                 Ok(out)
             }
-            _ => Err("a complex number can be raised to the whole powers 1 to 16 only".into()),
+            _ => Err("a complex number can be raised to the whole powers 1 to 16 only; take re, im or abs first".into()),
         },
     }
 }
@@ -237,7 +251,9 @@ pub(crate) fn call(b: &mut Builder, name: &str, x: &[Cell]) -> Result<Cell, Stri
         }
         ("harmonic", [z, k]) => {
             let (Part::Literal(order), None) = (k.re, k.im) else {
-                return Err("the order of `harmonic(z, k)` must be a number known when the statistic is bound".into());
+                return Err(
+                    "the order of `harmonic(z, k)` must be a number known when the statistic is bound; a number or a number parameter is one".into(),
+                );
             };
             let modulus = call(b, "abs", &[*z])?;
             let phase = call(b, "arg", &[*z])?;
@@ -419,10 +435,10 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
         let space = binder.spaces[k].clone();
         let name = output.name.name.clone();
         if space.len() == 0 {
-            return Err(at(
-                output.name.span,
-                format!("output `{name}` has no entries: no index tuple satisfies its conditions on {}", domain.describe()),
-            ));
+            let message = format!("output `{name}` has no entries: no index tuple satisfies its conditions on {}", domain.describe());
+            let help = binder.ranges();
+            // The conditions are at the definition, not where it is returned.
+            return Err(helped(statistic.definitions[k].name.span, message, help));
         }
         if checked.value_kinds[k] == ValueKind::Field {
             for tuple in &space.tuples {
@@ -463,8 +479,18 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
     Ok(Bound { graph, outputs, parameters, batch: options.batch })
 }
 
+/// A fault; what stands behind a semicolon is what would be right.
 fn at(span: Span, message: impl Into<String>) -> BindError {
-    BindError::At { message: message.into(), line: span.line, column: span.column }
+    let message = message.into();
+    match message.split_once("; ") {
+        Some((message, help)) => helped(span, message, help),
+        None => BindError::At(Box::new(NotationError::new(NotationErrorKind::Domain, span, message))),
+    }
+}
+
+/// A fault with what would be right.
+fn helped(span: Span, message: impl Into<String>, help: impl Into<String>) -> BindError {
+    BindError::At(Box::new(NotationError::new(NotationErrorKind::Domain, span, message).help(help)))
 }
 
 /// Value of a scale index; `None` below zero.
@@ -480,6 +506,12 @@ impl Binder<'_> {
     /// Leading axes of every number: the batch, and those of the domain.
     fn leading_axes(&self) -> Vec<usize> {
         self.options.batch.into_iter().chain(self.domain.number_axes()).collect()
+    }
+
+    /// What indices run over.
+    fn ranges(&self) -> String {
+        let (scales, G) = (self.domain.scales(), self.domain.directions());
+        format!("scales are {} .. {}, directions 0 .. {}", scales.start(), scales.end(), G.saturating_sub(1))
     }
 
     fn definition(&self, name: &Ident) -> Result<usize, BindError> {
@@ -531,8 +563,13 @@ impl Binder<'_> {
                     None => scales.get(name).map(|j| *j as f64).or_else(|| self.parameter_number(name)),
                     Some(function) => scales.get(name).and_then(|j| self.domain.index_function(&function.name, *j)).map(|x| x as f64),
                 };
-                let value = value
-                    .ok_or_else(|| at(term.name.span, format!("`{name}` has no value here: conditions compare scales and number parameters")))?;
+                let value = value.ok_or_else(|| {
+                    let message = format!("`{name}` has no value here: conditions compare scales and number parameters");
+                    match self.checked.statistic.parameters.iter().any(|p| p.name.name == *name) {
+                        true => helped(term.name.span, message, given(name)),
+                        false => at(term.name.span, message),
+                    }
+                })?;
                 sum += term.coefficient as f64 * value;
             }
             Ok(sum)
@@ -775,8 +812,12 @@ impl Binder<'_> {
         order.iter().filter(|name| names.contains(name)).cloned().collect()
     }
 
-    /// Evaluates an expression at given scales; `order` lists the direction names in scope.
+    /// Evaluates an expression at given scales; `order` lists the direction names in scope. What the domain refuses is a fault at the innermost expression that it refuses.
     fn field(&mut self, expr: &Expr, scales: &Scales, order: &[String], k: usize) -> Result<Evaluated, BindError> {
+        self.field_here(expr, scales, order, k).map_err(|error| error.placed(expr.span))
+    }
+
+    fn field_here(&mut self, expr: &Expr, scales: &Scales, order: &[String], k: usize) -> Result<Evaluated, BindError> {
         if !self.is_field(expr, k) {
             // A number inside a field expression: an array over the directions it uses.
             let used = self.directions_used(expr, order);
@@ -822,7 +863,7 @@ impl Binder<'_> {
                 "wavelet" => {
                     let inner = self.as_field(&arguments[0], scales, order, k)?;
                     let scale = arguments[1].as_index().and_then(|i| scale_value(&i, scales)).filter(|j| self.domain.scales().contains(j));
-                    let scale = scale.ok_or_else(|| at(arguments[1].span, "no such scale"))?;
+                    let scale = scale.ok_or_else(|| self.no_scale(&arguments[1], scales))?;
                     let direction = arguments[2].as_index().ok_or_else(|| at(arguments[2].span, "expected a direction index"))?;
                     if let [term] = direction.terms.as_slice()
                         && (term.coefficient, direction.constant) == (1, 0)
@@ -845,7 +886,9 @@ impl Binder<'_> {
                         [term] if (term.coefficient, own.constant) == (1, 0) => inner.labels.iter().position(|label| *label == term.name.name),
                         _ => None,
                     };
-                    let axis = axis.ok_or_else(|| at(arguments[3].span, "expected a direction index of the field itself"))?;
+                    let axis = axis.ok_or_else(|| {
+                        at(arguments[3].span, "expected a direction index of the field itself; the fourth argument names the direction that moves it")
+                    })?;
                     let moved = self.domain.shift(&mut self.b, &inner, scale, axis, "$")?;
                     let mut indices: Vec<IndexExpr> = moved.labels[..inner.labels.len()].iter().map(|l| plain_index(l)).collect();
                     indices.push(new);
@@ -897,7 +940,7 @@ impl Binder<'_> {
                     });
                 }
                 let Some(Evaluated::Field(field)) = total else {
-                    return Err(at(expr.span, "nothing to reduce: no index tuple exists"));
+                    return Err(helped(expr.span, "nothing to reduce: no index tuple exists", self.ranges()));
                 };
                 let field = self.domain.samples(&mut self.b, &field)?;
                 let all: Vec<String> = inner_order.iter().filter(|l| field.labels.contains(l) || bound_directions.contains(l)).cloned().collect();
@@ -909,7 +952,7 @@ impl Binder<'_> {
                 let factor = match function.name.as_str() {
                     "sum" => 1.0,
                     "mean" => 1.0 / (count * G.pow(bound_directions.len() as u32)) as f64,
-                    other => return Err(at(function.span, format!("`{other}` over indices is not available for fields; use sum or mean"))),
+                    other => return Err(helped(function.span, format!("`{other}` over indices is not available for fields"), "use sum or mean")),
                 };
                 let mut part = |v: Value| -> Result<Value, BindError> {
                     let sum = self.b.adjoint(spread.clone(), v)?;
@@ -925,7 +968,17 @@ impl Binder<'_> {
     /// The scale that an argument names.
     fn scale_argument(&self, argument: &Expr, scales: &Scales) -> Result<usize, BindError> {
         let scale = argument.as_index().and_then(|i| scale_value(&i, scales)).filter(|j| self.domain.scales().contains(j));
-        scale.ok_or_else(|| at(argument.span, "no such scale"))
+        scale.ok_or_else(|| self.no_scale(argument, scales))
+    }
+
+    fn no_scale(&self, argument: &Expr, scales: &Scales) -> BindError {
+        let range = self.domain.scales();
+        let found = argument.as_index().map_or_else(String::new, |index| {
+            let terms = index.terms.iter().filter_map(|t| Some((t, *scales.get(&t.name.name)? as i64)));
+            let value = terms.fold(index.constant, |sum, (t, j)| sum + t.coefficient * j);
+            if index.terms.is_empty() { format!(", found {value}") } else { format!(", found `{index}` = {value}") }
+        });
+        helped(argument.span, format!("expected a scale from {} to {}{found}", range.start(), range.end()), "leave such tuples out with `where`")
     }
 
     fn as_field(&mut self, expr: &Expr, scales: &Scales, order: &[String], k: usize) -> Result<Field, BindError> {
@@ -962,7 +1015,8 @@ impl Binder<'_> {
                     if let Some(other) = space
                         && other != own
                     {
-                        return Err(at(span, format!("fields on different grids, {other} and {own}, cannot be combined sample by sample")));
+                        let message = format!("fields on different grids, {other} and {own}, cannot be combined sample by sample");
+                        return Err(helped(span, message, "filter both at one scale first, or take their averages"));
                     }
                     space = Some(own);
                     Evaluated::Field(self.aligned(&field, &labels)?)
@@ -979,10 +1033,8 @@ impl Binder<'_> {
                     let varies = [Some(cell.re), cell.im].into_iter().flatten().any(|p| matches!(p, Part::Value(_)));
                     if space.is_some() && varies && axes != self.domain.input_type().axes {
                         let masks = axes[0];
-                        return Err(at(
-                            span,
-                            format!("a number here differs between {masks} masks, so that no field can be made of it; give one mask"),
-                        ));
+                        let message = format!("a number here differs between {masks} masks, so that no field can be made of it");
+                        return Err(helped(span, message, "give one mask"));
                     }
                     let aligned = self.aligned_numbers(cell, &own, &labels)?;
                     let mut part = |p: Part| match (p, space) {
@@ -1026,6 +1078,10 @@ impl Binder<'_> {
 
     /// Evaluates a number expression for all entries of `space`.
     fn number(&mut self, expr: &Expr, space: &Rc<IndexSpace>, k: usize) -> Result<Cell, BindError> {
+        self.number_here(expr, space, k).map_err(|error| error.placed(expr.span))
+    }
+
+    fn number_here(&mut self, expr: &Expr, space: &Rc<IndexSpace>, k: usize) -> Result<Cell, BindError> {
         match &expr.kind {
             ExprKind::Number(x) => Ok(Cell::literal(*x)),
             ExprKind::Name(name) => {
@@ -1043,7 +1099,7 @@ impl Binder<'_> {
                     return Ok(Cell::literal(x));
                 }
                 if self.checked.statistic.parameters.iter().any(|p| p.name.name == *name) {
-                    return Err(BindError::Parameter(format!("parameter `{name}` has no default and was not given")));
+                    return Err(helped(expr.span, format!("parameter `{name}` has no default and was not given"), given(name)));
                 }
                 let d = self.definition(&Ident { name: name.clone(), span: expr.span })?;
                 let cell = self.defined_number(d)?;
@@ -1254,7 +1310,7 @@ impl Binder<'_> {
         let one = Rc::new(IndexSpace { columns: vec![], tuples: vec![vec![]], G: self.domain.directions() });
         match self.number(argument, &one, k)? {
             Cell { re: Part::Literal(x), im: None } => Ok(Some(x)),
-            _ => Err(at(argument.span, "expected a number known when the statistic is bound")),
+            _ => Err(at(argument.span, "expected a number known when the statistic is bound; a number or a number parameter is one")),
         }
     }
 
@@ -1288,7 +1344,7 @@ impl Binder<'_> {
             }
         }
         if tuples.is_empty() {
-            return Err(at(function.span, "nothing to reduce: no index tuple exists"));
+            return Err(helped(function.span, "nothing to reduce: no index tuple exists", self.ranges()));
         }
         let columns: Vec<(String, IndexKind)> = space.columns.iter().cloned().chain(bound.iter().cloned()).collect();
         let extended = Rc::new(IndexSpace { columns, tuples, G: space.G });
@@ -1316,9 +1372,14 @@ impl Binder<'_> {
                 let factor = Cell { re: self.literal_array(&inverse)?, im: None };
                 arithmetic(&mut self.b, BinaryOperator::Multiply, factor, sum).map_err(|m| at(function.span, m))
             }
-            other => Err(at(function.span, format!("`{other}` over indices is not available yet for numbers; use sum or mean"))),
+            other => Err(helped(function.span, format!("`{other}` over indices is not available for numbers"), "use sum or mean")),
         }
     }
+}
+
+/// Help for a number that must be given.
+fn given(name: &str) -> String {
+    format!("give it: `--parameter {name}=..`, `Compiler::number`")
 }
 
 fn plain_index(name: &str) -> IndexExpr {

@@ -47,6 +47,17 @@ pub enum DomainError {
     Type(#[from] TypeError),
 }
 
+/// What a domain says of a function that it does not have: where it exists.
+pub(crate) fn missing(function: &str, domain: &str) -> DomainError {
+    let exists = match function {
+        "median" => "on HEALPix pixels",
+        "band" => "on HEALPix pixels, the plane and the line",
+        "shift" | "cut" => "on the plane",
+        _ => "on the plane and the line with filters of frequencies",
+    };
+    DomainError::Unsupported(format!("`{function}` is not available on {domain}; it is {exists}"))
+}
+
 /// How the caller stores the input field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputKind {
@@ -92,12 +103,12 @@ pub trait Domain: std::fmt::Debug {
     }
     /// A field built by one of the functions `band`, `cut`, `decimate`, `fourier`, `pad`, `unpad`.
     fn build(&self, _builder: &mut Builder, function: &str, _field: &Field, _scale: Option<usize>) -> Result<Field, DomainError> {
-        Err(DomainError::Unsupported(format!("`{function}` is not available on {}", self.describe())))
+        Err(missing(function, &self.describe()))
     }
     /// Samples of a field read 2^scale samples further (where they are for scale 0), along the angle of its own direction, position `axis` among its labels, less that of a
     /// new direction axis, named `label`.
     fn shift(&self, _builder: &mut Builder, _field: &Field, _scale: usize, _axis: usize, _label: &str) -> Result<Field, DomainError> {
-        Err(DomainError::Unsupported(format!("`shift` is not available on {}", self.describe())))
+        Err(missing("shift", &self.describe()))
     }
     /// Average over what the edges of the domain leave of a field at a scale; all of it where there are no edges.
     fn windowed_mean(&self, builder: &mut Builder, field: &Field, _scale: usize) -> Result<Numbers, DomainError> {
@@ -106,7 +117,7 @@ pub trait Domain: std::fmt::Debug {
     /// Geometric median: the number y with the smallest weighted sum of |f - y|, from the mean by at most `steps` steps of Weiszfeld's iteration, which end when no entry of y moves further
     /// than `tolerance`. Samples count where their weight is positive.
     fn median(&self, _builder: &mut Builder, _field: &Field, _steps: usize, _tolerance: f64) -> Result<Numbers, DomainError> {
-        Err(DomainError::Unsupported(format!("`median` is not available on {}", self.describe())))
+        Err(missing("median", &self.describe()))
     }
     /// Number of samples that [`Self::windowed_mean`] counts.
     fn windowed_size(&self, builder: &Builder, field: &Field, _scale: usize) -> usize {

@@ -114,6 +114,9 @@ pub fn report_with(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> Strin
     let mut out = String::new();
     let plan = &scheduled.plan;
     let _ = writeln!(out, "{}: {}", plan.name, plan.note("domain").unwrap_or("no domain"));
+    if let Some(note) = plan.note("precision") {
+        let _ = writeln!(out, "precision: {note}");
+    }
     let _ = writeln!(out, "\nstages");
     let mut before: Option<(usize, BTreeMap<String, usize>)> = None;
     let mut work: Option<f64> = None;
@@ -295,9 +298,10 @@ pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
         floor += least;
     }
     format!(
-        "{{\"name\":{},\"domain\":{},\"stages\":[{}],\"launches\":[{}],\"totals\":{{\"flops\":{},\"bytes\":{},\"floor_s\":{},\"measured_s\":{}}},\"live_bytes\":{},\"recomputed\":[{}],\"arena_bytes\":{},\"tables\":{},\"kernels\":{},\"compile_s\":{},\"roofline\":{{\"flops_per_s\":{},\"bytes_per_s\":{},\"source\":{}}}}}",
+        "{{\"name\":{},\"domain\":{},\"precision\":{},\"stages\":[{}],\"launches\":[{}],\"totals\":{{\"flops\":{},\"bytes\":{},\"floor_s\":{},\"measured_s\":{}}},\"live_bytes\":{},\"recomputed\":[{}],\"arena_bytes\":{},\"tables\":{},\"kernels\":{},\"compile_s\":{},\"roofline\":{{\"flops_per_s\":{},\"bytes_per_s\":{},\"source\":{}}}}}",
         quoted(&plan.name),
         plan.note("domain").map_or("null".into(), quoted),
+        plan.note("precision").map_or("null".into(), quoted),
         stages.join(","),
         launches.join(","),
         number(flops),

@@ -3,7 +3,7 @@
 //! Scale j lives on the map of nside / 2^j: a field is down-graded until it is there and then filtered by the same small kernel at every scale. Fields of finer scales than the
 //! one asked for can therefore be filtered, coarser ones cannot. Averages may be weighted by a mask, a parameter that goes down the same pyramid.
 
-use crate::domain::{Domain, DomainError, Field, Numbers};
+use crate::domain::{Domain, DomainError, Field, Numbers, missing};
 use crate::lowering::{apply, component, filtered, kept_above, parts, power, repeated, weighted_average};
 use scatterc_ir::graph::Builder;
 use scatterc_ir::{Linear, Space, Type, Value};
@@ -25,6 +25,17 @@ pub const MOST_MASKS: usize = 64;
 pub const LARGEST_SPIN_NSIDE: usize = 64;
 
 /// A sphere or patch of HEALPix pixels bound to its sizes.
+///
+/// ```
+/// use scatterc_compiler::domain::Domain;
+/// use scatterc_compiler::healpix::Healpix;
+///
+/// // nside 8, four orientations, stencils of 3 x 3 pixels: scales 0 (finest) to 3.
+/// let healpix = Healpix::new(8, 4, 3)?;
+/// assert_eq!((healpix.scales(), healpix.input_type().len()), (0..=3, 12 * 8 * 8));
+/// assert!(Healpix::new(6, 4, 3).is_err());
+/// # Ok::<(), scatterc_compiler::domain::DomainError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Healpix {
     /// Resolution of the input.
@@ -409,7 +420,7 @@ impl Domain for Healpix {
     fn build(&self, b: &mut Builder, function: &str, field: &Field, scale: Option<usize>) -> Result<Field, DomainError> {
         match (function, scale) {
             ("band", Some(scale)) => self.lowpass(b, field, scale),
-            _ => Err(DomainError::Unsupported(format!("`{function}` is not available on {}", self.describe()))),
+            _ => Err(missing(function, &self.describe())),
         }
     }
 

@@ -3,7 +3,7 @@
 //! A series is an image of one row. Fields stay spectra as long as they can: `wavelet`, `lowpass`, `band` and `decimate` act on frequencies, samples are made where a
 //! pointwise function needs them. Filters are formulas of the notation ([`scatterc_ir::filter`]).
 
-use crate::domain::{Domain, DomainError, Field, Numbers};
+use crate::domain::{Domain, DomainError, Field, Numbers, missing};
 use crate::healpix::MASK;
 use crate::lowering::{apply, component, power, repeated, weighted_average};
 use scatterc_ir::filter::{Bank, Evaluation, LARGEST_GRID, Transform};
@@ -47,6 +47,21 @@ impl Boundary {
 }
 
 /// An image or series domain bound to its sizes.
+///
+/// ```
+/// use scatterc_compiler::domain::Domain;
+/// use scatterc_compiler::plane::{Boundary, Plane};
+/// use scatterc_ir::notation::{Item, parse};
+///
+/// // Rings of frequencies an octave apart, in a formula of one's own.
+/// let text = "filter rings { k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-log(max(k, 1e-9) * 2^j)^2); }";
+/// let Some(Item::Filter(rings)) = parse(text, "rings").expect("a filter").items.pop() else { panic!("a filter") };
+/// let plane = Plane::new(32, 64, 3, 1, &rings, Boundary::Periodic, false)?;
+/// assert_eq!((plane.scales(), plane.input_type().len()), (0..=2, 32 * 64));
+/// let line = Plane::line(128, 3, 1, &rings, Boundary::Periodic)?;
+/// assert_eq!(line.input_type().len(), 128);
+/// # Ok::<(), scatterc_compiler::domain::DomainError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
     /// Rows of the input; 1 for a series.
@@ -751,7 +766,10 @@ impl Domain for Plane {
                 let field = self.samples(b, field)?;
                 let (H, W) = image(b, field.re)?;
                 if (H, W) != (self.H, self.W) {
-                    return Err(DomainError::Unsupported(format!("`pad` takes {} x {} samples, found {H} x {W}", self.H, self.W)));
+                    return Err(DomainError::Unsupported(format!(
+                        "`pad` takes {} x {} samples, found {H} x {W}; it pads fields on the grid of the input, once",
+                        self.H, self.W
+                    )));
                 }
                 let [top, bottom, left, right] = self.padding;
                 let repeat = self.boundary == Boundary::Symmetric;
@@ -776,13 +794,13 @@ impl Domain for Plane {
                 let columns = range(W, self.bank.W, left, self.W);
                 self.parts(&field, |v| Ok(b.linear(Linear::Pick { H, W, rows: rows.clone(), columns: columns.clone() }, v)?))
             }
-            other => Err(DomainError::Unsupported(format!("`{other}` is not available on {}", self.describe()))),
+            other => Err(missing(other, &self.describe())),
         }
     }
 
     fn shift(&self, b: &mut Builder, field: &Field, scale: usize, axis: usize, label: &str) -> Result<Field, DomainError> {
         if self.line {
-            return Err(DomainError::Unsupported("`shift` needs directions, which a series does not have".into()));
+            return Err(DomainError::Unsupported("`shift` needs directions, which a series does not have; it is on the plane".into()));
         }
         let mut field = self.samples(b, field)?;
         let (H, W) = image(b, field.re)?;

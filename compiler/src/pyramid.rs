@@ -4,7 +4,7 @@
 //! those that the filter's formula gives for scale j. Fields of finer scales than the one asked for can therefore be filtered, coarser ones cannot. `mean(f, j)` leaves out the
 //! samples that stencils reach from beyond the edges, where the domain cuts them; averages may be weighted by a mask, a parameter that goes down the same pyramid.
 
-use crate::domain::{Domain, DomainError, Field, Numbers};
+use crate::domain::{Domain, DomainError, Field, Numbers, missing};
 use crate::healpix::MASK;
 use crate::lowering::{apply, component, filtered, kept_above, parts, power, repeated, weighted_average};
 use crate::plane::{Boundary, LARGEST_SIZE, LONGEST_SERIES, MOST_DIRECTIONS};
@@ -19,6 +19,20 @@ use scatterc_kernels::images::{Blocks, Enlarged};
 pub const LARGEST_STENCIL: usize = 31;
 
 /// An image or series domain of stencils bound to its sizes.
+///
+/// ```
+/// use scatterc_compiler::domain::Domain;
+/// use scatterc_compiler::plane::Boundary;
+/// use scatterc_compiler::pyramid::Pyramid;
+/// use scatterc_ir::notation::{Item, parse};
+///
+/// let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+/// let Some(Item::Filter(edges)) = parse(text, "edges").expect("a filter").items.pop() else { panic!("a filter") };
+/// // Two scales of an image, one direction, stencils of 5 x 5 samples.
+/// let pyramid = Pyramid::new(32, 32, 2, 1, 5, &edges, Boundary::Zero)?;
+/// assert_eq!(pyramid.scales(), 0..=1);
+/// # Ok::<(), scatterc_compiler::domain::DomainError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pyramid {
     /// Rows of the input; 1 for a series.
@@ -376,7 +390,7 @@ impl Domain for Pyramid {
     fn build(&self, b: &mut Builder, function: &str, field: &Field, scale: Option<usize>) -> Result<Field, DomainError> {
         match (function, scale) {
             ("band", Some(scale)) => self.lowpass(b, field, scale),
-            _ => Err(DomainError::Unsupported(format!("`{function}` is not available on {}", self.describe()))),
+            _ => Err(missing(function, &self.describe())),
         }
     }
 

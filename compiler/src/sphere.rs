@@ -14,6 +14,17 @@ pub const LARGEST_BANDLIMIT: usize = 8192;
 pub const LARGEST_AZIMUTHAL_BANDLIMIT: usize = 16;
 
 /// Sizes of the sphere.
+///
+/// ```
+/// use scatterc_compiler::domain::{Domain, InputKind};
+/// use scatterc_compiler::sphere::Sphere;
+///
+/// // Degrees below 16, three azimuthal frequencies, scales from 1 on; coefficients of real fields.
+/// let sphere = Sphere::new(16, 3, 1, InputKind::Half)?;
+/// assert_eq!((sphere.scales(), sphere.directions()), (1..=4, 5));
+/// assert_eq!(sphere.input_type().len(), 2 * 16 * 16);
+/// # Ok::<(), scatterc_compiler::domain::DomainError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sphere {
     /// Bandlimit: 0 <= ell < L.

@@ -52,7 +52,7 @@ mod vocabulary;
 
 pub use check::{Checked, CheckedLoss, CheckedStatistic, IndexKind, ValueKind, check, check_source};
 pub use error::{NotationError, NotationErrorKind, NotationErrors};
-pub use parse::{ParsedTokens, parse, parse_checked, parse_tokens};
+pub use parse::{ParsedTokens, parse, parse_checked, parse_conditions, parse_tokens};
 pub use vocabulary::{Argument, Function, INDEX_FUNCTIONS, POINTWISE, REDUCTIONS, Reduction, Signature, Vocabulary};
 
 /// The longest text [`parse`] accepts, in bytes.

@@ -3,7 +3,7 @@
 use scatterc_ir::notation::NotationErrorKind::{self, Arity, Index, Limit, Name, Return, Syntax, Value};
 use scatterc_ir::notation::{
     BinaryOperator, Checked, ExprKind, IndexKind, Item, MAXIMUM_DEPTH, MAXIMUM_SOURCE_BYTES, NotationErrors, Program, ValueKind, Vocabulary, check,
-    check_source, parse, parse_checked,
+    check_source, parse, parse_checked, parse_conditions,
 };
 
 const S2SCAT: &str = "\
@@ -322,6 +322,42 @@ fn every_function_is_documented_and_can_be_called() {
             assert!(standard(&plain(&format!("A = {call};"))).is_ok(), "{call}");
         }
     }
+}
+
+#[test]
+fn conditions_are_read_alone() {
+    let text = |source: &str| parse_conditions(source, "c").map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(text("j<i , i-j<=2"), Ok(vec!["j < i".to_string(), "i - j <= 2".to_string()]));
+    for (source, said) in [
+        ("", "expected an expression, found the end of the text"),
+        ("j", "expected a comparison like `<`, found the end of the text"),
+        ("j < 2;", "expected `,` or an operator, found `;`"),
+        ("j < 2 i < 3", "expected `,` or an operator, found `i`"),
+        ("(j < 2", "`(` is never closed"),
+        ("i < j < k", "a condition has one comparison; write `i < j, j < k` for a chain"),
+    ] {
+        assert_eq!(parse_conditions(source, "").expect_err(source).text(), said);
+    }
+    assert_eq!(parse_conditions(&"(".repeat(1000), "").expect_err("too deep").kind, Syntax);
+    assert_eq!(parse_conditions(&" ".repeat(MAXIMUM_SOURCE_BYTES + 1), "").expect_err("too large").kind, Limit);
+}
+
+#[test]
+fn indices_at_one_place_are_bounded() {
+    let indices: Vec<String> = (0..10).map(|k| (0..31).map(|n| format!("a{k}_{n}")).collect::<Vec<_>>().join(", ")).collect();
+    let text = indices.iter().fold("mean(W[0, 0])".to_string(), |inner, names| format!("sum{{{names}}}({inner})"));
+    let errors = standard(&plain(&format!("A = {text};"))).expect_err("too many indices").errors;
+    let limit = errors.iter().find(|error| error.kind == Limit).expect("a limit");
+    assert!(limit.message.starts_with("more than ") && limit.message.ends_with(" indices at one place"), "{limit}");
+}
+
+/// Where a fault has a fix, it says it: these are all families of faults without one.
+#[test]
+fn faults_without_help_are_those_of_the_grammar_and_of_limits() {
+    let table = include_str!("notation.rs").split("faults! {").last().expect("the table");
+    let rows: Vec<&str> = table.lines().map(str::trim).filter(|line| line.starts_with('(') && line.ends_with("),")).collect();
+    let without: Vec<&&str> = rows.iter().filter(|row| !row.starts_with("(Syntax") && !row.starts_with("(Limit") && !row.contains("; ")).collect();
+    assert!(rows.len() > 130 && without.is_empty(), "{} rows, without help: {without:#?}", rows.len());
 }
 
 #[test]
@@ -688,32 +724,32 @@ faults! {
         (Name, "mena", "3:12: `mena` is not a reduction; did you mean `mean`?"),
     ];
     definition_twice: body("W = mean(x);") => [
-        (Name, "W", "3:5: `W` is already a definition (line 2, column 5)"),
+        (Name, "W", "3:5: `W` is already a definition (line 2, column 5); choose another name"),
     ];
     field_twice: "statistic s(x, x) { A = mean(x); return A; }" => [
-        (Name, "x", "1:16: `x` is already a field (line 1, column 13)"),
+        (Name, "x", "1:16: `x` is already a field (line 1, column 13); choose another name"),
     ];
     parameter_like_field: "statistic s(x; x) { A = mean(x); return A; }" => [
-        (Name, "x", "1:16: `x` is already a field (line 1, column 13)"),
+        (Name, "x", "1:16: `x` is already a field (line 1, column 13); choose another name"),
     ];
     definition_like_parameter: body("d = mean(x);") => [
-        (Name, "d", "3:5: `d` is already a parameter (line 1, column 16)"),
+        (Name, "d", "3:5: `d` is already a parameter (line 1, column 16); choose another name"),
     ];
     default_not_constant: "statistic s(x; d = mean(x)) { A = mean(x); return A; }" => [
         (Value, "mean(x)", "1:20: the default of `d` is not a constant; numbers, `pi`, `inf` and arithmetic are"),
     ];
     statistic_twice: "statistic s(x) { A = mean(x); return A; } statistic s(x) { A = mean(x); return A; }" => [
-        (Name, "s", "1:53: the statistic `s` is already declared at line 1, column 11"),
+        (Name, "s", "1:53: the statistic `s` is already declared at line 1, column 11; choose another name"),
     ];
     loss_twice: "loss l(S, T) = mean(S - T);\nloss l(S, T) = mean(S - T);\n" => [
-        (Name, "l", "2:6: the loss `l` is already declared at line 1, column 6"),
+        (Name, "l", "2:6: the loss `l` is already declared at line 1, column 6; choose another name"),
     ];
     index_twice: body("A[j, j] = mean(W[j, j]);") => [
-        (Index, "j", "3:10: index `j` of `A` is listed twice"),
-        (Index, "j", "3:25: index `j` is a scale (line 2, column 26), but a direction stands here (line 2, column 29)"),
+        (Index, "j", "3:10: index `j` of `A` is listed twice; choose another name"),
+        (Index, "j", "3:25: index `j` is a scale (line 2, column 26), but a direction stands here (line 2, column 29); give the direction an index of its own"),
     ];
     index_unused: body("A[j, k] = mean(W[j, 0]);") => [
-        (Index, "k", "3:10: index `k` of `A` is never used"),
+        (Index, "k", "3:10: index `k` of `A` is never used; use it or leave it out"),
     ];
     index_unbound: body("A[j] = mean(W[j, h]);") => [
         (Index, "h", "3:22: index `h` is neither an index of `A` nor bound by a reduction; indices: j"),
@@ -725,13 +761,13 @@ faults! {
         (Index, "g", "3:26: index `g` is neither an index of `A` nor bound by a reduction; indices: j"),
     ];
     index_is_parameter: body("A[j] = mean(W[j, d]);") => [
-        (Index, "d", "3:22: `d` is a parameter, not an index"),
+        (Index, "d", "3:22: `d` is a parameter, not an index; indices: j"),
     ];
     index_hides: body("A[x] = mean(W[x, 0]);") => [
-        (Name, "x", "3:7: index `x` hides the field `x` (line 1, column 13)"),
+        (Name, "x", "3:7: index `x` hides the field `x` (line 1, column 13); choose another name"),
     ];
     index_with_indices: body("A[j] = j[1] * mean(W[j, 0]);") => [
-        (Arity, "j", "3:12: `j` is an index and has no indices"),
+        (Arity, "j", "3:12: `j` is an index and has no indices; write `j`"),
     ];
     reduction_shadows: body("A[j, g] = mean{g}(mean(W[j, g]));") => [
         (Index, "g", "3:20: index `g` is already in use (line 3, column 10); a reduction binds new names"),
@@ -740,19 +776,19 @@ faults! {
         (Index, "g", "3:19: index `g` is already in use (line 3, column 16); a reduction binds new names"),
     ];
     reduction_index_unused: body("A[j] = sum{g}(mean(W[j, 0]));") => [
-        (Index, "g", "3:16: index `g` of `sum` is never used"),
+        (Index, "g", "3:16: index `g` of `sum` is never used; use it or leave it out"),
     ];
     kinds_conflict: body("A[j, g] = mean(W[j, g]) + mean(W[g, 0]);") => [
-        (Index, "g", "3:38: index `g` is a direction (line 2, column 29), but a scale stands here (line 2, column 26)"),
+        (Index, "g", "3:38: index `g` is a direction (line 2, column 29), but a scale stands here (line 2, column 26); give the scale an index of its own"),
     ];
     kinds_conflict_in_wavelet: body("A[j] = wavelet(x, j, j);") => [
-        (Index, "j", "3:26: index `j` is a scale (line 3, column 23), but a direction stands here"),
+        (Index, "j", "3:26: index `j` is a scale (line 3, column 23), but a direction stands here; give the direction an index of its own"),
     ];
     kinds_mixed: body("A[j, g] = mean(W[j, g + j]);") => [
-        (Index, "j", "3:29: index `j` is a scale (line 2, column 26), but a direction stands here (line 2, column 29)"),
+        (Index, "j", "3:29: index `j` is a scale (line 2, column 26), but a direction stands here (line 2, column 29); give the direction an index of its own"),
     ];
     kinds_compared: body("A[j, g] = mean(W[j, g]) where j < g;") => [
-        (Index, "g", "3:39: index `g` is a direction (line 2, column 29), but a scale stands here (line 2, column 26)"),
+        (Index, "g", "3:39: index `g` is a direction (line 2, column 29), but a scale stands here (line 2, column 26); give the scale an index of its own"),
     ];
     kind_unknown: plain("A[k] = 2^k;") => [
         (Index, "k", "3:7: nothing tells whether index `k` of `A` is a scale or a direction; the places of `wavelet(field, scale, direction)` tell, directly or through other definitions"),
@@ -785,16 +821,16 @@ faults! {
         (Index, "g", "3:40: `g` is not an index of `A`; indices: j"),
     ];
     condition_array: body("A[j] = mean(W[j, 0]) where j < P;") => [
-        (Index, "P", "3:36: `P` is an array; a condition compares indices and numbers"),
+        (Index, "P", "3:36: `P` is an array; a condition compares indices and numbers; indices: j"),
     ];
     condition_field: body("A[j] = mean(W[j, 0]) where j < x;") => [
-        (Index, "x", "3:36: `x` is a field; a condition compares indices and numbers"),
+        (Index, "x", "3:36: `x` is a field; a condition compares indices and numbers; indices: j"),
     ];
     condition_definition: body("A[j] = mean(W[j, 0]) where j < W;") => [
-        (Index, "W", "3:36: `W` is a definition; a condition compares indices and numbers"),
+        (Index, "W", "3:36: `W` is a definition; a condition compares indices and numbers; indices: j"),
     ];
     condition_without_index: body("A[j] = mean(W[j, 0]) where 1 < 2;") => [
-        (Index, "1 < 2", "3:32: the condition has no index"),
+        (Index, "1 < 2", "3:32: the condition has no index; like `i < j` or `j <= 3`"),
     ];
     bare_indexed_name: body("A = mean(W);") => [
         (Arity, "W", "3:14: `W` has 2 indices, found none; write `W[j, g]`"),
@@ -803,16 +839,16 @@ faults! {
         (Arity, "W", "3:17: `W` has 2 indices, found 1; it is declared `W[j, g]`"),
     ];
     access_of_scalar: body("A[j] = d[j] + mean(W[j, 0]);") => [
-        (Arity, "d", "3:12: the parameter `d` has no indices, found 1"),
+        (Arity, "d", "3:12: the parameter `d` has no indices, found 1; write `d`"),
     ];
     access_of_field: body("A[j] = mean(x[j]) + mean(W[j, 0]);") => [
-        (Arity, "x", "3:17: the field `x` has no indices, found 1"),
+        (Arity, "x", "3:17: the field `x` has no indices, found 1; write `x`"),
     ];
     call_arity: body("A = cov(x);") => [
-        (Arity, "cov", "3:9: `cov` takes 2 arguments, found 1"),
+        (Arity, "cov", "3:9: `cov` takes 2 arguments, found 1; cov(a, b): mean(a conj(b)) - mean(a) conj(mean(b))"),
     ];
     call_arity_range: body("A = lowpass(x, 1, 2);") => [
-        (Arity, "lowpass", "3:9: `lowpass` takes 1 to 2 arguments, found 3"),
+        (Arity, "lowpass", "3:9: `lowpass` takes 1 to 2 arguments, found 3; lowpass(f), lowpass(f, j): f smoothed at the domain's coarsest scale, or at scale j"),
     ];
     field_expected: body("A = mean(mean(x));") => [
         (Value, "mean(x)", "3:14: `mean` takes a field, found a number; mean(f), mean(f, j): average of f over the domain, or over what the edges leave of it at scale j"),
@@ -830,10 +866,10 @@ faults! {
         (Return, "A", "1:48: `s` has a second unnamed return; the first is at line 1, column 38; name a variant: `return short: ..`"),
     ];
     variant_twice: "statistic s(x) { A = mean(x); return A; return a: A; return a: A; }" => [
-        (Return, "a", "1:61: the variant `a` is already returned (line 1, column 48)"),
+        (Return, "a", "1:61: the variant `a` is already returned (line 1, column 48); choose another name"),
     ];
     output_twice: "statistic s(x) { A = mean(x); return A, A; }" => [
-        (Return, "A", "1:41: the output `A` is listed twice"),
+        (Return, "A", "1:41: the output `A` is listed twice; name it: `other = definition`"),
     ];
     output_unknown: "statistic s(x) { S1 = mean(x); return S2; }" => [
         (Return, "S2", "1:39: `S2` is not a definition of `s`; did you mean `S1`?"),
@@ -854,22 +890,22 @@ faults! {
         (Name, "var", "1:16: `var` needs a domain, which a loss does not have; call it in a statistic"),
     ];
     loss_access: "loss l(S, T) = mean(S[0] - T);\n" => [
-        (Index, "S", "1:21: `S` is taken as a whole in a loss, without indices"),
+        (Index, "S", "1:21: `S` is taken as a whole in a loss, without indices; write `S`"),
     ];
     loss_reduce: "loss l(S, T) = mean{j}(S - T);\n" => [
         (Index, "mean", "1:16: a loss has no indices to reduce over; `mean(..)` reduces over all entries"),
     ];
     loss_mean_of_number: "loss l(S, T) = mean(mean(S - T));\n" => [
-        (Value, "mean(S - T)", "1:21: `mean` takes an array, found a number"),
+        (Value, "mean(S - T)", "1:21: `mean` takes an array, found a number; one reduction over the entries is enough"),
     ];
     loss_mean_arity: "loss l(S, T) = mean(S, T);\n" => [
-        (Arity, "mean", "1:16: `mean` takes 1 argument, found 2"),
+        (Arity, "mean", "1:16: `mean` takes 1 argument, found 2; it reduces one array over its entries"),
     ];
     loss_call_arity: "loss l(S, T) = mean(abs(S, T));\n" => [
-        (Arity, "abs", "1:21: `abs` takes 1 argument, found 2"),
+        (Arity, "abs", "1:21: `abs` takes 1 argument, found 2; abs(z): modulus, with derivative 0 at z = 0"),
     ];
     loss_array_twice: "loss l(S, S) = mean(S);\n" => [
-        (Name, "S", "1:11: `S` is already an array of the loss (line 1, column 8)"),
+        (Name, "S", "1:11: `S` is already an array of the loss (line 1, column 8); choose another name"),
     ];
     two_faults: body("A = mean(xx); B = aps(x);") => [
         (Name, "xx", "3:14: `xx` is not defined; did you mean `x`?"),
@@ -880,5 +916,66 @@ faults! {
     ];
     many_access_indices: "statistic s(x) { A = W[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]; }" => [
         (Limit, "W", "1:22: more than 32 indices"),
+    ];
+    condition_function: body("A[j] = mean(W[j, 0]) where octav(j) < 2;") => [
+        (Name, "octav", "3:32: `octav` is not a function of an index; did you mean `octave`?"),
+    ];
+    condition_function_index: body("A[j] = mean(W[j, 0]) where octave(k) < j;") => [
+        (Index, "k", "3:39: `k` is not an index of `A`; `octave` takes a scale index"),
+    ];
+    condition_function_direction: body("A[j, g] = mean(W[j, g]) where octave(g) < 2;") => [
+        (Index, "g", "3:42: index `g` is a direction (line 2, column 29), but a scale stands here; give the scale an index of its own"),
+    ];
+    output_parameter: body("return P;") => [
+        (Return, "P", "3:12: `P` is a parameter; a return lists definitions; definitions: W"),
+        (Return, "W", "4:12: `s` has a second unnamed return; the first is at line 3, column 12; name a variant: `return short: ..`"),
+    ];
+    attribute_bracket: "# doc statistic s(x) { }" => [
+        (Syntax, "doc", "1:3: expected `[doc = \"..\"]`, found `doc`"),
+    ];
+    attribute_equals: "#[doc \"a\"] statistic s(x) { }" => [
+        (Syntax, "\"a\"", "1:7: expected `=`, found `\"a\"`"),
+    ];
+    attribute_end: "#[doc = \"a\" b] statistic s(x) { }" => [
+        (Syntax, "b", "1:13: expected `]`, found `b`"),
+    ];
+    filter_name: "filter { }" => [
+        (Syntax, "{", "1:8: expected the name of the filter, found `{`"),
+    ];
+    filter_body: "filter f" => [
+        (Syntax, "f", "1:8: expected `{` and the definitions, found the end of the text"),
+    ];
+    filter_definition: "filter f { 2 }" => [
+        (Syntax, "2", "1:12: expected a definition or `}`, found `2`"),
+    ];
+    filter_equals: "filter f { wavelet[j] = 1; }" => [
+        (Syntax, "[", "1:19: expected `=`, found `[`"),
+    ];
+    filter_definition_end: "filter f { wavelet = 1 }" => [
+        (Syntax, "}", "1:24: expected `;` or an operator, found `}`"),
+    ];
+    filter_twice: "filter f { wavelet = 1; }\nfilter f { wavelet = 1; }\n" => [
+        (Name, "f", "2:8: the filter `f` is already declared at line 1, column 8; choose another name"),
+    ];
+    filter_without_result: "filter f { psi = row; }" => [
+        (Name, "f", "1:8: the filter `f` has no `wavelet`; define `wavelet = ..;`, or `stencil = ..;`"),
+    ];
+    filter_name_taken: "filter f { H = 2; wavelet = row; }" => [
+        (Name, "H", "1:12: `H` is already a name of the filter; choose another name"),
+    ];
+    filter_unknown_name: "filter f { wavelet = rows; }" => [
+        (Name, "rows", "1:22: `rows` is not defined; did you mean `row`?"),
+    ];
+    filter_access: "filter f { wavelet = row[j]; }" => [
+        (Index, "row", "1:22: `row` has indices, which a filter does not have; scale and direction of a filter are the numbers `j` and `l`"),
+    ];
+    filter_reduction: "filter f { wavelet = sum{j}(row); }" => [
+        (Index, "sum", "1:22: a filter has no indices to reduce over; sums over samples are `total(..)`, `over_rows(..)`, `over_columns(..)`"),
+    ];
+    filter_unknown_function: "filter f { wavelet = fourrier(row); }" => [
+        (Name, "fourrier", "1:22: `fourrier` is not a function of filters; did you mean `fourier`?"),
+    ];
+    filter_arity: "filter f { wavelet = greater(row); }" => [
+        (Arity, "greater", "1:22: `greater` takes 2 arguments, found 1; greater(a, b): 1 where a > b, else 0"),
     ];
 }

@@ -67,6 +67,7 @@ fn peak_rss_mb() -> f64 {
 
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
+    args.device.without_target()?;
     args.device.check()?;
     if args.suite {
         return super::suite::run(&args.device, args.largest, args.output.as_deref(), global);

@@ -75,6 +75,7 @@ fn difference_of(a: &[(String, Vec<f64>)], b: &[(String, Vec<f64>)]) -> f64 {
 
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
+    args.common.device.without_target()?;
     args.common.device.check()?;
     if args.reps == 0 {
         return Err(CliError::option("--reps", 0, "at least 1"));

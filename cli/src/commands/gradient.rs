@@ -41,6 +41,7 @@ pub struct Args {
 
 /// Runs the command. What can be refused without reading data is refused first.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
+    args.device.without_target()?;
     args.device.check()?;
     args.statistic.numbers()?;
     if args.domain.is_healpix() {

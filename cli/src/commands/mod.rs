@@ -19,3 +19,4 @@ pub mod selftest;
 pub mod stream;
 pub mod suite;
 pub mod synthesise;
+pub mod table;

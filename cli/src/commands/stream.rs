@@ -110,6 +110,7 @@ fn fingerprint(args: &Args, domain: &str, source: &str) -> String {
 
 /// Runs the command.
 pub fn encode(args: &Args, global: &Global) -> Result<(), CliError> {
+    args.device.without_target()?;
     let source = args.statistic.source()?;
     let names: Vec<String> = source.statistic(args.statistic.name())?.statistic.fields.iter().map(|f| f.name.clone()).collect();
     let ([name], [path]) = (names.as_slice(), args.inputs.as_slice()) else {

@@ -178,6 +178,7 @@ pub(super) fn fault(path: &Path, error: SynthesisError) -> CliError {
 
 /// Runs the command. What can be refused without reading data is refused first.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
+    args.device.without_target()?;
     args.device.check()?;
     if args.device.device == DeviceKind::Reference {
         return Err(CliError::option("--device", "reference", "cpu: synthesis runs compiled gradients"));

@@ -227,3 +227,110 @@ fn encode_writes_every_format_of_tables() {
     let plain = std::fs::read_to_string(folder.at("a.csv")).expect("text");
     assert_eq!(plain.lines().nth(1), Some("output,place,j,g,re,im"));
 }
+
+#[test]
+fn table_selects_reduces_and_converts() {
+    use scatterc::table::Table;
+    let folder = Folder::new();
+    let (input, out) = (folder.npy("x.npy", &half_array(8, 3)), folder.at("s.npz"));
+    succeed(&["encode", &input, "-o", &out, "--directions", "2"]);
+    let read = |name: &str| Table::read(Path::new(&folder.at(name))).unwrap_or_else(|e| panic!("{e}"));
+    let whole = read("s.npz");
+    // Through every format and back.
+    let mut last = out.clone();
+    for name in ["a.json", "b.csv", "c.safetensors", "d.npz"] {
+        succeed(&["table", &last, "-o", &folder.at(name)]);
+        assert_eq!(read(name), whole, "{name}");
+        last = folder.at(name);
+    }
+    // What the library does.
+    succeed(&[
+        "table",
+        &out,
+        "-o",
+        &folder.at("e.csv"),
+        "--outputs",
+        "S1,S3",
+        "--select",
+        "j < 2",
+        "--isotropic",
+        "h,g",
+        "--fourier",
+        "g",
+        "--cosine",
+        "j",
+    ]);
+    let reduced = read("e.csv");
+    let names: Vec<(&str, String)> = reduced.outputs.iter().map(|o| (o.name.as_str(), o.index.columns.join(","))).collect();
+    assert_eq!(names, [("S1", "j,g".into()), ("S3", "j,i,h".into())]);
+    let s1 = whole.get("S1").and_then(|s| s.select(|e| e.get("j") < Some(2)).fourier("g")).and_then(|s| s.cosine("j")).expect("a transform");
+    assert_eq!(reduced.outputs[0], s1);
+    assert_eq!(reduced.metadata["steps"], serde_json::json!(["select j < 2", "isotropic h,g", "fourier g", "cosine j"]));
+    assert_eq!(reduced.metadata["name"], "s2scat");
+    let printed = succeed(&["table", &out, "--outputs", "S1", "--mean", "j,g"]);
+    let number: f64 = printed.lines().nth(2).and_then(|l| l.split(',').nth(2)).expect("a number").parse().expect("a number");
+    let mean = whole.get("S1").map(|s| s.re.iter().sum::<f64>() / s.re.len() as f64).expect("an output");
+    assert!((number - mean).abs() < 1e-14 * mean.abs(), "{printed}");
+    assert!(succeed(&["table", &out, "--outputs", "S1", "--format", "json", "--max", "g"]).starts_with('{'));
+    for (options, part) in [
+        (&["--select", "j <"][..], "selection `j <`: expected an expression"),
+        (&["--mean", "q"], "no output has the indices [q]; mean has []"),
+        (&["--outputs", "S9"], "there is no output `S9`; there are [mean, variance, S1"),
+        (&["--difference", "j"], "`--difference` is j; expected two indices, such as i,j"),
+        (&["--format", "npz"], "`--output` is absent; expected a file, as npz is no text"),
+        (&["--outputs", "S3", "--fourier", "i"], "expected consecutive values from 0"),
+    ] {
+        let refused = scatterc(&[&["table", &out], options].concat());
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && text.contains(part), "{options:?}: {text}");
+    }
+    assert_eq!(scatterc(&["table", &input]).status.code(), Some(2));
+}
+
+#[test]
+fn a_target_error_chooses_the_precision() {
+    let folder = Folder::new();
+    let explain = |error: &str| succeed(&["explain", "s2scat", "--bandlimit", "8", "--directions", "2", "--error", error]);
+    let (rough, exact) = (explain("1e-2"), explain("1e-10"));
+    let line = |text: &str| text.lines().find_map(|l| l.strip_prefix("precision: ")).map(str::to_string).expect("a line");
+    assert!(line(&rough).starts_with("f32 for a target error of 1e-2; in f32 the probe has mean "), "{rough}");
+    assert!(line(&exact).starts_with("f64 for a target error of 1e-10; ") && line(&exact).contains("S4 "), "{exact}");
+    let json: Value = serde_json::from_str(&succeed(&["explain", "s2scat", "--bandlimit", "8", "--error", "1e-2", "--json"])).expect("JSON");
+    assert!(json["precision"].as_str().is_some_and(|text| text.starts_with("f32")), "{json}");
+    // Results say it, and are those of the precision that was chosen.
+    let (input, chosen, given) = (folder.npy("x.npy", &half_array(8, 3)), folder.at("a.json"), folder.at("b.json"));
+    succeed(&["encode", &input, "-o", &chosen, "--error", "1e-2"]);
+    succeed(&["encode", &input, "-o", &given, "--precision", "f32"]);
+    let read = |path: &str| serde_json::from_str::<Value>(&std::fs::read_to_string(path).expect("a file")).expect("JSON");
+    let (chosen, given) = (read(&chosen), read(&given));
+    assert_eq!(chosen["outputs"], given["outputs"]);
+    assert_eq!((&chosen["metadata"]["precision"], &given["metadata"]["precision"]), (&Value::from("f32"), &Value::from("f32")));
+    assert!(chosen["metadata"]["probe"].as_str().is_some_and(|text| text.contains("target error")));
+    for (options, part) in [
+        (&["explain", "s2scat", "--error", "2"][..], "`--error` is 2; expected a number from 1e-12 to below 1"),
+        (&["explain", "s2scat", "--error", "-1"], "`--error` is -1; expected a number from 1e-12"),
+        (&["explain", "s2scat", "--error", "1e-14"], "expected a number from 1e-12"),
+        (&["explain", "s2scat", "--error", "NaN"], "`--error` is NaN"),
+        (&["explain", "s2scat", "--error", "1e-3", "--device", "reference"], "the device reference computes in f64"),
+        (&["explain", "s2scat", "--error", "1e-3", "--precision", "f32"], "cannot be used with"),
+        (&["bench", "--error", "1e-3"], "`--precision` in this command"),
+        (&["compare", "s2scat", "--error", "1e-3"], "`--precision` in this command"),
+    ] {
+        let refused = scatterc(options);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && text.contains(part), "{options:?}: {text}");
+    }
+}
+
+#[test]
+fn faults_of_a_statistic_on_its_domain_show_the_line() {
+    let folder = Folder::new();
+    let text = "// Two lines.\nstatistic s(x) {\n    S[j] = mean(lowpass(x, j) * x);\n    return S;\n}\n";
+    let path = folder.text("s.scat", text);
+    let refused = scatterc(&["check", &path, "--bandlimit", "8"]);
+    let expected = format!(
+        "error: fields on different grids, map(4) and map(8), cannot be combined sample by sample\n --> {path}:3:17\n  |\n3 |     S[j] = mean(lowpass(x, j) * x);\n  |                 ^^^^^^^^^^^^^^^^^ filter both at one scale first, or take their averages\n"
+    );
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(String::from_utf8_lossy(&refused.stderr), expected);
+}

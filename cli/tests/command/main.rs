@@ -7,6 +7,7 @@
 mod io;
 
 mod authors;
+mod book;
 mod faults;
 mod golden;
 mod healpix;

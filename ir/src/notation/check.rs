@@ -112,7 +112,8 @@ pub fn check(program: &Program, vocabulary: &Vocabulary) -> Result<Checked, Vec<
         };
         match names.get(name.name.as_str()) {
             Some(first) => {
-                faults.add(Name, name.span, format!("the {what} `{name}` is already declared at {}", place(*first)));
+                let message = format!("the {what} `{name}` is already declared at {}", place(*first));
+                faults.push(NotationError::new(Name, name.span, message).help(ANOTHER_NAME));
             }
             None => {
                 names.insert(&name.name, name.span);
@@ -227,8 +228,11 @@ fn reduction_names() -> impl Iterator<Item = &'static str> + Clone {
     REDUCTIONS.iter().map(|reduction| reduction.name)
 }
 
-/// Demands that the number of arguments lies within bounds.
-fn check_arity(function: &Ident, found: usize, minimum: usize, maximum: usize, faults: &mut Faults) {
+/// Help for a name that is taken.
+const ANOTHER_NAME: &str = "choose another name";
+
+/// Demands that the number of arguments lies within bounds; `help` says what they are.
+fn check_arity(function: &Ident, found: usize, minimum: usize, maximum: usize, help: Option<&str>, faults: &mut Faults) {
     if (minimum..=maximum).contains(&found) {
         return;
     }
@@ -237,7 +241,8 @@ fn check_arity(function: &Ident, found: usize, minimum: usize, maximum: usize, f
     } else {
         format!("{minimum} to {}", count(maximum, "argument", "arguments"))
     };
-    faults.add(Arity, function.span, format!("`{function}` takes {takes}, found {found}"));
+    let error = NotationError::new(Arity, function.span, format!("`{function}` takes {takes}, found {found}"));
+    faults.push(NotationError { help: help.map(str::to_owned), ..error });
 }
 
 /// Union of index variables that must have the same kind.
@@ -276,7 +281,7 @@ impl Kinds {
             None => self.known[root] = Some((kind, name.span)),
             Some((known, by)) if known != kind => {
                 let message = format!("index `{name}` is a {known} ({}), but a {kind} stands here", place(by));
-                faults.add(Index, name.span, message);
+                faults.push(NotationError::new(Index, name.span, message).help(format!("give the {kind} an index of its own")));
             }
             Some(_) => {}
         }
@@ -288,7 +293,7 @@ impl Kinds {
         match (self.known[left], self.known[right]) {
             (Some((known, by)), Some((kind, kind_by))) if known != kind => {
                 let message = format!("index `{name}` is a {known} ({}), but a {kind} stands here ({})", place(by), place(kind_by));
-                faults.add(Index, name.span, message);
+                faults.push(NotationError::new(Index, name.span, message).help(format!("give the {kind} an index of its own")));
             }
             (known, kind) => {
                 self.known[right] = kind.or(known);
@@ -389,7 +394,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
     fn declare(&mut self, name: &'a Ident, entry: Entry) {
         if let Some((first, span)) = self.entries.get(name.name.as_str()) {
             let message = format!("`{name}` is already a {} ({})", first.what(), place(*span));
-            self.faults.add(Name, name.span, message);
+            self.faults.push(NotationError::new(Name, name.span, message).help(ANOTHER_NAME));
         } else {
             self.entries.insert(&name.name, (entry, name.span));
             self.names.push(&name.name);
@@ -419,7 +424,8 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         let mut seen = HashSet::new();
         for index in indices {
             if !seen.insert(index.name.as_str()) {
-                self.faults.add(Index, index.span, format!("index `{index}` of `{owner}` is listed twice"));
+                let message = format!("index `{index}` of `{owner}` is listed twice");
+                self.faults.push(NotationError::new(Index, index.span, message).help(ANOTHER_NAME));
             }
         }
     }
@@ -428,7 +434,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
     fn bind(&mut self, index: &'a Ident, variable: usize) {
         if let Some((entry, span)) = self.entries.get(index.name.as_str()) {
             let message = format!("index `{index}` hides the {} `{index}` ({})", entry.what(), place(*span));
-            self.faults.add(Name, index.span, message);
+            self.faults.push(NotationError::new(Name, index.span, message).help(ANOTHER_NAME));
         }
         self.locals.push(Local { name: index, variable, used: false });
     }
@@ -454,7 +460,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
         for local in self.locals.split_off(first) {
             if !local.used {
                 let message = format!("index `{}` of `{owner}` is never used", local.name);
-                self.faults.add(Index, local.name.span, message);
+                self.faults.push(NotationError::new(Index, local.name.span, message).help("use it or leave it out"));
             }
         }
     }
@@ -498,7 +504,9 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                             Entry::Definition(_) => "a definition",
                         };
                         let message = format!("`{}` is {what}; a condition compares indices and numbers", term.name);
-                        self.faults.add(Index, term.name.span, message);
+                        let candidates = definition.indices.iter().map(|index| index.name.as_str());
+                        let help = suggestion(&term.name.name, "indices", candidates);
+                        self.faults.push(NotationError::new(Index, term.name.span, message).help(help));
                     }
                     None => {
                         let message = format!("`{}` is not an index of `{}`", term.name, definition.name);
@@ -510,7 +518,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
             }
             if condition.left.terms.is_empty() && condition.right.terms.is_empty() {
                 let span = condition.left.span.to(condition.right.span);
-                self.faults.add(Index, span, "the condition has no index".to_owned());
+                self.faults.push(NotationError::new(Index, span, "the condition has no index").help("like `i < j` or `j <= 3`"));
             }
         }
     }
@@ -597,7 +605,8 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
     fn access(&mut self, name: &'a Ident, indices: &'a [IndexExpr]) -> Option<ValueKind> {
         let variables = match self.local(&name.name) {
             Some(_) => {
-                self.faults.add(Arity, name.span, format!("`{name}` is an index and has no indices"));
+                let message = format!("`{name}` is an index and has no indices");
+                self.faults.push(NotationError::new(Arity, name.span, message).help(format!("write `{name}`")));
                 return None;
             }
             None => self.resolve(&name.name, name.span),
@@ -616,12 +625,9 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
             } else {
                 format!("`{name}` has {}, found {}", count(declared.len(), "index", "indices"), indices.len())
             };
-            let mut error = NotationError::new(Arity, name.span, message);
-            if !declared.is_empty() {
-                let names = declared.iter().map(|index| index.name.as_str()).collect::<Vec<_>>().join(", ");
-                error = error.help(format!("it is declared `{name}[{names}]`"));
-            }
-            self.faults.push(error);
+            let names = declared.iter().map(|index| index.name.as_str()).collect::<Vec<_>>().join(", ");
+            let help = if declared.is_empty() { format!("write `{name}`") } else { format!("it is declared `{name}[{names}]`") };
+            self.faults.push(NotationError::new(Arity, name.span, message).help(help));
         }
         let variables = match entry {
             Entry::Field => Vec::new(),
@@ -651,7 +657,9 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                 continue;
             }
             let error = if let Some((entry, _)) = self.entries.get(name.name.as_str()) {
-                NotationError::new(Index, name.span, format!("`{name}` is a {}, not an index", entry.what()))
+                let candidates = self.locals.iter().map(|local| local.name.name.as_str());
+                let error = NotationError::new(Index, name.span, format!("`{name}` is a {}, not an index", entry.what()));
+                error.help(suggestion(&name.name, "indices", candidates))
             } else {
                 let owner = &self.statistic.definitions[self.value_kinds.len()].name;
                 let message = format!("index `{name}` is neither an index of `{owner}` nor bound by a reduction");
@@ -671,7 +679,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
             }
             return None;
         };
-        check_arity(function, arguments.len(), row.minimum_arity, row.maximum_arity, self.faults);
+        check_arity(function, arguments.len(), row.minimum_arity, row.maximum_arity, Some(row.documentation), self.faults);
         let mut values = Vec::with_capacity(arguments.len());
         for (place, argument) in arguments.iter().enumerate() {
             match row.signature.argument(place) {
@@ -786,7 +794,7 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                     }
                     Some(first) => {
                         let message = format!("the variant `{variant}` is already returned ({})", place(*first));
-                        self.faults.add(Return, variant.span, message);
+                        self.faults.push(NotationError::new(Return, variant.span, message).help(ANOTHER_NAME));
                     }
                 },
             }
@@ -796,7 +804,8 @@ impl<'a, 'f> StatisticCheck<'a, 'f> {
                     return;
                 }
                 if !names.insert(output.name.name.as_str()) {
-                    self.faults.add(Return, output.name.span, format!("the output `{}` is listed twice", output.name));
+                    let message = format!("the output `{}` is listed twice", output.name);
+                    self.faults.push(NotationError::new(Return, output.name.span, message).help("name it: `other = definition`"));
                 }
                 let name = &output.definition;
                 let message = match self.entries.get(name.name.as_str()) {
@@ -886,7 +895,7 @@ fn check_filter(filter: &Filter, faults: &mut Faults) {
         }
         let name = &definition.name;
         if known.contains(&name.name.as_str()) {
-            faults.add(Name, name.span, format!("`{name}` is already a name of the filter"));
+            faults.push(NotationError::new(Name, name.span, format!("`{name}` is already a name of the filter")).help(ANOTHER_NAME));
         }
         check_filter_expression(&definition.value, &known, faults);
         known.push(&name.name);
@@ -908,9 +917,15 @@ fn check_filter_expression(expression: &Expr, known: &[&str], faults: &mut Fault
             let help = suggestion(name, "in scope", known.iter().copied());
             faults.push(NotationError::new(Name, expression.span, format!("`{name}` is not defined")).help(help));
         }
-        ExprKind::Access { name, .. } => faults.add(Index, name.span, format!("`{name}` has indices, which a filter does not have")),
+        ExprKind::Access { name, .. } => {
+            let message = format!("`{name}` has indices, which a filter does not have");
+            faults.push(NotationError::new(Index, name.span, message).help("scale and direction of a filter are the numbers `j` and `l`"));
+        }
         ExprKind::Reduce { function, .. } => {
-            faults.add(Index, function.span, "a filter has no indices to reduce over".to_owned());
+            let message = "a filter has no indices to reduce over";
+            faults.push(
+                NotationError::new(Index, function.span, message).help("sums over samples are `total(..)`, `over_rows(..)`, `over_columns(..)`"),
+            );
         }
         ExprKind::Negate(operand) => check_filter_expression(operand, known, faults),
         ExprKind::Binary { left, right, .. } => {
@@ -919,7 +934,7 @@ fn check_filter_expression(expression: &Expr, known: &[&str], faults: &mut Fault
         }
         ExprKind::Call { function, arguments } => {
             match FUNCTIONS.iter().find(|row| row.0 == function.name) {
-                Some(row) => check_arity(function, arguments.len(), row.1, row.1, faults),
+                Some(row) => check_arity(function, arguments.len(), row.1, row.1, Some(row.2), faults),
                 None => {
                     let help = suggestion(&function.name, "functions", FUNCTIONS.iter().map(|row| row.0));
                     let message = format!("`{function}` is not a function of filters");
@@ -952,7 +967,7 @@ impl LossCheck<'_, '_> {
             match seen.get(parameter.name.as_str()) {
                 Some(first) => {
                     let message = format!("`{parameter}` is already an array of the loss ({})", place(*first));
-                    self.faults.add(Name, parameter.span, message);
+                    self.faults.push(NotationError::new(Name, parameter.span, message).help(ANOTHER_NAME));
                 }
                 None => {
                     seen.insert(&parameter.name, parameter.span);
@@ -988,7 +1003,7 @@ impl LossCheck<'_, '_> {
             }
             ExprKind::Access { name, .. } => {
                 let message = format!("`{name}` is taken as a whole in a loss, without indices");
-                self.faults.add(Index, name.span, message);
+                self.faults.push(NotationError::new(Index, name.span, message).help(format!("write `{name}`")));
                 None
             }
             ExprKind::Reduce { function, .. } => {
@@ -1011,15 +1026,15 @@ impl LossCheck<'_, '_> {
         let reduces = reduction_names().any(|reduction| reduction == function.name);
         // `max(a)` reduces over entries, `max(a, b)` is pointwise.
         if reduces && (arguments.len() == 1 || pointwise.is_none()) {
-            check_arity(function, arguments.len(), 1, 1, self.faults);
+            check_arity(function, arguments.len(), 1, 1, Some("it reduces one array over its entries"), self.faults);
             if let (Some(Some(LossValue::Number)), Some(argument)) = (values.first(), arguments.first()) {
                 let message = format!("`{function}` takes an array, found a number");
-                self.faults.add(Value, argument.span, message);
+                self.faults.push(NotationError::new(Value, argument.span, message).help("one reduction over the entries is enough"));
             }
             return Some(LossValue::Number);
         }
         if let Some(row) = pointwise {
-            check_arity(function, arguments.len(), row.minimum_arity, row.maximum_arity, self.faults);
+            check_arity(function, arguments.len(), row.minimum_arity, row.maximum_arity, Some(row.documentation), self.faults);
             let array = values.contains(&Some(LossValue::Array));
             return match array {
                 true => Some(LossValue::Array),

@@ -25,6 +25,8 @@ pub enum NotationErrorKind {
     Value,
     /// The returns of a statistic: missing, repeated, or of something that is no definition.
     Return,
+    /// What the text alone does not tell: it does not fit the domain, the sizes or the values it is bound to.
+    Domain,
 }
 
 /// One fault: what is wrong, where, and what would be right.
@@ -47,11 +49,13 @@ pub struct NotationError {
 }
 
 impl NotationError {
-    pub(super) fn new(kind: NotationErrorKind, span: Span, message: impl Into<String>) -> NotationError {
+    /// A fault at a place, without help.
+    pub fn new(kind: NotationErrorKind, span: Span, message: impl Into<String>) -> NotationError {
         NotationError { kind, message: message.into(), span, help: None, origin: String::new() }
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> NotationError {
+    /// The fault with what would be right.
+    pub fn help(mut self, help: impl Into<String>) -> NotationError {
         self.help = Some(help.into());
         self
     }

@@ -34,11 +34,21 @@ pub struct ParsedTokens {
 ///
 /// `//` comments directly in front of an item become its documentation. Names are not checked: see [`super::check`].
 pub fn parse(source: &str, origin: &str) -> Result<Program> {
+    bounded(source, origin, parse_here)
+}
+
+/// Parses what may stand behind `where`: conditions separated by commas, such as `j < i, i - j <= 2`.
+pub fn parse_conditions(source: &str, origin: &str) -> Result<Vec<Condition>> {
+    bounded(source, origin, conditions_here)
+}
+
+/// Parses a text of bounded length.
+fn bounded<T: Send>(source: &str, origin: &str, read: fn(&str) -> Result<T>) -> Result<T> {
     let parsed = if source.len() > MAXIMUM_SOURCE_BYTES {
         let message = format!("the text has {} bytes; at most {MAXIMUM_SOURCE_BYTES} are accepted", source.len());
         Err(NotationError::new(Limit, Span::default(), message))
     } else {
-        on_thread(source)
+        on_thread(source, read)
     };
     parsed.map_err(|error| NotationError { origin: origin.to_owned(), ..error })
 }
@@ -62,14 +72,25 @@ pub fn parse_tokens(tokens: TokenStream) -> ParsedTokens {
 /// Parses on a thread of its own.
 ///
 /// proc_macro2 keeps every text it has ever tokenised, per thread and until the thread ends. The thread bounds that memory to one text.
-fn on_thread(source: &str) -> Result<Program> {
+fn on_thread<T: Send>(source: &str, read: fn(&str) -> Result<T>) -> Result<T> {
     let parsed = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("notation".into()).stack_size(STACK_BYTES);
-        let thread = thread.spawn_scoped(scope, || parse_here(source));
+        let thread = thread.spawn_scoped(scope, || read(source));
         // Where no thread can be had, the memory matters less than the answer.
         thread.ok().and_then(|thread| thread.join().ok())
     });
-    parsed.unwrap_or_else(|| parse_here(source))
+    parsed.unwrap_or_else(|| read(source))
+}
+
+fn conditions_here(source: &str) -> Result<Vec<Condition>> {
+    let tokens: TokenStream = source.parse().map_err(|error| lexical_error(source, &error))?;
+    let mut parser = Parser::default();
+    parser.bound_nesting(&tokens)?;
+    let buffer = TokenBuffer::new2(tokens);
+    let mut s = Stream { cursor: buffer.begin(), close: None };
+    let conditions = parser.conditions(&mut s)?;
+    parser.end(&s, "`,` or an operator")?;
+    Ok(conditions)
 }
 
 fn parse_here(source: &str) -> Result<Program> {
@@ -428,19 +449,24 @@ impl Parser {
         let value = self.whole_expression(s)?;
         let mut conditions = Vec::new();
         if self.word(s, "where").is_some() {
-            conditions.push(self.condition(s)?);
-            while self.take(s, ',').is_some() {
-                conditions.push(self.condition(s)?);
-            }
-            if self.comparison(s).is_some() {
-                let error = NotationError::new(Syntax, self.last, "a condition has one comparison");
-                return Err(error.help("write `i < j, j < k` for a chain"));
-            }
+            conditions = self.conditions(s)?;
             self.punct(s, ';', "`,`, `;` or an operator")?;
         } else {
             self.punct(s, ';', "`where`, `;` or an operator")?;
         }
         Ok(Definition { name, indices, value, conditions })
+    }
+
+    fn conditions(&mut self, s: &mut Stream) -> Result<Vec<Condition>> {
+        let mut conditions = vec![self.condition(s)?];
+        while self.take(s, ',').is_some() {
+            conditions.push(self.condition(s)?);
+        }
+        if self.comparison(s).is_some() {
+            let error = NotationError::new(Syntax, self.last, "a condition has one comparison");
+            return Err(error.help("write `i < j, j < k` for a chain"));
+        }
+        Ok(conditions)
     }
 
     fn condition(&mut self, s: &mut Stream) -> Result<Condition> {
