@@ -24,7 +24,6 @@ impl Threads {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(count)
             .thread_name(|k| format!("scatterc-{k}"))
-            .start_handler(start_apart())
             .build()
             .map_err(|e| LoadError::Resources { what: "threads", found: format!("{count}: {e}") })?;
         Ok(Threads { pool: Some(Arc::new(pool)), count })
@@ -39,35 +38,6 @@ impl Threads {
     pub(crate) fn of(&self, work: f64) -> &dyn Parallel {
         if self.pool.is_some() && work >= SMALLEST_SHARED_WORK { self } else { &Serial }
     }
-}
-
-/// What starts the k-th thread on a processor of its own, then lets it go wherever the system wants.
-///
-/// Linux wakes a thread where it last ran if that processor is idle. Threads that start on one processor share it for their first 50 ms where few processors have one cache: measured on two
-/// cores at L = 128, 3.5 ms instead of 2.2 ms a forward pass.
-#[cfg(target_os = "linux")]
-fn start_apart() -> impl Fn(usize) + Send + Sync + 'static {
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
-    // A system that refuses is one that places threads itself.
-    let allowed = sched_getaffinity(None).unwrap_or_default();
-    let all: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
-    let first = all.iter().position(|cpu| *cpu == sched_getcpu()).unwrap_or(0);
-    move |k| {
-        if all.is_empty() {
-            return;
-        }
-        let mut own = CpuSet::new();
-        own.set(all[(first + k) % all.len()]);
-        if sched_setaffinity(None, &own).is_ok() {
-            let _ = sched_setaffinity(None, &allowed);
-        }
-    }
-}
-
-/// Elsewhere the system places threads.
-#[cfg(not(target_os = "linux"))]
-fn start_apart() -> impl Fn(usize) + Send + Sync + 'static {
-    |_| ()
 }
 
 impl Parallel for Threads {

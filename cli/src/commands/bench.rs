@@ -4,7 +4,10 @@ use crate::args::{self, CliError, DeviceKind, DeviceOptions, DomainOptions, Glob
 use crate::measure::{self, median};
 use scatterc::{Element, Goal, InputKind};
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// What is not counted at the start of a measurement.
+const WARM: Duration = Duration::from_millis(100);
 
 /// Compile, forward and gradient times of a statistic on noise.
 #[derive(Clone, Debug, clap::Args)]
@@ -96,16 +99,18 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         let inputs = measure::inputs(&executable);
         let given = measure::given(&inputs);
         let mut results: Vec<(String, Vec<f64>)> = executable.outputs().iter().map(|p| (p.name.clone(), vec![0.0; p.ty.len()])).collect();
-        let (mut times, mut cpu_times, mut first_ms) = (Vec::with_capacity(args.reps), Vec::with_capacity(args.reps), 0.0);
-        // The first run touches all memory for the first time; it is not counted.
-        for k in 0..=args.reps {
+        let (mut times, mut cpu_times) = (Vec::with_capacity(args.reps), Vec::with_capacity(args.reps));
+        // Runs of the first tenth of a second touch all memory for the first time and wake the other processors; they are not counted.
+        let mut first_ms = None;
+        let warm = Instant::now();
+        while times.len() < args.reps {
             let mut into: Vec<(&str, &mut [f64])> = results.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
-            let (start, begun) = (Instant::now(), measure::processor_seconds());
+            let (counted, start, begun) = (first_ms.is_some() && warm.elapsed() > WARM, Instant::now(), measure::processor_seconds());
             executable.run_into(&given, &mut into)?;
-            if k == 0 {
-                first_ms = start.elapsed().as_secs_f64() * 1e3;
-            } else {
-                times.push(start.elapsed().as_secs_f64() * 1e3);
+            let run_ms = start.elapsed().as_secs_f64() * 1e3;
+            first_ms.get_or_insert(run_ms);
+            if counted {
+                times.push(run_ms);
                 cpu_times.extend(since(begun));
             }
         }
@@ -115,7 +120,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             compile_ms: compiled.compile_s * 1e3,
             load_ms,
             run_ms: median(&mut times),
-            first_ms,
+            first_ms: first_ms.unwrap_or_default(),
             cpu_ms: (!cpu_times.is_empty()).then(|| median(&mut cpu_times)),
             set_up_cpu_ms,
             flops: compiled.scheduled.launches.iter().map(|l| l.flops).sum(),
