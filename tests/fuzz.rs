@@ -73,13 +73,13 @@ fn plans_from_elsewhere_are_refused_or_run() {
     assert!(ran > 0);
 }
 
-#[test]
-fn random_graphs_agree_on_all_devices() {
-    let mut random = Random(7);
+/// Seeds for which a target's devices disagree or a plan is refused; more than half of the graphs must say something.
+fn random_graphs_agree(target: fn(&[u8]) -> graphs::Verdict, seed: u64, count: usize) {
+    let mut random = Random(seed);
     let (mut made, mut findings) = (0, vec![]);
-    for _ in 0..rounds(25) {
+    for _ in 0..count {
         let seed = random.bits().to_le_bytes();
-        match std::panic::catch_unwind(|| graphs::differential(&seed)) {
+        match std::panic::catch_unwind(|| target(&seed)) {
             Ok(graphs::Verdict::Agrees) => made += 1,
             Ok(graphs::Verdict::Refused(what)) => findings.push(format!("{seed:?}: {what}")),
             Ok(graphs::Verdict::Empty) => {}
@@ -87,5 +87,15 @@ fn random_graphs_agree_on_all_devices() {
         }
     }
     assert!(findings.is_empty(), "{}", findings.join("\n"));
-    assert!(made > rounds(25) / 2, "only {made} graphs agree");
+    assert!(made > count / 2, "only {made} graphs agree");
+}
+
+#[test]
+fn random_graphs_agree_on_all_devices() {
+    random_graphs_agree(graphs::differential, 7, rounds(25));
+}
+
+#[test]
+fn random_graphs_agree_on_emulated_cuda() {
+    random_graphs_agree(graphs::emulated, 8, rounds(3));
 }

@@ -182,11 +182,8 @@ fn reductions_of_tables_are_those_of_the_notation() -> Result<(), Box<dyn std::e
             let pick = |values: &[f64]| places.iter().map(|k| values[*k]).collect::<Vec<f64>>();
             // Both forms divide by the norm of the whole output: frequencies may be small.
             let largest = nodes.re.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-            let pairs = reduced
-                .re
-                .iter()
-                .zip(pick(&nodes.re))
-                .chain(reduced.im.iter().flatten().zip(nodes.im.as_deref().map(pick).unwrap_or_default()).map(|(a, b)| (a, b)));
+            let pairs =
+                reduced.re.iter().zip(pick(&nodes.re)).chain(reduced.im.iter().flatten().zip(nodes.im.as_deref().map(pick).unwrap_or_default()));
             for (a, b) in pairs {
                 assert!((a - b).abs() <= 1e-13 * largest, "{name} on {}: {a} and {b}", domain.describe());
             }

@@ -980,6 +980,16 @@ fn parse_healpix(path: &Path, bytes: &[u8], options: &InputOptions) -> Result<He
         return Err(malformed("a binary table", "another unit".to_owned()));
     };
     let explicit = string(&hdu.cards, "INDXSCHM").is_some_and(|scheme| scheme.eq_ignore_ascii_case("EXPLICIT"));
+    // fitsio-pure takes the letter of an element type for granted and multiplies its repetitions unchecked.
+    for i in 1..=tfields {
+        let form = string(&hdu.cards, &format!("TFORM{i}")).unwrap_or_else(|| "missing".to_owned());
+        let element = form.split('(').next().unwrap_or_default();
+        let digits = element.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == element.len() || digits > 9 {
+            let expected = format!("TFORM{i}: at most nine digits and the letter of an element type");
+            return Err(malformed(&expected, format!("TFORM{i} = '{form}'")));
+        }
+    }
     let columns = parse_binary_table_columns(&hdu.cards, tfields).map_err(|error| malformed("table columns", error.to_string()))?;
     let names: Vec<String> =
         columns.iter().enumerate().map(|(i, column)| column.name.as_deref().map_or_else(|| i.to_string(), |n| n.trim().to_owned())).collect();

@@ -1,15 +1,15 @@
-//! Random well-typed graphs: the reference device against the CPU with every fusion, with disabled passes, within budgets and with several threads; values and gradients.
+//! Random well-typed graphs: the reference device against the CPU with every fusion, with disabled passes, within budgets and with several threads, and against emulated CUDA; values and gradients.
 
 use crate::random::Random;
 use scatterc::compiler::fuse::Fusion;
 use scatterc::compiler::gradient;
 use scatterc::compiler::pass::{PASSES, run_passes};
-use scatterc::compiler::schedule::{ScheduleError, schedule_cpu, schedule_within};
+use scatterc::compiler::schedule::{ScheduleError, schedule_cpu, schedule_cuda, schedule_within};
 use scatterc::ir::graph::Builder;
 use scatterc::ir::plan::Element;
 use scatterc::ir::scalar::{Binary, Scalar, Unary};
 use scatterc::ir::{Graph, Linear, Op, Plan, Space, Type, Value, text, types};
-use scatterc::runtime::{Cache, Executable, Options, reference};
+use scatterc::runtime::{Cache, Executable, MachineKind, Options, reference};
 use std::sync::{Arc, OnceLock};
 
 /// Arrays by name.
@@ -17,6 +17,12 @@ type Arrays = Vec<(String, Vec<f64>)>;
 
 /// Largest value of a graph, in numbers.
 const LARGEST: usize = 3000;
+
+/// Beyond this largest number rounding decides, not the compiler.
+const TAME: f64 = 1e8;
+
+/// One graph in this many also runs on emulated CUDA, where a C++ compiler takes seconds for it.
+const EMULATED: usize = 64;
 
 /// A chain of choices that makes a graph with inputs, and one number of them as its output.
 ///
@@ -290,7 +296,11 @@ fn cache() -> Arc<Cache> {
 }
 
 fn on_cpu(plan: &Plan, threads: usize, inputs: &Arrays) -> Result<Arrays, String> {
-    let options = Options { threads, cache: Some(cache()), ..Options::default() };
+    on_machine(plan, MachineKind::default(), threads, inputs)
+}
+
+fn on_machine(plan: &Plan, machine: MachineKind, threads: usize, inputs: &Arrays) -> Result<Arrays, String> {
+    let options = Options { threads, cache: Some(cache()), machine, ..Options::default() };
     let mut executable = Executable::load(plan, &options).map_err(|e| e.to_string())?;
     let known: Vec<String> = executable.inputs().iter().map(|p| p.name.clone()).collect();
     let inputs: Vec<(&str, &[f64])> = borrowed(inputs).into_iter().filter(|(name, _)| known.iter().any(|k| k == name)).collect();
@@ -309,24 +319,33 @@ fn compare(found: &Arrays, expected: &Arrays, scale: f64, tolerance: f64, what: 
     assert_eq!(found.len(), expected.len(), "{what}");
 }
 
-/// What every device must agree on, for a graph and whatever passes make of it.
-fn check(graph: &Graph, inputs: &Arrays, random: &mut Random) -> Result<(), String> {
-    let has = |graph: &Graph, name: &String| graph.nodes.iter().any(|n| matches!(&n.op, Op::Input(x) | Op::Parameter(x) if x == name));
-    let inputs: &Arrays = &inputs.iter().filter(|(name, _)| has(graph, name)).cloned().collect();
-    let printed = graph.to_string();
-    assert_eq!(text::parse(&printed).as_ref(), Ok(graph), "a graph is its text\n{printed}");
+/// The inputs that a graph has.
+fn inputs_of(graph: &Graph, inputs: &Arrays) -> Arrays {
+    let has = |name: &String| graph.nodes.iter().any(|n| matches!(&n.op, Op::Input(x) | Op::Parameter(x) if x == name));
+    inputs.iter().filter(|(name, _)| has(name)).cloned().collect()
+}
+
+/// The outputs on the reference device, and the largest number that it met.
+fn on_reference(graph: &Graph, inputs: &Arrays) -> (Arrays, f64) {
     let all = reference::run_all(graph, &borrowed(inputs)).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     let scale = all.iter().flatten().fold(1.0f64, |m, x| m.max(x.abs()));
-    // Beyond this rounding decides, not the compiler.
-    if scale >= 1e8 {
+    (graph.outputs.iter().map(|o| (o.name.clone(), all[o.value.index()].clone())).collect(), scale)
+}
+
+/// What every CPU plan must agree on, for a graph and whatever passes make of it.
+fn check(graph: &Graph, inputs: &Arrays, random: &mut Random) -> Result<(), String> {
+    let inputs = &inputs_of(graph, inputs);
+    let printed = graph.to_string();
+    assert_eq!(text::parse(&printed).as_ref(), Ok(graph), "a graph is its text\n{printed}");
+    let (expected, scale) = on_reference(graph, inputs);
+    if scale >= TAME {
         return Ok(());
     }
-    let expected: Arrays = graph.outputs.iter().map(|o| (o.name.clone(), all[o.value.index()].clone())).collect();
     let disabled: Vec<String> = PASSES.iter().filter(|_| random.below(3) == 0).map(|p| p.name.to_string()).collect();
     let variants = [vec![], disabled];
     for (k, disabled) in variants.iter().enumerate() {
         let passed = run_passes(graph.clone(), disabled, &mut vec![]).unwrap_or_else(|e| panic!("passes without {disabled:?}: {e}\n{graph}"));
-        let inputs: Arrays = inputs.iter().filter(|(name, _)| has(&passed, name)).cloned().collect();
+        let inputs = inputs_of(&passed, inputs);
         let again = reference::run(&passed, &borrowed(&inputs)).unwrap_or_else(|e| panic!("{e}\n{passed}"));
         compare(&again, &expected, scale, 1e-10, &format!("passes without {disabled:?}"), graph);
         let fusions = [Fusion::All, [Fusion::None, Fusion::Loops, Fusion::Ring, Fusion::Gram][random.below(4)]];
@@ -360,6 +379,28 @@ fn check(graph: &Graph, inputs: &Arrays, random: &mut Random) -> Result<(), Stri
     Ok(())
 }
 
+/// Emulated CUDA in f64 with two fusions, and in f32, against the reference device.
+fn check_emulated(graph: &Graph, inputs: &Arrays, random: &mut Random) -> Result<(), String> {
+    let (expected, scale) = on_reference(graph, &inputs_of(graph, inputs));
+    if scale >= TAME {
+        return Ok(());
+    }
+    let passed = run_passes(graph.clone(), &[], &mut vec![]).unwrap_or_else(|e| panic!("passes: {e}\n{graph}"));
+    let inputs = inputs_of(&passed, inputs);
+    let other = [Fusion::None, Fusion::Loops, Fusion::Ring, Fusion::Gram][random.below(4)];
+    for (fusion, element) in [(Fusion::All, Element::F64), (other, Element::F64), (Fusion::All, Element::F32)] {
+        let what = format!("emulated CUDA, {fusion:?}, {element:?}");
+        let scheduled = schedule_cuda(&passed, fusion, element).unwrap_or_else(|e| panic!("{what}: {e}\n{passed}"));
+        let found = on_machine(&scheduled.plan, MachineKind::Emulation, 1, &inputs).map_err(|e| format!("{what}: {e}\n{graph}"))?;
+        match element {
+            Element::F64 => compare(&found, &expected, scale, 1e-10, &what, graph),
+            Element::F32 if scale < 100.0 => compare(&found, &expected, scale, 3e-3, &what, graph),
+            Element::F32 => {}
+        }
+    }
+    Ok(())
+}
+
 /// What became of a graph.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
@@ -371,8 +412,21 @@ pub enum Verdict {
     Refused(String),
 }
 
-/// One graph by its seed: values, and value and gradient, everywhere; the gradient also against differences of the reference device.
+/// One graph by its seed: values, and value and gradient, on every CPU plan and now and then on emulated CUDA; the gradient also against differences of the reference device.
 pub fn differential(data: &[u8]) -> Verdict {
+    both(data, |graph, inputs, random| {
+        check(graph, inputs, random)?;
+        if random.below(EMULATED) == 0 { check_emulated(graph, inputs, random) } else { Ok(()) }
+    })
+}
+
+/// One graph by its seed, values and gradient, on emulated CUDA.
+pub fn emulated(data: &[u8]) -> Verdict {
+    both(data, check_emulated)
+}
+
+/// A check of a graph and of its gradient.
+fn both(data: &[u8], check: fn(&Graph, &Arrays, &mut Random) -> Result<(), String>) -> Verdict {
     let mut random = Random::of(data);
     let graph = graph(&mut random);
     if graph.outputs.is_empty() {

@@ -22,6 +22,15 @@ fn files(root: &Path, folders: &[&str], endings: &[&str]) -> Vec<Vec<u8>> {
     out
 }
 
+/// True where all devices agree; a plan that the runtime refuses is a fault of the compiler.
+#[cfg(feature = "full")]
+fn agrees(verdict: scatterc_fuzz::graphs::Verdict) -> bool {
+    match verdict {
+        scatterc_fuzz::graphs::Verdict::Refused(what) => panic!("refused: {what}"),
+        verdict => verdict == scatterc_fuzz::graphs::Verdict::Agrees,
+    }
+}
+
 type Target = fn(&[u8]) -> bool;
 
 fn main() {
@@ -33,9 +42,9 @@ fn main() {
         "graph" => (scatterc_fuzz::texts::graph, files(&root, &["tests/filetests"], &[".graph"])),
         "plan" => (scatterc_fuzz::texts::plan, files(&root, &["fuzz/corpus/plan"], &[".plan"])),
         #[cfg(feature = "full")]
-        "arrays" => (scatterc_fuzz::readers::arrays, files(&root, &["fuzz/corpus/arrays"], &[".npy", ".npz"])),
+        "arrays" => (scatterc_fuzz::readers::arrays, scatterc_fuzz::readers::array_seeds()),
         #[cfg(feature = "full")]
-        "fields" => (scatterc_fuzz::readers::fields, files(&root, &["fuzz/corpus/arrays"], &[".npy", ".npz"])),
+        "fields" => (scatterc_fuzz::readers::fields, scatterc_fuzz::readers::array_seeds()),
         #[cfg(feature = "full")]
         "fits" => (scatterc_fuzz::readers::fits, vec![scatterc_fuzz::readers::fits_seed()]),
         #[cfg(feature = "full")]
@@ -45,9 +54,12 @@ fn main() {
         #[cfg(feature = "full")]
         "load" => (scatterc_fuzz::states::load, files(&root, &["fuzz/corpus/plan"], &[".plan"])),
         #[cfg(feature = "full")]
-        "differential" => (|data| scatterc_fuzz::graphs::differential(data) == scatterc_fuzz::graphs::Verdict::Agrees, vec![vec![0; 8]]),
+        "differential" => (|data| agrees(scatterc_fuzz::graphs::differential(data)), vec![vec![0; 8]]),
+        #[cfg(feature = "full")]
+        "emulated" => (|data| agrees(scatterc_fuzz::graphs::emulated(data)), vec![vec![0; 8]]),
         _ => {
-            eprintln!("usage: scatterc-fuzz notation|graph|plan|arrays|fields|fits|checkpoint|cache|load|differential SECONDS [SEED] (all but the first three with --features full)");
+            eprintln!("usage: scatterc-fuzz TARGET SECONDS [SEED]");
+            eprintln!("targets: notation graph plan, and with --features full: arrays fields fits checkpoint cache load differential emulated");
             std::process::exit(2);
         }
     };
@@ -58,10 +70,11 @@ fn main() {
     let (start, mut last) = (Instant::now(), Instant::now());
     let (mut runs, mut taken, first) = (0u64, 0u64, pool.len());
     while start.elapsed() < Duration::from_secs(seconds) {
-        for _ in 0..if name == "differential" { 1 } else { 256 } {
+        let seeded = matches!(name, "differential" | "emulated");
+        for _ in 0..if seeded { 1 } else { 256 } {
             let mut data = pool[random.below(pool.len())].clone();
             random.damage(&mut data);
-            if name == "differential" {
+            if seeded {
                 data = random.bits().to_le_bytes().to_vec();
             }
             runs += 1;

@@ -1,6 +1,6 @@
 //! Readers of files: `.npy`, `.npz`, FITS. They answer or refuse; the module `io` of the command is at the root of whatever crate includes this.
 
-use crate::io::{self, InputOptions};
+use crate::io::{self, InputOptions, NamedArray};
 use std::path::Path;
 
 /// Any array or archive. True where it is one.
@@ -11,15 +11,40 @@ pub fn arrays(data: &[u8]) -> bool {
     if let Ok(array) = &npy {
         let n: usize = array.shape().iter().product();
         let held = match array {
-            io::NamedArray::F64 { data, .. } => data.len(),
-            io::NamedArray::I64 { data, .. } => data.len(),
-            io::NamedArray::C128 { data, .. } => data.len() / 2,
-            io::NamedArray::Text(_) => 1,
-            io::NamedArray::Texts(texts) => texts.len(),
+            NamedArray::F64 { data, .. } => data.len(),
+            NamedArray::I64 { data, .. } => data.len(),
+            NamedArray::C128 { data, .. } => data.len() / 2,
+            NamedArray::Text(_) => 1,
+            NamedArray::Texts(texts) => texts.len(),
         };
         assert_eq!(held, n, "an array has as many numbers as its shape says");
     }
     npz.is_ok() || npy.is_ok()
+}
+
+/// Small arrays of every type, and an archive of them, as the command writes them.
+pub fn array_seeds() -> Vec<Vec<u8>> {
+    let numbers = |n: usize| (0..n).map(|k| ((k * 7919) % 101) as f64 / 50.0 - 1.0).collect();
+    let named = [
+        ("f", NamedArray::F64 { shape: vec![4, 7], data: numbers(28) }),
+        ("i", NamedArray::I64 { shape: vec![3], data: vec![1, -2, 3] }),
+        ("c", NamedArray::C128 { shape: vec![4, 4], data: numbers(32) }),
+        ("t", NamedArray::Text("Grüße".into())),
+        ("l", NamedArray::Texts(vec!["a".into(), "bc".into()])),
+    ];
+    let path = std::env::temp_dir().join(format!("scatterc-fuzz-arrays-{}", std::process::id()));
+    let written = || std::fs::read(&path).expect("written");
+    let mut out: Vec<Vec<u8>> = named
+        .iter()
+        .map(|(_, array)| {
+            io::write_npy_atomic(&path, array).expect("the directory can be written");
+            written()
+        })
+        .collect();
+    io::write_npz_atomic(&path, &named.map(|(name, array)| (name.to_string(), array))).expect("the directory can be written");
+    out.push(written());
+    let _ = std::fs::remove_file(&path);
+    out
 }
 
 /// A field in any format. True where it is one.

@@ -302,6 +302,20 @@ fn import_signature(arity: usize, call_conv: CallConv) -> Signature {
     signature
 }
 
+/// The first name such as `v999999999` whose number is larger than any that the text has room to count up to, with its line. The reader makes everything below a number that it meets.
+fn far_name(text: &str) -> Option<(usize, &str)> {
+    let far = |name: &&str| {
+        let digits = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+        let number = !digits.is_empty() && digits.len() < name.len() && digits.bytes().all(|b| b.is_ascii_digit());
+        number && digits.parse::<usize>().map_or(true, |n| n >= text.len())
+    };
+    text.lines().enumerate().find_map(|(k, line)| {
+        let code = line.split(';').next().unwrap_or_default();
+        // Numbers start with a digit and may hold points and letters.
+        code.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').find(far).map(|name| (k + 1, name))
+    })
+}
+
 /// Parses one kernel and refuses what a fused loop does not need.
 fn check(kernel: &Kernel, call_conv: CallConv) -> Result<Function, LoadError> {
     let fault = |line: usize, message: String| LoadError::Kernel { kernel: kernel.name.clone(), line, message };
@@ -314,6 +328,15 @@ fn check(kernel: &Kernel, call_conv: CallConv) -> Result<Function, LoadError> {
         Some((_, line)) if line.starts_with("function") => {}
         Some((k, line)) => return Err(fault(k + 1, format!("expected `function`, found `{}`", line.chars().take(40).collect::<String>()))),
         None => return Err(fault(0, "the kernel has no text".into())),
+    }
+    if let Some((line, name)) = far_name(&kernel.text) {
+        return Err(fault(
+            line,
+            format!(
+                "expected numbers of values, blocks, signatures and functions below {}, the length of the text, found `{name}`",
+                kernel.text.len()
+            ),
+        ));
     }
     let mut functions = cranelift_reader::parse_functions(&kernel.text).map_err(|e| fault(e.location.line_number, e.message))?;
     let (Some(mut function), true) = (functions.pop(), functions.is_empty()) else {
@@ -447,6 +470,12 @@ mod tests {
         refused(&body("", "    v5 = iadd v0, v9"), "line 4");
         refused(&body("", "    v5 = load.f64x2 notrap v0\n    v6 = iadd v0, v5"), "whole ones");
         refused(&body("", "    v5 = f64const 0.0\n    v6 = iadd v0, v5"), "type");
+        for far in ["v999999999", "v18446744073709551616"] {
+            refused(&body("", &format!("    {far} = iadd v0, v1")), "the length of the text");
+        }
+        refused(&body("", "    jump block4294967294"), "the length of the text");
+        refused(&body("    sig4000000000 = (f64) -> f64 system_v", ""), "the length of the text");
+        refused(&body("    sig0 = (f64) -> f64 system_v\n    fn4000000000 = u0:0 sig0", ""), "the length of the text");
         let two = body("", "");
         refused(&format!("{two}\n{two}"), "exactly one");
     }

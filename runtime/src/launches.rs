@@ -66,11 +66,14 @@ impl<'a> TableMaker<'a> {
             Some((key, made)) if key == (map, adjoint) => made,
             _ => {
                 let (to, from) = (rows(map, adjoint).map_err(fault)?, rows(map, !adjoint).map_err(fault)?);
-                // A matrix belongs to values in the arena, so a larger one is a mistake or an attack on memory.
+                // A matrix belongs to values in the arena, so a larger one is a mistake or an attack on memory. A value that is reduced need not lie there: loops compute it where they
+                // read it.
                 let n = to.max(from);
-                if n > self.plan.arena || n > i32::MAX as usize {
+                let reduction = matches!(self.plan.tables[k], Table::Weights(_));
+                if n > self.plan.arena && !reduction || n > i32::MAX as usize {
                     return Err(LoadError::Table { table: k, expected: "at most as many numbers as the arena".into(), found: n.to_string() });
                 }
+                Options::default().check_memory(n as u128 * size_of::<(u32, u32, f64)>() as u128)?;
                 reference::matrix(map, adjoint, to, 1).map_err(|e| fault(e.to_string()))?
             }
         };

@@ -281,10 +281,6 @@ pub(crate) fn fault(
     stages: &[scatterc_ir::plan::Stage],
 ) -> Option<(String, String, String)> {
     let what = |what: &str, expected: String, found: String| Some((what.to_string(), expected, found));
-    // Rings or samples of one field lie in the arena, so a larger grid is a mistake or an attack on memory.
-    if layout::rings_len(L, 1) > arena {
-        return what("L", format!("a grid whose rings fit the arena of {arena} numbers"), L.to_string());
-    }
     let n_pairs = pairs(L);
     let tasks = outer.checked_mul(n_pairs).filter(|n| *n <= 1 << 32);
     if tasks.is_none() {
@@ -331,8 +327,10 @@ pub(crate) fn fault(
         }
     }
     // Rings of one order make samples of sixteen times their length; nothing a compiler writes comes near this limit.
-    if scratch > arena.saturating_mul(64) {
-        return what("scratch", format!("at most 64 times the arena of {arena} numbers"), scratch.to_string());
+    // A field that is made and read in the tile lies nowhere in the arena; all of it together counts as memory when the plan is loaded.
+    let most = arena.max(layout::rings_len(L, L)).saturating_mul(64);
+    if scratch > most {
+        return what("scratch", format!("at most {most} numbers, 64 times the arena or the grid"), scratch.to_string());
     }
     None
 }

@@ -21,26 +21,9 @@ fn run(target: fn(&[u8]) -> bool, seeds: &[Vec<u8>], seed: u64, count: usize) ->
         .count()
 }
 
-/// Small arrays of every type, and an archive of them.
-fn arrays(folder: &Folder) -> Vec<Vec<u8>> {
-    let named = [
-        ("f", NamedArray::F64 { shape: vec![4, 7], data: noise(28, 1) }),
-        ("i", NamedArray::I64 { shape: vec![3], data: vec![1, -2, 3] }),
-        ("c", half_array(4, 2)),
-        ("t", NamedArray::Text("Grüße".into())),
-        ("l", NamedArray::Texts(vec!["a".into(), "bc".into()])),
-    ];
-    let mut out: Vec<Vec<u8>> = named.iter().map(|(name, array)| std::fs::read(folder.npy(name, array)).expect("written")).collect();
-    let archive = folder.0.join("all.npz");
-    io::write_npz_atomic(&archive, &named.map(|(name, array)| (name.to_string(), array))).expect("written");
-    out.push(std::fs::read(archive).expect("written"));
-    out
-}
-
 #[test]
 fn damaged_files_are_refused_or_read() {
-    let folder = Folder::new();
-    let seeds = arrays(&folder);
+    let seeds = targets::array_seeds();
     assert!(run(targets::arrays, &seeds, 1, 4000) > 50);
     assert!(run(targets::fields, &seeds, 2, 4000) > 50);
     assert!(targets::fits(&targets::fits_seed()), "the seed is a map");
