@@ -1157,7 +1157,12 @@ pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
     }
     for (k, step) in plan.steps.iter().enumerate() {
         let (reads, writes) = Plan::traffic(step);
-        for s in reads.iter().chain(&writes) {
+        // Sums of no numbers are no traffic, but their place is looked up all the same.
+        let empty = match step {
+            Step::Loop { sums, .. } | Step::Tile { sums, .. } => Some(sums).filter(|sums| sums.len == 0),
+            _ => None,
+        };
+        for s in reads.iter().chain(&writes).chain(empty) {
             if !inside(s) {
                 faults.push(format!("P1: step {k}: slot {s} leaves the arena of {}", plan.arena));
             }

@@ -192,6 +192,14 @@ fn p1_slots_lie_in_the_arena() {
     assert_breaks("P1", |p| p.inputs[0].slot = slot(usize::MAX, 2));
     assert_breaks("P1", |p| p.outputs[0].slot = slot(995, 6));
     assert_breaks("P1", |p| p.steps[6] = Step::Fill { value: 0.0, output: slot(usize::MAX - 1, 6) });
+    let far = broken(|p| {
+        p.steps.iter_mut().for_each(|step| {
+            if let Step::Loop { sums, .. } = step {
+                *sums = slot(1 << 33, 0)
+            }
+        })
+    });
+    assert!(far.iter().any(|fault| fault.starts_with("P1") && fault.contains("8589934592+0")), "{far:?}");
 }
 
 #[test]

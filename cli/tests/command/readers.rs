@@ -6,7 +6,7 @@ mod random;
 #[path = "../../../fuzz/src/readers.rs"]
 mod targets;
 
-use super::*;
+use super::io;
 use random::Random;
 
 fn run(target: fn(&[u8]) -> bool, seeds: &[Vec<u8>], seed: u64, count: usize) -> usize {
@@ -28,4 +28,17 @@ fn damaged_files_are_refused_or_read() {
     assert!(run(targets::fields, &seeds, 2, 4000) > 50);
     assert!(targets::fits(&targets::fits_seed()), "the seed is a map");
     assert!(run(targets::fits, &[targets::fits_seed()], 3, 1500) > 50);
+}
+
+/// Element types of columns that fitsio-pure computes with unchecked.
+#[test]
+fn columns_without_an_element_type_are_refused() {
+    for form in ["((((((((", "", "12", "9999999999D", "2305843009213693952D"] {
+        let seed = targets::fits_seed();
+        let at = seed.windows(13).position(|w| w == b"TFORM1  = 'D'").expect("the card");
+        let mut bytes = seed.clone();
+        bytes[at..at + 80].copy_from_slice(format!("{:<80}", format!("TFORM1  = '{form}'")).as_bytes());
+        let error = io::parse_healpix_table(std::path::Path::new("map.fits"), &bytes, &io::InputOptions::default()).expect_err("no column");
+        assert!(error.to_string().contains("TFORM1"), "{form}: {error}");
+    }
 }
