@@ -320,7 +320,7 @@ fn tiles_that_do_not_fit_are_refused() {
         }
     };
     refused(&|_, L, _, _| *L = 17, "P4");
-    refused(&|_, L, _, stages| (*L = 1 << 19, grid(stages, 1 << 19)).0, "fit the arena");
+    refused(&|_, L, _, stages| (*L = 1 << 19, grid(stages, 1 << 19)).0, "ring_inverse");
     refused(&|_, L, _, stages| (*L = 1 << 21, grid(stages, 1 << 21)).0, "at most 1048576");
     refused(&|_, _, scratch, _| *scratch = 1 << 30, "64 times");
     let first = |change: fn(&mut usize, &mut Place)| {
@@ -503,7 +503,7 @@ fn plans_that_do_not_fit_are_refused() {
     refused(&|p| p.kernels[0].text.clear(), "kernel `k0`");
     refused(&|p| p.tables[0] = Table::Weights(Linear::Mean { L: 2 }), "trip");
     refused(&|p| p.tables[0] = Table::Weights(Linear::Steer { N: 3 }), "reduction");
-    refused(&|p| p.tables[0] = Table::Weights(Linear::Mean { L: 1 << 20 }), "table 0");
+    refused(&|p| p.tables[0] = Table::Weights(Linear::Mean { L: 1 << 20 }), "bytes of memory");
     let step = |p: &mut Plan, change: &dyn Fn(&mut usize, &mut usize, &mut usize, &mut Slot)| {
         if let Step::Loop { trip, outer, grain, sums, .. } = &mut p.steps[0] {
             change(trip, outer, grain, sums);
