@@ -28,7 +28,7 @@
 use crate::compile::Statistics;
 use ndarray_npy::npy::header::Header;
 use scatterc_compiler::bind::Index;
-use scatterc_ir::notation::{Comparison, Condition, IndexExpr, parse_conditions};
+use scatterc_ir::notation::{Condition, IndexExpr, parse_conditions};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -221,14 +221,7 @@ impl Selection {
                 .try_fold(i128::from(side.constant), |sum, term| Some(sum + i128::from(term.coefficient) * i128::from(entry.get(&term.name.name)?)))
         };
         self.conditions.iter().all(|condition| match (side(&condition.left), side(&condition.right)) {
-            (Some(left), Some(right)) => match condition.comparison {
-                Comparison::Less => left < right,
-                Comparison::LessOrEqual => left <= right,
-                Comparison::Greater => left > right,
-                Comparison::GreaterOrEqual => left >= right,
-                Comparison::Equal => left == right,
-                Comparison::NotEqual => left != right,
-            },
+            (Some(left), Some(right)) => condition.comparison.holds(left, right),
             _ => false,
         })
     }
@@ -474,7 +467,7 @@ impl Output {
         let G = usize::try_from(most).ok().and_then(|most| most.checked_add(1)).filter(|_| least >= 0);
         let G = G.ok_or_else(|| fault("orientations from 0 on".into(), format!("{least} .. {most}")))?;
         let (keys, groups) = self.groups(&places);
-        let wanted = (0..places.len()).try_fold(1usize, |n, _| n.checked_mul(G));
+        let wanted = u32::try_from(places.len()).ok().and_then(|n| G.checked_pow(n));
         for (key, group) in keys.iter().zip(&groups) {
             let mut tuples: Vec<Vec<i64>> = group.iter().map(|k| places.iter().map(|p| self.index.rows[*k][*p]).collect()).collect();
             tuples.sort_unstable();
@@ -487,19 +480,20 @@ impl Output {
             }
         }
         // Differences in ascending order inside each group; the sum over `last` then runs in its order.
-        let rank: HashMap<&[i64], usize> = keys.iter().enumerate().map(|(k, key)| (key.as_slice(), k)).collect();
         let mut turned = self.clone();
         let mut order: Vec<(usize, Vec<i64>, usize)> = Vec::with_capacity(self.index.rows.len());
-        for (k, row) in turned.index.rows.iter_mut().enumerate() {
-            let key: Vec<i64> = row.iter().enumerate().filter(|(c, _)| !places.contains(c)).map(|(_, v)| *v).collect();
-            let g = row[places[places.len() - 1]];
-            let mut differences = Vec::with_capacity(places.len());
-            for place in &places[..others.len()] {
-                row[*place] = (row[*place] - g).rem_euclid(G as i64);
-                differences.push(row[*place]);
+        for (rank, group) in groups.iter().enumerate() {
+            for k in group {
+                let row = &mut turned.index.rows[*k];
+                let g = row[places[others.len()]];
+                let mut differences = Vec::with_capacity(places.len());
+                for place in &places[..others.len()] {
+                    row[*place] = (row[*place] - g).rem_euclid(G as i64);
+                    differences.push(row[*place]);
+                }
+                differences.push(g);
+                order.push((rank, differences, *k));
             }
-            differences.push(g);
-            order.push((rank.get(key.as_slice()).copied().unwrap_or(0), differences, k));
         }
         order.sort_unstable();
         turned.take(&order.iter().map(|(_, _, k)| *k).collect::<Vec<_>>()).aggregate(&[last], Aggregate::Mean)

@@ -6,8 +6,7 @@
 use crate::domain::{Domain, DomainError, Field, Numbers};
 use scatterc_ir::graph::{Builder, TypeError};
 use scatterc_ir::notation::{
-    BinaryOperator, CheckedStatistic, Comparison, Condition, Expr, ExprKind, Ident, IndexExpr, IndexKind, NotationError, NotationErrorKind, Span,
-    ValueKind,
+    BinaryOperator, CheckedStatistic, Condition, Expr, ExprKind, Ident, IndexExpr, IndexKind, NotationError, NotationErrorKind, Span, ValueKind,
 };
 use scatterc_ir::ops::pointwise;
 use scatterc_ir::scalar::{self, Binary, Scalar, Unary};
@@ -575,14 +574,7 @@ impl Binder<'_> {
             Ok(sum)
         };
         let (left, right) = (side(&condition.left)?, side(&condition.right)?);
-        Ok(match condition.comparison {
-            Comparison::Less => left < right,
-            Comparison::LessOrEqual => left <= right,
-            Comparison::Greater => left > right,
-            Comparison::GreaterOrEqual => left >= right,
-            Comparison::Equal => left == right,
-            Comparison::NotEqual => left != right,
-        })
+        Ok(condition.comparison.holds(left, right))
     }
 
     /// Whether everything the expression uses exists at these scales.
