@@ -6,6 +6,7 @@
 use crate::domain::{Domain, DomainError, Field, Numbers, missing};
 use crate::lowering::{apply, component, filtered, kept_above, parts, power, repeated, weighted_average};
 use scatterc_ir::graph::Builder;
+use scatterc_ir::ops::pixels;
 use scatterc_ir::{Linear, Space, Type, Value};
 use scatterc_kernels::stencil::{MOST_ORIENTATIONS, check_cells, coarse_cells};
 
@@ -171,8 +172,7 @@ impl Healpix {
 
     fn space(&self, j: usize) -> Space {
         let nside = self.finest >> j;
-        let cells = self.cells(j);
-        Space::Pixels { nside, n: if cells.is_empty() { 12 * nside * nside } else { cells.len() } }
+        Space::Pixels { nside, n: pixels(nside, self.cells(j)) }
     }
 
     /// The value at scale j.

@@ -8,6 +8,7 @@ use crate::harmonic::{Form, Scale};
 use crate::loops::Body;
 use crate::planar;
 use crate::tile::{self, MOST_ROOTS, Tile, Unit};
+use scatterc_ir::ops::pixels;
 use scatterc_ir::plan::{Element, Kernel, Place, Plan, Port, Slot, Step, Stream, Table, Target, TileStream};
 use scatterc_ir::text::spelling;
 use scatterc_ir::types::scale_bandlimit;
@@ -1497,15 +1498,9 @@ fn linear_flops(map: &Linear, count: usize) -> f64 {
             2.5 * count as f64 * n * n.log2().max(1.0) + (count * H * W) as f64
         }
         Linear::Filter { H, W, .. } | Linear::FilterEach { H, W, .. } => 2.0 * (count * H * W) as f64,
-        Linear::Stencil { nside, K, cells, .. } => {
-            let pixels = if cells.is_empty() { 12 * nside * nside } else { cells.len() };
-            2.0 * stencil_weights(*K, *nside) * (pixels * count) as f64
-        }
+        Linear::Stencil { nside, K, cells, .. } => 2.0 * stencil_weights(*K, *nside) * (pixels(*nside, cells) * count) as f64,
         // A down-grade reads nine times four.
-        Linear::Downgrade { nside, cells } => {
-            let pixels = if cells.is_empty() { 12 * nside * nside } else { cells.len() };
-            72.0 * (count * pixels.div_ceil(4)) as f64
-        }
+        Linear::Downgrade { nside, cells } => 72.0 * (count * pixels(*nside, cells).div_ceil(4)) as f64,
         Linear::ImageStencil { H, W, bank, .. } => 2.0 * (count * H * W * bank.H * bank.W) as f64,
         Linear::BlockMean { H, W, .. } => (count * H * W) as f64,
         Linear::FrameOperator { L, N, j, .. } => {

@@ -674,7 +674,12 @@ fn patch(map: &Linear, nside: usize, cells: &[usize]) -> Result<usize, String> {
     if cells.windows(2).any(|w| w[0] >= w[1]) || cells.last().is_some_and(|last| *last >= n) {
         return Err(format!("{} C1: cells must ascend and lie below {n}", map.spelling()));
     }
-    Ok(if cells.is_empty() { n } else { cells.len() })
+    Ok(pixels(nside, cells))
+}
+
+/// Number of pixels of a patch, or of the whole sphere of `nside` where no cells are named.
+pub fn pixels(nside: usize, cells: &[usize]) -> usize {
+    if cells.is_empty() { 12 * nside * nside } else { cells.len() }
 }
 
 /// Refuses empty sizes and sizes above 2^20.

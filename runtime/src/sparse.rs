@@ -2,6 +2,7 @@
 
 use crate::tables::{Cache, Key};
 use scatterc_ir::Linear;
+use scatterc_ir::ops::pixels;
 use scatterc_kernels::gather::{Downgrade, Sums, Wavelets};
 use scatterc_kernels::simd::Real;
 use scatterc_kernels::stencil::{self, Pixels, Rows};
@@ -80,7 +81,7 @@ impl<T: Real> Sparse<T> {
     pub(crate) fn new(map: &Linear, adjoint: bool, cache: &Cache) -> Result<Sparse<T>, KernelError> {
         Ok(match map {
             Linear::Stencil { nside, K, L, cells } => {
-                let n = if cells.is_empty() { 12 * nside * nside } else { cells.len() };
+                let n = pixels(*nside, cells);
                 let lengths = if adjoint { (2 * L * n, n) } else { (n, 2 * L * n) };
                 Sparse::Wavelets { map: Wavelets::new(*nside, *K, *L, cells, adjoint)?, lengths }
             }
