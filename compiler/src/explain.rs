@@ -65,12 +65,10 @@ fn slower(step: &Step) -> Option<(f64, f64, f64)> {
     })
 }
 
-impl Roofline {
-    /// The time that a launch with so much work is expected to take on the CPU, seconds; none for launches of CUDA, whose kinds have not been measured.
-    pub fn expected_s(&self, step: &Step, flops: f64, bytes: f64) -> Option<f64> {
-        let (operations, traffic, beside) = slower(step)?;
-        Some(operations * flops / self.flops_per_s + traffic * bytes / self.bytes_per_s + beside)
-    }
+/// The time that launch k is expected to take on the CPU, seconds; none for launches of CUDA, whose kinds have not been measured.
+fn expected_s(scheduled: &Scheduled, k: usize, roofline: &Roofline) -> Option<f64> {
+    let (launch, (operations, traffic, beside)) = (scheduled.launches.get(k)?, slower(scheduled.plan.steps.get(k)?)?);
+    Some(operations * launch.flops / roofline.flops_per_s + traffic * launch.bytes / roofline.bytes_per_s + beside)
 }
 
 /// What a report may say beyond stages and plan.
@@ -183,7 +181,6 @@ pub fn report_with(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> Strin
     let _ = writeln!(out, "  {:>4} {:>7} {:>11} {:>10} {:>10} {:>10}{header}  kernel", "#", "values", "Mflop", "MB", "live MB", "floor ms");
     let live = live_bytes(plan);
     let (mut flops, mut bytes, mut floor, mut expected, mut time) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    let expect = |k: usize, flops: f64, bytes: f64| plan.steps.get(k).and_then(|step| roofline.expected_s(step, flops, bytes));
     for (k, launch) in scheduled.launches.iter().enumerate() {
         let least = roofline.floor_s(launch.flops, launch.bytes);
         let alive = live.get(k).copied().unwrap_or(0) as f64 / 1e6;
@@ -196,7 +193,7 @@ pub fn report_with(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> Strin
             least * 1e3
         );
         if let Some(seconds) = measured.and_then(|m| m.get(k)) {
-            let own = expect(k, launch.flops, launch.bytes);
+            let own = expected_s(scheduled, k, roofline);
             let text = own.map_or("-".to_string(), |s| format!("{:.4}", s * 1e3));
             let _ = write!(out, "  {text:>11}  {:>11.4}  {:>9.0}%", seconds * 1e3, percent(least, *seconds));
             expected += own.unwrap_or_default();
@@ -332,7 +329,7 @@ pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
             slots(&writes),
             live.get(k).copied().unwrap_or(0),
             number(least),
-            plan.steps.get(k).and_then(|step| facts.roofline.expected_s(step, launch.flops, launch.bytes)).map_or("null".into(), number),
+            expected_s(scheduled, k, &facts.roofline).map_or("null".into(), number),
             measured.and_then(|m| m.get(k)).map_or("null".into(), |s| number(*s))
         ));
         flops += launch.flops;
