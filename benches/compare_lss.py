@@ -89,9 +89,7 @@ def main():
         print(json.dumps(row), flush=True)
         rows.append(row)
     found = {"date": time.strftime("%Y-%m-%d"), "nside": a.nside, "steps": a.steps, "precision": a.precision, "rows": rows}
-    for key in ("wall_ratio",):
-        values = [row[key] for row in rows if key in row]
-        found[f"median_{key}"] = statistics.median(values) if values else None
+    found["median_wall_ratio"] = statistics.median(row["wall_ratio"] for row in rows if "wall_ratio" in row)
     if a.out:
         with open(a.out, "w") as f:
             json.dump(found, f, indent=1)

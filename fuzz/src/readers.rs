@@ -60,6 +60,12 @@ pub fn fits(data: &[u8]) -> bool {
 
 /// A small FITS file with a HEALPix map of nside 2, as healpy writes one.
 pub fn fits_seed() -> Vec<u8> {
+    fits_map(2, &(0..48).map(|k| f64::from(k) * 0.5).collect::<Vec<_>>())
+}
+
+/// A FITS file with a map in NESTED order: a primary header and a table of one column of doubles, in blocks of 2880 bytes.
+pub fn fits_map(nside: usize, map: &[f64]) -> Vec<u8> {
+    let number = |key: &str, n: usize| format!("{key:<8}= {n:>20}");
     let block = |cards: &[&str]| {
         let mut text: String = cards.iter().map(|card| format!("{card:<80}")).collect();
         text.push_str(&format!("{:<80}", "END"));
@@ -78,7 +84,7 @@ pub fn fits_seed() -> Vec<u8> {
         "BITPIX  =                    8",
         "NAXIS   =                    2",
         "NAXIS1  =                    8",
-        "NAXIS2  =                   48",
+        &number("NAXIS2", map.len()),
         "PCOUNT  =                    0",
         "GCOUNT  =                    1",
         "TFIELDS =                    1",
@@ -86,10 +92,10 @@ pub fn fits_seed() -> Vec<u8> {
         "TFORM1  = 'D'",
         "PIXTYPE = 'HEALPIX'",
         "ORDERING= 'NESTED'",
-        "NSIDE   =                    2",
+        &number("NSIDE", nside),
         "INDXSCHM= 'IMPLICIT'",
     ]));
-    let mut data: Vec<u8> = (0..48).flat_map(|k| (f64::from(k) * 0.5).to_be_bytes()).collect();
+    let mut data: Vec<u8> = map.iter().flat_map(|x| x.to_be_bytes()).collect();
     data.resize(data.len().div_ceil(2880) * 2880, 0);
     out.extend(data);
     out

@@ -33,41 +33,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
 /// Bandlimits above this are lowered to it: builds for tests are slow.
 const LARGEST_BANDLIMIT: usize = 64;
 
-/// A FITS file of a map of nside 8 in NESTED order: a primary header and a table of one column of doubles, in blocks of 2880 bytes.
-fn fits(map: &[f64]) -> Vec<u8> {
-    let block = |cards: &[&str]| {
-        let mut text: String = cards.iter().chain(&["END"]).map(|card| format!("{card:<80}")).collect();
-        text.push_str(&" ".repeat(text.len().next_multiple_of(2880) - text.len()));
-        text.into_bytes()
-    };
-    let rows = format!("NAXIS2  = {:>20}", map.len());
-    let mut out = block(&[
-        "SIMPLE  =                    T",
-        "BITPIX  =                    8",
-        "NAXIS   =                    0",
-        "EXTEND  =                    T",
-    ]);
-    out.extend(block(&[
-        "XTENSION= 'BINTABLE'",
-        "BITPIX  =                    8",
-        "NAXIS   =                    2",
-        "NAXIS1  =                    8",
-        &rows,
-        "PCOUNT  =                    0",
-        "GCOUNT  =                    1",
-        "TFIELDS =                    1",
-        "TTYPE1  = 'TEMPERATURE'",
-        "TFORM1  = 'D'",
-        "PIXTYPE = 'HEALPIX'",
-        "ORDERING= 'NESTED'",
-        "NSIDE   =                    8",
-        "INDXSCHM= 'IMPLICIT'",
-    ]));
-    out.extend(map.iter().flat_map(|x| x.to_be_bytes()));
-    out.resize(out.len().next_multiple_of(2880), 0);
-    out
-}
-
 /// Files of the names that the book uses.
 fn prepared(page: &str) -> Folder {
     let folder = Folder::new();
@@ -81,7 +46,7 @@ fn prepared(page: &str) -> Folder {
     folder.npy("reference.npy", &real(&[768], 9));
     folder.npy("weights.npy", &NamedArray::F64 { shape: vec![768], data: noise(768, 10).iter().map(|x| x * x).collect() });
     folder.text("prices.csv", &noise(256, 11).iter().map(|x| format!("{x}\n")).collect::<String>());
-    std::fs::write(folder.0.join("map.fits"), fits(&noise(768, 12))).expect("a map");
+    std::fs::write(folder.0.join("map.fits"), readers::targets::fits_map(8, &noise(768, 12))).expect("a map");
     let mut picture = png::Encoder::new(std::fs::File::create(folder.0.join("texture.png")).expect("a file"), 64, 64);
     picture.set_color(png::ColorType::Grayscale);
     picture.set_depth(png::BitDepth::Eight);

@@ -4,7 +4,7 @@
 #[path = "../../../fuzz/src/random.rs"]
 mod random;
 #[path = "../../../fuzz/src/readers.rs"]
-mod targets;
+pub mod targets;
 
 use super::io;
 use random::Random;
