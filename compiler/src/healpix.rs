@@ -142,7 +142,12 @@ impl Healpix {
         Ok(self)
     }
 
-    /// Number of pixels of an input.
+    /// Maps of an input: two with spin, one without.
+    pub fn components(&self) -> usize {
+        if self.spin > 0 { 2 } else { 1 }
+    }
+
+    /// Number of pixels of an input, of each map of a pair.
     pub fn len(&self) -> usize {
         if self.cells[0].is_empty() { 12 * self.nside * self.nside } else { self.cells[0].len() }
     }

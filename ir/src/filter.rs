@@ -870,15 +870,13 @@ impl<'a> Evaluation<'a> {
             return Ok(real(x.zip(&y, f)));
         }
         match name {
-            "cis" => {
-                Ok(match self.real(&arguments[0], name)? {
-                    Part::Number(x) => Complex { re: Part::Number(cosines(&[x])[0]), im: Some(Part::Number(sines(&[x])[0])) },
-                    Part::Array(x) => {
-                        let (sines, cosines) = circulars(&x);
-                        Complex { re: Part::Array(Rc::new(cosines)), im: Some(Part::Array(Rc::new(sines))) }
-                    }
-                })
-            }
+            "cis" => Ok(match self.real(&arguments[0], name)? {
+                Part::Number(x) => Complex { re: Part::Number(cosines(&[x])[0]), im: Some(Part::Number(sines(&[x])[0])) },
+                Part::Array(x) => {
+                    let (sines, cosines) = circulars(&x);
+                    Complex { re: Part::Array(Rc::new(cosines)), im: Some(Part::Array(Rc::new(sines))) }
+                }
+            }),
             "select" => {
                 let c = self.real(&arguments[0], name)?;
                 if let Part::Number(c) = c {

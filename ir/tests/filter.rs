@@ -70,7 +70,10 @@ fn sums_that_only_transforms_see_are_right_to_the_last_digits_of_their_largest_n
         Plain.fourier(bank.H, bank.W, false, &mut re, &mut im);
         let largest = re.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         for (k, (found, expected)) in found.re.iter().zip(&re).enumerate() {
-            assert!((found - expected).abs() <= 1e-14 * largest, "j = {j}, l = {l}, entry {k}: {found:e}, expected {expected:e}, largest {largest:e}");
+            assert!(
+                (found - expected).abs() <= 1e-14 * largest,
+                "j = {j}, l = {l}, entry {k}: {found:e}, expected {expected:e}, largest {largest:e}"
+            );
         }
     }
 }
