@@ -82,6 +82,14 @@ mod book {
 }
 
 /// Everything that can go wrong between a text and a number.
+///
+/// ```
+/// use scatterc::{Error, InputKind, Source, Sphere};
+///
+/// assert!(matches!(Source::find("s3scat"), Err(Error::UnknownStatistic { .. })));
+/// let domain = Sphere::new(8, 9, 0, InputKind::Half).map_err(Error::from);
+/// assert!(domain.unwrap_err().to_string().contains("`directions` is 9"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
