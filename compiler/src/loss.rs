@@ -11,6 +11,22 @@ use scatterc_ir::scalar::{self, Binary, Scalar};
 use scatterc_ir::{Graph, Linear, Space, Type, Value};
 
 /// A loss that cannot be applied.
+///
+/// ```
+/// # use scatterc_compiler::bind::{BindOptions, bind};
+/// # use scatterc_compiler::loss::{LossError, parameter_name, with_loss};
+/// # use scatterc_compiler::{domain::InputKind, sphere::Sphere, vocabulary};
+/// # use scatterc_ir::notation::check_source;
+/// # let text = "statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; } loss l2(S, T) = mean(abs(S - T)^2);";
+/// # let checked = check_source(text, "power.scat", &vocabulary()).expect("the text is right");
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half).expect("the sizes are right");
+/// # let bound = bind(&checked.statistics[0], &sphere, &BindOptions::default()).expect("the statistic fits the sphere");
+/// let fields = check_source("statistic f(x) { W[j, g] = wavelet(x, j, g); return W; }", "f.scat", &vocabulary()).expect("the text is right");
+/// let bound = bind(&fields.statistics[0], &sphere, &BindOptions::default()).expect("fields may be returned");
+/// // But a loss compares numbers.
+/// let refused = with_loss(&bound, &checked.losses[0]).unwrap_err();
+/// assert!(refused.to_string().starts_with("loss `l2`: output `W"));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LossError {
@@ -28,6 +44,12 @@ pub enum LossError {
 }
 
 /// Name of the run-time parameter that holds argument `argument` of the loss for an output: `T.S1`; a complex output has `T.m.re` and `T.m.im`.
+///
+/// ```
+/// use scatterc_compiler::loss::parameter_name;
+///
+/// assert_eq!(parameter_name("T", "S2"), "T.S2");
+/// ```
 pub fn parameter_name(argument: &str, output: &str) -> String {
     format!("{argument}.{output}")
 }
@@ -49,6 +71,21 @@ enum Shaped {
 }
 
 /// The graph of the loss: one output `value`, a number per map. Targets and weights are parameters as long as one map's output.
+///
+/// ```
+/// # use scatterc_compiler::bind::{BindOptions, bind};
+/// # use scatterc_compiler::loss::{LossError, parameter_name, with_loss};
+/// # use scatterc_compiler::{domain::InputKind, sphere::Sphere, vocabulary};
+/// # use scatterc_ir::notation::check_source;
+/// # let text = "statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; } loss l2(S, T) = mean(abs(S - T)^2);";
+/// # let checked = check_source(text, "power.scat", &vocabulary()).expect("the text is right");
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half).expect("the sizes are right");
+/// # let bound = bind(&checked.statistics[0], &sphere, &BindOptions::default()).expect("the statistic fits the sphere");
+/// let graph = with_loss(&bound, &checked.losses[0])?;
+/// assert_eq!(graph.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>(), ["value"]);
+/// assert!(graph.to_string().contains("parameter T.S2 : [4] point"));
+/// # Ok::<(), LossError>(())
+/// ```
 pub fn with_loss(bound: &Bound, loss: &CheckedLoss) -> Result<Graph, LossError> {
     let (mut b, map) = imported(&bound.graph)?;
     let fail = |message: String| LossError::Expression { loss: loss.loss.name.name.clone(), message };
