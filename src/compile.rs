@@ -484,7 +484,9 @@ impl<'a> Compiler<'a> {
         let graph = run_passes(bound.graph.clone(), &self.disabled, &mut trace)?;
         let with_loss = |trace: &mut Trace, name: &str| -> Result<Graph, Error> {
             let simplified = Bound { graph: graph.clone(), ..bound.clone() };
-            let applied = loss::with_loss(&simplified, &self.source.loss(name)?)?;
+            let (text, origin) = self.source.loss_text(name);
+            let applied = loss::with_loss(&simplified, &self.source.loss(name)?)
+                .map_err(|error| Error::Loss { rendered: error.render(text, origin), error })?;
             trace.push(Stage { name: "loss".into(), sentence: format!("The loss `{name}` of all outputs, summed."), graph: applied.clone() });
             Ok(run_passes(applied, &self.disabled, trace)?)
         };

@@ -147,9 +147,14 @@ pub enum Error {
     /// A pass that failed or does not exist.
     #[error(transparent)]
     Pass(#[from] compiler::pass::PassError),
-    /// A loss that does not fit the statistic.
-    #[error(transparent)]
-    Loss(#[from] compiler::loss::LossError),
+    /// A loss that does not fit the statistic, with the line of its text where one is to blame.
+    #[error("{rendered}")]
+    Loss {
+        /// The fault as shown to the user.
+        rendered: String,
+        /// The fault.
+        error: compiler::loss::LossError,
+    },
     /// A derivative that cannot be taken.
     #[error(transparent)]
     Type(#[from] ir::graph::TypeError),

@@ -45,6 +45,9 @@ pub const FILTERS: &str = include_str!("../statistics/filters.scat");
 /// ```
 pub const LOSSES: &str = include_str!("../statistics/losses.scat");
 
+/// Where faults of built-in losses are said to be.
+const LOSSES_ORIGIN: &str = "losses";
+
 /// Largest `.scat` file read, in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
 
@@ -229,9 +232,14 @@ impl Source {
     /// # Ok::<(), scatterc::Error>(())
     /// ```
     pub fn loss(&self, name: &str) -> Result<CheckedLoss, Error> {
-        let built_in = Source::from_text(LOSSES, "losses")?.checked.losses;
+        let built_in = Source::from_text(LOSSES, LOSSES_ORIGIN)?.checked.losses;
         let mut all = self.checked.losses.iter().chain(&built_in);
         let known = all.clone().map(|l| l.loss.name.name.as_str()).collect::<Vec<_>>().join(", ");
         all.find(|l| l.loss.name.name == name).cloned().ok_or(Error::UnknownLoss { found: name.into(), known })
+    }
+
+    /// The text that declares a loss, and where that comes from.
+    pub(crate) fn loss_text(&self, name: &str) -> (&str, &str) {
+        if self.checked.losses.iter().any(|l| l.loss.name.name == name) { (&self.text, &self.origin) } else { (LOSSES, LOSSES_ORIGIN) }
     }
 }

@@ -590,12 +590,16 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
 }
 
 /// A fault; what stands behind a semicolon is what would be right.
-fn at(span: Span, message: impl Into<String>) -> BindError {
-    let message = message.into();
+pub(crate) fn fault(span: Span, message: String) -> NotationError {
     match message.split_once("; ") {
-        Some((message, help)) => helped(span, message, help),
-        None => BindError::At(Box::new(NotationError::new(NotationErrorKind::Domain, span, message))),
+        Some((message, help)) => NotationError::new(NotationErrorKind::Domain, span, message).help(help),
+        None => NotationError::new(NotationErrorKind::Domain, span, message),
     }
+}
+
+/// A fault as [`fault`] makes it.
+fn at(span: Span, message: impl Into<String>) -> BindError {
+    BindError::At(Box::new(fault(span, message.into())))
 }
 
 /// A fault with what would be right.
