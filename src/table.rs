@@ -613,8 +613,8 @@ impl Output {
 
     /// Mean over all orientations at fixed differences: of the columns g1, .., gn, gn goes and the others become the differences gk - gn modulo the number G of orientations.
     ///
-    /// out[.., d1, .., d(n-1)] = 1/G sum_g in[.., d1 + g, .., d(n-1) + g, g], with differences in ascending order. One column: its mean. G is one more than the largest value of the
-    /// columns, and every tuple of orientations must be there.
+    /// out\[.., d1, .., d(n-1)\] = 1/G sum_g in\[.., d1 + g, .., d(n-1) + g, g\], with differences in ascending order. One column: its mean.
+    /// G is one more than the largest value of the columns, and every tuple of orientations must be there.
     ///
     /// Error: a column that does not exist or is named twice; tuples that are missing.
     ///
@@ -679,8 +679,8 @@ impl Output {
 
     /// Orthonormal discrete Fourier transform over an orientation: the index becomes a frequency p, the output complex.
     ///
-    /// out[p] = G^(-1/2) sum_g in[g] exp(-2 pi i p g / G), p = 0 .. G - 1, where the index has the values 0 .. G - 1; of a real output p = 0 .. floor(G / 2) alone, which say
-    /// everything (`numpy.fft.rfft(.., norm="ortho")`).
+    /// out\[p\] = G^(-1/2) sum_g in\[g\] exp(-2 pi i p g / G), p = 0 .. G - 1, where the index has the values 0 .. G - 1; of a real output
+    /// p = 0 .. floor(G / 2) alone, which say everything (`numpy.fft.rfft(.., norm="ortho")`).
     ///
     /// Error: a column that does not exist; values that are not 0 .. G - 1 where the other indices agree. Cost: G^2 for each of them.
     ///
@@ -730,8 +730,8 @@ impl Output {
 
     /// Orthonormal cosine transform (DCT-II) over a scale: the index becomes the number o of half periods.
     ///
-    /// out[o] = sqrt((1 + [o > 0]) / n) sum_r in[j0 + r] cos(pi o (r + 1/2) / n), o = 0 .. n - 1, where the index has the n consecutive values from j0 on; n and j0 may differ
-    /// between values of the other indices (`scipy.fft.dct(.., type=2, norm="ortho")`).
+    /// out\[o\] = sqrt((1 + \[o > 0\]) / n) sum_r in\[j0 + r\] cos(pi o (r + 1/2) / n), o = 0 .. n - 1, where the index has the n
+    /// consecutive values from j0 on; n and j0 may differ between values of the other indices (`scipy.fft.dct(.., type=2, norm="ortho")`).
     ///
     /// Error: a column that does not exist; values that are not consecutive where the other indices agree. Cost: n^2 for each of them.
     ///

@@ -8,7 +8,7 @@
 //! self-sorting mixed radix (decimation in frequency), odd radices r by the (r - 1) / 2 cosine and sine products of
 //! symmetric and antisymmetric parts. The inverse is the forward program with real and imaginary parts exchanged.
 //! Lengths with a prime factor above [`LARGEST_PRIME`] go row by row through `rustfft`.
-//! [`LaneFft`] is the same program for eight sequences of any length, even ones included, which images use.
+//! `LaneFft` is the same program for eight sequences of any length, even ones included, which images use.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Eight lanes of f64 or f32 at the width the machine has.
 //!
-//! An algorithm is written once as an `#[inline(always)]` function over [`Lanes`] and instantiated by `dispatch!` inside
+//! An algorithm is written once as an `#[inline(always)]` function over `Lanes` and instantiated by `dispatch!` inside
 //! one `#[target_feature]` function per level, so that fused multiply-adds appear only where the hardware has them: a
 //! `mul_add` in a baseline function is a library call, ten times slower than a multiplication and an addition.
 

@@ -185,7 +185,7 @@ pub fn wavelet(L: usize, N: usize) -> Vec<f64> {
     out
 }
 
-/// The real channels' mixture for every direction: `[2N - 1][N]`, W(gamma_g) = sum_c steer[g][c] channel_c,
+/// The real channels' mixture for every direction: `[2N - 1][N]`, W(gamma_g) = sum_c `steer[g][c]` channel_c,
 /// gamma_g = 2 pi g / (2N - 1). Columns: 1 for the channel of n = 0 (N odd), then (2 cos n gamma, -2 sin n gamma) per n > 0.
 ///
 /// ```

@@ -45,7 +45,7 @@ pub const POINT: Vector = 0;
 /// assert_eq!(step.out, TRIAL);
 /// ```
 pub const TRIAL: Vector = 1;
-/// The gradient there, which [`Vectors::evaluate`] writes.
+/// The gradient there, which [`Vectors::start`] writes.
 ///
 /// ```
 /// use scatterc::optimise::resident::{GRADIENT, Products};
@@ -55,7 +55,7 @@ pub const TRIAL: Vector = 1;
 /// assert_eq!(norm.lefts, norm.rights);
 /// ```
 pub const GRADIENT: Vector = 2;
-/// The direction of a line search; [`Vectors::evaluate`] measures the slope along it.
+/// The direction of a line search; [`Vectors::start`] measures the slope along it.
 ///
 /// ```
 /// use scatterc::optimise::resident::{DIRECTION, GRADIENT, Statement};
@@ -326,32 +326,121 @@ impl Capacity {
 /// ```
 pub trait Vectors {
     /// K and n.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// fn numbers(vectors: &dyn Vectors) -> usize {
+    ///     let (members, n) = vectors.shape();
+    ///     members * n
+    /// }
+    /// ```
     fn shape(&self) -> (usize, usize);
 
     /// Writes the first numbers of a vector. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// fn start_at_zero(vectors: &mut dyn Vectors) -> Result<(), ObjectiveError> {
+    ///     let (members, n) = vectors.shape();
+    ///     (0..members).try_for_each(|member| vectors.write(member, POINT, &vec![0.0; n]))
+    /// }
+    /// ```
     fn write(&mut self, member: usize, vector: Vector, values: &[f64]) -> Result<(), ObjectiveError>;
 
     /// Reads the first numbers of a vector. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// fn gradient(vectors: &mut dyn Vectors, member: usize) -> Result<Vec<f64>, ObjectiveError> {
+    ///     let mut values = vec![0.0; vectors.shape().1];
+    ///     vectors.read(member, GRADIENT, &mut values)?;
+    ///     Ok(values)
+    /// }
+    /// ```
     fn read(&mut self, member: usize, vector: Vector, values: &mut [f64]) -> Result<(), ObjectiveError>;
 
     /// Executes statements one after another. Error: more than the capacity, a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// // Steepest descent: point - step * gradient, for every member.
+    /// fn descend(vectors: &mut dyn Vectors, step: f64) -> Result<(), ObjectiveError> {
+    ///     let statement = Statement::new(TRIAL, [(1.0, POINT), (-step, GRADIENT)]);
+    ///     vectors.combine(&vec![vec![statement]; vectors.shape().0])
+    /// }
+    /// ```
     fn combine(&mut self, programs: &[Vec<Statement>]) -> Result<(), ObjectiveError>;
 
     /// Fills `out[member]` with the products, `[left][right]`. Error: more than the capacity, a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// // |g|^2 of every member.
+    /// fn squares(vectors: &mut dyn Vectors) -> Result<Vec<f64>, ObjectiveError> {
+    ///     let members = vectors.shape().0;
+    ///     let mut out = vec![vec![]; members];
+    ///     vectors.products(&vec![Products { lefts: vec![GRADIENT], rights: vec![GRADIENT] }; members], &mut out)?;
+    ///     Ok(out.concat())
+    /// }
+    /// ```
     fn products(&mut self, lists: &[Products], out: &mut [Vec<f64>]) -> Result<(), ObjectiveError>;
 
     /// Moves members as Adam does; a step that absorbs does nothing where the last evaluation was not finite. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// // The first member alone moves.
+    /// fn first(vectors: &mut dyn Vectors, step: AdamStep) -> Result<(), ObjectiveError> {
+    ///     let mut steps = vec![None; vectors.shape().0];
+    ///     steps[0] = Some(step);
+    ///     vectors.adam(&steps)
+    /// }
+    /// ```
     fn adam(&mut self, steps: &[Option<AdamStep>]) -> Result<(), ObjectiveError>;
 
     /// Starts a round, whose evaluation is that of all members at [`TRIAL`] and writes [`GRADIENT`]. May return before anything is done.
     ///
     /// Error: more than the capacity, a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// // An evaluation at the trial points, and nothing else.
+    /// fn evaluate(vectors: &mut dyn Vectors) -> Result<(), ObjectiveError> {
+    ///     vectors.start(&vec![Round::default(); vectors.shape().0])
+    /// }
+    /// ```
     fn start(&mut self, rounds: &[Round]) -> Result<(), ObjectiveError>;
 
     /// Results of the oldest round that was started and not finished: measures, and `products[member]` as `[left][right]`. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// fn values(vectors: &mut dyn Vectors) -> Result<Vec<f64>, ObjectiveError> {
+    ///     let members = vectors.shape().0;
+    ///     let mut measured = vec![Measured { value: f64::NAN, norm: None, slope: f64::NAN }; members];
+    ///     vectors.finish(&mut measured, &mut vec![vec![]; members])?;
+    ///     Ok(measured.iter().map(|member| member.value).collect())
+    /// }
+    /// ```
     fn finish(&mut self, measured: &mut [Measured], products: &mut [Vec<f64>]) -> Result<(), ObjectiveError>;
 
     /// Forgets the results of rounds that were started and not finished. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// fn abandon(vectors: &mut dyn Vectors) -> Result<(), ObjectiveError> {
+    ///     vectors.forget()
+    /// }
+    /// ```
     fn forget(&mut self) -> Result<(), ObjectiveError>;
 }
 

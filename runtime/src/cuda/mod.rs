@@ -131,36 +131,110 @@ pub struct MachineMemory {
 /// ```
 pub trait Machine: Send {
     /// What it is, for people.
+    ///
+    /// ```
+    /// # use scatterc_runtime::cuda::{CudaError, Machine};
+    /// fn heading(machine: &dyn Machine) -> String {
+    ///     format!("on {}", machine.name())
+    /// }
+    /// ```
     fn name(&self) -> String;
 
     /// Copies bytes into the arena. Error: a range outside of it, a lost device.
+    ///
+    /// ```
+    /// # use scatterc_runtime::cuda::{CudaError, Machine};
+    /// fn set(machine: &mut dyn Machine, place: usize, value: f64) -> Result<(), CudaError> {
+    ///     machine.upload(8 * place, &value.to_ne_bytes())
+    /// }
+    /// ```
     fn upload(&mut self, byte_offset: usize, bytes: &[u8]) -> Result<(), CudaError>;
 
     /// Copies bytes out of the arena. Error: a range outside of it, a lost device.
+    ///
+    /// ```
+    /// # use scatterc_runtime::cuda::{CudaError, Machine};
+    /// fn get(machine: &mut dyn Machine, place: usize) -> Result<f64, CudaError> {
+    ///     let mut bytes = [0; 8];
+    ///     machine.download(8 * place, &mut bytes)?;
+    ///     Ok(f64::from_ne_bytes(bytes))
+    /// }
+    /// ```
     fn download(&mut self, byte_offset: usize, bytes: &mut [u8]) -> Result<(), CudaError>;
 
     /// Starts a copy of bytes out of the arena, in order with what was started before, and may return before it is done; work that is started later does not change them.
     ///
     /// Error: a range outside of the arena, a lost device.
+    ///
+    /// ```
+    /// # use scatterc_runtime::cuda::{CudaError, Machine};
+    /// // Asks for eight bytes, runs, and takes what they were before the run.
+    /// fn before(machine: &mut dyn Machine) -> Result<Vec<u8>, CudaError> {
+    ///     let mut bytes = vec![];
+    ///     machine.fetch(0, 8)?;
+    ///     machine.run()?;
+    ///     machine.collect(&mut bytes)?;
+    ///     Ok(bytes)
+    /// }
+    /// ```
     fn fetch(&mut self, byte_offset: usize, len: usize) -> Result<(), CudaError>;
 
     /// Waits for the oldest copy that was started and not collected, for nothing that was started later; replaces `bytes`, by none where there is no such copy.
     ///
     /// Error: a lost device.
+    ///
+    /// ```
+    /// # use scatterc_runtime::cuda::{CudaError, Machine};
+    /// fn oldest(machine: &mut dyn Machine) -> Result<Option<Vec<u8>>, CudaError> {
+    ///     let mut bytes = vec![];
+    ///     machine.collect(&mut bytes)?;
+    ///     Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    /// }
+    /// ```
     fn collect(&mut self, bytes: &mut Vec<u8>) -> Result<(), CudaError>;
 
     /// Starts a procedure and may return before it is done; transfers and other work come after it.
     ///
     /// Error: a number that is not below that of the procedures, a lost device.
+    ///
+    /// ```
+    /// # use scatterc_runtime::cuda::{CudaError, Machine};
+    /// fn twice(machine: &mut dyn Machine, procedure: usize) -> Result<(), CudaError> {
+    ///     machine.start(procedure)?;
+    ///     machine.start(procedure)
+    /// }
+    /// ```
     fn start(&mut self, procedure: usize) -> Result<(), CudaError>;
 
     /// Runs all launches in order and waits for them. Error: a lost device.
+    ///
+    /// ```
+    /// # use scatterc_runtime::cuda::{CudaError, Machine};
+    /// fn repeat(machine: &mut dyn Machine, times: usize) -> Result<(), CudaError> {
+    ///     (0..times).try_for_each(|_| machine.run())
+    /// }
+    /// ```
     fn run(&mut self) -> Result<(), CudaError>;
 
     /// Runs all launches in order, one by one, and returns the time of each in milliseconds. Error: a lost device.
+    ///
+    /// ```
+    /// # use scatterc_runtime::cuda::{CudaError, Machine};
+    /// fn total_ms(machine: &mut dyn Machine) -> Result<f64, CudaError> {
+    ///     Ok(machine.run_timed()?.iter().sum())
+    /// }
+    /// ```
     fn run_timed(&mut self) -> Result<Vec<f64>, CudaError>;
 
     /// Memory held now. Error: a lost device.
+    ///
+    /// ```
+    /// # use scatterc_runtime::cuda::{CudaError, Machine};
+    /// fn held_bytes(machine: &dyn Machine) -> Result<u64, CudaError> {
+    ///     let memory = machine.memory()?;
+    ///     Ok(memory.arena_bytes + memory.tables_bytes)
+    /// }
+    /// ```
     fn memory(&self) -> Result<MachineMemory, CudaError>;
 }
 
