@@ -110,6 +110,14 @@ pub enum PixelError {
         /// How many are possible.
         most: usize,
     },
+    /// Choices that pairs of maps do not have.
+    #[error("{what} is not available for maps with spin {spin}; expected a synthesis on the pixels of one resolution")]
+    Spin {
+        /// Spin of the maps.
+        spin: usize,
+        /// What was asked.
+        what: &'static str,
+    },
     /// A mask that frees nothing.
     #[error("none of {found} pixels is free")]
     NothingFree {
@@ -219,7 +227,7 @@ impl Measure {
     /// ```
     pub fn measure(&self, domain: &Healpix, maps: &[&[f64]], mask: Option<&[f64]>) -> Result<(Statistics, Option<Statistics>), PixelError> {
         for map in maps {
-            check("map", map, domain.len())?;
+            check("map", map, domain.components() * domain.len())?;
         }
         if let Some(mask) = mask {
             check_mask(domain, mask)?;
@@ -440,7 +448,7 @@ impl Term {
             return Err(PixelError::Fields { expected: names.len(), found: inputs.len() });
         }
         for offset in inputs.iter().filter_map(|i| i.offset.as_ref()) {
-            check("offset", offset, domain.len())?;
+            check("offset", offset, domain.components() * domain.len())?;
         }
         let mut fixed: Vec<(String, Vec<f64>)> = parameter_arrays("T", target).into_iter().map(|(name, values)| (name, values.to_vec())).collect();
         let total: usize = target.arrays.iter().map(|a| a.re.len()).sum();
@@ -455,7 +463,8 @@ impl Term {
             fixed.push((format!("w.{}", array.name), weights));
         }
         fixed.extend(mask.map(|mask| (MASK.to_string(), mask.to_vec())));
-        let maps = inputs.iter().map(|i| i.offset.clone().unwrap_or_else(|| vec![0.0; domain.len()])).collect();
+        let empty = || vec![0.0; domain.components() * domain.len()];
+        let maps = inputs.iter().map(|i| i.offset.clone().unwrap_or_else(empty)).collect();
         Ok(Term { compiled, executable, threads: measure.threads, names, inputs, maps, fixed, factor })
     }
 
@@ -771,7 +780,7 @@ pub struct Options {
     pub seed: u64,
     /// Number of the map: other noise of the same seed.
     pub member: usize,
-    /// The start, on the map of the coarsest level; white noise of the target's mean and variance when absent.
+    /// The start, on the map of the coarsest level; white noise of the target's mean and variance when absent, with spin of each of its two maps.
     pub start: Option<Vec<f64>>,
     /// Weights of pixels in averages, of the target and of the candidate; invalid pixels have weight 0.
     pub mask: Option<Vec<f64>>,
@@ -922,12 +931,22 @@ pub fn synthesise(
     options: &Options,
     observer: &mut dyn FnMut(&Progress<'_>) -> Control,
 ) -> Result<Synthesised, PixelError> {
-    check("target", target, domain.len())?;
+    let components = domain.components();
+    check("target", target, components * domain.len())?;
     if let Some(mask) = &options.mask {
         check_mask(domain, mask)?;
     }
     if let Some(second) = &options.second {
-        check("second map", second, domain.len())?;
+        check("second map", second, components * domain.len())?;
+    }
+    let refused = [
+        (options.gaussianise, "a target made Gaussian"),
+        (options.levels > 1, "a descent from coarse to fine"),
+        (options.precondition, "a descent in variables on all resolutions"),
+        (options.upsample > 0, "a larger map"),
+    ];
+    if let Some((_, what)) = refused.into_iter().find(|(asked, _)| *asked && components > 1) {
+        return Err(PixelError::Spin { spin: domain.spin, what });
     }
     if let Some(free) = options.free.as_ref().filter(|free| free.len() != domain.len()) {
         return Err(PixelError::Length { what: "mask of free pixels", expected: domain.len(), found: free.len() });
@@ -949,7 +968,7 @@ pub fn synthesise(
     if levels > most {
         return Err(PixelError::Levels { found: levels, most });
     }
-    let free = options.free.as_ref().map(|free| free.iter().map(|f| f64::from(u8::from(*f))).collect());
+    let free = options.free.as_ref().map(|free| free.repeat(components).iter().map(|f| f64::from(u8::from(*f))).collect());
     let mut stages =
         vec![Stage { domain: domain.clone(), target: target.to_vec(), mask: options.mask.clone(), free, second: options.second.clone() }];
     for k in 1..levels {
@@ -964,18 +983,22 @@ pub fn synthesise(
         let mut start = match (map.take(), &options.start) {
             (Some(coarse), _) => upgraded(stage.domain.nside / 2, &coarse)?,
             (None, Some(start)) => {
-                check("start", start, n)?;
+                check("start", start, components * n)?;
                 start.clone()
             }
             (None, None) => {
-                let weight = |p: usize| stage.mask.as_ref().map_or(1.0, |m| m[p]);
-                let total: f64 = (0..n).map(weight).sum();
-                let mean = (0..n).map(|p| weight(p) * stage.target[p]).sum::<f64>() / total;
-                let variance = (0..n).map(|p| weight(p) * (stage.target[p] - mean).powi(2)).sum::<f64>() / total;
-                if variance <= f64::EPSILON * mean * mean || variance == 0.0 {
-                    return Err(PixelError::ZeroVariance { found: variance });
+                let mut noise = random::samples(components * n, options.seed, options.member);
+                for (own, target) in noise.chunks_exact_mut(n).zip(stage.target.chunks_exact(n)) {
+                    let weight = |p: usize| stage.mask.as_ref().map_or(1.0, |m| m[p]);
+                    let total: f64 = (0..n).map(weight).sum();
+                    let mean = (0..n).map(|p| weight(p) * target[p]).sum::<f64>() / total;
+                    let variance = (0..n).map(|p| weight(p) * (target[p] - mean).powi(2)).sum::<f64>() / total;
+                    if variance <= f64::EPSILON * mean * mean || variance == 0.0 {
+                        return Err(PixelError::ZeroVariance { found: variance });
+                    }
+                    own.iter_mut().for_each(|x| *x = mean + variance.sqrt() * *x);
                 }
-                random::samples(n, options.seed, options.member).into_iter().map(|x| mean + variance.sqrt() * x).collect()
+                noise
             }
         };
         if let Some(free) = &stage.free {

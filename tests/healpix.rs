@@ -191,6 +191,35 @@ fn inpainting_keeps_given_pixels_and_masked_ones_do_not_count() -> Outcome {
 }
 
 #[test]
+fn pairs_of_maps_with_spin_are_synthesised_alone_and_beside_a_second_pair() -> Outcome {
+    let domain = Healpix::new(4, 2, 3)?.spin(2)?;
+    let n = domain.len();
+    let (target, second) = (random::samples(2 * n, 1, 0), random::samples(2 * n, 2, 0));
+    let free: Vec<bool> = (0..n).map(|p| p % 3 != 0).collect();
+    for (statistic, second) in [("foscat", None), ("foscat_cross", Some(second))] {
+        let measure = Measure { sigma: None, threads: 1, ..Measure::new(statistic)? };
+        let descent = Descent { steps: 25, ..Descent::default() };
+        let options = Options { free: Some(free.clone()), second, descent, seed: 3, ..Options::default() };
+        let made = pixels::synthesise(&measure, &domain, &target, &options, &mut |_| Control::Continue)?;
+        let outcome = &made.levels[0].outcome;
+        let (first, last) = (outcome.history[0][0], outcome.values[0]);
+        assert!(last < 0.05 * first, "{statistic}: {first} -> {last}");
+        assert_eq!((made.map.len(), made.start.len()), (2 * n, 2 * n));
+        assert!(
+            made.map.iter().zip(&target).enumerate().all(|(p, (x, own))| (x == own) != free[p % n]),
+            "{statistic}: pixels that are not free keep their bits"
+        );
+    }
+    let refused = Options { levels: 2, ..Options::default() };
+    let refused = pixels::synthesise(&Measure::new("foscat")?, &domain, &target, &refused, &mut |_| Control::Continue).expect_err("two levels");
+    assert_eq!(
+        refused.to_string(),
+        "a descent from coarse to fine is not available for maps with spin 2; expected a synthesis on the pixels of one resolution"
+    );
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_is_refused_by_name() -> Outcome {
     let message = |result: Result<Healpix, scatterc::compiler::domain::DomainError>| result.expect_err("refused").to_string();
     assert_eq!(message(Healpix::new(8, 4, 4)), "`kernel` is 4, expected 3, 5 or 7, the sides of the stencil");

@@ -220,7 +220,19 @@ impl Healpix {
         Ok(self)
     }
 
-    /// Number of pixels of an input.
+    /// Maps of an input: two with spin, one without.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::DomainError;
+    /// # use scatterc_compiler::healpix::Healpix;
+    /// assert_eq!((Healpix::new(4, 2, 3)?.components(), Healpix::new(4, 2, 3)?.spin(2)?.components()), (1, 2));
+    /// # Ok::<(), DomainError>(())
+    /// ```
+    pub fn components(&self) -> usize {
+        if self.spin > 0 { 2 } else { 1 }
+    }
+
+    /// Number of pixels of an input, of each map of a pair.
     ///
     /// ```
     /// # use scatterc_compiler::domain::{Domain, DomainError};

@@ -19,7 +19,7 @@ fn power_of_two(k: i64) -> f64 {
 }
 
 /// Below, e^x is a subnormal number or zero. Processors take a hundred cycles for each subnormal result, so they are zeros here.
-const LEAST: f64 = -708.0;
+pub(crate) const LEAST: f64 = -708.0;
 
 /// e^x. Relative error 4e-16; 0 below [`LEAST`], infinity above 709.8, NaN of NaN.
 #[inline(always)]
@@ -70,23 +70,25 @@ pub(crate) fn exponentials(x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| exponential(*x)).collect()
 }
 
-/// Cosines of all numbers, or sines.
-fn circulars(x: &[f64], cosine: bool) -> Vec<f64> {
+/// Sines and cosines of all numbers.
+pub(crate) fn circulars(x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     // Beyond, the reduction loses digits, and NaN is no number to reduce.
     if !x.iter().all(|x| x.abs() <= 1e5) {
-        return x.iter().map(|x| if cosine { x.cos() } else { x.sin() }).collect();
+        return x.iter().map(|x| x.sin_cos()).unzip();
     }
-    if cosine { x.iter().map(|x| circular(*x).1).collect() } else { x.iter().map(|x| circular(*x).0).collect() }
+    let (mut sines, mut cosines) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+    x.iter().zip(&mut sines).zip(&mut cosines).for_each(|((x, sine), cosine)| (*sine, *cosine) = circular(*x));
+    (sines, cosines)
 }
 
 /// Sine of every number.
 pub(crate) fn sines(x: &[f64]) -> Vec<f64> {
-    circulars(x, false)
+    circulars(x).0
 }
 
 /// Cosine of every number.
 pub(crate) fn cosines(x: &[f64]) -> Vec<f64> {
-    circulars(x, true)
+    circulars(x).1
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@
 //! Definitions are evaluated when they are asked for: `wavelet`, `lowpass` and `stencil` are arrays, the last over the few samples of a stencil, `octave`, `layer` and `count` numbers. Fourier transforms are supplied by the
 //! caller through [`Transform`], so this module owns no numerics but those of its primitives.
 
-use crate::elementary::{cosines, exponentials, sines};
+use crate::elementary::{LEAST, circulars, cosines, exponentials, sines};
 use crate::notation::{BinaryOperator, Expr, ExprKind, Filter, Item, Vocabulary, check, parse};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
@@ -411,6 +411,80 @@ fn is_dear(expr: &Expr) -> bool {
     }
 }
 
+/// True for expressions without coordinates.
+fn is_constant(filter: &Filter, expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Number(_) => true,
+        ExprKind::Name(name) => match filter.definitions.iter().find(|d| d.name.name == *name) {
+            Some(definition) => is_constant(filter, &definition.value),
+            None => !["row", "column"].contains(&name.as_str()),
+        },
+        ExprKind::Negate(operand) => is_constant(filter, operand),
+        ExprKind::Binary { left, right, .. } => is_constant(filter, left) && is_constant(filter, right),
+        ExprKind::Call { function, arguments } => match function.name.as_str() {
+            "total" | "at" => true,
+            "fourier" | "inverse" => false,
+            _ => arguments.iter().all(|argument| is_constant(filter, argument)),
+        },
+        ExprKind::Access { .. } | ExprKind::Reduce { .. } => false,
+    }
+}
+
+/// The sums over periods that reach the results through Fourier transforms and totals alone, up to linear operations: every number that comes out feels the largest
+/// that goes in, so that far smaller ones need not be known. By the address of the call.
+struct Blurred<'a> {
+    filter: &'a Filter,
+    /// Names that are read otherwise.
+    sharp: HashSet<&'a str>,
+    sums: HashSet<usize>,
+}
+
+impl<'a> Blurred<'a> {
+    fn sums(filter: &'a Filter) -> HashSet<usize> {
+        let mut blurred = Blurred { filter, sharp: RESULTS.iter().copied().collect(), sums: HashSet::new() };
+        // Definitions use earlier ones alone, so that all uses of a name are met before its definition.
+        for definition in filter.definitions.iter().rev() {
+            let sharp = blurred.sharp.contains(definition.name.name.as_str());
+            blurred.visit(&definition.value, !sharp);
+        }
+        blurred.sums
+    }
+
+    fn visit(&mut self, expr: &'a Expr, blurred: bool) {
+        match &expr.kind {
+            ExprKind::Name(name) if !blurred => {
+                self.sharp.insert(name);
+            }
+            ExprKind::Number(_) | ExprKind::Name(_) | ExprKind::Access { .. } | ExprKind::Reduce { .. } => {}
+            ExprKind::Negate(operand) => self.visit(operand, blurred),
+            ExprKind::Binary { operator, left, right } => {
+                let linear = match operator {
+                    BinaryOperator::Add | BinaryOperator::Subtract => [true, true],
+                    BinaryOperator::Multiply => [is_constant(self.filter, right), is_constant(self.filter, left)],
+                    BinaryOperator::Divide => [is_constant(self.filter, right), false],
+                    BinaryOperator::Power => [false, false],
+                };
+                self.visit(left, blurred && linear[0]);
+                self.visit(right, blurred && linear[1]);
+            }
+            ExprKind::Call { function, arguments } => {
+                let first = match function.name.as_str() {
+                    "fourier" | "inverse" | "total" => true,
+                    "over_rows" | "over_columns" => {
+                        if blurred {
+                            self.sums.insert(address(expr));
+                        }
+                        blurred
+                    }
+                    "re" | "im" | "conj" => blurred,
+                    _ => false,
+                };
+                arguments.iter().enumerate().for_each(|(k, argument)| self.visit(argument, first && k == 0));
+            }
+        }
+    }
+}
+
 fn real(re: Part) -> Complex {
     Complex { re, im: None }
 }
@@ -453,9 +527,10 @@ fn divide(x: &Complex, y: &Complex) -> Complex {
 const BLOCK: usize = 1024;
 
 /// Columns of a block of an image.
-const BLOCK_COLUMNS: usize = 128;
+const BLOCK_COLUMNS: usize = 32;
 
-/// Terms of a sum over periods that are nowhere in a block above this part of the sum's largest number there are left out; double precision has 53 digits.
+/// Terms of a sum over periods that are nowhere in a block above this part of the sum's largest number there are left out; double precision has 53 digits. Where
+/// only transforms and totals see the sum, its largest number on the whole grid counts, and the part is divided by the number of grid points.
 const NEGLIGIBLE: f64 = 1.0 / (1u128 << 64) as f64;
 
 /// A rectangle of the grid.
@@ -523,6 +598,10 @@ pub struct Evaluation<'a> {
     arrays: HashMap<String, Complex>,
     /// Values over the whole grid without a shift, by the address of their expression, which the borrowed filter keeps in place.
     wholes: HashMap<usize, Complex>,
+    /// Sums over periods that only transforms and totals see, see [`Blurred`].
+    blurred: HashSet<usize>,
+    /// The largest number that each of them has had so far.
+    largest: HashMap<usize, f64>,
     /// What is added to `row` and `column`.
     shift: (f64, f64),
     /// The current block.
@@ -547,8 +626,9 @@ impl<'a> Evaluation<'a> {
     /// # Ok::<(), scatterc_ir::filter::FilterError>(())
     /// ```
     pub fn new(filter: &'a Filter, bank: &'a Bank, j: usize, l: usize, transform: &'a dyn Transform) -> Self {
-        let (numbers, arrays, wholes) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Evaluation { filter, bank, j, l, transform, numbers, arrays, wholes, shift: (0.0, 0.0), block: Block::default() }
+        let (numbers, arrays, wholes, largest) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        let (blurred, shift, block) = (Blurred::sums(filter), (0.0, 0.0), Block::default());
+        Evaluation { filter, bank, j, l, transform, numbers, arrays, wholes, blurred, largest, shift, block }
     }
 
     /// True when the filter defines that name.
@@ -740,26 +820,28 @@ impl<'a> Evaluation<'a> {
     fn bound(&self, expr: &'a Expr) -> Option<f64> {
         let of = |range: &Range<usize>, shift: f64| (range.start as f64 + shift, range.end as f64 - 1.0 + shift);
         let (rows, columns) = (of(&self.block.rows, self.shift.0), of(&self.block.columns, self.shift.1));
-        self.bounds(expr, rows, columns, &mut HashMap::new()).map(Bounds::modulus)
+        self.bounds(expr, rows, columns, &mut Vec::new()).map(Bounds::modulus)
     }
 
     /// Interval arithmetic with `row` and `column` in given ranges; rounding is not accounted for, as bounds are only compared with something far below the last digit.
-    fn bounds(&self, expr: &'a Expr, rows: (f64, f64), columns: (f64, f64), known: &mut HashMap<&'a str, Option<Bounds>>) -> Option<Bounds> {
+    fn bounds(&self, expr: &'a Expr, rows: (f64, f64), columns: (f64, f64), known: &mut Vec<(&'a str, Option<Bounds>)>) -> Option<Bounds> {
         use Bounds::{Modulus, Real};
         let bounds = match &expr.kind {
             ExprKind::Number(x) => Real(*x, *x),
             ExprKind::Name(name) => {
-                if let Some(Complex { re: Part::Number(x), im: None }) = self.numbers.get(name.as_str()) {
-                    return Real(*x, *x).known();
-                }
-                if let Some(found) = known.get(name.as_str()) {
+                if let Some((_, found)) = known.iter().find(|(known, _)| *known == name.as_str()) {
                     return *found;
                 }
+                let constant = match self.numbers.get(name.as_str()) {
+                    Some(Complex { re: Part::Number(x), im: None }) => Some(*x),
+                    _ => None,
+                };
                 let filter: &'a Filter = self.filter;
                 let number = |n: usize| Some(Real(n as f64, n as f64));
-                let found = match filter.definitions.iter().find(|d| d.name.name == *name) {
-                    Some(definition) => self.bounds(&definition.value, rows, columns, known),
-                    None => match name.as_str() {
+                let found = match (constant, filter.definitions.iter().find(|d| d.name.name == *name)) {
+                    (Some(x), _) => Real(x, x).known(),
+                    (None, Some(definition)) => self.bounds(&definition.value, rows, columns, known),
+                    (None, None) => match name.as_str() {
                         "row" => Some(Real(rows.0, rows.1)),
                         "column" => Some(Real(columns.0, columns.1)),
                         "H" => number(self.bank.H),
@@ -771,7 +853,7 @@ impl<'a> Evaluation<'a> {
                         _ => None,
                     },
                 };
-                known.insert(name.as_str(), found);
+                known.push((name, found));
                 return found;
             }
             ExprKind::Negate(operand) => match self.bounds(operand, rows, columns, known)? {
@@ -820,15 +902,22 @@ impl<'a> Evaluation<'a> {
                     };
                     let wide = |range: (f64, f64), n: usize| (range.0 + a * n as f64, range.1 + b * n as f64);
                     let (rows, columns) = if name == "over_rows" { (wide(rows, self.bank.H), columns) } else { (rows, wide(columns, self.bank.W)) };
-                    let most = self.bounds(term, rows, columns, &mut HashMap::new())?.modulus();
+                    let most = self.bounds(term, rows, columns, &mut Vec::new())?.modulus();
                     return Modulus(most * (b - a + 1.0).max(0.0)).known();
                 }
                 let x = self.bounds(arguments.first()?, rows, columns, known)?;
                 match (name, x) {
+                    // As the exponential itself has it.
+                    ("exp", Real(_, b)) if b < LEAST => Real(0.0, 0.0),
                     ("exp", Real(a, b)) => Real(a.exp(), b.exp()),
                     ("sqrt", Real(a, b)) if a >= 0.0 => Real(a.sqrt(), b.sqrt()),
                     ("abs", x) => Real(0.0, x.modulus()),
+                    ("log", Real(a, b)) if a > 0.0 => Real(a.ln(), b.ln()),
+                    ("floor", Real(a, b)) => Real(a.floor(), b.floor()),
+                    ("ceil", Real(a, b)) => Real(a.ceil(), b.ceil()),
                     ("cis", Real(..)) => Modulus(1.0),
+                    ("sin", Real(a, b)) if a == b => Real(a.sin(), a.sin()),
+                    ("cos", Real(a, b)) if a == b => Real(a.cos(), a.cos()),
                     ("sin" | "cos", Real(..)) => Real(-1.0, 1.0),
                     ("re" | "im", x) => Real(-x.modulus(), x.modulus()),
                     ("conj", x) => Modulus(x.modulus()),
@@ -868,6 +957,9 @@ impl<'a> Evaluation<'a> {
                     },
                 }
             }
+            ExprKind::Call { function, arguments } if ["over_rows", "over_columns"].contains(&function.name.as_str()) => {
+                self.over_periods(address(expr), &function.name, arguments)?
+            }
             ExprKind::Call { function, arguments } => self.call(&function.name, arguments)?,
             ExprKind::Access { name, .. } | ExprKind::Reduce { function: name, .. } => {
                 return Err(self.fail(format!("`{}` has indices, which a filter does not have", name.name)));
@@ -890,11 +982,54 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn call(&mut self, name: &str, arguments: &'a [Expr]) -> Result<Complex, FilterError> {
+    /// Refuses unknown functions and wrong numbers of arguments.
+    fn check_call(&self, name: &str, arguments: &[Expr]) -> Result<(), FilterError> {
         let row = FUNCTIONS.iter().find(|row| row.0 == name).ok_or_else(|| self.fail(format!("`{name}` is not a function of filters")))?;
-        if arguments.len() != row.1 {
-            return Err(self.fail(format!("`{name}` takes {} arguments, found {}", row.1, arguments.len())));
+        if arguments.len() == row.1 { Ok(()) } else { Err(self.fail(format!("`{name}` takes {} arguments, found {}", row.1, arguments.len()))) }
+    }
+
+    /// The current block of `over_rows` or `over_columns`, the call at `address`.
+    fn over_periods(&mut self, address: usize, name: &str, arguments: &'a [Expr]) -> Result<Complex, FilterError> {
+        self.check_call(name, arguments)?;
+        let (first, last) = (self.integer(&arguments[1], name)?, self.integer(&arguments[2], name)?);
+        if last - first >= MOST_PERIODS {
+            return Err(self.fail(format!("`{name}` sums at most {MOST_PERIODS} terms, found {}", last - first + 1)));
         }
+        let (H, W) = (self.bank.H as f64, self.bank.W as f64);
+        let (shift, arrays) = (self.shift, std::mem::take(&mut self.arrays));
+        let blurred = self.blurred.contains(&address);
+        let negligible = if blurred { NEGLIGIBLE / (H * W) } else { NEGLIGIBLE };
+        let mut largest = self.largest.get(&address).copied().unwrap_or(0.0);
+        let mut sum: Option<Complex> = None;
+        // The period of the grid itself first, so that the others are known to be small before they are computed.
+        let mut order: Vec<i64> = (first..=last).collect();
+        order.sort_by_key(|k| k.abs());
+        for k in order {
+            self.shift = if name == "over_rows" { (shift.0 + k as f64 * H, shift.1) } else { (shift.0, shift.1 + k as f64 * W) };
+            self.arrays.clear();
+            if self.bound(&arguments[0]).is_some_and(|bound| bound <= negligible * largest) {
+                continue;
+            }
+            let term = self.evaluate(&arguments[0])?;
+            let total = match sum {
+                None => term,
+                Some(sum) => add(&sum, &term, 1.0),
+            };
+            largest = if blurred { total.largest().max(largest) } else { total.largest() };
+            sum = Some(total);
+        }
+        (self.shift, self.arrays) = (shift, arrays);
+        if blurred {
+            self.largest.insert(address, largest);
+        }
+        Ok(sum.unwrap_or_else(|| match is_constant(self.filter, &arguments[0]) {
+            true => real(Part::Number(0.0)),
+            false => real(Part::Array(Rc::new(vec![0.0; self.block.len()]))),
+        }))
+    }
+
+    fn call(&mut self, name: &str, arguments: &'a [Expr]) -> Result<Complex, FilterError> {
+        self.check_call(name, arguments)?;
         let (H, W) = (self.bank.H, self.bank.W);
         let many: Option<fn(&[f64]) -> Vec<f64>> = match name {
             "exp" => Some(exponentials),
@@ -938,10 +1073,13 @@ impl<'a> Evaluation<'a> {
             return Ok(real(x.zip(&y, f)));
         }
         match name {
-            "cis" => {
-                let x = self.real(&arguments[0], name)?;
-                Ok(Complex { re: x.all(cosines), im: Some(x.all(sines)) })
-            }
+            "cis" => Ok(match self.real(&arguments[0], name)? {
+                Part::Number(x) => Complex { re: Part::Number(cosines(&[x])[0]), im: Some(Part::Number(sines(&[x])[0])) },
+                Part::Array(x) => {
+                    let (sines, cosines) = circulars(&x);
+                    Complex { re: Part::Array(Rc::new(cosines)), im: Some(Part::Array(Rc::new(sines))) }
+                }
+            }),
             "select" => {
                 let c = self.real(&arguments[0], name)?;
                 if let Part::Number(c) = c {
@@ -953,35 +1091,6 @@ impl<'a> Evaluation<'a> {
                 let zero = Part::Number(0.0);
                 let im = (x.im.is_some() || y.im.is_some()).then(|| choose(x.im.as_ref().unwrap_or(&zero), y.im.as_ref().unwrap_or(&zero)));
                 Ok(Complex { re: choose(&x.re, &y.re), im })
-            }
-            "over_rows" | "over_columns" => {
-                let (first, last) = (self.integer(&arguments[1], name)?, self.integer(&arguments[2], name)?);
-                if last - first >= MOST_PERIODS {
-                    return Err(self.fail(format!("`{name}` sums at most {MOST_PERIODS} terms, found {}", last - first + 1)));
-                }
-                let mut sum: Option<Complex> = None;
-                let (shift, arrays) = (self.shift, std::mem::take(&mut self.arrays));
-                // The period of the grid itself first, so that the others are known to be small before they are computed.
-                let mut order: Vec<i64> = (first..=last).collect();
-                order.sort_by_key(|k| k.abs());
-                let mut largest = 0.0;
-                for k in order {
-                    self.shift =
-                        if name == "over_rows" { (shift.0 + k as f64 * H as f64, shift.1) } else { (shift.0, shift.1 + k as f64 * W as f64) };
-                    self.arrays.clear();
-                    if largest > 0.0 && self.bound(&arguments[0]).is_some_and(|bound| bound <= NEGLIGIBLE * largest) {
-                        continue;
-                    }
-                    let term = self.evaluate(&arguments[0])?;
-                    let total = match sum {
-                        None => term,
-                        Some(sum) => add(&sum, &term, 1.0),
-                    };
-                    largest = total.largest();
-                    sum = Some(total);
-                }
-                (self.shift, self.arrays) = (shift, arrays);
-                Ok(sum.unwrap_or_else(|| real(Part::Number(0.0))))
             }
             "single" => {
                 let x = self.evaluate(&arguments[0])?;

@@ -41,7 +41,7 @@ use crate::double::Double;
 use crate::harmonic::HarmonicTransform;
 use crate::layout::{RingLayout, coefficient_index};
 use crate::parallel::{Parallel, Serial, Shared};
-use crate::simd::{LANES, Lanes, dispatch, with_scratch};
+use crate::simd::{LANES, Lanes, Zeros, dispatch, with_scratch};
 use crate::wavelets::{self, Windows};
 
 /// Largest azimuthal bandlimit with an instance of the scans.
@@ -837,7 +837,7 @@ impl Scan {
 }
 
 /// Degrees handled together: their channels, 640 bytes per degree for N = 3, stay in the first-level cache until they are used. Even.
-const CHUNK: usize = 48;
+const CHUNK: usize = 32;
 
 dispatch! {
     /// The pass downwards that keeps the sums at the chunks' upper ends, and zero sums below the first chunk.
@@ -1083,11 +1083,20 @@ unsafe fn outer_tiles_lanes<V: Lanes<Element = f64>>(
     let tiles = padded / 4;
     // SAFETY: the caller promises `rows` rows of x and y and the sums of all channels and fields.
     unsafe {
-        for tile in 0..tiles {
+        let mut next = 0;
+        while next < tiles {
+            let tile = next;
+            next += 1;
             if !wanted[group * tiles + tile] {
                 continue;
             }
             let a = 4 * tile;
+            // The sums of one channel of one tile are too few to hide the latency of the additions.
+            if n_channels == 1 && V::SUMS >= 24 && next < tiles && wanted[group * tiles + next] {
+                outer::<V, 8, 1>(rows, x.add(a), padded, y, LANES, sums.add(a * padded + group * LANES), padded * padded, padded);
+                next += 1;
+                continue;
+            }
             let mut c = 0;
             while c < n_channels {
                 let at = sums.add((c * padded + a) * padded + group * LANES);
@@ -1258,7 +1267,7 @@ impl FrameGramPlan {
                 let padded = fields.len().next_multiple_of(LANES);
                 let tiles = padded / 4;
                 let mut wanted = vec![false; padded / LANES * tiles];
-                let outputs = pairs
+                let mut outputs: Vec<(u32, u32, u32, u32)> = pairs
                     .iter()
                     .map(|(a, b, g, place)| {
                         // x . Q y = y . Q x: the smaller field is the row.
@@ -1267,6 +1276,7 @@ impl FrameGramPlan {
                         (a, b, *g, *place)
                     })
                     .collect();
+                outputs.sort_unstable();
                 let chunks = chunked(&operator, padded);
                 arranged.push(GramForm { operator: operator.clone(), fields, padded, wanted, outputs, chunks });
             }
@@ -1389,7 +1399,7 @@ impl FrameGramPlan {
     pub fn run(&self, par: &dyn Parallel, fields: &[&[f64]], bandlimits: &[usize], out: &mut [f64]) {
         assert_eq!(out.len(), self.forms.iter().map(|f| f.outputs.len()).sum::<usize>(), "one output per pair");
         check(fields, bandlimits);
-        let mut partial = vec![0.0; self.partial_len()];
+        let mut partial = Zeros::new(self.partial_len());
         let shared = Shared::new(&mut partial);
         // The largest first, so that the last tasks are small.
         let mut tasks = Vec::new();
@@ -1426,10 +1436,16 @@ impl FrameGramPlan {
                     total.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
                 }
             }
+            // All directions of a pair read the same channels, which lie far apart.
+            let mut channels = vec![0.0; if form.chunks.is_empty() { 0 } else { G }];
+            let mut known = None;
             for (a, b, g, place_out) in &form.outputs {
                 let place = *a as usize * padded + *b as usize;
+                if known.replace(place) != Some(place) {
+                    channels.iter_mut().enumerate().for_each(|(c, channel)| *channel = chunks[c * padded * padded + place]);
+                }
                 let row = &form.operator.directions[*g as usize * G..][..G];
-                let harmonic: f64 = if form.chunks.is_empty() { 0.0 } else { (0..G).map(|c| row[c] * chunks[c * padded * padded + place]).sum() };
+                let harmonic: f64 = row.iter().zip(&channels).map(|(factor, channel)| factor * channel).sum();
                 out[*place_out as usize] = harmonic + low[*g as usize * padded * padded + place];
             }
             at += (form.chunks.len() + 1) * size;
@@ -1472,12 +1488,12 @@ unsafe fn gram_orders(form: &GramForm, fields: &[Operand<'_>], from: usize, to: 
 }
 
 /// Half spectra with orders below `low` in every direction, `[g][numbers][padded]`.
-fn low_rows(operator: &FrameOperator, fields: &[Operand<'_>], padded: usize) -> Vec<f64> {
+fn low_rows(operator: &FrameOperator, fields: &[Operand<'_>], padded: usize) -> Zeros {
     let (low, K, N, G) = (operator.low, operator.low_len(), operator.N, operator.n_directions());
-    let mut rows = vec![0.0; G * K * padded];
+    let mut rows = Zeros::new(G * K * padded);
     let prefix = operator.wavelets.orders_len(low);
-    let mut packed = vec![0.0; LANES * prefix];
-    let mut rings = vec![0.0; LANES * N * K];
+    let mut packed = Zeros::new(LANES * prefix);
+    let mut rings = Zeros::new(LANES * N * K);
     let steering = wavelets::steering_matrix(N);
     for (group, fields) in fields.chunks(LANES).enumerate() {
         packed.fill(0.0);
@@ -1775,7 +1791,7 @@ impl FrameMixPlan {
         }
         let tables: Vec<MixTables> = self.forms.iter().map(|form| MixTables::new(form, coefficients)).collect();
         // The lowest orders of every scale are mixed on the rings, each scale into its own memory.
-        let mut low: Vec<Vec<f64>> = self.forms.iter().map(|form| vec![0.0; form.targets.len() * form.operator.low_window()]).collect();
+        let mut low: Vec<Zeros> = self.forms.iter().map(|form| Zeros::new(form.targets.len() * form.operator.low_window())).collect();
         let low_shared: Vec<Shared> = low.iter_mut().map(|values| Shared::new(values)).collect();
         let largest = out_bandlimits.iter().copied().max().unwrap_or(0);
         let shared = Shared::all(out);
@@ -1824,19 +1840,19 @@ const ORDERS_PER_TASK: usize = 4;
 /// Coefficients of one scale by channel (harmonic orders) and direction (lowest orders).
 struct MixTables {
     /// `[source][channel][padded targets]`.
-    channels: Vec<f64>,
+    channels: Zeros,
     /// `[direction][source][padded targets]`.
-    directions: Vec<f64>,
+    directions: Zeros,
 }
 
 impl MixTables {
     fn new(form: &MixForm, coefficients: &[f64]) -> Self {
         let (G, T) = (form.operator.n_directions(), form.padded_targets);
-        let mut directions = vec![0.0; G * form.padded * T];
+        let mut directions = Zeros::new(G * form.padded * T);
         for (target, source, g, c) in &form.terms {
             directions[(*g as usize * form.padded + *source as usize) * T + *target as usize] += coefficients[*c as usize];
         }
-        let mut channels = vec![0.0; form.padded * G * T];
+        let mut channels = Zeros::new(form.padded * G * T);
         for source in 0..form.sources.len() {
             for c in 0..G {
                 let to = &mut channels[(source * G + c) * T..][..T];
@@ -2044,14 +2060,14 @@ fn mix_low(form: &MixForm, tables: &MixTables, fields: &[Operand<'_>], out: &mut
     }
     let (K, N, T) = (operator.low_len(), operator.N, form.padded_targets);
     let rows = low_rows(operator, fields, form.padded);
-    let mut mixed = vec![0.0; operator.n_directions() * K * T];
-    let mut weighted = vec![0.0; K * LANES];
+    let mut mixed = Zeros::new(operator.n_directions() * K * T);
+    let mut weighted = Zeros::new(K * LANES);
     // SAFETY: rows, mixed and tables have the sizes of the form.
     unsafe { mix_low_rows(form, tables, &rows, weighted.as_mut_ptr(), mixed.as_mut_ptr()) };
     let steering = wavelets::steering_matrix(N);
     let prefix = operator.wavelets.orders_len(operator.low);
-    let mut rings = vec![0.0; LANES * N * K];
-    let mut whole = vec![0.0; LANES * prefix];
+    let mut rings = Zeros::new(LANES * N * K);
+    let mut whole = Zeros::new(LANES * prefix);
     let window = operator.low_window();
     for (group, out) in out.chunks_mut(LANES * window).enumerate() {
         let count = out.len() / window;

@@ -1344,11 +1344,64 @@ impl Aligned {
 }
 
 thread_local! {
-    static SCRATCH: Cell<Aligned> = const { Cell::new(Aligned(Vec::new())) };
+    /// Buffers that no call uses, the outermost call's last.
+    static SCRATCH: Cell<Vec<Aligned>> = const { Cell::new(Vec::new()) };
 }
 
-/// Runs `body` with `len` numbers of this thread's scratch memory, which start on a cache line. The contents are arbitrary, but valid. A nested call gets fresh
-/// memory.
+/// A buffer of this thread with at least `len` f64.
+fn take_scratch(len: usize) -> Aligned {
+    let mut kept = SCRATCH.take();
+    let mut scratch = kept.pop().unwrap_or_default();
+    SCRATCH.set(kept);
+    scratch.reserve_to(len);
+    scratch
+}
+
+fn keep_scratch(scratch: Aligned) {
+    let mut kept = SCRATCH.take();
+    kept.push(scratch);
+    SCRATCH.set(kept);
+}
+
+/// Zeros in this thread's scratch memory: a vector that costs no allocation after the first of its size, which takes longer than small kernels.
+#[derive(Debug)]
+pub(crate) struct Zeros {
+    buffer: Aligned,
+    len: usize,
+}
+
+impl Zeros {
+    pub(crate) fn new(len: usize) -> Self {
+        let mut zeros = Zeros { buffer: take_scratch(len), len };
+        zeros.fill(0.0);
+        zeros
+    }
+}
+
+impl std::ops::Deref for Zeros {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        // SAFETY: the buffer holds at least `len` numbers in whole lines.
+        unsafe { std::slice::from_raw_parts(self.buffer.as_ptr(), self.len) }
+    }
+}
+
+impl std::ops::DerefMut for Zeros {
+    fn deref_mut(&mut self) -> &mut [f64] {
+        // SAFETY: as above, and the buffer is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.buffer.as_mut_ptr(), self.len) }
+    }
+}
+
+impl Drop for Zeros {
+    fn drop(&mut self) {
+        keep_scratch(std::mem::take(&mut self.buffer));
+    }
+}
+
+/// Runs `body` with `len` numbers of this thread's scratch memory, which start on a cache line. The contents are arbitrary, but valid. A nested call gets other
+/// memory; the thread keeps that, too.
 ///
 /// ```
 /// use scatterc_kernels::simd::with_scratch;
@@ -1357,9 +1410,8 @@ thread_local! {
 /// assert_eq!(with_scratch(10, |scratch: *mut f64| scratch as usize % 64), 0);
 /// ```
 pub fn with_scratch<T: Real, R>(len: usize, body: impl FnOnce(*mut T) -> R) -> R {
-    let mut scratch = SCRATCH.take();
-    scratch.reserve_to((len * size_of::<T>()).div_ceil(size_of::<f64>()));
+    let mut scratch = take_scratch((len * size_of::<T>()).div_ceil(size_of::<f64>()));
     let result = body(scratch.as_mut_ptr().cast());
-    SCRATCH.set(scratch);
+    keep_scratch(scratch);
     result
 }

@@ -228,6 +228,11 @@ fn together(path: &Path, map: &Maps, first: &Maps) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The domain of masks, which are maps without spin.
+fn scalar(domain: &DomainOptions) -> DomainOptions {
+    DomainOptions { healpix: args::HealpixOptions { spin: 0, ..domain.healpix.clone() }, ..domain.clone() }
+}
+
 /// Weights of averages: those of the file times what the maps say of themselves; one list per mask of the file.
 fn masks(file: Option<&Path>, domain: &DomainOptions, options: &FieldOptions, maps: &[&Maps]) -> Result<Vec<Option<Vec<f64>>>, CliError> {
     let n = maps[0].n;
@@ -241,8 +246,7 @@ fn masks(file: Option<&Path>, domain: &DomainOptions, options: &FieldOptions, ma
         }
     }
     let Some(path) = file else { return Ok(vec![own]) };
-    let scalar = DomainOptions { healpix: args::HealpixOptions { spin: 0, ..domain.healpix.clone() }, ..domain.clone() };
-    let found = load(path, &scalar, &FieldOptions { array: None, column: None, ..options.clone() })?;
+    let found = load(path, &scalar(domain), &FieldOptions { array: None, column: None, ..options.clone() })?;
     if found.n != n {
         return Err(malformed(path, &format!("{n} weights, one per pixel"), format!("{} numbers", found.n)));
     }
@@ -447,9 +451,6 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
     if args.count == 0 {
         return Err(CliError::option("--count", 0, "at least 1"));
     }
-    if args.domain.healpix.spin > 0 {
-        return Err(CliError::Unavailable("synthesis of maps with spin is not available on HEALPix pixels".into()));
-    }
     let two = args.second.is_some();
     let options = args::StatisticOptions {
         statistic: match args.statistic.as_str() {
@@ -470,14 +471,15 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
     }
     let target = one(&args.target, &args.domain, &args.field, None)?;
     let domain = bound(&args.domain, target.n, target.patch.as_ref(), &args.target)?;
-    let file = |path: &Path| -> Result<Vec<f64>, CliError> {
-        let mut found = one(path, &args.domain, &args.field, Some(target.n))?;
+    let file = |path: &Path, of: &DomainOptions| -> Result<Vec<f64>, CliError> {
+        let mut found = one(path, of, &args.field, Some(target.n))?;
         together(path, &found, &target)?;
         Ok(found.maps.swap_remove(0))
     };
     let mask = masks(args.mask.as_deref(), &args.domain, &args.field, &[&target])?.swap_remove(0);
-    let free: Option<Vec<bool>> = args.free.as_deref().map(file).transpose()?.map(|free| free.iter().map(|x| *x != 0.0).collect());
-    let second = args.second.as_deref().map(file).transpose()?;
+    let free: Option<Vec<bool>> =
+        args.free.as_deref().map(|path| file(path, &scalar(&args.domain))).transpose()?.map(|free| free.iter().map(|x| *x != 0.0).collect());
+    let second = args.second.as_deref().map(|path| file(path, &args.domain)).transpose()?;
     let start = match args.start.as_str() {
         "spectrum" | "white" => None,
         path => Some(one(Path::new(path), &args.domain, &args.field, None)?.maps.swap_remove(0)),
@@ -539,19 +541,29 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
             break;
         }
     }
-    let shape: Vec<usize> = (made.len() > 1).then_some(made.len()).into_iter().chain([made.first().map_or(0, |m| m.map.len())]).collect();
+    // Pairs of maps have an axis of two.
+    let pair = (domain.components() > 1).then_some(domain.components());
+    let pixels = made.first().map_or(0, |m| m.map.len() / domain.components());
+    let shape: Vec<usize> = (made.len() > 1).then_some(made.len()).into_iter().chain(pair).chain([pixels]).collect();
     let fields = NamedArray::F64 { shape, data: made.iter().flat_map(|m| m.map.iter().copied()).collect() };
     if args.output.extension().is_some_and(|e| e == "npz") {
         let starts: Vec<f64> = made.iter().flat_map(|m| m.start.iter().copied()).collect();
-        let start = NamedArray::F64 { shape: vec![made.len(), starts.len() / made.len().max(1)], data: starts };
+        let of_one = starts.len() / made.len().max(1) / domain.components();
+        let start = NamedArray::F64 { shape: std::iter::once(made.len()).chain(pair).chain([of_one]).collect(), data: starts };
         write_npz_atomic(&args.output, &[("fields".to_string(), fields), ("start".to_string(), start)])?;
     } else {
         write_npy_atomic(&args.output, &fields)?;
     }
     if let Some(path) = &args.plot {
-        let mut shown: Vec<(String, &[f64])> = vec![("target".into(), &target.maps[0])];
-        shown.extend(made.iter().take(1).map(|m| ("start".to_string(), m.start.as_slice())));
-        shown.extend(made.iter().take(3).enumerate().map(|(k, m)| (format!("synthesis {k}"), m.map.as_slice())));
+        let mut whole: Vec<(String, &[f64])> = vec![("target".into(), &target.maps[0])];
+        whole.extend(made.iter().take(1).map(|m| ("start".to_string(), m.start.as_slice())));
+        whole.extend(made.iter().take(3).enumerate().map(|(k, m)| (format!("synthesis {k}"), m.map.as_slice())));
+        let components = domain.components();
+        let mut shown: Vec<(String, &[f64])> = vec![];
+        for (name, map) in whole {
+            let parts = map.chunks_exact(map.len() / components).enumerate();
+            shown.extend(parts.map(|(k, part)| (if components > 1 { format!("{name} [{k}]") } else { name.clone() }, part)));
+        }
         draw(path, domain.cells(0), domain.nside, &shown, ColourMap::default(), "", View::default())?;
     }
     if synthesise::INTERRUPTED.load(Ordering::SeqCst) { Err(CliError::Interrupted) } else { Ok(()) }

@@ -53,6 +53,9 @@ fn pairs_of_maps_with_spin_are_encoded() {
     assert_eq!((found["S0"].shape(), found["S1"].shape(), found["S3"].shape()), (vec![2], vec![2, 4], vec![2, 12]));
     succeed(&[&["gradient", &pair, "--target", &pair, "-o", &gradient, "--spin", "1"], &OPTIONS[..]].concat());
     assert_eq!(npz(&gradient)["gradient"].shape(), [2, 48]);
+    let (made, picture) = (folder.at("made.npz"), folder.at("made.png"));
+    succeed(&[&["synthesise", &pair, "-o", &made, "--spin", "2", "--steps", "2", "--count", "2", "--plot", &picture], &OPTIONS[..]].concat());
+    assert_eq!((npz(&made)["fields"].shape(), npz(&made)["start"].shape()), (vec![2, 2, 48], vec![2, 2, 48]));
 }
 
 #[test]
