@@ -18,6 +18,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// What the compiled program computes.
+///
+/// ```
+/// use scatterc::Goal;
+/// # use scatterc::{Compiler, InputKind, Source, Sphere};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+///
+/// // Value and gradient of the mean squared distance from a target `T`.
+/// let compiled = Compiler::new(&source, &sphere).goal(Goal::Gradient("l2".into())).compile()?;
+/// let outputs: Vec<&str> = compiled.plan().outputs.iter().map(|port| port.name.as_str()).collect();
+/// assert_eq!(outputs, ["value", "gradient.x"]);
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub enum Goal {
     /// The statistics.
@@ -36,6 +49,18 @@ pub enum Goal {
 }
 
 /// What a program is compiled for.
+///
+/// ```
+/// use scatterc::{Device, Element};
+/// # use scatterc::{Compiler, InputKind, Source, Sphere};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+///
+/// // A plan for CUDA is made without a GPU; only loading it asks for one.
+/// let compiled = Compiler::new(&source, &sphere).device(Device::Cuda(Element::F32)).compile()?;
+/// assert!(compiled.plan().to_string().contains("__global__"));
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
     /// The CPU.
@@ -76,6 +101,17 @@ pub struct Compiler<'a> {
 }
 
 /// A compiled program: every stage kept, ready to be explained, saved or loaded.
+///
+/// ```
+/// # use scatterc::{Compiler, InputKind, Source, Sphere};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// let compiled = Compiler::new(&source, &sphere).compile()?;
+/// assert_eq!(compiled.trace[0].name, "bind");
+/// assert_eq!(compiled.plan().steps.len(), compiled.scheduled.launches.len());
+/// assert_eq!(compiled.bound.outputs[0].index.columns, ["j", "g"]);
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// The bound statistic.
@@ -103,11 +139,23 @@ impl Default for Device {
 
 impl Device {
     /// Whether it is a CUDA device or its emulation, where vectors of an optimiser can stay.
+    ///
+    /// ```
+    /// use scatterc::{Device, Element};
+    ///
+    /// assert!(Device::EmulatedCuda(Element::F64).is_cuda() && !Device::default().is_cuda());
+    /// ```
     pub fn is_cuda(self) -> bool {
         matches!(self, Device::Cuda(_) | Device::EmulatedCuda(_))
     }
 
     /// The same device with another element type.
+    ///
+    /// ```
+    /// use scatterc::{Device, Element};
+    ///
+    /// assert_eq!(Device::Cpu(Element::F64).with(Element::F32), Device::Cpu(Element::F32));
+    /// ```
     pub fn with(self, element: Element) -> Device {
         match self {
             Device::Cpu(_) => Device::Cpu(element),
@@ -138,6 +186,15 @@ fn program() -> &'static str {
 
 impl<'a> Compiler<'a> {
     /// A compiler with default choices: all passes, all fusion, all cores.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let compiler = Compiler::new(&source, &sphere);
+    /// assert_eq!(compiler.bind()?.outputs[0].name, "S2");
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn new(source: &'a Source, domain: &'a dyn Domain) -> Self {
         Compiler {
             source,
@@ -157,24 +214,62 @@ impl<'a> Compiler<'a> {
     }
 
     /// Chooses one of several statistics of the source.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// let source = Source::from_text("statistic a(x) { A = mean(x); return A; } statistic b(x) { B = var(x); return B; }", "two.scat")?;
+    /// let sphere = Sphere::new(4, 1, 0, InputKind::Half)?;
+    /// assert_eq!(Compiler::new(&source, &sphere).statistic("b").bind()?.outputs[0].name, "B");
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn statistic(mut self, name: &str) -> Self {
         self.statistic = Some(name.into());
         self
     }
 
     /// Chooses a named `return`, such as `isotropic`.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::find("s2scat")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let bound = Compiler::new(&source, &sphere).variant(Some("isotropic")).bind()?;
+    /// let s3 = bound.outputs.iter().find(|output| output.name == "S3").unwrap();
+    /// assert_eq!(s3.index.columns, ["j", "i"]);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn variant(mut self, name: Option<&str>) -> Self {
         self.options.variant = name.map(str::to_string);
         self
     }
 
     /// Gives a number parameter, such as `delta`.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::find("s2scat")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// // Pairs of scales with i - j <= 1: three of the six pairs of four scales.
+    /// let bound = Compiler::new(&source, &sphere).number("delta", 1.0).bind()?;
+    /// let s3 = bound.outputs.iter().find(|output| output.name == "S3").unwrap();
+    /// assert_eq!(s3.index.rows.len(), 3);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn number(mut self, name: &str, value: f64) -> Self {
         self.options.numbers.insert(name.into(), value);
         self
     }
 
     /// Makes an array parameter with a default one that is given at run time, such as the norms `P`.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::find("s2scat")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let bound = Compiler::new(&source, &sphere).array("P").bind()?;
+    /// assert_eq!((bound.parameters[0].name.as_str(), bound.parameters[0].len), ("P", 4));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn array(mut self, name: &str) -> Self {
         if !self.options.arrays.iter().any(|n| n == name) {
             self.options.arrays.push(name.into());
@@ -183,30 +278,84 @@ impl<'a> Compiler<'a> {
     }
 
     /// Processes `maps` fields together; inputs and outputs get a leading axis.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let mut encoder = Compiler::new(&source, &sphere).batch(Some(2)).encoder()?;
+    /// let fields = [scatterc::random::white(8, 1, 0), scatterc::random::white(8, 1, 1)].concat();
+    /// let statistics = encoder.encode(&fields)?;
+    /// assert_eq!((statistics.batch, statistics.arrays[0].re.len()), (Some(2), 2 * 4));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn batch(mut self, maps: Option<usize>) -> Self {
         self.options.batch = maps;
         self
     }
 
     /// Chooses what is computed.
+    ///
+    /// ```
+    /// use scatterc::Goal;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    ///
+    /// let compiled = Compiler::new(&source, &sphere).goal(Goal::JacobianVector).compile()?;
+    /// assert!(compiled.plan().inputs.iter().any(|port| port.name == "tangent.x"));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn goal(mut self, goal: Goal) -> Self {
         self.goal = goal;
         self
     }
 
     /// Chooses how much is fused.
+    ///
+    /// ```
+    /// use scatterc::Fusion;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    ///
+    /// let steps = |fusion| Ok::<usize, scatterc::Error>(Compiler::new(&source, &sphere).fusion(fusion).compile()?.plan().steps.len());
+    /// assert!(steps(Fusion::All)? < steps(Fusion::None)?);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn fusion(mut self, fusion: Fusion) -> Self {
         self.fusion = fusion;
         self
     }
 
     /// Leaves passes out by name.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let compiled = Compiler::new(&source, &sphere).disable(&["share".into()]).compile()?;
+    /// assert!(compiled.trace.iter().all(|stage| stage.name != "share"));
+    /// assert!(Compiler::new(&source, &sphere).disable(&["shear".into()]).compile().is_err());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn disable(mut self, passes: &[String]) -> Self {
         self.disabled = passes.to_vec();
         self
     }
 
     /// Chooses what runs the program.
+    ///
+    /// ```
+    /// use scatterc::{Device, Element};
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    ///
+    /// let compiled = Compiler::new(&source, &sphere).device(Device::Cpu(Element::F32)).compile()?;
+    /// assert_eq!(compiled.plan().element, Element::F32);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn device(mut self, device: Device) -> Self {
         self.device = device;
         self
@@ -233,30 +382,88 @@ impl<'a> Compiler<'a> {
     }
 
     /// Number of threads; 0 means all cores.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// // Results do not depend on the number of threads, bit by bit.
+    /// let field = scatterc::random::white(8, 1, 0);
+    /// let one = Compiler::new(&source, &sphere).threads(1).encoder()?.encode(&field)?;
+    /// assert_eq!(one, Compiler::new(&source, &sphere).threads(2).encoder()?.encode(&field)?);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
     /// Uses this table cache instead of the global one.
+    ///
+    /// ```
+    /// use scatterc::runtime::Cache;
+    /// use std::sync::Arc;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    ///
+    /// // Nothing is left on disk.
+    /// let mut encoder = Compiler::new(&source, &sphere).cache(Arc::new(Cache::in_memory())).encoder()?;
+    /// assert!(encoder.encode(&scatterc::random::white(8, 1, 0))?.get("S2").is_some());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn cache(mut self, cache: Arc<Cache>) -> Self {
         self.cache = Some(cache);
         self
     }
 
     /// Budget in bytes for buffers, tables and scratch together: values are recomputed rather than stored where that is needed to stay below it.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let refused = Compiler::new(&source, &sphere).memory(Some(100)).compile();
+    /// assert!(matches!(refused, Err(scatterc::Error::Memory { needed, budget: 100 }) if needed > 100));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn memory(mut self, bytes: Option<usize>) -> Self {
         self.memory = bytes;
         self
     }
 
     /// Chooses where the functions of Legendre stages come from on the CPU.
+    ///
+    /// ```
+    /// use scatterc::Legendre;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    ///
+    /// let field = scatterc::random::white(8, 1, 0);
+    /// let stored = Compiler::new(&source, &sphere).legendre(Legendre::Tables).encoder()?.encode(&field)?;
+    /// let made = Compiler::new(&source, &sphere).legendre(Legendre::Recursion).encoder()?.encode(&field)?;
+    /// for (a, b) in stored.arrays[0].re.iter().zip(&made.arrays[0].re) {
+    ///     assert!((a - b).abs() <= 1e-12 * b.abs());
+    /// }
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn legendre(mut self, legendre: Legendre) -> Self {
         self.legendre = legendre;
         self
     }
 
     /// Runs the pipeline.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let compiled = Compiler::new(&source, &sphere).compile()?;
+    /// assert_eq!(compiled.plan().outputs[0].name, "S2");
+    /// assert_eq!(compiled.plan().note("domain"), Some("sphere L=8 N=1 J_min=0 input=half"));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn compile(&self) -> Result<Compiled, Error> {
         let start = Instant::now();
         if let Some(target) = self.error {
@@ -277,7 +484,9 @@ impl<'a> Compiler<'a> {
         let graph = run_passes(bound.graph.clone(), &self.disabled, &mut trace)?;
         let with_loss = |trace: &mut Trace, name: &str| -> Result<Graph, Error> {
             let simplified = Bound { graph: graph.clone(), ..bound.clone() };
-            let applied = loss::with_loss(&simplified, &self.source.loss(name)?)?;
+            let (text, origin) = self.source.loss_text(name);
+            let applied = loss::with_loss(&simplified, &self.source.loss(name)?)
+                .map_err(|error| Error::Loss { rendered: error.render(text, origin), error })?;
             trace.push(Stage { name: "loss".into(), sentence: format!("The loss `{name}` of all outputs, summed."), graph: applied.clone() });
             Ok(run_passes(applied, &self.disabled, trace)?)
         };
@@ -371,6 +580,15 @@ impl<'a> Compiler<'a> {
     /// Binds the statistic to the domain: what it computes, before anything is simplified.
     ///
     /// Error: a text that does not fit the domain.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let bound = Compiler::new(&source, &sphere).bind()?;
+    /// assert_eq!(bound.outputs[0].index.rows, [[0, 0], [1, 0], [2, 0], [3, 0]]);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn bind(&self) -> Result<Bound, Error> {
         let statistic = self.source.statistic(self.statistic.as_deref())?;
         let rendered = |error: &BindError| error.render(&self.source.text, &self.source.origin);
@@ -379,6 +597,16 @@ impl<'a> Compiler<'a> {
 
     /// Compiles and loads. A plan that was made before from the same text, domain and choices is taken from the cache and verified like any plan; the stages in between are
     /// then not kept: `graph` is the bound one, and `trace` and `launches` are empty.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let (compiled, mut executable) = Compiler::new(&source, &sphere).executable()?;
+    /// let results = executable.run(&[("x", &scatterc::random::white(8, 1, 0)[..])])?;
+    /// assert_eq!((results[0].0.as_str(), results[0].1.len()), ("S2", compiled.bound.outputs[0].index.rows.len()));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn executable(&self) -> Result<(Compiled, Executable), Error> {
         self.loaded(&|compiled| Executable::load(compiled.plan(), &self.options()))
     }
@@ -386,6 +614,21 @@ impl<'a> Compiler<'a> {
     /// As [`Compiler::executable`], with vectors of an optimiser on the device: `variables` says which, once the plan is known.
     ///
     /// Error: as there, a device that is not CUDA, variables that do not fit.
+    ///
+    /// ```
+    /// use scatterc::optimise::{Lbfgs, Method, resident::Capacity};
+    /// use scatterc::{Error, Goal, residency};
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    ///
+    /// let capacity = Capacity::of(&Method::Lbfgs(Lbfgs::default()));
+    /// let gradient = Compiler::new(&source, &sphere).goal(Goal::Gradient("l2".into()));
+    /// // Vectors stay on CUDA devices only; the default device is the CPU.
+    /// let refused = gradient.resident(&|_| residency::variables("x", 1, 2 * 8 * 8, capacity));
+    /// assert!(matches!(refused, Err(Error::Load(_))));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn resident(&self, variables: &dyn Fn(&Compiled) -> Variables) -> Result<(Compiled, Executable), Error> {
         self.loaded(&|compiled| Executable::load_resident(compiled.plan(), &self.options(), &variables(compiled)))
     }
@@ -404,6 +647,15 @@ impl<'a> Compiler<'a> {
     }
 
     /// As [`Compiler::executable`], without loading the plan.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let compiled = Compiler::new(&source, &sphere).planned()?;
+    /// assert_eq!(compiled.plan().inputs[0].name, "x");
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn planned(&self) -> Result<Compiled, Error> {
         if let Some(compiled) = self.stored()? {
             return Ok(compiled);
@@ -443,6 +695,16 @@ impl<'a> Compiler<'a> {
     }
 
     /// Compiles the statistics themselves into an [`Encoder`].
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let mut encoder = Compiler::new(&source, &sphere).encoder()?;
+    /// let statistics = encoder.encode(&scatterc::random::white(8, 1, 0))?;
+    /// assert!(statistics.arrays[0].re.iter().all(|power| *power > 0.0));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn encoder(&self) -> Result<Encoder, Error> {
         let (compiled, executable) = Compiler { goal: Goal::Statistics, ..self.clone() }.executable()?;
         Ok(Encoder { compiled, executable, parameters: BTreeMap::new() })
@@ -451,11 +713,30 @@ impl<'a> Compiler<'a> {
 
 impl Compiled {
     /// The plan.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// // A plan is text that can be read back.
+    /// let compiled = Compiler::new(&source, &sphere).compile()?;
+    /// assert_eq!(scatterc::ir::plan::parse(&compiled.plan().to_string()).as_ref(), Ok(compiled.plan()));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn plan(&self) -> &Plan {
         &self.scheduled.plan
     }
 
     /// Loads the plan; `threads` 0 means all cores.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let mut executable = Compiler::new(&source, &sphere).compile()?.load(1, None)?;
+    /// assert_eq!(executable.run(&[("x", &[0.0; 2 * 8 * 8][..])])?[0].1, [0.0; 4]);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn load(&self, threads: usize, cache: Option<Arc<Cache>>) -> Result<Executable, Error> {
         Ok(Executable::load(self.plan(), &self.options(threads, cache))?)
     }
@@ -463,6 +744,20 @@ impl Compiled {
     /// As [`Compiled::load`], with vectors of an optimiser on the device.
     ///
     /// Error: as there, a device that is not CUDA, variables that do not fit.
+    ///
+    /// ```
+    /// use scatterc::optimise::{Adam, Method, resident::Capacity};
+    /// use scatterc::{Goal, residency};
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    ///
+    /// let compiled = Compiler::new(&source, &sphere).goal(Goal::Gradient("l2".into())).compile()?;
+    /// let variables = residency::variables("x", 1, 2 * 8 * 8, Capacity::of(&Method::Adam(Adam::default())));
+    /// // A plan for the CPU has no device on which vectors could stay.
+    /// assert!(compiled.load_resident(1, None, &variables).is_err());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn load_resident(&self, threads: usize, cache: Option<Arc<Cache>>, variables: &Variables) -> Result<Executable, Error> {
         Ok(Executable::load_resident(self.plan(), &self.options(threads, cache), variables)?)
     }
@@ -473,6 +768,17 @@ impl Compiled {
 }
 
 /// One output of a statistic.
+///
+/// ```
+/// # use scatterc::{Compiler, InputKind, Source, Sphere};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// let statistics = Compiler::new(&source, &sphere).encoder()?.encode(&scatterc::random::white(8, 1, 0))?;
+/// let s2 = &statistics.arrays[0];
+/// assert_eq!((s2.name.as_str(), s2.re.len(), &s2.im), ("S2", 4, &None));
+/// assert_eq!((&s2.index.columns[..], &s2.index.rows[3]), (&["j".to_string(), "g".to_string()][..], &vec![3, 0]));
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     /// Its name.
@@ -488,6 +794,16 @@ pub struct Array {
 }
 
 /// All outputs of a statistic.
+///
+/// ```
+/// # use scatterc::{Compiler, InputKind, Source, Sphere};
+/// # let source = Source::find("s2scat")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// let statistics = Compiler::new(&source, &sphere).encoder()?.encode(&scatterc::random::white(8, 1, 0))?;
+/// let names: Vec<&str> = statistics.arrays.iter().map(|array| array.name.as_str()).collect();
+/// assert_eq!(names, ["mean", "variance", "S1", "S2", "S3", "S4"]);
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Statistics {
     /// Number of maps; `None` without a batch axis.
@@ -498,12 +814,34 @@ pub struct Statistics {
 
 impl Statistics {
     /// Output of that name.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let statistics = Compiler::new(&source, &sphere).encoder()?.encode(&scatterc::random::white(8, 1, 0))?;
+    /// assert!(statistics.get("S2").is_some_and(|s2| s2.re.len() == 4) && statistics.get("S5").is_none());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn get(&self, name: &str) -> Option<&Array> {
         self.arrays.iter().find(|a| a.name == name)
     }
 }
 
 /// A loaded statistic: fields in, statistics out. The analogue of S2SCAT's `build_encoder`.
+///
+/// ```
+/// # use scatterc::{Compiler, InputKind, Source, Sphere};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// let mut encoder = Compiler::new(&source, &sphere).encoder()?;
+/// // Compiled once, run for any number of fields; the power of 2 x is four times that of x.
+/// let x = scatterc::random::white(8, 1, 0);
+/// let twice: Vec<f64> = x.iter().map(|x| 2.0 * x).collect();
+/// let (one, four) = (encoder.encode(&x)?, encoder.encode(&twice)?);
+/// assert!((four.arrays[0].re[2] - 4.0 * one.arrays[0].re[2]).abs() < 1e-12);
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 pub struct Encoder {
     compiled: Compiled,
     executable: Executable,
@@ -512,6 +850,21 @@ pub struct Encoder {
 
 impl Encoder {
     /// Sets an array parameter, such as the norms `P`; its length must be that of the parameter's index table.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::find("s2scat")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// // Norms P = 4 halve S1.
+    /// let x = scatterc::random::white(8, 1, 0);
+    /// let mut encoder = Compiler::new(&source, &sphere).array("P").encoder()?;
+    /// encoder.set("P", &[1.0; 4])?;
+    /// let plain = encoder.encode(&x)?.get("S1").map(|s1| s1.re[3]).unwrap();
+    /// encoder.set("P", &[4.0; 4])?;
+    /// assert!((encoder.encode(&x)?.get("S1").unwrap().re[3] - plain / 2.0).abs() < 1e-12);
+    /// assert!(encoder.set("P", &[4.0]).is_err());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), Error> {
         let known = self.compiled.bound.parameters.iter().find(|p| p.name == name);
         match known {
@@ -528,11 +881,33 @@ impl Encoder {
     }
 
     /// Statistics of one field (or one batch), in the domain's input layout, complex numbers as interleaved pairs.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let mut encoder = Compiler::new(&source, &sphere).encoder()?;
+    /// assert_eq!(encoder.encode(&[0.0; 2 * 8 * 8])?.arrays[0].re, [0.0; 4]);
+    /// assert!(encoder.encode(&[0.0; 5]).is_err());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn encode(&mut self, field: &[f64]) -> Result<Statistics, Error> {
         self.encode_fields(&[field])
     }
 
     /// Statistics of several fields, in the order of the declaration.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// let text = "statistic cross(x, y) { C[j, g] = cov(wavelet(x, j, g), wavelet(y, j, g)); return C; }";
+    /// let source = Source::from_text(text, "cross.scat")?;
+    /// let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let mut encoder = Compiler::new(&source, &sphere).encoder()?;
+    /// let (x, y) = (scatterc::random::white(8, 1, 0), scatterc::random::white(8, 1, 1));
+    /// assert_eq!(encoder.encode_fields(&[&x, &y])?.arrays[0].re.len(), 4);
+    /// assert!(encoder.encode(&x).is_err());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn encode_fields(&mut self, fields: &[&[f64]]) -> Result<Statistics, Error> {
         let names: Vec<String> = gradient::inputs(&self.compiled.bound.graph).into_iter().map(|(_, name)| name).collect();
         if names.len() != fields.len() {
@@ -545,17 +920,49 @@ impl Encoder {
     }
 
     /// The compiled program.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let encoder = Compiler::new(&source, &sphere).encoder()?;
+    /// assert_eq!(encoder.compiled().plan().outputs[0].name, "S2");
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn compiled(&self) -> &Compiled {
         &self.compiled
     }
 
     /// The loaded plan.
+    ///
+    /// ```
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let mut encoder = Compiler::new(&source, &sphere).encoder()?;
+    /// let memory = encoder.executable().memory();
+    /// assert!(memory.arena > 0);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn executable(&mut self) -> &mut Executable {
         &mut self.executable
     }
 }
 
 /// Collects named results into the outputs of a statistic.
+///
+/// ```
+/// use scatterc::compile::statistics;
+/// # use scatterc::{Compiler, InputKind, Source, Sphere};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+///
+/// let (compiled, mut executable) = Compiler::new(&source, &sphere).executable()?;
+/// let results = executable.run(&[("x", &scatterc::random::white(8, 1, 0)[..])])?;
+/// let s2 = statistics(&compiled.bound.outputs, None, results);
+/// assert_eq!(s2.get("S2").map(|array| array.index.rows.len()), Some(4));
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 pub fn statistics(outputs: &[OutputInfo], batch: Option<usize>, results: Vec<(String, Vec<f64>)>) -> Statistics {
     let mut results: BTreeMap<String, Vec<f64>> = results.into_iter().collect();
     let mut take = |name: String| results.remove(&name);

@@ -13,6 +13,12 @@ const LARGEST_TABLE: usize = 1 << 16;
 const SHARED: &str = include_str!("export/shared.h");
 
 /// A word that C accepts: letters, digits and underscores, no digit in front.
+///
+/// ```
+/// use scatterc::export::word;
+///
+/// assert_eq!((word("s2scat"), word("2-point"), word("")), ("s2scat".into(), "_2_point".into(), "_".into()));
+/// ```
 pub fn word(name: &str) -> String {
     let mut out: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if out.chars().next().is_none_or(|c| c.is_ascii_digit()) {
@@ -62,6 +68,19 @@ fn layout(port: &Port) -> String {
 ///
 /// - `name`: a word that C accepts; see [`word`]
 /// - `text`: text of the plan, as appended to the library
+///
+/// ```
+/// use scatterc::export::header;
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+///
+/// let compiled = compiler.compile()?;
+/// let header = header("power", &compiled, &compiled.plan().to_string());
+/// assert!(header.contains("#define POWER_x_LENGTH 128") && header.contains("#define POWER_S2_LENGTH 4"));
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 pub fn header(name: &str, compiled: &Compiled, text: &str) -> String {
     let plan = compiled.plan();
     let capital = name.to_uppercase();

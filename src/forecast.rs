@@ -32,7 +32,7 @@ use crate::sensitivity::{Covariance, Pushforward, SensitivityError, fisher, flat
 /// ```
 pub struct Forecast {
     pushforward: Pushforward,
-    encoder: Option<Encoder>,
+    encoder: Encoder,
     parameters: Vec<String>,
     count: usize,
     /// Means of the statistics, and sums of products of their deviations, lower triangle and diagonal included.
@@ -44,6 +44,24 @@ pub struct Forecast {
 }
 
 /// What a forecast says.
+///
+/// ```
+/// # use scatterc::forecast::Forecast;
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+/// let mut forecast = Forecast::new(&compiler, &["A"])?;
+/// for seed in 0..10 {
+///     let x = random::white(8, seed, 0);
+///     forecast.add(&x, &[&x])?;
+/// }
+/// let fisher = forecast.fisher()?;
+/// // One parameter: its error is the inverse root of the information.
+/// assert!((fisher.errors[0] - 1.0 / fisher.information[0].sqrt()).abs() < 1e-12);
+/// assert_eq!((fisher.parameters, fisher.numbers), (vec!["A".to_string()], 4));
+/// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fisher {
     /// Names of the parameters.
@@ -60,10 +78,21 @@ pub struct Fisher {
 
 impl Forecast {
     /// Compiles the statistic and its Jacobian-vector product; one field, no batch.
+    ///
+    /// ```
+    /// # use scatterc::forecast::Forecast;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    /// let forecast = Forecast::new(&compiler, &["A", "tilt"])?;
+    /// assert!(forecast.fisher().is_err(), "nothing was simulated yet");
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn new(compiler: &Compiler, parameters: &[&str]) -> Result<Forecast, SensitivityError> {
         Ok(Forecast {
             pushforward: Pushforward::new(compiler)?,
-            encoder: if parameters.is_empty() { None } else { Some(compiler.encoder()?) },
+            encoder: compiler.encoder()?,
             parameters: parameters.iter().map(ToString::to_string).collect(),
             count: 0,
             mean: vec![],
@@ -74,17 +103,39 @@ impl Forecast {
     }
 
     /// Sets an array parameter of the statistic, such as the norms `P`.
+    ///
+    /// ```
+    /// # use scatterc::forecast::Forecast;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::find("s2scat")?.with_outputs(None, &["S1"])?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let mut forecast = Forecast::new(&Compiler::new(&source, &sphere).array("P"), &["A"])?;
+    /// forecast.set("P", &[1.0; 4])?;
+    /// assert!(forecast.set("P", &[1.0; 5]).is_err());
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), SensitivityError> {
         self.pushforward.set(name, values)?;
-        if let Some(encoder) = &mut self.encoder {
-            encoder.set(name, values)?;
-        }
-        Ok(())
+        Ok(self.encoder.set(name, values)?)
     }
 
     /// A simulation at the fiducial parameters and its derivative along every one of them, all in the layout of the field.
     ///
     /// Error: wrong lengths.
+    ///
+    /// ```
+    /// # use scatterc::forecast::Forecast;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    /// let mut forecast = Forecast::new(&compiler, &["A"])?;
+    /// let x = random::white(8, 1, 0);
+    /// forecast.add(&x, &[&x])?;
+    /// // S2 is quadratic in the amplitude: dS2/dA = 2 S2 at A = 1.
+    /// assert!((forecast.derivative(0).unwrap()[3] - 2.0 * forecast.mean()[3]).abs() < 1e-12);
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn add(&mut self, field: &[f64], derivatives: &[&[f64]]) -> Result<(), SensitivityError> {
         if derivatives.len() != self.parameters.len() {
             return Err(SensitivityError::Length { name: "derivatives".into(), expected: self.parameters.len(), found: derivatives.len() });
@@ -100,18 +151,33 @@ impl Forecast {
             mean.iter_mut().zip(&along).for_each(|(m, x)| *m += weight * (x - *m));
             statistics = Some(flatten(&values));
         }
-        if let Some(statistics) = statistics {
-            self.count_in(&statistics);
+        match statistics {
+            Some(statistics) => self.count_in(&statistics),
+            None => self.add_for_covariance(field)?,
         }
         Ok(())
     }
 
     /// A further simulation for the covariance alone, which needs more of them than the derivatives do.
+    ///
+    /// ```
+    /// # use scatterc::forecast::Forecast;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    /// let mut forecast = Forecast::new(&compiler, &["A"])?;
+    /// let x = random::white(8, 0, 0);
+    /// forecast.add(&x, &[&x])?;
+    /// for seed in 1..10 {
+    ///     forecast.add_for_covariance(&random::white(8, seed, 0))?;
+    /// }
+    /// assert_eq!(forecast.fisher()?.simulations, 10);
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn add_for_covariance(&mut self, field: &[f64]) -> Result<(), SensitivityError> {
-        if let Some(encoder) = &mut self.encoder {
-            let statistics = flatten(&encoder.encode(field)?);
-            self.count_in(&statistics);
-        }
+        let statistics = flatten(&self.encoder.encode(field)?);
+        self.count_in(&statistics);
         Ok(())
     }
 
@@ -133,11 +199,40 @@ impl Forecast {
     }
 
     /// Mean of the statistics so far, in the order of [`flatten`].
+    ///
+    /// ```
+    /// # use scatterc::forecast::Forecast;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    /// let mut forecast = Forecast::new(&compiler, &[])?;
+    /// let (a, b) = (random::white(8, 0, 0), random::white(8, 1, 0));
+    /// forecast.add_for_covariance(&a)?;
+    /// forecast.add_for_covariance(&b)?;
+    /// let mut encoder = compiler.encoder()?;
+    /// let expected = (encoder.encode(&a)?.arrays[0].re[3] + encoder.encode(&b)?.arrays[0].re[3]) / 2.0;
+    /// assert!((forecast.mean()[3] - expected).abs() < 1e-12);
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn mean(&self) -> &[f64] {
         &self.mean
     }
 
     /// Mean derivative of the statistics along a parameter; `None` beyond the last.
+    ///
+    /// ```
+    /// # use scatterc::forecast::Forecast;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    /// let mut forecast = Forecast::new(&compiler, &["A"])?;
+    /// let x = random::white(8, 1, 0);
+    /// forecast.add(&x, &[&x])?;
+    /// assert!(forecast.derivative(0).is_some_and(|d| d.len() == 4) && forecast.derivative(1).is_none());
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn derivative(&self, parameter: usize) -> Option<&[f64]> {
         self.derivatives.get(parameter).map(Vec::as_slice)
     }
@@ -145,6 +240,21 @@ impl Forecast {
     /// Covariance of the statistics, `[n, n]`, with the divisor simulations - 1.
     ///
     /// Error: fewer than two simulations.
+    ///
+    /// ```
+    /// # use scatterc::forecast::Forecast;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    /// let mut forecast = Forecast::new(&compiler, &[])?;
+    /// forecast.add_for_covariance(&random::white(8, 0, 0))?;
+    /// assert!(forecast.covariance().is_err());
+    /// forecast.add_for_covariance(&random::white(8, 1, 0))?;
+    /// let c = forecast.covariance()?;
+    /// assert!(c.len() == 16 && c[1] == c[4] && c[0] > 0.0);
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn covariance(&self) -> Result<Vec<f64>, SensitivityError> {
         if self.count < 2 {
             return Err(SensitivityError::Length { name: "simulations".into(), expected: 2, found: self.count });
@@ -158,6 +268,25 @@ impl Forecast {
     ///
     /// Error: n + 3 simulations are the fewest; a covariance or an information that is not positive definite: numbers of the statistic that depend on each other, parameters
     /// that the statistic does not tell apart.
+    ///
+    /// ```
+    /// # use scatterc::forecast::Forecast;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    /// let mut forecast = Forecast::new(&compiler, &["A"])?;
+    /// for seed in 0..6 {
+    ///     let x = random::white(8, seed, 0);
+    ///     forecast.add(&x, &[&x])?;
+    /// }
+    /// // Six simulations of four numbers are one too few.
+    /// assert!(forecast.fisher().is_err());
+    /// let x = random::white(8, 6, 0);
+    /// forecast.add(&x, &[&x])?;
+    /// assert!(forecast.fisher()?.information[0] > 0.0);
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn fisher(&self) -> Result<Fisher, SensitivityError> {
         let (n, s) = (self.mean.len(), self.count);
         if s < n + 3 {

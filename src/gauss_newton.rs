@@ -10,6 +10,19 @@ use crate::compile::{Compiler, Statistics};
 use crate::sensitivity::{Pullback, Pushforward, SensitivityError, flatten};
 
 /// When to stop, and how exact steps are.
+///
+/// ```
+/// # use scatterc::gauss_newton::{GaussNewton, Options, Stop};
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+/// # let target = compiler.encoder()?.encode(&random::white(8, 1, 0))?;
+/// let options = Options { steps: 2, tolerance: 0.0, ..Options::default() };
+/// let solution = GaussNewton::new(&compiler)?.solve(&target, &random::white(8, 2, 0), None, &options)?;
+/// assert!(solution.stop == Stop::Steps && solution.history.len() <= 3);
+/// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// Steps tried, accepted or not.
@@ -31,6 +44,19 @@ impl Default for Options {
 }
 
 /// Why it stopped.
+///
+/// ```
+/// # use scatterc::gauss_newton::{GaussNewton, Options, Stop};
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+/// # let target = compiler.encoder()?.encode(&random::white(8, 1, 0))?;
+/// let options = Options { tolerance: 1e-3, ..Options::default() };
+/// let solution = GaussNewton::new(&compiler)?.solve(&target, &random::white(8, 2, 0), None, &options)?;
+/// assert_eq!(solution.stop, Stop::Converged);
+/// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// chi^2 is small enough.
@@ -42,6 +68,20 @@ pub enum Stop {
 }
 
 /// What was found.
+///
+/// ```
+/// # use scatterc::gauss_newton::{GaussNewton, Options, Stop};
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+/// # let target = compiler.encoder()?.encode(&random::white(8, 1, 0))?;
+/// let solution = GaussNewton::new(&compiler)?.solve(&target, &random::white(8, 2, 0), None, &Options::default())?;
+/// let found = compiler.encoder()?.encode(&solution.field)?;
+/// assert!((found.arrays[0].re[3] / target.arrays[0].re[3] - 1.0).abs() < 1e-3);
+/// assert!(solution.runs >= 2 * (solution.history.len() - 1));
+/// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Solution {
     /// The field, in its layout.
@@ -94,11 +134,33 @@ fn unflatten(like: &Statistics, values: &[f64]) -> Statistics {
 
 impl GaussNewton {
     /// Compiles both products of a statistic of one field, without batch.
+    ///
+    /// ```
+    /// # use scatterc::gauss_newton::{GaussNewton, Options, Stop};
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    /// # let target = compiler.encoder()?.encode(&random::white(8, 1, 0))?;
+    /// assert!(GaussNewton::new(&compiler)?.solve(&target, &[0.0; 3], None, &Options::default()).is_err());
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn new(compiler: &Compiler) -> Result<GaussNewton, SensitivityError> {
         Ok(GaussNewton { forward: Pushforward::new(compiler)?, reverse: Pullback::new(compiler)?, runs: 0 })
     }
 
     /// Sets an array parameter of the statistic, such as the norms `P`.
+    ///
+    /// ```
+    /// # use scatterc::gauss_newton::GaussNewton;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere};
+    /// # let source = Source::find("s2scat")?.with_outputs(None, &["S1"])?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// let mut solver = GaussNewton::new(&Compiler::new(&source, &sphere).array("P"))?;
+    /// solver.set("P", &[1.0; 4])?;
+    /// assert!(solver.set("Q", &[1.0; 4]).is_err());
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), SensitivityError> {
         self.forward.set(name, values)?;
         Ok(self.reverse.set(name, values)?)
@@ -122,6 +184,21 @@ impl GaussNewton {
     /// - `weights`: one non-negative number per number of the statistics in the order of [`flatten`], such as inverse variances; `None` for 1 / (n max |T|^2)
     ///
     /// Error: arrays of the wrong length, a run that fails.
+    ///
+    /// ```
+    /// # use scatterc::gauss_newton::{GaussNewton, Options, Stop};
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    /// # let target = compiler.encoder()?.encode(&random::white(8, 1, 0))?;
+    /// // Weights of zero leave all but the finest scale free.
+    /// let weights = [0.0, 0.0, 0.0, 1.0];
+    /// let solution = GaussNewton::new(&compiler)?.solve(&target, &random::white(8, 2, 0), Some(&weights), &Options::default())?;
+    /// let found = compiler.encoder()?.encode(&solution.field)?;
+    /// assert!((found.arrays[0].re[3] / target.arrays[0].re[3] - 1.0).abs() < 1e-3);
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn solve(&mut self, target: &Statistics, start: &[f64], weights: Option<&[f64]>, options: &Options) -> Result<Solution, SensitivityError> {
         let wanted = flatten(target);
         let n = wanted.len();

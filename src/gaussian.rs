@@ -1,6 +1,12 @@
 //! Maps made Gaussian by rank, and back: statistics of skewed fields are then matched on fields without tails.
 
 /// What cannot be made Gaussian.
+///
+/// ```
+/// use scatterc::gaussian::{GaussianError, Gaussianised};
+///
+/// assert_eq!(Gaussianised::new(&[1.0, 2.0, 3.0], None), Err(GaussianError::TooFew { found: 3 }));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GaussianError {
@@ -23,6 +29,13 @@ pub enum GaussianError {
 /// Quantile of the standard normal distribution at 0 < p < 1.
 ///
 /// Rational approximations in three ranges. Error: relative 1e-15. Source: Wichura (1988), algorithm AS 241.
+///
+/// ```
+/// use scatterc::gaussian::quantile;
+///
+/// assert_eq!(quantile(0.5), 0.0);
+/// assert!((quantile(0.975) - 1.959963984540054).abs() < 1e-14);
+/// ```
 pub fn quantile(p: f64) -> f64 {
     let ratio = |r: f64, numerator: [f64; 8], denominator: [f64; 8]| {
         let horner = |c: [f64; 8]| c.iter().rev().fold(0.0, |sum, c| sum * r + c);
@@ -102,6 +115,18 @@ pub fn quantile(p: f64) -> f64 {
 }
 
 /// A field made Gaussian, and the way back: the cubic spline with not-a-knot ends through (Gaussian value, own value).
+///
+/// ```
+/// use scatterc::gaussian::Gaussianised;
+///
+/// // Five samples with a tail, and five quantiles of a normal distribution.
+/// let skewed = [0.1, 0.2, 20.0, 0.4, 1.5];
+/// let made = Gaussianised::new(&skewed, None)?;
+/// assert_eq!(made.field[3], 0.0, "the median");
+/// assert!((made.field[2] + made.field[0]).abs() < 1e-14);
+/// assert!((made.back(&made.field)[4] - 1.5).abs() < 1e-12);
+/// # Ok::<(), scatterc::gaussian::GaussianError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gaussianised {
     /// The Gaussian field; 0 where samples do not count.
@@ -116,6 +141,15 @@ impl Gaussianised {
     /// Replaces the i-th smallest of n samples by the quantile at (i - 1/2) / n; equal samples keep their order.
     ///
     /// - `counts`: which samples take part; all when absent. Error: a sample that is not finite, fewer than four that take part.
+    ///
+    /// ```
+    /// use scatterc::gaussian::Gaussianised;
+    ///
+    /// let made = Gaussianised::new(&[3.0, 1.0, 7.0, 2.0, 9.0], Some(&|k| k != 2))?;
+    /// assert_eq!(made.field[2], 0.0, "does not count");
+    /// assert!(made.field[1] < made.field[3] && made.field[3] < made.field[0] && made.field[0] < made.field[4]);
+    /// # Ok::<(), scatterc::gaussian::GaussianError>(())
+    /// ```
     pub fn new(field: &[f64], counts: Option<&dyn Fn(usize) -> bool>) -> Result<Self, GaussianError> {
         if let Some(index) = field.iter().position(|x| !x.is_finite()) {
             return Err(GaussianError::NotFinite { index, found: field[index] });
@@ -135,6 +169,15 @@ impl Gaussianised {
     }
 
     /// Own values of Gaussian ones, which are clipped to what the field had, less 1e-7 of its range at either end.
+    ///
+    /// ```
+    /// use scatterc::gaussian::Gaussianised;
+    ///
+    /// let made = Gaussianised::new(&[1.0, 2.0, 4.0, 8.0, 16.0], None)?;
+    /// // What lies beyond the tails of the field becomes its largest value.
+    /// assert!((made.back(&[100.0])[0] - 16.0).abs() < 1e-4);
+    /// # Ok::<(), scatterc::gaussian::GaussianError>(())
+    /// ```
     pub fn back(&self, gaussian: &[f64]) -> Vec<f64> {
         let n = self.knots.len();
         let margin = 1e-7 * (self.knots[n - 1] - self.knots[0]);

@@ -82,6 +82,14 @@ mod book {
 }
 
 /// Everything that can go wrong between a text and a number.
+///
+/// ```
+/// use scatterc::{Error, InputKind, Source, Sphere};
+///
+/// assert!(matches!(Source::find("s3scat"), Err(Error::UnknownStatistic { .. })));
+/// let domain = Sphere::new(8, 9, 0, InputKind::Half).map_err(Error::from);
+/// assert!(domain.unwrap_err().to_string().contains("`directions` is 9"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -139,9 +147,14 @@ pub enum Error {
     /// A pass that failed or does not exist.
     #[error(transparent)]
     Pass(#[from] compiler::pass::PassError),
-    /// A loss that does not fit the statistic.
-    #[error(transparent)]
-    Loss(#[from] compiler::loss::LossError),
+    /// A loss that does not fit the statistic, with the line of its text where one is to blame.
+    #[error("{rendered}")]
+    Loss {
+        /// The fault as shown to the user.
+        rendered: String,
+        /// The fault.
+        error: compiler::loss::LossError,
+    },
     /// A derivative that cannot be taken.
     #[error(transparent)]
     Type(#[from] ir::graph::TypeError),

@@ -42,16 +42,58 @@ pub type ObjectiveError = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// - `gradient`: `[n]`, dL/dRe and dL/dIm interleaved in the same way, so that the loss falls along `-gradient`
 ///
 /// Closures `FnMut(&[f64], &mut [f64]) -> Result<f64, ObjectiveError>` are objectives.
+///
+/// ```
+/// use scatterc::optimise::{Objective, ObjectiveError};
+///
+/// /// sum_k w_k x_k^2.
+/// struct Bowl(Vec<f64>);
+/// impl Objective for Bowl {
+///     fn evaluate(&mut self, x: &[f64], gradient: &mut [f64]) -> Result<f64, ObjectiveError> {
+///         gradient.iter_mut().zip(x).zip(&self.0).for_each(|((g, x), w)| *g = 2.0 * w * x);
+///         Ok(x.iter().zip(&self.0).map(|(x, w)| w * x * x).sum())
+///     }
+/// }
+/// let (mut gradient, mut values) = ([0.0; 4], [0.0; 2]);
+/// Bowl(vec![1.0, 3.0]).evaluate_batch(&[1.0, 1.0, 2.0, 0.0], &mut gradient, &mut values)?;
+/// assert_eq!((values, gradient), ([4.0, 4.0], [2.0, 6.0, 4.0, 0.0]));
+/// # Ok::<(), scatterc::optimise::ObjectiveError>(())
+/// ```
 pub trait Objective {
     /// Returns the value at `x` and overwrites `gradient`.
     ///
     /// A non-finite value is not an error here: a line search answers it with a shorter step.
+    ///
+    /// ```
+    /// use scatterc::optimise::{Objective, ObjectiveError};
+    ///
+    /// let mut square = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+    ///     gradient[0] = 2.0 * x[0];
+    ///     Ok(x[0] * x[0])
+    /// };
+    /// let mut gradient = [0.0];
+    /// assert_eq!((square.evaluate(&[3.0], &mut gradient)?, gradient), (9.0, [6.0]));
+    /// # Ok::<(), scatterc::optimise::ObjectiveError>(())
+    /// ```
     fn evaluate(&mut self, x: &[f64], gradient: &mut [f64]) -> Result<f64, ObjectiveError>;
 
     /// Evaluates K independent problems together; by default one after the other.
     ///
     /// - `x`, `gradient`: `[K][n]`
     /// - `values`: `[K]`
+    ///
+    /// ```
+    /// use scatterc::optimise::{Objective, ObjectiveError};
+    ///
+    /// let mut square = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+    ///     gradient[0] = 2.0 * x[0];
+    ///     Ok(x[0] * x[0])
+    /// };
+    /// let (mut gradient, mut values) = ([0.0; 3], [0.0; 3]);
+    /// square.evaluate_batch(&[1.0, 2.0, 3.0], &mut gradient, &mut values)?;
+    /// assert_eq!((values, gradient), ([1.0, 4.0, 9.0], [2.0, 4.0, 6.0]));
+    /// # Ok::<(), scatterc::optimise::ObjectiveError>(())
+    /// ```
     fn evaluate_batch(&mut self, x: &[f64], gradient: &mut [f64], values: &mut [f64]) -> Result<(), ObjectiveError> {
         if values.is_empty() || x.is_empty() {
             return Ok(());
@@ -67,6 +109,29 @@ pub trait Objective {
     ///
     /// Finished members keep their last point in `x`, so a program compiled for a fixed K may ignore `active`. An objective
     /// that can leave members out overrides this method and saves their cost.
+    ///
+    /// ```
+    /// use scatterc::optimise::{Objective, ObjectiveError};
+    ///
+    /// /// x^2, evaluated for the members that still run.
+    /// struct Squares;
+    /// impl Objective for Squares {
+    ///     fn evaluate(&mut self, x: &[f64], gradient: &mut [f64]) -> Result<f64, ObjectiveError> {
+    ///         gradient[0] = 2.0 * x[0];
+    ///         Ok(x[0] * x[0])
+    ///     }
+    ///     fn evaluate_active(&mut self, x: &[f64], active: &[bool], gradient: &mut [f64], values: &mut [f64]) -> Result<(), ObjectiveError> {
+    ///         for k in (0..x.len()).filter(|k| active[*k]) {
+    ///             values[k] = self.evaluate(&x[k..=k], &mut gradient[k..=k])?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// let (mut gradient, mut values) = ([0.0; 2], [0.0; 2]);
+    /// Squares.evaluate_active(&[1.0, 2.0], &[false, true], &mut gradient, &mut values)?;
+    /// assert_eq!(values, [0.0, 4.0]);
+    /// # Ok::<(), scatterc::optimise::ObjectiveError>(())
+    /// ```
     fn evaluate_active(&mut self, x: &[f64], active: &[bool], gradient: &mut [f64], values: &mut [f64]) -> Result<(), ObjectiveError> {
         let _ = active;
         self.evaluate_batch(x, gradient, values)
@@ -91,6 +156,19 @@ where
 ///
 /// With `pairs`, `|g|^2` is the squared modulus of a complex entry, which gives Re and Im one common step size; without, every
 /// number is an entry. There is no convergence test: a run ends at a limit of [`Options`] or at a non-finite value.
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// let method = Method::Adam(Adam { learning_rate: 0.1, ..Adam::default() });
+/// let outcome = minimise(&method, vec![0.0; 2], 1, &mut bowl, &Options { max_steps: 500, ..Options::default() }, &mut |_| Control::Continue)?;
+/// // The first step moves every variable by the rate.
+/// assert!((outcome.history[0][0] - 41.0).abs() < 1e-12 && outcome.values[0] < 1e-3);
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adam {
     /// Step size, in units of x; 1e-3.
@@ -118,6 +196,18 @@ impl Default for Adam {
 /// A non-finite value or gradient inside a line search counts as a step that was too long. If a line search fails, the member
 /// moves to the best point it has found, forgets its history and searches once along `-gradient`; if that fails too, it
 /// ends with [`Stopped::LineSearch`] and keeps the best point. A search that succeeds restores the right to one such restart.
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// let method = Method::Lbfgs(Lbfgs { gradient_tolerance: 1e-10, ..Lbfgs::default() });
+/// let outcome = minimise(&method, vec![0.0; 2], 1, &mut bowl, &Options::default(), &mut |_| Control::Continue)?;
+/// assert!((outcome.x[0] - 1.0).abs() < 1e-8 && outcome.evaluations[0] < 20);
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[doc(alias = "BFGS")]
 pub struct Lbfgs {
@@ -158,6 +248,19 @@ impl Default for Lbfgs {
 }
 
 /// A minimisation method with its parameters.
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// for method in [Method::Adam(Adam { learning_rate: 0.1, ..Adam::default() }), Method::Lbfgs(Lbfgs::default())] {
+///     let outcome = minimise(&method, vec![0.0; 2], 1, &mut bowl, &Options::default(), &mut |_| Control::Continue)?;
+///     assert!(outcome.values[0] < 1e-3);
+/// }
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Method {
     /// First-order steps with adaptive size.
@@ -167,6 +270,19 @@ pub enum Method {
 }
 
 /// Limits of a run. They are not part of a [`State`], so a resumed run may extend them.
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// # let method = Method::Lbfgs(Lbfgs::default());
+/// let options = Options { target_value: Some(0.5), ..Options::default() };
+/// let outcome = minimise(&method, vec![0.0; 2], 1, &mut bowl, &options, &mut |_| Control::Continue)?;
+/// assert!(outcome.stopped == [Stopped::Target] && outcome.values[0] <= 0.5);
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Steps per member; 1000. The values at the start and after the last step are both evaluated.
@@ -184,6 +300,19 @@ impl Default for Options {
 }
 
 /// Why a member ended.
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// # let method = Method::Lbfgs(Lbfgs::default());
+/// // A batch of two: the second starts at the minimum.
+/// let outcome = minimise(&method, vec![0.0, 0.0, 1.0, -2.0], 2, &mut bowl, &Options { max_steps: 1, ..Options::default() }, &mut |_| Control::Continue)?;
+/// assert_eq!(outcome.stopped, [Stopped::MaxSteps, Stopped::Gradient]);
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stopped {
@@ -234,6 +363,20 @@ impl Stopped {
 }
 
 /// The observer's answer.
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// # let method = Method::Lbfgs(Lbfgs::default());
+/// let outcome = minimise(&method, vec![0.0; 2], 1, &mut bowl, &Options::default(), &mut |progress| {
+///     if progress.iteration == 2 { Control::Stop } else { Control::Continue }
+/// })?;
+/// assert_eq!((outcome.iterations[0], outcome.stopped[0]), (2, Stopped::Cancelled));
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Go on.
@@ -247,6 +390,22 @@ pub enum Control {
 /// The observer is called when every running member has completed one more step (`iteration` then grows, by more than one where
 /// the slowest member has just ended), first at the start with `iteration` 0, and once when the last member ends, which may
 /// repeat the last number. Faster members may be a few steps ahead.
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// # let method = Method::Lbfgs(Lbfgs::default());
+/// let mut falls = Vec::new();
+/// minimise(&method, vec![0.0; 2], 1, &mut bowl, &Options::default(), &mut |progress| {
+///     falls.push(progress.values[0]);
+///     Control::Continue
+/// })?;
+/// assert!(falls[0] == 41.0 && falls.windows(2).all(|pair| pair[1] <= pair[0]));
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 #[non_exhaustive]
 pub struct Progress<'a> {
     /// Steps that all running members have completed; when none runs, the largest count.
@@ -269,6 +428,22 @@ impl<'a> Progress<'a> {
     /// Vectors that lie on a device are read from it now, 2 m + 4 of them per member for L-BFGS; those of the host are borrowed.
     ///
     /// Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+    /// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+    /// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+    /// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+    /// # };
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// let mut checkpoint = Vec::new();
+    /// minimise(&method, vec![0.0; 2], 1, &mut bowl, &Options::default(), &mut |progress| {
+    ///     checkpoint = progress.state().expect("vectors of the host").to_bytes(&[7; 32]);
+    ///     if progress.iteration == 2 { Control::Stop } else { Control::Continue }
+    /// })?;
+    /// assert_eq!(State::from_bytes(&checkpoint, &[7; 32]).map(|state| state.iterations()), Ok(vec![2]));
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn state(&self) -> Result<Cow<'a, State>, OptimiseError> {
         let failed = |source| OptimiseError::Objective { evaluation: self.state.rounds as usize, source };
         self.bench.borrow_mut().whole(self.state).map_err(failed)
@@ -288,6 +463,19 @@ impl fmt::Debug for Progress<'_> {
 }
 
 /// Result of a run.
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// # let method = Method::Lbfgs(Lbfgs::default());
+/// let outcome = minimise(&method, vec![0.0; 2], 1, &mut bowl, &Options::default(), &mut |_| Control::Continue)?;
+/// assert_eq!(outcome.history.len(), outcome.iterations[0] + 1);
+/// assert_eq!(outcome.history.last(), Some(&outcome.values));
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -310,6 +498,18 @@ pub struct Outcome {
 }
 
 /// Faults of a run.
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// # let method = Method::Lbfgs(Lbfgs::default());
+/// let refused = minimise(&method, vec![0.0, f64::NAN], 1, &mut bowl, &Options::default(), &mut |_| Control::Continue);
+/// let expected = "the point of member 0 at the start is not finite (found NaN); expected finite numbers";
+/// assert_eq!(refused.unwrap_err().to_string(), expected);
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OptimiseError {
@@ -354,6 +554,16 @@ pub enum OptimiseError {
 }
 
 /// Faults of a saved state.
+///
+/// ```
+/// use scatterc::optimise::{Adam, CheckpointError, Method, State};
+///
+/// let mut bytes = State::new(&Method::Adam(Adam::default()), vec![1.0, 2.0], 1)?.to_bytes(&[0; 32]);
+/// assert!(matches!(State::from_bytes(&bytes, &[1; 32]), Err(CheckpointError::ForeignFingerprint { .. })));
+/// *bytes.last_mut().unwrap() ^= 1;
+/// assert!(matches!(State::from_bytes(&bytes, &[0; 32]), Err(CheckpointError::Damaged { .. })));
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CheckpointError {
@@ -427,6 +637,24 @@ impl fmt::Display for Hex<'_> {
 }
 
 /// Everything that the rest of a run depends on, except the objective and the [`Options`].
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// # let method = Method::Lbfgs(Lbfgs::default());
+/// // Stopped after one step, continued to the end: the bits of the run in one go.
+/// let mut middle = None;
+/// minimise(&method, vec![0.0; 2], 1, &mut bowl, &Options { max_steps: 1, ..Options::default() }, &mut |progress| {
+///     middle = progress.state().ok().map(|state| state.into_owned());
+///     Control::Continue
+/// })?;
+/// let resumed = resume(middle.unwrap(), &mut bowl, &Options::default(), &mut |_| Control::Continue)?;
+/// assert_eq!(resumed.x, minimise(&method, vec![0.0; 2], 1, &mut bowl, &Options::default(), &mut |_| Control::Continue)?.x);
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     method: Method,
@@ -985,6 +1213,19 @@ pub fn minimise(
 ///
 /// Members that a limit or a cancellation had ended are examined again under the new `options`; members that had converged or
 /// failed stay as they are.
+///
+/// ```
+/// # use scatterc::optimise::{self, Adam, Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped, minimise, resume};
+/// # let mut bowl = |x: &[f64], gradient: &mut [f64]| -> Result<f64, ObjectiveError> {
+/// #     gradient.copy_from_slice(&[2.0 * (x[0] - 1.0), 20.0 * (x[1] + 2.0)]);
+/// #     Ok((x[0] - 1.0).powi(2) + 10.0 * (x[1] + 2.0).powi(2))
+/// # };
+/// # let method = Method::Lbfgs(Lbfgs::default());
+/// let state = State::new(&method, vec![0.0; 2], 1)?;
+/// let outcome = resume(state, &mut bowl, &Options::default(), &mut |_| Control::Continue)?;
+/// assert!((outcome.x[1] + 2.0).abs() < 1e-6);
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 pub fn resume(
     state: State,
     objective: &mut dyn Objective,
@@ -1109,6 +1350,15 @@ impl State {
     /// Prepares a run of which nothing has been evaluated.
     ///
     /// - `x0`: `[K][n]`, finite
+    ///
+    /// ```
+    /// use scatterc::optimise::{Adam, Method, State};
+    ///
+    /// let method = Method::Adam(Adam::default());
+    /// assert_eq!(State::new(&method, vec![0.0; 6], 2)?.dimension(), 3);
+    /// assert!(State::new(&method, vec![0.0; 6], 4).is_err());
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn new(method: &Method, x0: Vec<f64>, batch: usize) -> Result<Self, OptimiseError> {
         validate(method)?;
         if batch == 0 {
@@ -1131,26 +1381,66 @@ impl State {
     }
 
     /// The method with its parameters.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{Adam, Lbfgs, Method, State};
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// # let state = State::new(&method, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2)?;
+    /// assert_eq!(state.method(), &method);
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn method(&self) -> &Method {
         &self.method
     }
 
     /// Number K of members.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{Adam, Lbfgs, Method, State};
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// # let state = State::new(&method, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2)?;
+    /// assert_eq!(state.batch(), 2);
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn batch(&self) -> usize {
         self.members.len()
     }
 
     /// Number n of variables of a member.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{Adam, Lbfgs, Method, State};
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// # let state = State::new(&method, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2)?;
+    /// assert_eq!(state.dimension(), 3);
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn dimension(&self) -> usize {
         self.n
     }
 
     /// Current points, `[K][n]`; inside a line search, the point from which it started.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{Adam, Lbfgs, Method, State};
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// # let state = State::new(&method, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2)?;
+    /// assert_eq!(state.x()[3..], [3.0, 4.0, 5.0]);
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn x(&self) -> &[f64] {
         &self.x
     }
 
     /// Values at [`State::x`], `[K]`; NaN before the first evaluation.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{Adam, Lbfgs, Method, State};
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// # let state = State::new(&method, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2)?;
+    /// assert!(state.values().iter().all(|value| value.is_nan()));
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn values(&self) -> Vec<f64> {
         self.members.iter().map(|member| member.value).collect()
     }
@@ -1160,16 +1450,40 @@ impl State {
     }
 
     /// Completed steps, `[K]`.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{Adam, Lbfgs, Method, State};
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// # let state = State::new(&method, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2)?;
+    /// assert_eq!(state.iterations(), [0, 0]);
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn iterations(&self) -> Vec<usize> {
         self.members.iter().map(|member| member.iterations() as usize).collect()
     }
 
     /// Joint evaluations so far.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{Adam, Lbfgs, Method, State};
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// # let state = State::new(&method, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2)?;
+    /// assert_eq!(state.evaluations(), 0);
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn evaluations(&self) -> usize {
         self.rounds as usize
     }
 
     /// Why members have ended, `[K]`; none for those that run.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{Adam, Lbfgs, Method, State};
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// # let state = State::new(&method, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2)?;
+    /// assert_eq!(state.stopped(), [None, None]);
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn stopped(&self) -> Vec<Option<Stopped>> {
         self.members.iter().map(|member| member.stopped).collect()
     }
@@ -1219,6 +1533,15 @@ impl State {
     ///
     /// The fingerprint should cover what the state does not hold: the plan, the target and the options of the objective.
     /// Size: about 8 K n (4 + 2 m) bytes for L-BFGS and 24 K n for Adam.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{Adam, Lbfgs, Method, State};
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// # let state = State::new(&method, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2)?;
+    /// let bytes = state.to_bytes(&[7; 32]);
+    /// assert_eq!(State::from_bytes(&bytes, &[7; 32]).map(|state| state.to_bytes(&[7; 32])), Ok(bytes));
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn to_bytes(&self, fingerprint: &[u8; 32]) -> Vec<u8> {
         let mut out = Writer(Vec::new());
         out.0.extend_from_slice(&MAGIC);
@@ -1291,6 +1614,16 @@ impl State {
     }
 
     /// Reads a checkpoint written with the same fingerprint.
+    ///
+    /// ```
+    /// # use scatterc::optimise::{Adam, Lbfgs, Method, State};
+    /// # let method = Method::Lbfgs(Lbfgs::default());
+    /// # let state = State::new(&method, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2)?;
+    /// let bytes = state.to_bytes(&[7; 32]);
+    /// assert_eq!(State::from_bytes(&bytes, &[7; 32]).map(|state| state.x().to_vec()), Ok(vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
+    /// assert!(State::from_bytes(&bytes[..40], &[7; 32]).unwrap_err().to_string().starts_with("truncated checkpoint"));
+    /// # Ok::<(), scatterc::optimise::OptimiseError>(())
+    /// ```
     pub fn from_bytes(bytes: &[u8], fingerprint: &[u8; 32]) -> Result<Self, CheckpointError> {
         let mark = &bytes[..bytes.len().min(8)];
         if !MAGIC.starts_with(mark) || bytes.is_empty() {

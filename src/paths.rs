@@ -43,6 +43,19 @@ impl Paths {
     /// - `groups`: names of outputs with the probability that they are drawn, 0 < q <= 1
     ///
     /// Error: an output that does not exist or stands in two groups, a probability outside its range, what compiling refuses.
+    ///
+    /// ```
+    /// # use scatterc::paths::Paths;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let target = Compiler::new(&source, &sphere).encoder()?.encode(&random::white(8, 1, 0))?;
+    /// # let groups: &[(&[&str], f64)] = &[(&["S1"], 1.0), (&["S2"], 0.25)];
+    /// assert!(Paths::new(&source, None, &sphere, "l2", groups).is_ok());
+    /// // Every output has one group.
+    /// let twice: &[(&[&str], f64)] = &[(&["S1"], 1.0), (&["S2", "S1"], 0.5)];
+    /// assert!(Paths::new(&source, None, &sphere, "l2", twice).is_err());
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn new(
         source: &Source,
         variant: Option<&str>,
@@ -76,16 +89,49 @@ impl Paths {
     }
 
     /// Number of groups.
+    ///
+    /// ```
+    /// # use scatterc::paths::Paths;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let target = Compiler::new(&source, &sphere).encoder()?.encode(&random::white(8, 1, 0))?;
+    /// # let groups: &[(&[&str], f64)] = &[(&["S1"], 1.0), (&["S2"], 0.25)];
+    /// assert_eq!(Paths::new(&source, None, &sphere, "l2", groups)?.len(), 2);
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.groups.len()
     }
 
     /// True without groups.
+    ///
+    /// ```
+    /// # use scatterc::paths::Paths;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let target = Compiler::new(&source, &sphere).encoder()?.encode(&random::white(8, 1, 0))?;
+    /// # let groups: &[(&[&str], f64)] = &[(&["S1"], 1.0), (&["S2"], 0.25)];
+    /// assert!(Paths::new(&source, None, &sphere, "l2", &[])?.is_empty());
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
     /// Sets the target of every group; outputs of no group are ignored.
+    ///
+    /// ```
+    /// # use scatterc::paths::Paths;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let target = Compiler::new(&source, &sphere).encoder()?.encode(&random::white(8, 1, 0))?;
+    /// # let groups: &[(&[&str], f64)] = &[(&["S1"], 1.0), (&["S2"], 0.25)];
+    /// let mut paths = Paths::new(&source, None, &sphere, "l2", groups)?;
+    /// paths.set_target(&target)?;
+    /// // The target's own field has no loss.
+    /// assert!(paths.full(&random::white(8, 1, 0))?.0 < 1e-25);
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn set_target(&mut self, target: &Statistics) -> Result<(), SensitivityError> {
         for group in &mut self.groups {
             let arrays = target.arrays.iter().filter(|a| group.outputs.contains(&a.name)).cloned().collect();
@@ -95,6 +141,20 @@ impl Paths {
     }
 
     /// Sets an array of one group: norms `P`, a weight `w.S1`.
+    ///
+    /// ```
+    /// # use scatterc::paths::Paths;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let target = Compiler::new(&source, &sphere).encoder()?.encode(&random::white(8, 1, 0))?;
+    /// # let groups: &[(&[&str], f64)] = &[(&["S1"], 1.0), (&["S2"], 0.25)];
+    /// let mut paths = Paths::new(&source, None, &sphere, "weighted", groups)?;
+    /// paths.set_target(&target)?;
+    /// paths.set(0, "w.S1", &[1.0; 4])?;
+    /// paths.set(1, "w.S2", &[0.0; 4])?;
+    /// assert!(paths.full(&random::white(8, 2, 0))?.0 > 0.0 && paths.set(2, "w.S2", &[1.0; 4]).is_err());
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn set(&mut self, group: usize, name: &str, values: &[f64]) -> Result<(), SensitivityError> {
         match self.groups.get_mut(group) {
             Some(group) => Ok(group.loss.set(name, values)?),
@@ -103,6 +163,18 @@ impl Paths {
     }
 
     /// Which groups the sample of that number has: the same for the same number.
+    ///
+    /// ```
+    /// # use scatterc::paths::Paths;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let target = Compiler::new(&source, &sphere).encoder()?.encode(&random::white(8, 1, 0))?;
+    /// # let groups: &[(&[&str], f64)] = &[(&["S1"], 1.0), (&["S2"], 0.25)];
+    /// let paths = Paths::new(&source, None, &sphere, "l2", groups)?;
+    /// let drawn = (0..1000).filter(|k| paths.sample(*k)[1]).count();
+    /// assert!((200..300).contains(&drawn) && (0..1000).all(|k| paths.sample(k)[0]));
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn sample(&self, number: u64) -> Vec<bool> {
         // One hash per group and sample, so that samples do not depend on how many there were before.
         let uniform = |k: usize| {
@@ -115,6 +187,17 @@ impl Paths {
     }
 
     /// Probability of a sample.
+    ///
+    /// ```
+    /// # use scatterc::paths::Paths;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let target = Compiler::new(&source, &sphere).encoder()?.encode(&random::white(8, 1, 0))?;
+    /// # let groups: &[(&[&str], f64)] = &[(&["S1"], 1.0), (&["S2"], 0.25)];
+    /// let paths = Paths::new(&source, None, &sphere, "l2", groups)?;
+    /// assert_eq!((paths.probability(&[true, true]), paths.probability(&[true, false])), (0.25, 0.75));
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn probability(&self, sample: &[bool]) -> f64 {
         self.groups.iter().zip(sample).map(|(g, drawn)| if *drawn { g.probability } else { 1.0 - g.probability }).product()
     }
@@ -122,6 +205,24 @@ impl Paths {
     /// Loss and gradient of the groups of a sample, each divided by its probability.
     ///
     /// Error: a sample of another length, a field that does not fit.
+    ///
+    /// ```
+    /// # use scatterc::paths::Paths;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let target = Compiler::new(&source, &sphere).encoder()?.encode(&random::white(8, 1, 0))?;
+    /// # let groups: &[(&[&str], f64)] = &[(&["S1"], 1.0), (&["S2"], 0.25)];
+    /// let mut paths = Paths::new(&source, None, &sphere, "l2", groups)?;
+    /// paths.set_target(&target)?;
+    /// // The mean over all samples is the whole loss.
+    /// let x = random::white(8, 2, 0);
+    /// let mut mean = 0.0;
+    /// for sample in [[true, true], [true, false]] {
+    ///     mean += paths.probability(&sample) * paths.value_and_gradient(&x, &sample)?.0;
+    /// }
+    /// assert!((mean - paths.full(&x)?.0).abs() < 1e-12 * mean);
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn value_and_gradient(&mut self, field: &[f64], sample: &[bool]) -> Result<(f64, Vec<f64>), SensitivityError> {
         if sample.len() != self.groups.len() {
             return Err(SensitivityError::Length { name: "sample".into(), expected: self.groups.len(), found: sample.len() });
@@ -136,6 +237,19 @@ impl Paths {
     }
 
     /// Loss and gradient of all groups.
+    ///
+    /// ```
+    /// # use scatterc::paths::Paths;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let target = Compiler::new(&source, &sphere).encoder()?.encode(&random::white(8, 1, 0))?;
+    /// # let groups: &[(&[&str], f64)] = &[(&["S1"], 1.0), (&["S2"], 0.25)];
+    /// let mut paths = Paths::new(&source, None, &sphere, "l2", groups)?;
+    /// paths.set_target(&target)?;
+    /// let (value, gradient) = paths.full(&random::white(8, 2, 0))?;
+    /// assert!(value > 0.0 && gradient.len() == 2 * 8 * 8);
+    /// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+    /// ```
     pub fn full(&mut self, field: &[f64]) -> Result<(f64, Vec<f64>), SensitivityError> {
         let (mut value, mut gradient) = (0.0, vec![0.0; field.len()]);
         for group in &mut self.groups {

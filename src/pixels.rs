@@ -24,6 +24,15 @@ use scatterc_runtime::resident::Variables;
 use std::collections::BTreeMap;
 
 /// Work on maps that cannot be done.
+///
+/// ```
+/// use scatterc::Healpix;
+/// use scatterc::pixels::{PixelError, check_mask};
+///
+/// let domain = Healpix::new(4, 2, 3)?;
+/// assert!(matches!(check_mask(&domain, &[1.0; 5]), Err(PixelError::Length { what: "mask", expected: 192, found: 5 })));
+/// # Ok::<(), scatterc::pixels::PixelError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PixelError {
@@ -132,6 +141,17 @@ impl From<DomainError> for PixelError {
 }
 
 /// What is measured, and how coefficients weigh.
+///
+/// ```
+/// # use scatterc::{Healpix, optimise::Control, pixels::*, random};
+/// # let domain = Healpix::new(4, 2, 3)?;
+/// # let target = random::samples(domain.len(), 1, 0);
+/// # let measure = Measure { threads: 1, ..Measure::new("foscat")? };
+/// let (statistics, sigmas) = measure.measure(&domain, &[&target], None)?;
+/// let sigmas = sigmas.expect("foscat has a variant `sigma`");
+/// assert!(statistics.arrays.iter().zip(&sigmas.arrays).all(|(s, sigma)| s.re.len() == sigma.re.len()));
+/// # Ok::<(), scatterc::pixels::PixelError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Measure {
     /// Text of the statistic.
@@ -152,6 +172,13 @@ pub struct Measure {
 
 impl Measure {
     /// A built-in statistic or file, weighted by its variant `sigma`, which `foscat` has.
+    ///
+    /// ```
+    /// use scatterc::pixels::Measure;
+    ///
+    /// assert_eq!(Measure::new("foscat")?.sigma.as_deref(), Some("sigma"));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn new(statistic: &str) -> Result<Self, Error> {
         let source = Source::find(statistic)?;
         Ok(Measure {
@@ -184,6 +211,20 @@ impl Measure {
     /// Statistics of maps, one per field of the statistic, and their sigmas.
     ///
     /// Error: maps or mask of the wrong length, a mask that is empty at some scale, a sigma that is not positive.
+    ///
+    /// ```
+    /// # use scatterc::{Healpix, optimise::Control, pixels::*, random};
+    /// # let domain = Healpix::new(4, 2, 3)?;
+    /// # let target = random::samples(domain.len(), 1, 0);
+    /// # let measure = Measure { threads: 1, ..Measure::new("foscat")? };
+    /// // A mask of ones weighs like none.
+    /// let plain = measure.measure(&domain, &[&target], None)?.0;
+    /// let masked = measure.measure(&domain, &[&target], Some(&vec![1.0; domain.len()]))?.0;
+    /// for (a, b) in plain.arrays[0].re.iter().zip(&masked.arrays[0].re) {
+    ///     assert!((a - b).abs() < 1e-10 * a.abs().max(1.0));
+    /// }
+    /// # Ok::<(), scatterc::pixels::PixelError>(())
+    /// ```
     pub fn measure(&self, domain: &Healpix, maps: &[&[f64]], mask: Option<&[f64]>) -> Result<(Statistics, Option<Statistics>), PixelError> {
         for map in maps {
             check("map", map, domain.components() * domain.len())?;
@@ -222,6 +263,17 @@ fn check(what: &'static str, map: &[f64], expected: usize) -> Result<(), PixelEr
 }
 
 /// Checks a mask: its length, its weights, and that something is left of it at every scale of the domain.
+///
+/// ```
+/// use scatterc::{Healpix, pixels::check_mask};
+///
+/// let domain = Healpix::new(4, 2, 3)?;
+/// let mut mask = vec![1.0; domain.len()];
+/// assert!(check_mask(&domain, &mask).is_ok());
+/// mask[7] = -1.0;
+/// assert!(check_mask(&domain, &mask).unwrap_err().to_string().contains("pixel 7"));
+/// # Ok::<(), scatterc::pixels::PixelError>(())
+/// ```
 pub fn check_mask(domain: &Healpix, mask: &[f64]) -> Result<(), PixelError> {
     check("mask", mask, domain.len())?;
     if let Some(index) = mask.iter().position(|x| *x < 0.0) {
@@ -251,6 +303,15 @@ pub fn check_mask(domain: &Healpix, mask: &[f64]) -> Result<(), PixelError> {
 /// A map of half the nside: weighted means over the children of every pixel and of its neighbours.
 ///
 /// - `cells`: the patch, in ascending order; the whole sphere when empty
+///
+/// ```
+/// use scatterc::pixels::downgraded;
+///
+/// // Rows of weights sum to one.
+/// let coarse = downgraded(4, &[], &[3.0; 12 * 4 * 4])?;
+/// assert!(coarse.len() == 12 * 2 * 2 && coarse.iter().all(|x| (x - 3.0).abs() < 1e-12));
+/// # Ok::<(), scatterc::pixels::PixelError>(())
+/// ```
 pub fn downgraded(nside: usize, cells: &[usize], map: &[f64]) -> Result<Vec<f64>, PixelError> {
     let (fine, coarse) = (Pixels::new(nside)?, Pixels::new(nside / 2)?);
     let targets = if cells.is_empty() { (0..coarse.len()).collect() } else { stencil::coarse_cells(cells) };
@@ -259,6 +320,14 @@ pub fn downgraded(nside: usize, cells: &[usize], map: &[f64]) -> Result<Vec<f64>
 }
 
 /// A map of the whole sphere of twice the nside.
+///
+/// ```
+/// use scatterc::pixels::upgraded;
+///
+/// let fine = upgraded(2, &[3.0; 12 * 2 * 2])?;
+/// assert!(fine.len() == 12 * 4 * 4 && fine.iter().all(|x| (x - 3.0).abs() < 1e-12));
+/// # Ok::<(), scatterc::pixels::PixelError>(())
+/// ```
 pub fn upgraded(nside: usize, map: &[f64]) -> Result<Vec<f64>, PixelError> {
     let sums = Sums::new(stencil::upgrade(&Pixels::new(2 * nside)?, &Pixels::new(nside)?)?, false);
     apply(&sums, map)
@@ -273,6 +342,14 @@ fn apply(sums: &Sums, map: &[f64]) -> Result<Vec<f64>, PixelError> {
 }
 
 /// A map that depends on the unknown one, u: `factor` u + `offset`.
+///
+/// ```
+/// use scatterc::pixels::Affine;
+///
+/// // A map of which u is half: 0.5 u + 1.
+/// let affine = Affine { factor: 0.5, offset: Some(vec![1.0; 12]) };
+/// assert!(affine != Affine::unknown());
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Affine {
     /// How much of u.
@@ -283,17 +360,42 @@ pub struct Affine {
 
 impl Affine {
     /// The unknown map itself.
+    ///
+    /// ```
+    /// use scatterc::pixels::Affine;
+    ///
+    /// assert_eq!(Affine::unknown(), Affine { factor: 1.0, offset: None });
+    /// ```
     pub fn unknown() -> Self {
         Affine { factor: 1.0, offset: None }
     }
 
     /// A map that does not change.
+    ///
+    /// ```
+    /// use scatterc::pixels::Affine;
+    ///
+    /// assert_eq!(Affine::given(&[1.0, 2.0]), Affine { factor: 0.0, offset: Some(vec![1.0, 2.0]) });
+    /// ```
     pub fn given(map: &[f64]) -> Self {
         Affine { factor: 0.0, offset: Some(map.to_vec()) }
     }
 }
 
 /// One loss: statistics of maps that depend on u, compared with given ones.
+///
+/// ```
+/// # use scatterc::{Healpix, optimise::Control, pixels::*, random};
+/// # let domain = Healpix::new(4, 2, 3)?;
+/// # let target = random::samples(domain.len(), 1, 0);
+/// # let measure = Measure { threads: 1, ..Measure::new("foscat")? };
+/// let (statistics, sigma) = measure.measure(&domain, &[&target], None)?;
+/// let term = Term::new(&measure, &domain, vec![Affine::unknown()], &statistics, sigma.as_ref(), None, 1.0)?;
+/// let descent = Descent { steps: 3, ..Descent::default() };
+/// let (map, outcome) = minimise(vec![term], &random::samples(domain.len(), 2, 0), None, &descent, &mut |_| Control::Continue)?;
+/// assert!(map.len() == domain.len() && outcome.values[0] < outcome.history[0][0]);
+/// # Ok::<(), scatterc::pixels::PixelError>(())
+/// ```
 pub struct Term {
     compiled: Compiled,
     /// Loaded when it is first run, for CUDA with or without the vectors of an optimiser.
@@ -311,6 +413,18 @@ impl Term {
     ///
     /// - `inputs`: one per field of the statistic
     /// - `target`, `sigma`: from [`Measure::measure`]; without sigmas coefficients weigh alike
+    ///
+    /// ```
+    /// # use scatterc::{Healpix, optimise::Control, pixels::*, random};
+    /// # let domain = Healpix::new(4, 2, 3)?;
+    /// # let target = random::samples(domain.len(), 1, 0);
+    /// # let measure = Measure { threads: 1, ..Measure::new("foscat")? };
+    /// let statistics = measure.measure(&domain, &[&target], None)?.0;
+    /// assert!(Term::new(&measure, &domain, vec![Affine::unknown()], &statistics, None, None, 1.0).is_ok());
+    /// // The statistic has one field.
+    /// assert!(matches!(Term::new(&measure, &domain, vec![], &statistics, None, None, 1.0), Err(PixelError::Fields { expected: 1, found: 0 })));
+    /// # Ok::<(), scatterc::pixels::PixelError>(())
+    /// ```
     pub fn new(
         measure: &Measure,
         domain: &Healpix,
@@ -377,6 +491,20 @@ impl Term {
     }
 
     /// Value at u; its gradient is added to `gradient`.
+    ///
+    /// ```
+    /// # use scatterc::{Healpix, optimise::Control, pixels::*, random};
+    /// # let domain = Healpix::new(4, 2, 3)?;
+    /// # let target = random::samples(domain.len(), 1, 0);
+    /// # let measure = Measure { threads: 1, ..Measure::new("foscat")? };
+    /// let statistics = measure.measure(&domain, &[&target], None)?.0;
+    /// let mut term = Term::new(&measure, &domain, vec![Affine::unknown()], &statistics, None, None, 1.0)?;
+    /// let mut gradient = vec![0.0; domain.len()];
+    /// // At the target itself there is no loss.
+    /// assert!(term.evaluate(&target, &mut gradient)? < 1e-20);
+    /// assert!(term.evaluate(&random::samples(domain.len(), 2, 0), &mut gradient)? > 0.0 && gradient.iter().any(|g| *g != 0.0));
+    /// # Ok::<(), scatterc::pixels::PixelError>(())
+    /// ```
     pub fn evaluate(&mut self, u: &[f64], gradient: &mut [f64]) -> Result<f64, Error> {
         for (input, map) in self.inputs.iter().zip(&mut self.maps).filter(|(input, _)| input.factor != 0.0) {
             match &input.offset {
@@ -407,7 +535,7 @@ impl Term {
 /// next finer map, the transpose of the down-grade with rows that sum to one, and s_j the deviation of the target's structure at scale j, in units of that at scale 0.
 ///
 /// A descent in these variables is one in the pixels with the metric sum_j s_j^2 U..U U^T..U^T, about the inverse of the target's power per mode.
-pub struct Basis {
+struct Basis {
     steps: Vec<BasisStep>,
 }
 
@@ -422,7 +550,7 @@ struct BasisStep {
 
 impl Basis {
     /// The variables for maps like `target` on the domain.
-    pub fn new(domain: &Healpix, target: &[f64]) -> Result<Self, PixelError> {
+    fn new(domain: &Healpix, target: &[f64]) -> Result<Self, PixelError> {
         check("target", target, domain.len())?;
         let (mut nside, mut cells, mut map) = (domain.nside, domain.cells(0).to_vec(), target.to_vec());
         let (mut steps, mut deviations) = (Vec::new(), Vec::new());
@@ -534,6 +662,14 @@ impl Objective for Problem {
 }
 
 /// How far and with what a descent goes.
+///
+/// ```
+/// use scatterc::optimise::Method;
+/// use scatterc::pixels::Descent;
+///
+/// let descent = Descent { steps: 50, tolerance: 1e-4, ..Descent::default() };
+/// assert!(matches!(descent.method, Method::Lbfgs(_)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Descent {
     /// Optimiser.
@@ -553,6 +689,21 @@ impl Default for Descent {
 /// The map that minimises a sum of terms, from `start`; pixels that are not free keep their bits.
 ///
 /// - `free`: all pixels when absent
+///
+/// ```
+/// # use scatterc::{Healpix, optimise::Control, pixels::*, random};
+/// # let domain = Healpix::new(4, 2, 3)?;
+/// # let target = random::samples(domain.len(), 1, 0);
+/// # let measure = Measure { threads: 1, ..Measure::new("foscat")? };
+/// let statistics = measure.measure(&domain, &[&target], None)?.0;
+/// let term = Term::new(&measure, &domain, vec![Affine::unknown()], &statistics, None, None, 1.0)?;
+/// // One pixel is free; the others keep their bits.
+/// let start = random::samples(domain.len(), 2, 0);
+/// let free: Vec<bool> = (0..domain.len()).map(|p| p == 5).collect();
+/// let (map, _) = minimise(vec![term], &start, Some(&free), &Descent { steps: 2, ..Descent::default() }, &mut |_| Control::Continue)?;
+/// assert!(map[5] != start[5] && map[6..] == start[6..]);
+/// # Ok::<(), scatterc::pixels::PixelError>(())
+/// ```
 pub fn minimise(
     terms: Vec<Term>,
     start: &[f64],
@@ -611,6 +762,18 @@ fn descend(
 }
 
 /// Choices of a synthesis.
+///
+/// ```
+/// # use scatterc::{Healpix, optimise::Control, pixels::*, random};
+/// # let domain = Healpix::new(4, 2, 3)?;
+/// # let target = random::samples(domain.len(), 1, 0);
+/// # let measure = Measure { threads: 1, ..Measure::new("foscat")? };
+/// // Two resolutions, the same noise for the same seed.
+/// let options = Options { levels: 2, seed: 3, descent: Descent { steps: 2, ..Descent::default() }, ..Options::default() };
+/// let made = synthesise(&measure, &domain, &target, &options, &mut |_| Control::Continue)?;
+/// assert_eq!(made.levels.iter().map(|level| level.nside).collect::<Vec<_>>(), [2, 4]);
+/// # Ok::<(), scatterc::pixels::PixelError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Seed of the noise.
@@ -629,7 +792,8 @@ pub struct Options {
     pub second: Option<Vec<f64>>,
     /// Makes the target Gaussian by rank first (where the mask counts) and the result like the target again; `start` is then a Gaussian map.
     pub gaussianise: bool,
-    /// Descends in variables on all resolutions ([`Basis`]), not in the pixels themselves. Vectors stay on the host then.
+    /// Descends in variables on all resolutions, which make coarse structure as easy to move as fine, not in the pixels themselves.
+    /// Vectors stay on the host then.
     pub precondition: bool,
     /// Further losses, each the mean over the entries of another statistic of |S - T|^2 / sigma^2, times a factor.
     pub also: Vec<(Measure, f64)>,
@@ -640,6 +804,17 @@ pub struct Options {
 }
 
 /// One level of a synthesis.
+///
+/// ```
+/// # use scatterc::{Healpix, optimise::Control, pixels::*, random};
+/// # let domain = Healpix::new(4, 2, 3)?;
+/// # let target = random::samples(domain.len(), 1, 0);
+/// # let measure = Measure { threads: 1, ..Measure::new("foscat")? };
+/// let options = Options { descent: Descent { steps: 2, ..Descent::default() }, ..Options::default() };
+/// let made = synthesise(&measure, &domain, &target, &options, &mut |_| Control::Continue)?;
+/// assert_eq!((made.levels[0].nside, made.levels[0].outcome.iterations[0]), (4, 2));
+/// # Ok::<(), scatterc::pixels::PixelError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Level {
     /// Its resolution.
@@ -649,6 +824,17 @@ pub struct Level {
 }
 
 /// A synthesised map.
+///
+/// ```
+/// # use scatterc::{Healpix, optimise::Control, pixels::*, random};
+/// # let domain = Healpix::new(4, 2, 3)?;
+/// # let target = random::samples(domain.len(), 1, 0);
+/// # let measure = Measure { threads: 1, ..Measure::new("foscat")? };
+/// let options = Options { descent: Descent { steps: 2, ..Descent::default() }, ..Options::default() };
+/// let made = synthesise(&measure, &domain, &target, &options, &mut |_| Control::Continue)?;
+/// assert!(made.map.len() == domain.len() && made.start.len() == domain.len() && made.map != made.start);
+/// # Ok::<(), scatterc::pixels::PixelError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Synthesised {
     /// The map.

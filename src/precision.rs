@@ -12,12 +12,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Smallest target: rounding in double precision, which nothing here measures, stays below it.
+///
+/// ```
+/// use scatterc::precision::{SMALLEST_TARGET, check};
+///
+/// assert!(check(SMALLEST_TARGET).is_ok() && check(SMALLEST_TARGET / 2.0).is_err());
+/// ```
 pub const SMALLEST_TARGET: f64 = 1e-12;
 
 /// Seed of the fields of the probe.
 const SEED: u64 = 0x5CA7;
 
 /// What a probe found, and the precision that follows from it.
+///
+/// ```
+/// use scatterc::{Element, precision::Probe};
+///
+/// let probe = Probe { target: 1e-5, element: Element::F32, errors: vec![("S1".into(), 2e-7), ("S2".into(), 4e-7)] };
+/// assert_eq!(probe.to_string(), "f32 for a target error of 1e-5; in f32 the probe has S1 2.0e-7, S2 4.0e-7");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
     /// Largest relative error asked for.
@@ -30,6 +43,13 @@ pub struct Probe {
 
 impl Probe {
     /// The largest error; infinite where single precision gives no number.
+    ///
+    /// ```
+    /// use scatterc::{Element, precision::Probe};
+    ///
+    /// let errors = vec![("S1".into(), 2e-7), ("S2".into(), f64::NAN)];
+    /// assert_eq!(Probe { target: 1e-5, element: Element::F64, errors }.largest(), f64::INFINITY);
+    /// ```
     pub fn largest(&self) -> f64 {
         self.errors.iter().fold(0.0, |most, (_, error)| if error.is_nan() { f64::INFINITY } else { error.max(most) })
     }
@@ -44,6 +64,12 @@ impl fmt::Display for Probe {
 }
 
 /// Refuses targets that no precision is chosen by.
+///
+/// ```
+/// use scatterc::precision::check;
+///
+/// assert!(check(1e-5).is_ok() && check(1e-13).is_err() && check(1.0).is_err());
+/// ```
 pub fn check(target: f64) -> Result<(), Error> {
     if (SMALLEST_TARGET..1.0).contains(&target) {
         return Ok(());
@@ -80,6 +106,19 @@ fn given(fields: &[String], ports: &[Port]) -> Vec<(String, Vec<f64>)> {
 /// Both parts of a complex output count as one, divided by its largest part. Errors that are not numbers, such as 0 / 0 in single precision alone, choose double.
 ///
 /// Error: a target out of range, what compiling or running refuses.
+///
+/// ```
+/// use scatterc::precision::probe;
+/// use scatterc::{Device, Element};
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+///
+/// let found = probe(&compiler, Device::default(), 1e-3)?;
+/// assert!(found.element == Element::F32 && found.largest() < 1e-5);
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 pub fn probe(compiler: &Compiler, device: Device, target: f64) -> Result<Probe, Error> {
     check(target)?;
     let run = |element: Element| -> Result<Vec<(String, Vec<f64>)>, Error> {

@@ -7,9 +7,26 @@ use crate::optimise::resident::{
 use scatterc_runtime::resident::{self as device, Measure, Roles, Variables};
 
 /// What vectors are for.
+///
+/// ```
+/// use scatterc::optimise::resident::{GRADIENT, TRIAL};
+/// use scatterc::residency::ROLES;
+///
+/// // The plan is evaluated at the trial point, and its gradient is one more vector.
+/// assert_eq!((ROLES.trial, ROLES.gradient), (TRIAL, GRADIENT));
+/// ```
 pub const ROLES: Roles = Roles { point: POINT, trial: TRIAL, gradient: GRADIENT, direction: DIRECTION, mean: MEAN, square: SQUARE };
 
 /// Variables of a plan of value and gradient in one input, with all variables of scale 1 in their order; places, scales and groups are for the caller to change.
+///
+/// ```
+/// use scatterc::optimise::{Adam, Method, resident::Capacity};
+/// use scatterc::residency::variables;
+///
+/// // Two members with three variables each.
+/// let all = variables("x", 2, 3, Capacity::of(&Method::Adam(Adam::default())));
+/// assert_eq!((all.gradient.as_str(), all.places, all.scales), ("gradient.x", vec![0, 1, 2], vec![1.0; 3]));
+/// ```
 pub fn variables(input: &str, members: usize, n: usize, capacity: Capacity) -> Variables {
     let Capacity { vectors, statements, terms, rights } = capacity;
     Variables {

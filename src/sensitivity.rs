@@ -17,16 +17,41 @@ use std::collections::BTreeMap;
 /// Numbers of a statistic in one list: for every output its real parts, then its imaginary parts if it is complex.
 ///
 /// Rows of [`jacobian`] and of covariances follow this order.
+///
+/// ```
+/// use scatterc::sensitivity::flatten;
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+///
+/// let statistics = compiler.encoder()?.encode(&random::white(8, 1, 0))?;
+/// assert_eq!(flatten(&statistics), statistics.arrays[0].re);
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 pub fn flatten(statistics: &Statistics) -> Vec<f64> {
     statistics.arrays.iter().flat_map(|a| a.re.iter().chain(a.im.iter().flatten()).copied()).collect()
 }
 
 /// Conjugates interleaved complex numbers: our gradient dL/dRe + i dL/dIm to JAX's dL/dRe - i dL/dIm and back.
+///
+/// ```
+/// let mut gradient = [1.0, 2.0, 3.0, 4.0];
+/// scatterc::sensitivity::to_jax(&mut gradient);
+/// assert_eq!(gradient, [1.0, -2.0, 3.0, -4.0]);
+/// ```
 pub fn to_jax(gradient: &mut [f64]) {
     gradient.iter_mut().skip(1).step_by(2).for_each(|im| *im = -*im);
 }
 
 /// Why a sensitivity cannot be computed.
+///
+/// ```
+/// use scatterc::sensitivity::{Covariance, SensitivityError, fisher};
+///
+/// let refused = fisher(&[vec![1.0, 2.0]], Covariance::Full(&[1.0, 2.0, 2.0, 1.0]));
+/// assert!(matches!(refused, Err(SensitivityError::Covariance { row: 1, .. })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SensitivityError {
@@ -117,6 +142,19 @@ impl Program {
 }
 
 /// Arrays of a statistic under the names of a program's parameters: `T.S1`, or `T.m.re` and `T.m.im` for a complex output.
+///
+/// ```
+/// use scatterc::sensitivity::parameter_arrays;
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+///
+/// let target = compiler.encoder()?.encode(&random::white(8, 1, 0))?;
+/// let arrays = parameter_arrays("T", &target);
+/// assert_eq!((arrays[0].0.as_str(), arrays[0].1.len()), ("T.S2", 4));
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 pub fn parameter_arrays<'a>(argument: &str, statistics: &'a Statistics) -> Vec<(String, &'a [f64])> {
     let mut out: Vec<(String, &[f64])> = Vec::new();
     for array in &statistics.arrays {
@@ -153,21 +191,84 @@ pub struct LossGradient {
 
 impl LossGradient {
     /// Compiles value and gradient of the loss of that name for the compiler's statistic, domain, parameters and batch.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::LossGradient;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// assert!(LossGradient::new(&compiler, "l2").is_ok());
+    /// let unknown = LossGradient::new(&compiler, "l3").err().unwrap().to_string();
+    /// assert!(unknown.starts_with("there is no loss `l3`; known: l2, weighted, chi2"));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn new(compiler: &Compiler, loss: &str) -> Result<Self, Error> {
         Ok(LossGradient { program: Program::new(compiler, Goal::Gradient(loss.into()))? })
     }
 
     /// Sets an array parameter: norms `P`, a target `T.S1`, a weight `w.S1`.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::LossGradient;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// // mean(w |S - T|^2) with T = 0 is the mean of S^2 under the weights w.
+    /// let x = random::white(8, 1, 0);
+    /// let mut loss = LossGradient::new(&compiler, "weighted")?;
+    /// loss.set("T.S2", &[0.0; 4])?;
+    /// loss.set("w.S2", &[0.0, 0.0, 0.0, 4.0])?;
+    /// let finest = compiler.encoder()?.encode(&x)?.arrays[0].re[3];
+    /// assert!((loss.value_and_gradient(&x)?.0[0] - finest * finest).abs() < 1e-12);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), Error> {
         self.program.set(name, values)
     }
 
     /// Sets the target `T` of every output.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::LossGradient;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// // At the target itself value and gradient vanish.
+    /// let x = random::white(8, 1, 0);
+    /// let mut loss = LossGradient::new(&compiler, "l2")?;
+    /// loss.set_target(&compiler.encoder()?.encode(&x)?)?;
+    /// let (value, gradient) = loss.value_and_gradient(&x)?;
+    /// assert!(value[0] < 1e-25 && gradient.iter().all(|g| g.abs() < 1e-12));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn set_target(&mut self, target: &Statistics) -> Result<(), Error> {
         parameter_arrays("T", target).into_iter().try_for_each(|(name, values)| self.program.set(&name, values))
     }
 
     /// Value per map, and dL/dRe + i dL/dIm of their sum in the layout of the field.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::LossGradient;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// // The loss falls along the negative gradient.
+    /// let mut x = random::white(8, 1, 0);
+    /// let mut loss = LossGradient::new(&compiler, "l2")?;
+    /// loss.set("T.S2", &[1.0; 4])?;
+    /// let (value, gradient) = loss.value_and_gradient(&x)?;
+    /// x.iter_mut().zip(&gradient).for_each(|(x, g)| *x -= 1e-3 * g);
+    /// assert!(loss.value_and_gradient(&x)?.0[0] < value[0]);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn value_and_gradient(&mut self, field: &[f64]) -> Result<(Vec<f64>, Vec<f64>), Error> {
         let mut results = self.program.run(field, &[])?;
         let gradient = self.program.gradient(&mut results, "gradient.")?;
@@ -175,12 +276,38 @@ impl LossGradient {
     }
 
     /// The compiled program.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::LossGradient;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// let loss = LossGradient::new(&compiler, "l2")?;
+    /// assert_eq!(loss.compiled().plan().inputs.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["x", "T.S2"]);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn compiled(&self) -> &Compiled {
         &self.program.compiled
     }
 }
 
 /// Statistics and their directional derivative: J v (forward mode).
+///
+/// ```
+/// use scatterc::sensitivity::Pushforward;
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+///
+/// // S2 is quadratic, so along the field itself its derivative is 2 S2.
+/// let x = random::white(8, 1, 0);
+/// let (s, along) = Pushforward::new(&compiler)?.apply(&x, &x)?;
+/// assert!((along.arrays[0].re[3] - 2.0 * s.arrays[0].re[3]).abs() < 1e-12);
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 #[doc(alias = "jvp")]
 pub struct Pushforward {
     program: Program,
@@ -188,16 +315,60 @@ pub struct Pushforward {
 
 impl Pushforward {
     /// Compiles the Jacobian-vector product.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::Pushforward;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// let mut pushforward = Pushforward::new(&compiler)?;
+    /// let (_, along) = pushforward.apply(&random::white(8, 1, 0), &[0.0; 2 * 8 * 8])?;
+    /// assert_eq!(along.arrays[0].re, [0.0; 4]);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn new(compiler: &Compiler) -> Result<Self, Error> {
         Ok(Pushforward { program: Program::new(compiler, Goal::JacobianVector)? })
     }
 
     /// Sets an array parameter, such as the norms `P`.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::Pushforward;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let compiler = Compiler::new(&source, &sphere).array("P");
+    ///
+    /// let x = random::white(8, 1, 0);
+    /// let mut pushforward = Pushforward::new(&compiler)?;
+    /// pushforward.set("P", &[4.0; 4])?;
+    /// // S1 is homogeneous of degree 1, whatever its norms: along x its derivative is S1.
+    /// let (s, along) = pushforward.apply(&x, &x)?;
+    /// assert!((along.get("S1").unwrap().re[3] - s.get("S1").unwrap().re[3]).abs() < 1e-12);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), Error> {
         self.program.set(name, values)
     }
 
     /// Statistics at `field` and their derivative along `tangent`, which has the layout of the field.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::{Pullback, Pushforward, flatten};
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// // <u, J v> = <J^H u, v>.
+    /// let (x, v) = (random::white(8, 1, 0), random::white(8, 1, 1));
+    /// let (u, along) = Pushforward::new(&compiler)?.apply(&x, &v)?;
+    /// let (_, back) = Pullback::new(&compiler)?.apply(&x, &u)?;
+    /// let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// assert!((dot(&flatten(&u), &flatten(&along)) - dot(&back, &v)).abs() < 1e-12);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn apply(&mut self, field: &[f64], tangent: &[f64]) -> Result<(Statistics, Statistics), Error> {
         let name = format!("tangent.{}", self.program.field()?);
         let results = self.program.run(field, &[(name, tangent)])?;
@@ -206,6 +377,22 @@ impl Pushforward {
 }
 
 /// Statistics and a combination of their gradients: J^H u (reverse mode).
+///
+/// ```
+/// use scatterc::sensitivity::Pullback;
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+///
+/// // The gradient of one number, the power at the finest scale.
+/// let mut pullback = Pullback::new(&compiler)?;
+/// let mut u = pullback.zero_cotangents();
+/// u.arrays[0].re[3] = 1.0;
+/// let (_, gradient) = pullback.apply(&random::white(8, 1, 0), &u)?;
+/// assert_eq!(gradient.len(), 2 * 8 * 8);
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 #[doc(alias = "vjp")]
 pub struct Pullback {
     program: Program,
@@ -213,16 +400,65 @@ pub struct Pullback {
 
 impl Pullback {
     /// Compiles the vector-Jacobian product.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::Pullback;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// let mut pullback = Pullback::new(&compiler)?;
+    /// let zero = pullback.zero_cotangents();
+    /// assert!(pullback.apply(&random::white(8, 1, 0), &zero)?.1.iter().all(|g| *g == 0.0));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn new(compiler: &Compiler) -> Result<Self, Error> {
         Ok(Pullback { program: Program::new(compiler, Goal::VectorJacobian)? })
     }
 
     /// Sets an array parameter, such as the norms `P`.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::Pullback;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// # let compiler = Compiler::new(&source, &sphere).array("P");
+    ///
+    /// // Norms are constants under every derivative: P = 4 divides S2 and its gradient by 4.
+    /// let x = random::white(8, 1, 0);
+    /// let mut pullback = Pullback::new(&compiler)?;
+    /// let mut u = pullback.zero_cotangents();
+    /// u.arrays.iter_mut().filter(|array| array.name == "S2").for_each(|array| array.re[3] = 1.0);
+    /// pullback.set("P", &[1.0; 4])?;
+    /// let one = pullback.apply(&x, &u)?.1;
+    /// pullback.set("P", &[4.0; 4])?;
+    /// assert!(pullback.apply(&x, &u)?.1.iter().zip(&one).all(|(a, b)| (a - b / 4.0).abs() < 1e-12));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), Error> {
         self.program.set(name, values)
     }
 
     /// Statistics at `field`, and J^H u in the layout of the field for cotangents u, one per number of the statistics.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::Pullback;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// // <x, dS2_j/dx> = 2 S2_j, as S2 is quadratic.
+    /// let x = random::white(8, 1, 0);
+    /// let mut pullback = Pullback::new(&compiler)?;
+    /// let mut u = pullback.zero_cotangents();
+    /// u.arrays[0].re[3] = 1.0;
+    /// let (s, gradient) = pullback.apply(&x, &u)?;
+    /// let along: f64 = x.iter().zip(&gradient).map(|(x, g)| x * g).sum();
+    /// assert!((along - 2.0 * s.arrays[0].re[3]).abs() < 1e-12);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn apply(&mut self, field: &[f64], cotangents: &Statistics) -> Result<(Statistics, Vec<f64>), Error> {
         let mut results = self.program.run(field, &parameter_arrays("cotangent", cotangents))?;
         let gradient = self.program.gradient(&mut results, "gradient.")?;
@@ -230,6 +466,17 @@ impl Pullback {
     }
 
     /// Statistics of zeros, to be filled as cotangents.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::Pullback;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// assert_eq!(Pullback::new(&compiler)?.zero_cotangents().get("S2").map(|s2| s2.re.clone()), Some(vec![0.0; 4]));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn zero_cotangents(&self) -> Statistics {
         let batch = self.program.compiled.bound.batch;
         let named =
@@ -239,6 +486,22 @@ impl Pullback {
 }
 
 /// Value, gradient and Hessian-vector product of a loss (forward over reverse mode).
+///
+/// ```
+/// use scatterc::sensitivity::Hessian;
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+///
+/// // Curvature of the loss along a direction.
+/// let (x, v) = (random::white(8, 1, 0), random::white(8, 1, 1));
+/// let mut hessian = Hessian::new(&compiler, "l2")?;
+/// hessian.set("T.S2", &[0.0; 4])?;
+/// let (_, product) = hessian.apply(&x, &v)?;
+/// assert!(v.iter().zip(&product).map(|(v, h)| v * h).sum::<f64>() > 0.0);
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 #[doc(alias = "hvp")]
 pub struct Hessian {
     program: Program,
@@ -246,21 +509,78 @@ pub struct Hessian {
 
 impl Hessian {
     /// Compiles the Hessian-vector product of the loss of that name.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::Hessian;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// assert!(Hessian::new(&compiler, "chi2").is_ok() && Hessian::new(&compiler, "chi3").is_err());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn new(compiler: &Compiler, loss: &str) -> Result<Self, Error> {
         Ok(Hessian { program: Program::new(compiler, Goal::HessianVector(loss.into()))? })
     }
 
     /// Sets an array parameter: norms, targets, weights.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::Hessian;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// let mut hessian = Hessian::new(&compiler, "l2")?;
+    /// hessian.set("T.S2", &[1.0; 4])?;
+    /// assert!(hessian.set("T.S2", &[1.0; 3]).is_err() && hessian.set("w.S2", &[1.0; 4]).is_err());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), Error> {
         self.program.set(name, values)
     }
 
     /// Sets the target `T` of every output.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::Hessian;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// let x = random::white(8, 1, 0);
+    /// let mut hessian = Hessian::new(&compiler, "l2")?;
+    /// hessian.set_target(&compiler.encoder()?.encode(&x)?)?;
+    /// // A minimum: no gradient, and no negative curvature.
+    /// let (gradient, product) = hessian.apply(&x, &x)?;
+    /// assert!(gradient.iter().all(|g| g.abs() < 1e-12));
+    /// assert!(x.iter().zip(&product).map(|(x, h)| x * h).sum::<f64>() > 0.0);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn set_target(&mut self, target: &Statistics) -> Result<(), Error> {
         parameter_arrays("T", target).into_iter().try_for_each(|(name, values)| self.program.set(&name, values))
     }
 
     /// Gradient and its derivative along `tangent`, both in the layout of the field.
+    ///
+    /// ```
+    /// use scatterc::sensitivity::Hessian;
+    /// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+    /// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let compiler = Compiler::new(&source, &sphere);
+    ///
+    /// // With T = 0 the loss has degree 4 in x, so its gradient has degree 3: H x = 3 g.
+    /// let x = random::white(8, 1, 0);
+    /// let mut hessian = Hessian::new(&compiler, "l2")?;
+    /// hessian.set("T.S2", &[0.0; 4])?;
+    /// let (gradient, product) = hessian.apply(&x, &x)?;
+    /// assert!(gradient.iter().zip(&product).all(|(g, h)| (h - 3.0 * g).abs() < 1e-12));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn apply(&mut self, field: &[f64], tangent: &[f64]) -> Result<(Vec<f64>, Vec<f64>), Error> {
         let name = format!("tangent.{}", self.program.field()?);
         let mut results = self.program.run(field, &[(name, tangent)])?;
@@ -270,6 +590,19 @@ impl Hessian {
 }
 
 /// A Jacobian matrix: how every number of a statistic changes with every number of the field.
+///
+/// ```
+/// use scatterc::sensitivity::jacobian;
+/// # use scatterc::{Compiler, InputKind, Source, Sphere, random};
+/// # let source = Source::from_text("statistic power(x) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2); return S2; }", "example")?;
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let compiler = Compiler::new(&source, &sphere);
+///
+/// let x = random::white(8, 1, 0);
+/// let j = jacobian(&compiler, &[], &x, 4)?;
+/// assert_eq!((j.rows, j.columns, j.values.len()), (4, 2 * 8 * 8, 4 * 2 * 8 * 8));
+/// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Jacobian {
     /// Numbers of the statistic, in the order of [`flatten`].
@@ -333,6 +666,16 @@ pub fn jacobian(compiler: &Compiler, parameters: &[(&str, &[f64])], field: &[f64
 }
 
 /// Covariance of the numbers of a statistic.
+///
+/// ```
+/// use scatterc::sensitivity::{Covariance, fisher};
+///
+/// // One parameter measured twice, with variances 1 and 4, correlated or not: 1 + 1/4, and [1, 1] C^-1 [1, 1]^T.
+/// let derivative = [vec![1.0, 1.0]];
+/// assert_eq!(fisher(&derivative, Covariance::Diagonal(&[1.0, 4.0]))?, [1.25]);
+/// assert!((fisher(&derivative, Covariance::Full(&[1.0, 1.0, 1.0, 4.0]))?[0] - 1.0).abs() < 1e-15);
+/// # Ok::<(), scatterc::sensitivity::SensitivityError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Covariance<'a> {
     /// Variances, `[n]`.

@@ -5,6 +5,11 @@ use scatterc_ir::notation::{Checked, CheckedLoss, CheckedStatistic, Filter, Item
 use std::path::Path;
 
 /// Name, file and text of every built-in program.
+///
+/// ```
+/// let (name, text) = scatterc::statistics::BUILT_IN[0];
+/// assert!(name == "s2scat" && text.contains("statistic s2scat(x; delta = inf, P[j, g] = 1)"));
+/// ```
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("s2scat", include_str!("../statistics/s2scat.scat")),
     ("cheng", include_str!("../statistics/cheng.scat")),
@@ -27,10 +32,21 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 ];
 
 /// Text of the built-in filter banks.
+///
+/// ```
+/// assert!(scatterc::statistics::FILTERS.contains("filter morlet {"));
+/// ```
 pub const FILTERS: &str = include_str!("../statistics/filters.scat");
 
 /// Text of the built-in losses.
+///
+/// ```
+/// assert!(scatterc::statistics::LOSSES.contains("loss l2(S, T) = mean(abs(S - T)^2);"));
+/// ```
 pub const LOSSES: &str = include_str!("../statistics/losses.scat");
+
+/// Where faults of built-in losses are said to be.
+const LOSSES_ORIGIN: &str = "losses";
 
 /// Largest `.scat` file read, in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -61,6 +77,15 @@ pub struct Source {
 
 impl Source {
     /// A built-in statistic by name, or a file by path. Names win.
+    ///
+    /// ```
+    /// use scatterc::Source;
+    ///
+    /// assert_eq!(Source::find("cheng")?.origin, "cheng");
+    /// let unknown = Source::find("s3scat").unwrap_err().to_string();
+    /// assert!(unknown.starts_with("there is no statistic `s3scat`; known: s2scat, cheng"));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn find(name_or_path: &str) -> Result<Source, Error> {
         if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
             return Source::from_text(text, name);
@@ -80,6 +105,15 @@ impl Source {
     }
 
     /// Parses and checks a text.
+    ///
+    /// ```
+    /// use scatterc::Source;
+    ///
+    /// let source = Source::from_text("statistic own(x) { m = mean(x); return m; }", "own.scat")?;
+    /// assert_eq!((source.origin.as_str(), source.checked.statistics.len()), ("own.scat", 1));
+    /// assert!(Source::from_text("statistic own(x) { return m; }", "own.scat").unwrap_err().to_string().contains("own.scat:1:"));
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn from_text(text: &str, origin: &str) -> Result<Source, Error> {
         let checked = check_source(text, origin, &scatterc_compiler::vocabulary())
             .map_err(|errors| Error::Notation { rendered: errors.render(text, origin), errors: Box::new(errors) })?;
@@ -87,6 +121,14 @@ impl Source {
     }
 
     /// A program built by the `scattering!` macro.
+    ///
+    /// ```
+    /// use scatterc::{Source, scattering};
+    ///
+    /// let source = Source::from_program(&scattering! { statistic level(x) { m = mean(x); return m; } })?;
+    /// assert_eq!(source.statistic(None)?.statistic.name.name, "level");
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn from_program(program: &Program) -> Result<Source, Error> {
         let text = program.to_string();
         match check(program, &scatterc_compiler::vocabulary()) {
@@ -96,6 +138,15 @@ impl Source {
     }
 
     /// The statistic of that name, or the only one.
+    ///
+    /// ```
+    /// use scatterc::Source;
+    ///
+    /// let two = Source::from_text("statistic a(x) { A = mean(x); return A; } statistic b(x) { B = var(x); return B; }", "two.scat")?;
+    /// assert_eq!(two.statistic(Some("b"))?.statistic.name.name, "b");
+    /// assert!(two.statistic(None).is_err());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn statistic(&self, name: Option<&str>) -> Result<&CheckedStatistic, Error> {
         let known = || self.checked.statistics.iter().map(|s| s.statistic.name.name.as_str()).collect::<Vec<_>>().join(", ");
         let found = match name {
@@ -115,6 +166,15 @@ impl Source {
     /// - `variant`: the `return` whose outputs are chosen from; `None` for the unnamed one
     ///
     /// Error: no such variant, an output that it does not have.
+    ///
+    /// ```
+    /// use scatterc::{Compiler, InputKind, Source, Sphere};
+    ///
+    /// let first = Source::find("s2scat")?.with_outputs(None, &["S1", "S2"])?;
+    /// let bound = Compiler::new(&first, &Sphere::new(8, 1, 0, InputKind::Half)?).bind()?;
+    /// assert_eq!(bound.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>(), ["S1", "S2"]);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn with_outputs(&self, variant: Option<&str>, names: &[&str]) -> Result<Source, Error> {
         let own = self.statistic(None)?.statistic.name.name.clone();
         let mut program = scatterc_ir::notation::parse(&self.text, &self.origin).map_err(|error| Error::Option {
@@ -146,6 +206,13 @@ impl Source {
     }
 
     /// A filter bank of this program or a built-in one.
+    ///
+    /// ```
+    /// use scatterc::Source;
+    ///
+    /// assert_eq!(Source::find("cheng")?.filter("morlet")?.name.name, "morlet");
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn filter(&self, name: &str) -> Result<Filter, Error> {
         let built_in = Source::from_text(FILTERS, "filters")?.checked.filters;
         let mut all = self.checked.filters.iter().chain(&built_in);
@@ -154,10 +221,25 @@ impl Source {
     }
 
     /// A loss of this program or a built-in one.
+    ///
+    /// ```
+    /// use scatterc::Source;
+    ///
+    /// let source = Source::from_text("statistic s(x) { m = mean(x); return m; } loss l1(S, T) = mean(abs(S - T));", "own.scat")?;
+    /// assert_eq!(source.loss("l1")?.loss.to_string(), "loss l1(S, T) = mean(abs(S - T));\n");
+    /// // Built-in losses are found from every text.
+    /// assert_eq!(source.loss("chi2")?.loss.name.name, "chi2");
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn loss(&self, name: &str) -> Result<CheckedLoss, Error> {
-        let built_in = Source::from_text(LOSSES, "losses")?.checked.losses;
+        let built_in = Source::from_text(LOSSES, LOSSES_ORIGIN)?.checked.losses;
         let mut all = self.checked.losses.iter().chain(&built_in);
         let known = all.clone().map(|l| l.loss.name.name.as_str()).collect::<Vec<_>>().join(", ");
         all.find(|l| l.loss.name.name == name).cloned().ok_or(Error::UnknownLoss { found: name.into(), known })
+    }
+
+    /// The text that declares a loss, and where that comes from.
+    pub(crate) fn loss_text(&self, name: &str) -> (&str, &str) {
+        if self.checked.losses.iter().any(|l| l.loss.name.name == name) { (&self.text, &self.origin) } else { (LOSSES, LOSSES_ORIGIN) }
     }
 }

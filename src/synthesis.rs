@@ -33,9 +33,29 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Relative power below which a scale counts as empty: norms of rounding noise make normalised statistics meaningless.
+///
+/// ```
+/// use scatterc::synthesis::{SMALLEST_RELATIVE_POWER, guarded_norms};
+///
+/// assert!(guarded_norms(&[0, 1], &[1.0, SMALLEST_RELATIVE_POWER], None).is_ok());
+/// assert!(guarded_norms(&[0, 1], &[1.0, SMALLEST_RELATIVE_POWER / 2.0], None).is_err());
+/// ```
 pub const SMALLEST_RELATIVE_POWER: f64 = 1e-20;
 
 /// Why a synthesis cannot start or go on.
+///
+/// ```
+/// # use scatterc::synthesis::*;
+/// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+/// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let source = Source::find("s2scat")?;
+/// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+/// let constant: Vec<f64> = (0..128).map(|k| if k == 0 { 1.0 } else { 0.0 }).collect();
+/// let refused = Generator::new(&source, &sphere, &constant, options);
+/// assert!(matches!(refused, Err(SynthesisError::ZeroVariance { .. })));
+/// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SynthesisError {
@@ -127,6 +147,19 @@ impl From<DomainError> for SynthesisError {
 }
 
 /// What the optimisation starts from.
+///
+/// ```
+/// # use scatterc::synthesis::*;
+/// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+/// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let source = Source::find("s2scat")?;
+/// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+/// // The start has the target's spectrum by default, or is what was given.
+/// let generator = Generator::new(&source, &sphere, &target, Options { start: Start::Given(target.clone()), ..options })?;
+/// assert_eq!(generator.start(), [&target[..], &target[..]].concat());
+/// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub enum Start {
     /// Gaussian noise, rescaled at every degree to the target's power there, with the target's mean: a field with its very spectrum and random phases.
@@ -139,6 +172,19 @@ pub enum Start {
 }
 
 /// Choices of a synthesis.
+///
+/// ```
+/// # use scatterc::synthesis::*;
+/// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+/// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let source = Source::find("s2scat")?;
+/// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+/// let options = Options { variant: Some("isotropic".into()), method: Options::adam(0.01), ..options };
+/// let generator = Generator::new(&source, &sphere, &target, options)?;
+/// assert!(!generator.spectrum_held(), "only L-BFGS holds it by default");
+/// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// One of several statistics of the source.
@@ -215,6 +261,13 @@ impl Default for Options {
 
 impl Options {
     /// Adam as S2SCAT's `fit_optax` runs it, on complex coefficients.
+    ///
+    /// ```
+    /// use scatterc::optimise::{Adam, Method};
+    /// use scatterc::synthesis::Options;
+    ///
+    /// assert!(matches!(Options::adam(0.01), Method::Adam(Adam { learning_rate: 0.01, pairs: true, .. })));
+    /// ```
     pub fn adam(learning_rate: f64) -> Method {
         Method::Adam(Adam { learning_rate, pairs: true, ..Adam::default() })
     }
@@ -254,6 +307,19 @@ pub struct Generator {
 }
 
 /// Fields that a run made.
+///
+/// ```
+/// # use scatterc::synthesis::*;
+/// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+/// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let source = Source::find("s2scat")?;
+/// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+/// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+/// let synthesis = generator.generate(&mut |_| Control::Continue)?;
+/// assert_eq!((synthesis.fields.len(), synthesis.start.len(), synthesis.outcome.values.len()), (2 * 128, 2 * 128, 2));
+/// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Synthesis {
     /// Results in the target's units, `[K][L, L]` complex interleaved.
@@ -265,6 +331,22 @@ pub struct Synthesis {
 }
 
 /// One member compared with the target. Averages are over the sphere, exact on the Gauss-Legendre grid.
+///
+/// ```
+/// # use scatterc::synthesis::*;
+/// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+/// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let source = Source::find("s2scat")?;
+/// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+/// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+/// let synthesis = generator.generate(&mut |_| Control::Continue)?;
+/// let report = generator.validate(&synthesis)?;
+/// assert!(report[1].member == 1 && report[1].loss_end < report[1].loss_start);
+/// // The power of every degree was held at the target's, and with it the variance.
+/// assert!((report[1].std.1 - report[1].std.0).abs() < 1e-10);
+/// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Validation {
     /// Number of the member.
@@ -294,6 +376,20 @@ pub struct Validation {
 }
 
 /// Power in one octave of degrees.
+///
+/// ```
+/// # use scatterc::synthesis::*;
+/// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+/// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let source = Source::find("s2scat")?;
+/// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+/// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+/// let synthesis = generator.generate(&mut |_| Control::Continue)?;
+/// let bands = &generator.validate(&synthesis)?[0].power_ratio;
+/// assert!(bands.iter().all(|band| band.first <= band.last && band.ratio.is_none_or(|ratio| (ratio - 1.0).abs() < 1e-10)));
+/// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Band {
     /// First degree.
@@ -407,6 +503,14 @@ impl Objective for Problem {
 }
 
 /// Triangular coefficients, m slowest, of the coefficients `[L, L]` of a real field; the layout of [`kernels::healpix`](crate::kernels::healpix).
+///
+/// ```
+/// use scatterc::synthesis::triangular;
+///
+/// // L = 2: (ell, m) = (0, 0), (1, 0), (1, 1).
+/// let half = [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 3.0, 4.0];
+/// assert_eq!(triangular(2, &half), [1.0, 0.0, 2.0, 0.0, 3.0, 4.0]);
+/// ```
 pub fn triangular(L: usize, half: &[f64]) -> Vec<f64> {
     triangular_places(L).into_iter().map(|place| half[place]).collect()
 }
@@ -420,12 +524,28 @@ fn triangular_places(L: usize) -> Vec<usize> {
 ///
 /// - `half`: `[L, L]` complex interleaved
 /// - result: `[L]`, units of the field squared
+///
+/// ```
+/// use scatterc::synthesis::power_spectrum;
+///
+/// let half = [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 3.0, 4.0];
+/// assert_eq!(power_spectrum(2, &half), [1.0, (4.0 + 2.0 * 25.0) / 3.0]);
+/// ```
 pub fn power_spectrum(L: usize, half: &[f64]) -> Vec<f64> {
     let power = |ell: usize, m: usize| half[2 * (ell * L + m)].powi(2) + half[2 * (ell * L + m) + 1].powi(2);
     (0..L).map(|ell| (power(ell, 0) + 2.0 * (1..=ell).map(|m| power(ell, m)).sum::<f64>()) / (2 * ell + 1) as f64).collect()
 }
 
 /// Samples of a real field on the Gauss-Legendre grid of its bandlimit, `[L, 2L - 1]`, theta ascending.
+///
+/// ```
+/// use scatterc::synthesis::grid;
+///
+/// // Y_00 = 1 / sqrt(4 pi) everywhere.
+/// let map = grid(2, &[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])?;
+/// assert!(map.len() == 6 && map.iter().all(|x| (x - 0.28209479177387814).abs() < 1e-15));
+/// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+/// ```
 pub fn grid(L: usize, half: &[f64]) -> Result<Vec<f64>, SynthesisError> {
     let (theta, _) = gauss_legendre(L);
     Ok(synthesis_grid(&Serial, L, &triangular(L, half), &theta, 2 * L - 1)?)
@@ -437,6 +557,15 @@ pub fn grid(L: usize, half: &[f64]) -> Result<Vec<f64>, SynthesisError> {
 ///
 /// - `scales`: the scale of every norm
 /// - result: the norms and how many were replaced
+///
+/// ```
+/// use scatterc::synthesis::guarded_norms;
+///
+/// assert_eq!(guarded_norms(&[0, 1], &[2.0, 1.0], None)?, (vec![2.0, 1.0], 0));
+/// assert_eq!(guarded_norms(&[0, 1], &[2.0, 0.0], Some(1e-3))?, (vec![2.0, 2e-3], 1));
+/// assert!(guarded_norms(&[0, 1], &[2.0, 0.0], None).unwrap_err().to_string().starts_with("the target has no power at scale 1"));
+/// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+/// ```
 pub fn guarded_norms(scales: &[usize], norms: &[f64], floor: Option<f64>) -> Result<(Vec<f64>, usize), SynthesisError> {
     let largest = norms.iter().copied().fold(0.0, f64::max);
     let threshold = largest * floor.unwrap_or(0.0).max(SMALLEST_RELATIVE_POWER);
@@ -526,6 +655,18 @@ impl Generator {
     /// - `target`: `[L, L]` complex interleaved, a real field
     ///
     /// Error: a target that is not finite, not real, constant or without power at a scale, and everything the compiler refuses.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// let generator = Generator::new(&source, &sphere, &target, options)?;
+    /// assert_eq!((generator.L(), generator.target()), (8, &target[..]));
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn new(source: &Source, sphere: &Sphere, target: &[f64], options: Options) -> Result<Self, SynthesisError> {
         let L = sphere.L;
         if sphere.input != InputKind::Half {
@@ -717,56 +858,194 @@ impl Generator {
     }
 
     /// Identifies this run for checkpoints: `state.to_bytes(generator.fingerprint())`.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// // Another seed is another run.
+    /// let first = *Generator::new(&source, &sphere, &target, options.clone())?.fingerprint();
+    /// assert_ne!(&first, Generator::new(&source, &sphere, &target, Options { seed: 6, ..options })?.fingerprint());
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
     }
 
     /// The target, `[L, L]` complex interleaved.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// assert_eq!(generator.target(), target);
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn target(&self) -> &[f64] {
         &self.target
     }
 
     /// Whether the power of every degree is held at the target's.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// assert!(Generator::new(&source, &sphere, &target, options.clone())?.spectrum_held());
+    /// assert!(!Generator::new(&source, &sphere, &target, Options { start: Start::White, ..options })?.spectrum_held());
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn spectrum_held(&self) -> bool {
         self.problem.degrees.is_some()
     }
 
     /// Bandlimit.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// assert_eq!(generator.L(), 8);
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn L(&self) -> usize {
         self.L
     }
 
     /// Normalised statistics of the (standardised) target: what the loss compares with.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// // Normalised by its own power, S2 of the target is 1.
+    /// assert!(generator.target_statistics().get("S2").unwrap().re.iter().all(|s2| (s2 - 1.0).abs() < 1e-12));
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn target_statistics(&self) -> &Statistics {
         &self.targets
     }
 
     /// Name and values of the norms, and how many of them the floor replaced.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// let (name, norms, floored) = generator.norms().unwrap();
+    /// assert!(name == "P" && norms.iter().all(|p| *p > 0.0) && floored == 0);
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn norms(&self) -> Option<(&str, &[f64], usize)> {
         self.norms.as_ref().map(|(name, values)| (name.as_str(), values.as_slice(), self.floored))
     }
 
     /// The compiled value and gradient.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// assert_eq!(generator.compiled().plan().outputs[0].name, "value");
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn compiled(&self) -> &Compiled {
         &self.compiled
     }
 
     /// Bytes that the loaded plan of value and gradient holds.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// assert!(generator.memory().arena > 0);
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn memory(&self) -> scatterc_runtime::Memory {
         self.problem.executable.memory()
     }
 
     /// The choices.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// assert_eq!((generator.options().count, generator.options().loss.as_str()), (2, "l2"));
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn options(&self) -> &Options {
         &self.options
     }
 
     /// Root of a loss relative to that of a field without statistics; what `tolerance` is compared with.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// assert!(generator.relative(0.0) == 0.0 && generator.relative(4.0) == 2.0 * generator.relative(1.0));
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn relative(&self, loss: f64) -> f64 {
         if self.loss_scale > 0.0 { (loss / self.loss_scale).sqrt() } else { loss.sqrt() }
     }
 
     /// Where the members start, in the target's units, `[K][L, L]` complex interleaved.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// let start = generator.start();
+    /// let (own, expected) = (power_spectrum(8, &start[..128]), power_spectrum(8, &target));
+    /// assert!(own.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-12));
+    /// assert_ne!(start[..128], start[128..]);
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn start(&self) -> Vec<f64> {
         let (L, width) = (self.L, 2 * self.L * self.L);
         let spectrum = match &self.options.start {
@@ -798,6 +1077,18 @@ impl Generator {
     }
 
     /// Normalised statistics of one field in the target's units.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// assert_eq!(&generator.statistics(&target)?, generator.target_statistics());
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn statistics(&mut self, field: &[f64]) -> Result<Statistics, SynthesisError> {
         let scaled: Vec<f64> = field.iter().map(|x| x / self.unit).collect();
         Ok(self.encoder.encode(&scaled)?)
@@ -806,6 +1097,19 @@ impl Generator {
     /// Runs the optimisation from its start.
     ///
     /// The observer sees every step and may stop the run; `progress.state()` is what a checkpoint holds.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// let synthesis = generator.generate(&mut |_| Control::Continue)?;
+    /// assert!(synthesis.outcome.values[0] < synthesis.outcome.history[0][0]);
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn generate(&mut self, observer: &mut dyn FnMut(&Progress<'_>) -> Control) -> Result<Synthesis, SynthesisError> {
         let scaled: Vec<f64> = self.start().iter().map(|x| x / self.unit).collect();
         let mut z = self.problem.pack(&scaled);
@@ -823,6 +1127,28 @@ impl Generator {
     /// Reads a checkpoint of this run.
     ///
     /// Error: bytes that are no checkpoint, cut short, damaged, or of another plan, target, seed or method.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// # let mut checkpoint = Vec::new();
+    /// # let print = *generator.fingerprint();
+    /// # let whole = generator.generate(&mut |progress| {
+    /// #     if progress.iteration == 1 {
+    /// #         checkpoint = progress.state().expect("vectors of the host").to_bytes(&print);
+    /// #     }
+    /// #     Control::Continue
+    /// # })?;
+    /// // `checkpoint` was written after the first step.
+    /// assert_eq!(generator.state(&checkpoint)?.batch(), 2);
+    /// assert!(generator.state(&checkpoint[1..]).is_err());
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn state(&self, checkpoint: &[u8]) -> Result<State, SynthesisError> {
         let state = State::from_bytes(checkpoint, &self.fingerprint)?;
         // The fingerprint has this covered; a forged file must still not reach the plan.
@@ -838,6 +1164,28 @@ impl Generator {
     }
 
     /// Continues from a state, with the bits of the uninterrupted run.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// # let mut checkpoint = Vec::new();
+    /// # let print = *generator.fingerprint();
+    /// # let whole = generator.generate(&mut |progress| {
+    /// #     if progress.iteration == 1 {
+    /// #         checkpoint = progress.state().expect("vectors of the host").to_bytes(&print);
+    /// #     }
+    /// #     Control::Continue
+    /// # })?;
+    /// // `checkpoint` was written after the first step of the run that gave `whole`.
+    /// let state = generator.state(&checkpoint)?;
+    /// assert_eq!(generator.resume(state, &mut |_| Control::Continue)?.fields, whole.fields);
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn resume(&mut self, state: State, observer: &mut dyn FnMut(&Progress<'_>) -> Control) -> Result<Synthesis, SynthesisError> {
         let target_value = (self.options.tolerance > 0.0).then(|| self.options.tolerance.powi(2) * self.loss_scale);
         let limits = optimise::Options { max_steps: self.options.steps, target_value, ..optimise::Options::default() };
@@ -851,6 +1199,19 @@ impl Generator {
     }
 
     /// Fields in the target's units for the variables of a state or an outcome, `[K][L, L]` complex interleaved.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// let synthesis = generator.generate(&mut |_| Control::Continue)?;
+    /// assert_eq!(generator.fields(&synthesis.outcome.x), synthesis.fields);
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn fields(&self, variables: &[f64]) -> Vec<f64> {
         let mut half = vec![0.0; self.options.count * 2 * self.L * self.L];
         self.problem.expand(variables, &mut half);
@@ -859,6 +1220,20 @@ impl Generator {
     }
 
     /// Compares every member with the target.
+    ///
+    /// ```
+    /// # use scatterc::synthesis::*;
+    /// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+    /// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+    /// # let source = Source::find("s2scat")?;
+    /// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+    /// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+    /// let synthesis = generator.generate(&mut |_| Control::Continue)?;
+    /// let report = generator.validate(&synthesis)?;
+    /// assert!(report.len() == 2 && report[0].error_end < report[0].error_start);
+    /// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+    /// ```
     pub fn validate(&mut self, synthesis: &Synthesis) -> Result<Vec<Validation>, SynthesisError> {
         let (L, width) = (self.L, 2 * self.L * self.L);
         let target = Moments::new(L, &self.target)?;
@@ -964,6 +1339,21 @@ impl Moments {
 }
 
 /// The comparison as a table of text, one column per member.
+///
+/// ```
+/// # use scatterc::synthesis::*;
+/// # use scatterc::{InputKind, Source, Sphere, optimise::{Control, Method}, random};
+/// # let target = random::gaussian_with_spectrum(8, &[0.0, 1.0, 0.5, 0.25, 0.2, 0.2, 0.1, 0.1], 1, 0);
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half)?;
+/// # let source = Source::find("s2scat")?;
+/// # let options = Options { count: 2, steps: 3, seed: 5, threads: 1, ..Options::default() };
+/// # let mut generator = Generator::new(&source, &sphere, &target, options)?;
+/// let synthesis = generator.generate(&mut |_| Control::Continue)?;
+/// let table = validation_table(&generator.validate(&synthesis)?);
+/// assert!(table.lines().next().is_some_and(|header| header.contains("target") && header.contains("member 1")));
+/// assert!(table.contains("correlation"));
+/// # Ok::<(), scatterc::synthesis::SynthesisError>(())
+/// ```
 pub fn validation_table(report: &[Validation]) -> String {
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
     let Some(first) = report.first() else { return String::new() };

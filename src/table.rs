@@ -46,6 +46,17 @@ const MOST: usize = 1 << 32;
 const KIND: &str = "scatterc table 1";
 
 /// What can be wrong with a table or its file.
+///
+/// ```
+/// # use scatterc::Index;
+/// # use scatterc::table::*;
+/// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+/// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+/// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+/// let refused = s1.aggregate(&["h"], Aggregate::Mean).unwrap_err();
+/// assert_eq!(refused.to_string(), "`S1` has no index `h`; it has [j, g]");
+/// # Ok::<(), scatterc::table::TableError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
@@ -126,6 +137,15 @@ pub enum TableError {
 }
 
 /// File formats of tables.
+///
+/// ```
+/// use scatterc::table::{Format, Table};
+/// use std::path::Path;
+///
+/// let bytes = Table::default().bytes(Path::new("empty"), Format::Json)?;
+/// assert!(bytes.starts_with(b"{") && Format::Json.to_string() == "json");
+/// # Ok::<(), scatterc::table::TableError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// NumPy's archive.
@@ -140,9 +160,19 @@ pub enum Format {
 
 impl Format {
     /// All formats.
+    ///
+    /// ```
+    /// use scatterc::table::Format;
+    ///
+    /// assert_eq!(Format::ALL.map(Format::ending), ["npz", "json", "csv", "safetensors"]);
+    /// ```
     pub const ALL: [Format; 4] = [Format::Npz, Format::Json, Format::Csv, Format::Safetensors];
 
     /// The usual ending of a file's name, without the dot.
+    ///
+    /// ```
+    /// assert_eq!(scatterc::table::Format::Npz.ending(), "npz");
+    /// ```
     pub fn ending(self) -> &'static str {
         match self {
             Format::Npz => "npz",
@@ -153,6 +183,14 @@ impl Format {
     }
 
     /// By the ending of a path.
+    ///
+    /// ```
+    /// use scatterc::table::Format;
+    /// use std::path::Path;
+    ///
+    /// assert_eq!(Format::of(Path::new("s2.CSV")), Some(Format::Csv));
+    /// assert_eq!(Format::of(Path::new("s2.txt")), None);
+    /// ```
     pub fn of(path: &Path) -> Option<Format> {
         let ending = path.extension()?.to_str()?.to_ascii_lowercase();
         Format::ALL.into_iter().find(|f| f.ending() == ending)
@@ -166,6 +204,17 @@ impl fmt::Display for Format {
 }
 
 /// What becomes of the entries that differ in the indices that go.
+///
+/// ```
+/// # use scatterc::Index;
+/// # use scatterc::table::*;
+/// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+/// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+/// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+/// let [mean, sum, min, max] = [Aggregate::Mean, Aggregate::Sum, Aggregate::Min, Aggregate::Max].map(|how| s1.aggregate(&["g"], how));
+/// assert_eq!((mean?.re, sum?.re, min?.re, max?.re), (vec![2.0, 7.0], vec![4.0, 14.0], vec![1.0, 5.0], vec![3.0, 9.0]));
+/// # Ok::<(), scatterc::table::TableError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Aggregate {
     /// Their mean.
@@ -179,6 +228,17 @@ pub enum Aggregate {
 }
 
 /// Conditions on indices, as behind `where` in the notation: `j < 3, i - j == 1`.
+///
+/// ```
+/// # use scatterc::Index;
+/// # use scatterc::table::*;
+/// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+/// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+/// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+/// let selection = Selection::parse("j >= 1, g == 0")?;
+/// assert_eq!(s1.select(|entry| selection.holds(entry)).re, [5.0]);
+/// # Ok::<(), scatterc::table::TableError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
     conditions: Vec<Condition>,
@@ -214,6 +274,19 @@ impl Selection {
     }
 
     /// Whether all conditions hold; false where the entry lacks an index.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// // An index that the entries lack satisfies nothing.
+    /// let (own, other) = (Selection::parse("j + g == 1")?, Selection::parse("h == 0")?);
+    /// assert_eq!(s1.select(|entry| own.holds(entry)).re, [3.0, 5.0]);
+    /// assert_eq!(s1.select(|entry| other.holds(entry)).re, [0.0; 0]);
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn holds(&self, entry: Entry) -> bool {
         let side = |side: &IndexExpr| {
             side.terms
@@ -234,6 +307,18 @@ impl fmt::Display for Selection {
 }
 
 /// A step from a table to another: every output that has all indices the step names is changed, the others stay as they are.
+///
+/// ```
+/// # use scatterc::Index;
+/// # use scatterc::table::*;
+/// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+/// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+/// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+/// let table = Table { outputs: vec![s1], ..Table::default() };
+/// let step = Step::Aggregate(vec!["g".into()], Aggregate::Mean);
+/// assert_eq!((step.to_string().as_str(), &table.step(&step)?.outputs[0].re[..]), ("mean g", &[2.0, 7.0][..]));
+/// # Ok::<(), scatterc::table::TableError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Step {
@@ -289,6 +374,16 @@ impl fmt::Display for Step {
 }
 
 /// An output of a statistic with its index table.
+///
+/// ```
+/// # use scatterc::Index;
+/// # use scatterc::table::*;
+/// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+/// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+/// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+/// assert_eq!((s1.shape.as_slice(), s1.entries(), &s1.index.rows[2]), (&[4][..], 4, &vec![1, 0]));
+/// # Ok::<(), scatterc::table::TableError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// Its name.
@@ -304,6 +399,17 @@ pub struct Output {
 }
 
 /// One entry of an index table.
+///
+/// ```
+/// # use scatterc::Index;
+/// # use scatterc::table::*;
+/// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+/// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+/// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+/// let product = s1.select(|entry| entry.get("j") == entry.get("g"));
+/// assert_eq!(product.re, [1.0, 9.0]);
+/// # Ok::<(), scatterc::table::TableError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     columns: &'a [String],
@@ -312,6 +418,17 @@ pub struct Entry<'a> {
 
 impl Entry<'_> {
     /// Value of an index; `None` where there is no such column.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// assert_eq!(s1.select(|entry| entry.get("g") == Some(1)).re, [3.0, 9.0]);
+    /// assert_eq!(s1.select(|entry| entry.get("h").is_some()).re, [0.0; 0]);
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn get(&self, column: &str) -> Option<i64> {
         self.columns.iter().position(|c| c == column).and_then(|k| self.row.get(k).copied())
     }
@@ -321,6 +438,17 @@ impl Output {
     /// An output whose parts fit together.
     ///
     /// Error: values that do not fill the shape, an index without one row per entry, columns named twice.
+    ///
+    /// ```
+    /// use scatterc::Index;
+    /// use scatterc::table::Output;
+    ///
+    /// let index = || Index { columns: vec!["j".into()], rows: vec![vec![0], vec![1]] };
+    /// // A batch of two fields with two entries each.
+    /// assert_eq!(Output::new("S1", vec![2, 2], vec![1.0, 2.0, 3.0, 4.0], None, index())?.entries(), 2);
+    /// assert!(Output::new("S1", vec![3], vec![1.0, 2.0, 3.0], None, index()).is_err());
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn new(name: &str, shape: Vec<usize>, re: Vec<f64>, im: Option<Vec<f64>>, index: Index) -> Result<Output, TableError> {
         let fault = |what: &str, expected: String, found: String| Err(TableError::Shape { output: name.into(), what: what.into(), expected, found });
         let count = shape.iter().try_fold(1usize, |n, axis| n.checked_mul(*axis)).filter(|n| *n <= MOST);
@@ -348,6 +476,14 @@ impl Output {
     }
 
     /// Number of entries of the last axis; 1 for a number.
+    ///
+    /// ```
+    /// use scatterc::Index;
+    /// use scatterc::table::Output;
+    ///
+    /// assert_eq!(Output::new("mean", vec![], vec![0.5], None, Index::default())?.entries(), 1);
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn entries(&self) -> usize {
         self.shape.last().copied().unwrap_or(1)
     }
@@ -359,6 +495,16 @@ impl Output {
     }
 
     /// The entries that satisfy a condition, in their order; an output without indices is unchanged.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// assert_eq!(s1.select(|entry| entry.get("j") == Some(0)).index.rows, [[0, 0], [0, 1]]);
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn select(&self, keep: impl Fn(Entry) -> bool) -> Output {
         if self.index.columns.is_empty() {
             return self.clone();
@@ -371,6 +517,17 @@ impl Output {
     /// The entries whose indices have the given values.
     ///
     /// Error: a column that does not exist.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// assert_eq!(s1.at(&[("j", 1), ("g", 0)])?.re, [5.0]);
+    /// assert!(s1.at(&[("h", 0)]).is_err());
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn at(&self, indices: &[(&str, i64)]) -> Result<Output, TableError> {
         let wanted: Vec<(usize, i64)> = indices.iter().map(|(name, value)| Ok((self.column(name)?, *value))).collect::<Result<_, TableError>>()?;
         let kept: Vec<usize> = (0..self.index.rows.len()).filter(|k| wanted.iter().all(|(c, v)| self.index.rows[*k][*c] == *v)).collect();
@@ -430,6 +587,16 @@ impl Output {
     /// An index becomes its difference from another, which stays: with `column` i and `from` j, entry (i, j) becomes (i - j, j).
     ///
     /// Error: a column that does not exist; a difference that no 64 bits hold.
+    ///
+    /// ```
+    /// use scatterc::Index;
+    /// use scatterc::table::Output;
+    ///
+    /// let index = Index { columns: vec!["j".into(), "i".into()], rows: vec![vec![0, 1], vec![0, 2], vec![1, 2]] };
+    /// let s3 = Output::new("S3", vec![3], vec![1.0, 2.0, 3.0], None, index)?;
+    /// assert_eq!(s3.difference("i", "j")?.index.rows, [[0, 1], [0, 2], [1, 1]]);
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn difference(&self, column: &str, from: &str) -> Result<Output, TableError> {
         let (own, other) = (self.column(column)?, self.column(from)?);
         let mut out = self.clone();
@@ -446,10 +613,21 @@ impl Output {
 
     /// Mean over all orientations at fixed differences: of the columns g1, .., gn, gn goes and the others become the differences gk - gn modulo the number G of orientations.
     ///
-    /// out[.., d1, .., d(n-1)] = 1/G sum_g in[.., d1 + g, .., d(n-1) + g, g], with differences in ascending order. One column: its mean. G is one more than the largest value of the
-    /// columns, and every tuple of orientations must be there.
+    /// out\[.., d1, .., d(n-1)\] = 1/G sum_g in\[.., d1 + g, .., d(n-1) + g, g\], with differences in ascending order. One column: its mean.
+    /// G is one more than the largest value of the columns, and every tuple of orientations must be there.
     ///
     /// Error: a column that does not exist or is named twice; tuples that are missing.
+    ///
+    /// ```
+    /// use scatterc::Index;
+    /// use scatterc::table::Output;
+    ///
+    /// // in[g, h] over two orientations: equal ones, and different ones.
+    /// let index = Index { columns: vec!["g".into(), "h".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// let c = Output::new("C", vec![4], vec![1.0, 5.0, 7.0, 3.0], None, index)?.isotropic(&["g", "h"])?;
+    /// assert_eq!((c.re, c.index.rows), (vec![2.0, 6.0], vec![vec![0], vec![1]]));
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn isotropic(&self, columns: &[&str]) -> Result<Output, TableError> {
         let Some((last, others)) = columns.split_last() else { return Ok(self.clone()) };
         let places: Vec<usize> = columns.iter().map(|name| self.column(name)).collect::<Result<_, _>>()?;
@@ -501,10 +679,24 @@ impl Output {
 
     /// Orthonormal discrete Fourier transform over an orientation: the index becomes a frequency p, the output complex.
     ///
-    /// out[p] = G^(-1/2) sum_g in[g] exp(-2 pi i p g / G), p = 0 .. G - 1, where the index has the values 0 .. G - 1; of a real output p = 0 .. floor(G / 2) alone, which say
-    /// everything (`numpy.fft.rfft(.., norm="ortho")`).
+    /// out\[p\] = G^(-1/2) sum_g in\[g\] exp(-2 pi i p g / G), p = 0 .. G - 1, where the index has the values 0 .. G - 1; of a real output
+    /// p = 0 .. floor(G / 2) alone, which say everything (`numpy.fft.rfft(.., norm="ortho")`).
     ///
     /// Error: a column that does not exist; values that are not 0 .. G - 1 where the other indices agree. Cost: G^2 for each of them.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// // For each j the sum and the difference over two orientations, divided by the root of 2.
+    /// let p = s1.fourier("g")?;
+    /// let root = 2f64.sqrt();
+    /// let expected = [4.0 / root, -2.0 / root, 14.0 / root, -4.0 / root];
+    /// assert!(p.re.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-14) && p.im.is_some());
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn fourier(&self, column: &str) -> Result<Output, TableError> {
         let place = self.column(column)?;
         let runs = self.runs(place, true)?;
@@ -538,10 +730,23 @@ impl Output {
 
     /// Orthonormal cosine transform (DCT-II) over a scale: the index becomes the number o of half periods.
     ///
-    /// out[o] = sqrt((1 + [o > 0]) / n) sum_r in[j0 + r] cos(pi o (r + 1/2) / n), o = 0 .. n - 1, where the index has the n consecutive values from j0 on; n and j0 may differ
-    /// between values of the other indices (`scipy.fft.dct(.., type=2, norm="ortho")`).
+    /// out\[o\] = sqrt((1 + \[o > 0\]) / n) sum_r in\[j0 + r\] cos(pi o (r + 1/2) / n), o = 0 .. n - 1, where the index has the n
+    /// consecutive values from j0 on; n and j0 may differ between values of the other indices (`scipy.fft.dct(.., type=2, norm="ortho")`).
     ///
     /// Error: a column that does not exist; values that are not consecutive where the other indices agree. Cost: n^2 for each of them.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// // A sum of squares does not change.
+    /// let square = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>();
+    /// let o = s1.cosine("j")?;
+    /// assert!((square(&o.re) - square(&s1.re)).abs() < 1e-12 && (o.re[0] - 6.0 / 2f64.sqrt()).abs() < 1e-14);
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn cosine(&self, column: &str) -> Result<Output, TableError> {
         let place = self.column(column)?;
         let runs = self.runs(place, false)?;
@@ -571,6 +776,17 @@ impl Output {
     /// Removes indices: entries that agree in all others become one. Groups stand in the order of their first entries, and are added in the order of theirs.
     ///
     /// Error: a column that does not exist, the smallest or largest of complex numbers.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// let level = s1.aggregate(&["j", "g"], Aggregate::Mean)?;
+    /// assert_eq!((level.re, level.shape), (vec![4.5], vec![]));
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn aggregate(&self, over: &[&str], how: Aggregate) -> Result<Output, TableError> {
         if self.im.is_some() && matches!(how, Aggregate::Min | Aggregate::Max) {
             return Err(TableError::Complex { output: self.name.clone(), found: format!("{how:?}").to_lowercase() });
@@ -607,6 +823,17 @@ impl Output {
 }
 
 /// Outputs with their indices, and what describes them.
+///
+/// ```
+/// # use scatterc::Index;
+/// # use scatterc::table::*;
+/// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+/// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+/// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+/// let table = Table { metadata: "two scales".into(), outputs: vec![s1] };
+/// assert_eq!(table.get("S1")?.entries(), 4);
+/// # Ok::<(), scatterc::table::TableError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Table {
     /// What describes the whole: statistic, domain, options.
@@ -619,6 +846,16 @@ impl Table {
     /// The table of the statistics of a run. Field-valued outputs keep their samples along the last axis.
     ///
     /// Error: outputs whose parts do not fit together.
+    ///
+    /// ```
+    /// use scatterc::{Compiler, InputKind, Source, Sphere, table::Table};
+    ///
+    /// let (source, sphere) = (Source::find("s2scat")?, Sphere::new(8, 1, 0, InputKind::Half)?);
+    /// let statistics = Compiler::new(&source, &sphere).encoder()?.encode(&scatterc::random::white(8, 1, 0))?;
+    /// let table = Table::of(&statistics, "s2scat".into()).expect("parts that fit together");
+    /// assert_eq!(table.outputs[2].index.columns, ["j", "g"]);
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     pub fn of(statistics: &Statistics, metadata: Value) -> Result<Table, TableError> {
         let outputs = statistics
             .arrays
@@ -638,6 +875,17 @@ impl Table {
     }
 
     /// Output of that name. Error: the names there are.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// let table = Table { outputs: vec![s1], ..Table::default() };
+    /// assert_eq!(table.get("S2").unwrap_err().to_string(), "there is no output `S2`; there are [S1]");
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn get(&self, name: &str) -> Result<&Output, TableError> {
         let known = || self.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(", ");
         self.outputs.iter().find(|o| o.name == name).ok_or_else(|| TableError::Output { found: name.into(), known: known() })
@@ -680,6 +928,20 @@ impl Table {
     /// Writes beside the place and renames, so that no partial file is ever seen.
     ///
     /// Error: a place that cannot be written; for JSON, numbers that are not finite; names used twice.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// let path = std::env::temp_dir().join(format!("scatterc-write-{}.csv", std::process::id()));
+    /// let table = Table { outputs: vec![s1], ..Table::default() };
+    /// table.write(&path, Format::Csv)?;
+    /// assert_eq!(Table::read(&path)?, table);
+    /// std::fs::remove_file(&path).expect("written above");
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn write(&self, path: &Path, format: Format) -> Result<(), TableError> {
         let bytes = self.bytes(path, format)?;
         let fail = |found| TableError::File { path: path.into(), found };
@@ -695,6 +957,12 @@ impl Table {
     /// Reads a file in the format that its name or its first bytes say.
     ///
     /// Error: a file that cannot be read, that is too large or no table; a table whose parts do not fit together.
+    ///
+    /// ```
+    /// use scatterc::table::{Table, TableError};
+    ///
+    /// assert!(matches!(Table::read("nothing/there.npz".as_ref()), Err(TableError::File { .. })));
+    /// ```
     pub fn read(path: &Path) -> Result<Table, TableError> {
         let fail = |found| TableError::File { path: path.into(), found };
         let length = fs::metadata(path).map_err(fail)?.len();
@@ -711,6 +979,20 @@ impl Table {
     }
 
     /// As [`Table::read`], of bytes in a known format; `path` is named in errors only.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// let table = Table { outputs: vec![s1], ..Table::default() };
+    /// for format in Format::ALL {
+    ///     let bytes = table.bytes("s1".as_ref(), format)?;
+    ///     assert_eq!(Table::parse("s1".as_ref(), &bytes, format)?, table);
+    /// }
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn parse(path: &Path, bytes: &[u8], format: Format) -> Result<Table, TableError> {
         let table = match format {
             Format::Npz => read_npz(path, bytes)?,
@@ -723,6 +1005,17 @@ impl Table {
     }
 
     /// The bytes of a file; `path` is named in errors only.
+    ///
+    /// ```
+    /// # use scatterc::Index;
+    /// # use scatterc::table::*;
+    /// # let index = Index { columns: vec!["j".into(), "g".into()], rows: vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]] };
+    /// # let s1 = Output::new("S1", vec![4], vec![1.0, 3.0, 5.0, 9.0], None, index)?;
+    /// // Four entries (j, g): 1 and 3 at j = 0, 5 and 9 at j = 1.
+    /// let text = String::from_utf8(Table { outputs: vec![s1], ..Table::default() }.bytes("s1.csv".as_ref(), Format::Csv)?).expect("text");
+    /// assert!(text.lines().any(|line| line.starts_with("S1,") && line.ends_with("9,") || line.contains(",1,1,9")));
+    /// # Ok::<(), scatterc::table::TableError>(())
+    /// ```
     pub fn bytes(&self, path: &Path, format: Format) -> Result<Vec<u8>, TableError> {
         self.check(path)?;
         match format {

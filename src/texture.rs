@@ -20,20 +20,92 @@ use scatterc_runtime::resident::Variables;
 use std::collections::BTreeMap;
 
 /// A domain of images or series.
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(32, 32, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(1024, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// let flat: &dyn Flat = &plane;
+/// assert_eq!((flat.sizes(), flat.n_scales(), flat.is_series(), flat.is_masked()), ((32, 32), 2, false, false));
+/// assert_eq!(flat.coarser(1)?.sizes(), (16, 16));
+/// # Ok::<(), scatterc::texture::TextureError>(())
+/// ```
 pub trait Flat: Domain {
     /// Rows and columns of the input; a series has one row.
+    ///
+    /// ```
+    /// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+    /// # let source = Source::find("cheng")?;
+    /// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+    /// # let target = random::samples(256, 1, 0);
+    /// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+    /// assert_eq!(Flat::sizes(&plane), (16, 16));
+    /// # Ok::<(), scatterc::texture::TextureError>(())
+    /// ```
     fn sizes(&self) -> (usize, usize);
     /// True for a series.
+    ///
+    /// ```
+    /// # use scatterc::{Boundary, Plane, Source, texture::Flat};
+    /// # let filter = Source::find("cheng")?.filter("morlet")?;
+    /// assert!(Plane::line(64, 2, 1, &filter, Boundary::Periodic)?.is_series());
+    /// # Ok::<(), scatterc::Error>(())
+    /// ```
     fn is_series(&self) -> bool;
     /// Number of scales.
+    ///
+    /// ```
+    /// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+    /// # let source = Source::find("cheng")?;
+    /// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+    /// # let target = random::samples(256, 1, 0);
+    /// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+    /// assert_eq!(plane.n_scales(), 2);
+    /// # Ok::<(), scatterc::texture::TextureError>(())
+    /// ```
     fn n_scales(&self) -> usize;
     /// True when averages are weighted by a mask.
+    ///
+    /// ```
+    /// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+    /// # let source = Source::find("cheng")?;
+    /// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+    /// # let target = random::samples(256, 1, 0);
+    /// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+    /// assert!(!plane.is_masked() && plane.mask().is_masked());
+    /// # Ok::<(), scatterc::texture::TextureError>(())
+    /// ```
     fn is_masked(&self) -> bool {
         self.parameters().iter().any(|name| name == MASK)
     }
     /// The same wavelets on half the size, `k` times over, with as many scales fewer. Error: sizes or filters that do not allow it.
+    ///
+    /// ```
+    /// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+    /// # let source = Source::find("cheng")?;
+    /// # let plane = Plane::new(32, 32, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+    /// # let target = random::samples(1024, 1, 0);
+    /// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+    /// let coarser = Flat::coarser(&plane, 1)?;
+    /// assert_eq!((coarser.sizes(), coarser.n_scales()), ((16, 16), 1));
+    /// assert!(Flat::coarser(&plane, 2).is_err());
+    /// # Ok::<(), scatterc::texture::TextureError>(())
+    /// ```
     fn coarser(&self, k: usize) -> Result<Box<dyn Flat>, TextureError>;
     /// Refuses weights of which a grid that the domain averages on keeps nothing; their number and signs were checked.
+    ///
+    /// ```
+    /// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+    /// # let source = Source::find("cheng")?;
+    /// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+    /// # let target = random::samples(256, 1, 0);
+    /// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+    /// let plane = plane.mask();
+    /// assert!(plane.check_kept(&[1.0; 256]).is_ok() && plane.check_kept(&[0.0; 256]).is_err());
+    /// # Ok::<(), scatterc::texture::TextureError>(())
+    /// ```
     fn check_kept(&self, mask: &[f64]) -> Result<(), TextureError>;
 }
 
@@ -91,6 +163,12 @@ const POWERS: &str = "statistic powers(x) {
 }";
 
 /// Synthesis that cannot be done.
+///
+/// ```
+/// use scatterc::texture::{TextureError, check};
+///
+/// assert!(matches!(check("target", &[1.0, f64::NAN], 2), Err(TextureError::NotFinite { index: 1, .. })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextureError {
@@ -178,6 +256,20 @@ impl From<DomainError> for TextureError {
 }
 
 /// Choices of a synthesis.
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(256, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// // Only the upper half is free; the lower one stays, but for the rounding of its units.
+/// let free: Vec<bool> = (0..256).map(|k| k < 128).collect();
+/// let made = synthesise(&source, &plane, &target, &Options { free: Some(free), ..options }, &mut |_| Control::Continue)?;
+/// assert!(made.field[..128] != target[..128]);
+/// assert!(made.field[128..].iter().zip(&target[128..]).all(|(a, b)| (a - b).abs() < 1e-14));
+/// # Ok::<(), scatterc::texture::TextureError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Options {
     /// One of several statistics of the source.
@@ -235,6 +327,17 @@ impl Default for Options {
 }
 
 /// A synthesised field.
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(256, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// let made = synthesise(&source, &plane, &target, &options, &mut |_| Control::Continue)?;
+/// assert_eq!((made.field.len(), made.start.len(), made.outcome.iterations[0]), (256, 256, 3));
+/// # Ok::<(), scatterc::texture::TextureError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Texture {
     /// The field, in the target's units.
@@ -275,6 +378,19 @@ impl Objective for Problem {
 /// Norms that a compiled statistic asks for, taken from a field: the arrays `P` and `P0`.
 ///
 /// Error: a scale without power (below 1e-20 of the largest).
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(256, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// let encoder = normalised(Compiler::new(&source, &plane).variant(Some("reference")), &source, None)?.encoder()?;
+/// let norms = norms(&encoder, &plane, &target, None, 1)?;
+/// // Two scales with four directions.
+/// assert!(norms[0].0 == "P" && norms[0].1.len() == 8);
+/// # Ok::<(), scatterc::texture::TextureError>(())
+/// ```
 pub fn norms(
     encoder: &Encoder,
     plane: &dyn Flat,
@@ -308,12 +424,30 @@ pub fn norms(
 }
 
 /// A compiler of the statistic with every array parameter of norms given at run time.
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(256, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// let compiler = normalised(Compiler::new(&source, &plane).variant(Some("reference")), &source, None)?;
+/// assert!(compiler.bind()?.parameters.iter().any(|parameter| parameter.name == "P"));
+/// # Ok::<(), scatterc::Error>(())
+/// ```
 pub fn normalised<'a>(compiler: Compiler<'a>, source: &Source, statistic: Option<&str>) -> Result<Compiler<'a>, Error> {
     let parameters = &source.statistic(statistic)?.statistic.parameters;
     Ok(["P", "P0"].iter().filter(|name| parameters.iter().any(|p| p.name.name == **name)).fold(compiler, |compiler, name| compiler.array(name)))
 }
 
 /// Checks a field: its length, its numbers.
+///
+/// ```
+/// use scatterc::texture::check;
+///
+/// assert!(check("target", &[1.0, 2.0], 2).is_ok());
+/// assert_eq!(check("target", &[1.0], 2).unwrap_err().to_string(), "the target has 1 samples, expected 2");
+/// ```
 pub fn check(what: &'static str, field: &[f64], expected: usize) -> Result<(), TextureError> {
     if field.len() != expected {
         return Err(TextureError::Length { what, expected, found: field.len() });
@@ -325,6 +459,18 @@ pub fn check(what: &'static str, field: &[f64], expected: usize) -> Result<(), T
 }
 
 /// Checks weights of averages: their number, that none is below zero, and that every grid on which the domain averages keeps some.
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(256, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// let plane = plane.mask();
+/// assert!(check_mask(&plane, &[1.0; 256]).is_ok());
+/// assert!(matches!(check_mask(&plane, &[-1.0; 256]), Err(TextureError::Weight { index: 0, .. })));
+/// # Ok::<(), scatterc::texture::TextureError>(())
+/// ```
 pub fn check_mask(plane: &dyn Flat, mask: &[f64]) -> Result<(), TextureError> {
     let (H, W) = plane.sizes();
     check("mask", mask, H * W)?;
@@ -405,6 +551,26 @@ fn coarser(plane: &Plane, k: usize) -> Result<Plane, TextureError> {
 }
 
 /// Where a synthesis stood: how many resolutions were still to come, and the optimiser at this one.
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(256, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// # let print = fingerprint(&source, &plane, &target, &options);
+/// # let mut checkpoint = Vec::new();
+/// # let whole = synthesise_from(&source, &plane, &target, &options, None, &mut |level, progress| {
+/// #     if progress.iteration == 1 {
+/// #         checkpoint = to_bytes(level, &progress.state().expect("vectors of the host"), &print);
+/// #     }
+/// #     Control::Continue
+/// # })?;
+/// // `checkpoint` was written after the first step.
+/// let resumed: Resumed = from_bytes(&checkpoint, &print)?;
+/// assert_eq!((resumed.level, resumed.state.iterations()), (0, vec![1]));
+/// # Ok::<(), scatterc::texture::TextureError>(())
+/// ```
 pub struct Resumed {
     /// Resolutions to come.
     pub level: usize,
@@ -413,6 +579,18 @@ pub struct Resumed {
 }
 
 /// Identifies a synthesis for checkpoints: plan, target, and where the field comes from. Steps and tolerance may change.
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(256, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// let first = fingerprint(&source, &plane, &target, &options);
+/// assert_eq!(first, fingerprint(&source, &plane, &target, &Options { steps: 300, ..options.clone() }));
+/// assert_ne!(first, fingerprint(&source, &plane, &target, &Options { seed: 1, ..options }));
+/// # Ok::<(), scatterc::texture::TextureError>(())
+/// ```
 pub fn fingerprint(source: &Source, plane: &dyn Flat, target: &[f64], options: &Options) -> [u8; 32] {
     let mut hash = blake3::Hasher::new();
     let mut text = |part: &str| {
@@ -436,6 +614,18 @@ pub fn fingerprint(source: &Source, plane: &dyn Flat, target: &[f64], options: &
 }
 
 /// Bytes of a checkpoint; see [`fingerprint`].
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(256, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// let state = scatterc::optimise::State::new(&options.method, vec![0.0; 256], 1)?;
+/// let bytes = to_bytes(2, &state, &[7; 32]);
+/// assert_eq!(from_bytes(&bytes, &[7; 32])?.level, 2);
+/// # Ok::<(), scatterc::texture::TextureError>(())
+/// ```
 pub fn to_bytes(level: usize, state: &State, fingerprint: &[u8; 32]) -> Vec<u8> {
     let mut bytes = (level as u64).to_le_bytes().to_vec();
     bytes.extend(state.to_bytes(fingerprint));
@@ -443,6 +633,26 @@ pub fn to_bytes(level: usize, state: &State, fingerprint: &[u8; 32]) -> Vec<u8> 
 }
 
 /// Reads a checkpoint. Error: bytes that are none, damaged, or of another synthesis.
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(256, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// # let print = fingerprint(&source, &plane, &target, &options);
+/// # let mut checkpoint = Vec::new();
+/// # let whole = synthesise_from(&source, &plane, &target, &options, None, &mut |level, progress| {
+/// #     if progress.iteration == 1 {
+/// #         checkpoint = to_bytes(level, &progress.state().expect("vectors of the host"), &print);
+/// #     }
+/// #     Control::Continue
+/// # })?;
+/// // `checkpoint` was written after the first step.
+/// assert!(from_bytes(&checkpoint, &print).is_ok());
+/// assert!(from_bytes(&checkpoint, &[0; 32]).is_err() && from_bytes(&checkpoint[..20], &print).is_err());
+/// # Ok::<(), scatterc::texture::TextureError>(())
+/// ```
 pub fn from_bytes(bytes: &[u8], fingerprint: &[u8; 32]) -> Result<Resumed, TextureError> {
     let (head, rest) = bytes.split_at_checked(8).unwrap_or((&[], bytes));
     let state = State::from_bytes(rest, fingerprint)?;
@@ -474,6 +684,27 @@ pub fn synthesise(
 }
 
 /// [`synthesise`] from a checkpoint on, if there is one; the observer also sees how many resolutions are to come.
+///
+/// ```
+/// # use scatterc::{Boundary, Compiler, Plane, Source, optimise::Control, random, texture::*};
+/// # let source = Source::find("cheng")?;
+/// # let plane = Plane::new(16, 16, 2, 4, &source.filter("morlet")?, Boundary::Periodic, false)?;
+/// # let target = random::samples(256, 1, 0);
+/// # let options = Options { variant: Some("reference".into()), steps: 3, threads: 1, ..Options::default() };
+/// # let print = fingerprint(&source, &plane, &target, &options);
+/// # let mut checkpoint = Vec::new();
+/// # let whole = synthesise_from(&source, &plane, &target, &options, None, &mut |level, progress| {
+/// #     if progress.iteration == 1 {
+/// #         checkpoint = to_bytes(level, &progress.state().expect("vectors of the host"), &print);
+/// #     }
+/// #     Control::Continue
+/// # })?;
+/// // `checkpoint` was written after the first step of the run that gave `whole`.
+/// let resumed = from_bytes(&checkpoint, &print)?;
+/// let made = synthesise_from(&source, &plane, &target, &options, Some(resumed), &mut |_, _| Control::Continue)?;
+/// assert_eq!(made.field, whole.field);
+/// # Ok::<(), scatterc::texture::TextureError>(())
+/// ```
 pub fn synthesise_from(
     source: &Source,
     plane: &dyn Flat,

@@ -17,19 +17,63 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// Nothing is wrong.
+///
+/// ```
+/// assert_eq!(scatterc_capi::OK, 0);
+/// ```
 pub const OK: c_int = 0;
 /// An argument is null, out of range or of the wrong length.
+///
+/// ```
+/// # use scatterc_capi::*;
+/// # use std::ffi::CStr;
+/// # use std::ptr::{null, null_mut};
+/// let mut program = null_mut();
+/// // SAFETY: `program` may be written.
+/// assert_eq!(unsafe { scatterc_open(null(), -1, &mut program) }, ARGUMENT, "a negative number of threads");
+/// ```
 pub const ARGUMENT: c_int = 1;
 /// The library holds no plan, a damaged one, or not the one of the header.
+///
+/// ```
+/// # use scatterc_capi::*;
+/// # use std::ffi::CStr;
+/// # use std::ptr::{null, null_mut};
+/// let mut program = null_mut();
+/// // SAFETY: `program` may be written.
+/// assert_eq!(unsafe { scatterc_open(null(), 1, &mut program) }, LIBRARY, "this example carries no plan");
+/// ```
 pub const LIBRARY: c_int = 2;
 /// The plan cannot be loaded.
+///
+/// ```
+/// assert_eq!(scatterc_capi::LOAD, 3);
+/// ```
 pub const LOAD: c_int = 3;
 /// The run failed.
+///
+/// ```
+/// assert_eq!(scatterc_capi::RUN, 4);
+/// ```
 pub const RUN: c_int = 4;
 /// A fault of the library itself.
+///
+/// ```
+/// assert_eq!(scatterc_capi::INTERNAL, 5);
+/// ```
 pub const INTERNAL: c_int = 5;
 
 /// A loaded plan.
+///
+/// ```
+/// # use scatterc_capi::*;
+/// # use std::ffi::CStr;
+/// # use std::ptr::{null, null_mut};
+/// // C sees a pointer only, null until a library was opened.
+/// let mut program: *mut Program = null_mut();
+/// // SAFETY: `program` may be written.
+/// assert!(unsafe { scatterc_open(null(), 1, &mut program) } != OK && program.is_null());
+/// ```
 pub struct Program {
     executable: Mutex<Executable>,
     inputs: Vec<(CString, usize)>,
@@ -116,6 +160,16 @@ fn open(checksum: Option<&CStr>, threads: c_int) -> Result<Program, Fault> {
 /// # Safety
 ///
 /// `checksum` is null or ends with a zero; `out` is null or may be written.
+///
+/// ```
+/// # use scatterc_capi::*;
+/// # use std::ffi::CStr;
+/// # use std::ptr::{null, null_mut};
+/// let mut program = null_mut();
+/// // SAFETY: `program` may be written, the message is a text.
+/// let (code, message) = unsafe { (scatterc_open(null(), 1, &mut program), CStr::from_ptr(scatterc_message())) };
+/// assert!(code == LIBRARY && message.to_string_lossy().contains("expected a plan at the end"));
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn scatterc_open(checksum: *const c_char, threads: c_int, out: *mut *mut Program) -> c_int {
     guarded(|| {
@@ -139,6 +193,14 @@ pub unsafe extern "C" fn scatterc_open(checksum: *const c_char, threads: c_int, 
 /// # Safety
 ///
 /// `program` came from [`scatterc_open`], is closed once and not used afterwards.
+///
+/// ```
+/// # use scatterc_capi::*;
+/// # use std::ffi::CStr;
+/// # use std::ptr::{null, null_mut};
+/// // SAFETY: null is allowed.
+/// unsafe { scatterc_close(null_mut()) };
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn scatterc_close(program: *mut Program) {
     guarded(|| {
@@ -151,6 +213,14 @@ pub unsafe extern "C" fn scatterc_close(program: *mut Program) {
 }
 
 /// What went wrong in the last call of this thread; empty after success. Valid until the next call of this thread.
+///
+/// ```
+/// # use scatterc_capi::*;
+/// # use std::ffi::CStr;
+/// # use std::ptr::{null, null_mut};
+/// // SAFETY: the message is a text.
+/// assert!(unsafe { CStr::from_ptr(scatterc_message()) }.is_empty(), "nothing went wrong yet");
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn scatterc_message() -> *const c_char {
     MESSAGE.with(|own| own.borrow().as_ptr())
@@ -161,6 +231,14 @@ pub extern "C" fn scatterc_message() -> *const c_char {
 /// # Safety
 ///
 /// `program` is null or open.
+///
+/// ```
+/// # use scatterc_capi::*;
+/// # use std::ffi::CStr;
+/// # use std::ptr::{null, null_mut};
+/// // SAFETY: null is allowed.
+/// assert_eq!(unsafe { scatterc_count(null(), 0) }, -1);
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn scatterc_count(program: *const Program, outputs: c_int) -> c_int {
     // SAFETY: the caller gives null or an open program, whose lists never change.
@@ -174,6 +252,15 @@ pub unsafe extern "C" fn scatterc_count(program: *const Program, outputs: c_int)
 /// # Safety
 ///
 /// `program` is null or open; `length` is null or may be written.
+///
+/// ```
+/// # use scatterc_capi::*;
+/// # use std::ffi::CStr;
+/// # use std::ptr::{null, null_mut};
+/// let mut length = 7;
+/// // SAFETY: null is allowed, `length` may be written.
+/// assert!(unsafe { scatterc_port(null(), 0, 0, &mut length) }.is_null() && length == 0);
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn scatterc_port(program: *const Program, outputs: c_int, index: c_int, length: *mut usize) -> *const c_char {
     // SAFETY: the caller gives null or an open program, whose lists never change.
@@ -217,6 +304,14 @@ fn check(
 /// # Safety
 ///
 /// `program` is null or open; every list has as many entries as its count says, every array as many doubles as its length says; outputs overlap nothing.
+///
+/// ```
+/// # use scatterc_capi::*;
+/// # use std::ffi::CStr;
+/// # use std::ptr::{null, null_mut};
+/// // SAFETY: null is allowed.
+/// assert_eq!(unsafe { scatterc_run(null(), null(), null(), 0, null(), null(), 0) }, ARGUMENT);
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn scatterc_run(
     program: *const Program,

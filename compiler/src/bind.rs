@@ -16,6 +16,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// A statistic that cannot be bound to its domain.
+///
+/// ```
+/// # use scatterc_compiler::bind::{BindError, BindOptions, Bound, Index, OutputInfo, ParameterInfo, bind};
+/// # use scatterc_compiler::domain::{Domain, InputKind};
+/// # use scatterc_compiler::{sphere::Sphere, vocabulary};
+/// # use scatterc_ir::notation::check_source;
+/// # let text = "statistic power(x; P[j, g] = 1) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2) / P[j, g]; return S2; return same: S2; }";
+/// # let checked = check_source(text, "power.scat", &vocabulary()).expect("the text is right");
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half).expect("the sizes are right");
+/// let options = BindOptions { variant: Some("other".into()), ..BindOptions::default() };
+/// let refused = bind(&checked.statistics[0], &sphere, &options).unwrap_err();
+/// assert!(matches!(&refused, BindError::Variant { found, .. } if found == "other"));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
@@ -42,6 +55,21 @@ pub enum BindError {
 
 impl BindError {
     /// The fault as [`NotationError::render`] shows it: the line of `source`, the text that was checked, with a caret, where a place is known.
+    ///
+    /// ```
+    /// # use scatterc_compiler::bind::{BindError, BindOptions, Bound, Index, OutputInfo, ParameterInfo, bind};
+    /// # use scatterc_compiler::domain::{Domain, InputKind};
+    /// # use scatterc_compiler::{sphere::Sphere, vocabulary};
+    /// # use scatterc_ir::notation::check_source;
+    /// # let text = "statistic power(x; P[j, g] = 1) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2) / P[j, g]; return S2; return same: S2; }";
+    /// # let checked = check_source(text, "power.scat", &vocabulary()).expect("the text is right");
+    /// # let sphere = Sphere::new(8, 1, 0, InputKind::Half).expect("the sizes are right");
+    /// // Scale 9 does not exist for L = 8.
+    /// let text = "statistic s(x) {\n    S = mean(abs(wavelet(x, 9, 0)));\n    return S;\n}\n";
+    /// let checked = check_source(text, "s.scat", &vocabulary()).expect("right without a domain");
+    /// let shown = bind(&checked.statistics[0], &sphere, &BindOptions::default()).unwrap_err().render(text, "s.scat");
+    /// assert!(shown.contains(" --> s.scat:2:") && shown.contains("^"));
+    /// ```
     pub fn render(&self, source: &str, origin: &str) -> String {
         match self {
             BindError::At(fault) => fault.render(source, origin),
@@ -65,6 +93,21 @@ impl From<TypeError> for BindError {
 }
 
 /// Choices made when a statistic is bound.
+///
+/// ```
+/// # use scatterc_compiler::bind::{BindError, BindOptions, Bound, Index, OutputInfo, ParameterInfo, bind};
+/// # use scatterc_compiler::domain::{Domain, InputKind};
+/// # use scatterc_compiler::{sphere::Sphere, vocabulary};
+/// # use scatterc_ir::notation::check_source;
+/// # let text = "statistic power(x; P[j, g] = 1) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2) / P[j, g]; return S2; return same: S2; }";
+/// # let checked = check_source(text, "power.scat", &vocabulary()).expect("the text is right");
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half).expect("the sizes are right");
+/// // Norms are given at run time, and two fields are processed together.
+/// let options = BindOptions { arrays: vec!["P".into()], batch: Some(2), ..BindOptions::default() };
+/// let bound = bind(&checked.statistics[0], &sphere, &options)?;
+/// assert_eq!((bound.parameters[0].name.as_str(), bound.batch), ("P", Some(2)));
+/// # Ok::<(), BindError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct BindOptions {
     /// Which `return`; the unnamed one if absent.
@@ -78,6 +121,19 @@ pub struct BindOptions {
 }
 
 /// The index tuples of an array: what each entry is.
+///
+/// ```
+/// # use scatterc_compiler::bind::{BindError, BindOptions, Bound, Index, OutputInfo, ParameterInfo, bind};
+/// # use scatterc_compiler::domain::{Domain, InputKind};
+/// # use scatterc_compiler::{sphere::Sphere, vocabulary};
+/// # use scatterc_ir::notation::check_source;
+/// # let text = "statistic power(x; P[j, g] = 1) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2) / P[j, g]; return S2; return same: S2; }";
+/// # let checked = check_source(text, "power.scat", &vocabulary()).expect("the text is right");
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half).expect("the sizes are right");
+/// # let bound = bind(&checked.statistics[0], &sphere, &BindOptions::default())?;
+/// assert_eq!(*bound.outputs[0].index, Index { columns: vec!["j".into(), "g".into()], rows: (0..4).map(|j| vec![j, 0]).collect() });
+/// # Ok::<(), BindError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Index {
     /// Names of the indices, in the order of the declaration.
@@ -87,6 +143,20 @@ pub struct Index {
 }
 
 /// An output array of a bound statistic.
+///
+/// ```
+/// # use scatterc_compiler::bind::{BindError, BindOptions, Bound, Index, OutputInfo, ParameterInfo, bind};
+/// # use scatterc_compiler::domain::{Domain, InputKind};
+/// # use scatterc_compiler::{sphere::Sphere, vocabulary};
+/// # use scatterc_ir::notation::check_source;
+/// # let text = "statistic power(x; P[j, g] = 1) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2) / P[j, g]; return S2; return same: S2; }";
+/// # let checked = check_source(text, "power.scat", &vocabulary()).expect("the text is right");
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half).expect("the sizes are right");
+/// # let bound = bind(&checked.statistics[0], &sphere, &BindOptions::default())?;
+/// let OutputInfo { name, complex, index, axes } = &bound.outputs[0];
+/// assert_eq!((name.as_str(), *complex, index.rows.len(), axes.len()), ("S2", false, 4, 0));
+/// # Ok::<(), BindError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputInfo {
     /// Exported name. A complex output is two graph outputs, `name.re` and `name.im`.
@@ -100,6 +170,20 @@ pub struct OutputInfo {
 }
 
 /// An array parameter of a bound statistic, given at run time.
+///
+/// ```
+/// # use scatterc_compiler::bind::{BindError, BindOptions, Bound, Index, OutputInfo, ParameterInfo, bind};
+/// # use scatterc_compiler::domain::{Domain, InputKind};
+/// # use scatterc_compiler::{sphere::Sphere, vocabulary};
+/// # use scatterc_ir::notation::check_source;
+/// # let text = "statistic power(x; P[j, g] = 1) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2) / P[j, g]; return S2; return same: S2; }";
+/// # let checked = check_source(text, "power.scat", &vocabulary()).expect("the text is right");
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half).expect("the sizes are right");
+/// let options = BindOptions { arrays: vec!["P".into()], ..BindOptions::default() };
+/// let ParameterInfo { name, index, len } = &bind(&checked.statistics[0], &sphere, &options)?.parameters[0];
+/// assert_eq!((name.as_str(), index.columns.len(), *len), ("P", 2, 4));
+/// # Ok::<(), BindError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterInfo {
     /// Its name.
@@ -111,6 +195,20 @@ pub struct ParameterInfo {
 }
 
 /// A statistic bound to a domain.
+///
+/// ```
+/// # use scatterc_compiler::bind::{BindError, BindOptions, Bound, Index, OutputInfo, ParameterInfo, bind};
+/// # use scatterc_compiler::domain::{Domain, InputKind};
+/// # use scatterc_compiler::{sphere::Sphere, vocabulary};
+/// # use scatterc_ir::notation::check_source;
+/// # let text = "statistic power(x; P[j, g] = 1) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2) / P[j, g]; return S2; return same: S2; }";
+/// # let checked = check_source(text, "power.scat", &vocabulary()).expect("the text is right");
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half).expect("the sizes are right");
+/// # let bound = bind(&checked.statistics[0], &sphere, &BindOptions::default())?;
+/// assert_eq!(bound.graph.outputs[0].name, "S2");
+/// assert!(scatterc_ir::verify::verify(&bound.graph).is_ok());
+/// # Ok::<(), BindError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
     /// The graph.
@@ -371,6 +469,19 @@ struct Binder<'a> {
 }
 
 /// Binds a checked statistic to a domain.
+///
+/// ```
+/// # use scatterc_compiler::bind::{BindError, BindOptions, Bound, Index, OutputInfo, ParameterInfo, bind};
+/// # use scatterc_compiler::domain::{Domain, InputKind};
+/// # use scatterc_compiler::{sphere::Sphere, vocabulary};
+/// # use scatterc_ir::notation::check_source;
+/// # let text = "statistic power(x; P[j, g] = 1) { W[j, g] = wavelet(x, j, g); S2[j, g] = mean(abs(W[j, g])^2) / P[j, g]; return S2; return same: S2; }";
+/// # let checked = check_source(text, "power.scat", &vocabulary()).expect("the text is right");
+/// # let sphere = Sphere::new(8, 1, 0, InputKind::Half).expect("the sizes are right");
+/// let bound = bind(&checked.statistics[0], &sphere, &BindOptions::default())?;
+/// assert_eq!(bound.graph.ty(bound.graph.outputs[0].value).to_string(), "[4] point");
+/// # Ok::<(), BindError>(())
+/// ```
 pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptions) -> Result<Bound, BindError> {
     let statistic = &checked.statistic;
     if options.batch == Some(0) {
@@ -479,12 +590,16 @@ pub fn bind(checked: &CheckedStatistic, domain: &dyn Domain, options: &BindOptio
 }
 
 /// A fault; what stands behind a semicolon is what would be right.
-fn at(span: Span, message: impl Into<String>) -> BindError {
-    let message = message.into();
+pub(crate) fn fault(span: Span, message: String) -> NotationError {
     match message.split_once("; ") {
-        Some((message, help)) => helped(span, message, help),
-        None => BindError::At(Box::new(NotationError::new(NotationErrorKind::Domain, span, message))),
+        Some((message, help)) => NotationError::new(NotationErrorKind::Domain, span, message).help(help),
+        None => NotationError::new(NotationErrorKind::Domain, span, message),
     }
+}
+
+/// A fault as [`fault`] makes it.
+fn at(span: Span, message: impl Into<String>) -> BindError {
+    BindError::At(Box::new(fault(span, message.into())))
 }
 
 /// A fault with what would be right.

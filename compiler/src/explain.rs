@@ -12,6 +12,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// What a machine can do at best.
+///
+/// ```
+/// use scatterc_compiler::explain::Roofline;
+///
+/// let roofline = Roofline { flops_per_s: 1e9, bytes_per_s: 1e8, source: "a slow machine".into() };
+/// // 1 Mflop on 1 MB: the bytes take longer.
+/// assert_eq!(roofline.floor_s(1e6, 1e6), 1e-2);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Roofline {
     /// Floating-point operations per second.
@@ -31,6 +39,13 @@ impl Default for Roofline {
 
 impl Roofline {
     /// The least time that much work takes: max(flops / peak, bytes / bandwidth), seconds.
+    ///
+    /// ```
+    /// use scatterc_compiler::explain::Roofline;
+    ///
+    /// let roofline = Roofline::default();
+    /// assert_eq!(roofline.floor_s(roofline.flops_per_s, 0.0), 1.0);
+    /// ```
     pub fn floor_s(&self, flops: f64, bytes: f64) -> f64 {
         (flops / self.flops_per_s).max(bytes / self.bytes_per_s)
     }
@@ -72,6 +87,22 @@ fn expected_s(scheduled: &Scheduled, k: usize, roofline: &Roofline) -> Option<f6
 }
 
 /// What a report may say beyond stages and plan.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// # let scheduled = schedule(&graph, Fusion::All)?;
+/// let facts = Facts { compile_s: Some(0.25), measured_s: Some(vec![1e-6; scheduled.launches.len()]), ..Facts::default() };
+/// assert!(json(&vec![], &scheduled, &facts).contains("\"compile_s\":2.5e-1"));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Facts {
     /// Peaks that the floor times follow from.
@@ -85,6 +116,13 @@ pub struct Facts {
 }
 
 /// What a kernel takes, as its compiler reports it.
+///
+/// ```
+/// use scatterc_compiler::explain::{Facts, Resources};
+///
+/// let resources = [("k0".to_string(), Resources { registers: 40, ..Resources::default() })].into();
+/// assert_eq!(Facts { resources, ..Facts::default() }.resources["k0"].spilled_bytes, 0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Resources {
     /// Registers of a thread.
@@ -97,6 +135,13 @@ pub struct Resources {
 
 impl Roofline {
     /// An H200 by its data sheet: 34 Tflop/s in f64 and 67 in f32 without tensor cores, 4.8 TB/s.
+    ///
+    /// ```
+    /// use scatterc_compiler::explain::Roofline;
+    /// use scatterc_ir::plan::Element;
+    ///
+    /// assert!(Roofline::h200(Element::F32).flops_per_s > Roofline::h200(Element::F64).flops_per_s);
+    /// ```
     pub fn h200(element: Element) -> Self {
         let flops_per_s = match element {
             Element::F64 => 34e12,
@@ -140,11 +185,43 @@ fn table_count(scheduled: &Scheduled) -> usize {
 }
 
 /// [`report_with`] at the nominal roofline, without measured times.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// # let scheduled = schedule(&graph, Fusion::All)?;
+/// assert!(report(&vec![], &scheduled).starts_with("power: no domain\n\nstages\n"));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn report(trace: &Trace, scheduled: &Scheduled) -> String {
     report_with(trace, scheduled, &Facts::default())
 }
 
 /// Stages (name, sentence, nodes before and after, changes of the op histogram, nominal work of the transforms that outputs need), launches (values, Mflop, MB, floor time), totals.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// # let scheduled = schedule(&graph, Fusion::All)?;
+/// let slow = Roofline { flops_per_s: 1.0, bytes_per_s: 1.0, source: "pen and paper".into() };
+/// let report = report_with(&vec![], &scheduled, &Facts { roofline: slow, ..Facts::default() });
+/// assert!(report.contains("pen and paper"));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn report_with(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
     let mut out = String::new();
     let plan = &scheduled.plan;
@@ -289,6 +366,21 @@ fn recomputed(what: &Recomputed) -> String {
 }
 
 /// The report as one JSON object: `name`, `domain`, `stages`, `launches`, `totals`, `live_bytes` (the most alive at once), `recomputed`, `arena_bytes`, `tables`, `kernels`, `compile_s`, `roofline`.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// # let scheduled = schedule(&graph, Fusion::All)?;
+/// assert!(json(&vec![], &scheduled, &Facts::default()).starts_with("{\"name\":\"power\",\"domain\":null,"));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
     let plan = &scheduled.plan;
     let mut stages = Vec::new();
@@ -360,6 +452,22 @@ pub fn json(trace: &Trace, scheduled: &Scheduled, facts: &Facts) -> String {
 }
 
 /// The fused loops and tiles of a plan: sizes, buffers and what each computes; [`kernels`] has their instructions.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// # let scheduled = schedule(&graph, Fusion::All)?;
+/// // The square is summed where it is made: one loop.
+/// assert!(loops(&scheduled).contains("weights of mean"));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn loops(scheduled: &Scheduled) -> String {
     let plan = &scheduled.plan;
     let mut out = String::new();
@@ -427,6 +535,21 @@ fn name_tables(out: &mut String, plan: &Plan, tables: &[usize]) {
 }
 
 /// Text of all kernels, each under a comment with its name and what it computes.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// # let scheduled = schedule(&graph, Fusion::All)?;
+/// assert!(kernels(&scheduled).starts_with("; k0: ") && kernels(&scheduled).contains("fmul"));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn kernels(scheduled: &Scheduled) -> String {
     scheduled
         .plan
@@ -438,12 +561,40 @@ pub fn kernels(scheduled: &Scheduled) -> String {
 }
 
 /// The translation unit of a plan for CUDA.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// let scheduled = schedule_cuda(&graph, Fusion::All, scatterc_ir::plan::Element::F64)?;
+/// assert!(cuda(&scheduled.plan).contains("extern \"C\" __global__"));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn cuda(plan: &Plan) -> String {
     let kernels = plan.kernels.iter().map(|kernel| format!("\n// {}\n{}", kernel.summary, kernel.text));
     std::iter::once(plan.prelude.clone()).chain(kernels).collect()
 }
 
 /// The graph for graphviz: inputs as ovals, linear maps as boxes, pointwise functions rounded, outputs bold.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// assert!(dot(&graph).contains("n1 [label=\"square\\n[] map(8)\", shape=box, style=rounded];"));
+/// ```
 pub fn dot(graph: &Graph) -> String {
     let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let mut out = format!("digraph \"{}\" {{\n  node [fontname=\"sans-serif\", fontsize=10];\n", escape(&graph.name));

@@ -14,6 +14,21 @@ use scatterc_kernels::wavelets::steering_matrix;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// How much to fuse; `--fuse none|loops|ring|gram|all`.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// let steps = |fusion| schedule(&graph, fusion).map(|scheduled| scheduled.plan.steps.len());
+/// assert!(steps(Fusion::All)? < steps(Fusion::None)?);
+/// # Ok::<(), ScheduleError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Fusion {
     /// Every node is its own launch.
@@ -31,40 +46,52 @@ pub enum Fusion {
 
 impl Fusion {
     /// Whether ring transforms and loops share launches.
+    ///
+    /// ```
+    /// use scatterc_compiler::fuse::Fusion;
+    ///
+    /// assert!(Fusion::Ring.tiles() && !Fusion::Loops.tiles());
+    /// ```
     pub fn tiles(self) -> bool {
         matches!(self, Fusion::Ring | Fusion::Gram | Fusion::All)
     }
 
     /// Whether averages of products are contractions.
+    ///
+    /// ```
+    /// use scatterc_compiler::fuse::Fusion;
+    ///
+    /// assert!(Fusion::All.contracts() && !Fusion::Ring.contracts());
+    /// ```
     pub fn contracts(self) -> bool {
         matches!(self, Fusion::Gram | Fusion::All)
     }
 }
 
 /// An element of the axes of a value: one row of samples.
-pub type Row = (Value, usize);
+pub(crate) type Row = (Value, usize);
 
 /// A value as the result of a contraction.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Contraction {
+pub(crate) struct Contraction {
     /// The reduction whose weights apply.
-    pub weights: Linear,
+    pub(crate) weights: Linear,
     /// Rows multiplied, per element of the result.
-    pub pairs: Vec<(Row, Row)>,
+    pub(crate) pairs: Vec<(Row, Row)>,
 }
 
 /// A value as a mixture of rows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Mixture {
+pub(crate) struct Mixture {
     /// The reduction whose weights apply.
-    pub weights: Linear,
+    pub(crate) weights: Linear,
     /// Per row of the result: (row, coefficient) terms; a coefficient is an element of a point value.
-    pub terms: Vec<Vec<(Row, Row)>>,
+    pub(crate) terms: Vec<Vec<(Row, Row)>>,
 }
 
 /// Role of a node.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Given by the caller.
     Given,
     /// The same number everywhere.
@@ -93,35 +120,35 @@ pub enum Role {
 
 /// Which of the spectra that a `spectral_filter` makes of one: the node, a direction, and plain (0), turned by i (1) or, in adjoints, turned back (2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Weighing {
+pub(crate) struct Weighing {
     /// The `spectral_filter`.
-    pub filter: Value,
+    pub(crate) filter: Value,
     /// Direction.
-    pub l: usize,
+    pub(crate) l: usize,
     /// 0, 1 or 2.
-    pub turned: usize,
+    pub(crate) turned: usize,
 }
 
 /// One sum over the frequencies of a half spectrum times another one, weighed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FilterForm {
+pub(crate) struct FilterForm {
     /// The weights.
-    pub weighing: Weighing,
+    pub(crate) weighing: Weighing,
     /// First row.
-    pub a: Row,
+    pub(crate) a: Row,
     /// Second row, the one that is weighed.
-    pub b: Row,
+    pub(crate) b: Row,
 }
 
 /// One term of a mixture of weighed half spectra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FilterTerm {
+pub(crate) struct FilterTerm {
     /// The weights.
-    pub weighing: Weighing,
+    pub(crate) weighing: Weighing,
     /// The half spectrum.
-    pub row: Row,
+    pub(crate) row: Row,
     /// The coefficient, an element of a point value.
-    pub coefficient: Row,
+    pub(crate) coefficient: Row,
 }
 
 /// A row of what a `spectral_filter` makes: the row it is made of, and how.
@@ -137,15 +164,15 @@ fn weighed(graph: &Graph, row: Row) -> Option<(Row, Weighing)> {
 
 /// `z Q_g x`: one term of a mixture of frame operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameTerm {
+pub(crate) struct FrameTerm {
     /// The wavelets.
-    pub scale: Scale,
+    pub(crate) scale: Scale,
     /// The field x.
-    pub row: Row,
+    pub(crate) row: Row,
     /// The direction g.
-    pub g: usize,
+    pub(crate) g: usize,
     /// The coefficient z, an element of a point value.
-    pub coefficient: Row,
+    pub(crate) coefficient: Row,
 }
 
 /// Most rows a loop unrolls; wider re-indexing is a launch of its own.
@@ -155,7 +182,7 @@ const WIDEST: usize = 64;
 const LARGEST_BODY: usize = 512;
 
 /// True for a linear map from samples to a point whose weights are a table.
-pub fn is_reduction(map: &Linear) -> bool {
+pub(crate) fn is_reduction(map: &Linear) -> bool {
     matches!(
         map,
         Linear::Mean { .. }
@@ -193,7 +220,7 @@ fn is_dear(f: &Scalar) -> bool {
 }
 
 /// For every element of the axes after an axis map, the elements before it (with factors).
-pub fn axis_terms(map: &Linear, adjoint: bool, operand_count: usize, result_count: usize) -> Vec<Vec<(f64, usize)>> {
+pub(crate) fn axis_terms(map: &Linear, adjoint: bool, operand_count: usize, result_count: usize) -> Vec<Vec<(f64, usize)>> {
     match map {
         Linear::Scale { by } => (0..result_count).map(|k| vec![(*by, k)]).collect(),
         Linear::Reshape { .. } => (0..result_count).map(|k| vec![(1.0, k)]).collect(),
@@ -231,7 +258,7 @@ pub fn axis_terms(map: &Linear, adjoint: bool, operand_count: usize, result_coun
 }
 
 /// Roles of all nodes.
-pub fn roles(graph: &Graph, fusion: Fusion) -> Vec<Role> {
+pub(crate) fn roles(graph: &Graph, fusion: Fusion) -> Vec<Role> {
     let mut roles: Vec<Role> = Vec::with_capacity(graph.nodes.len());
     for value in graph.values() {
         let node = graph.node(value);
@@ -325,7 +352,7 @@ enum Through {
 }
 
 /// Splits an expression into addends: arguments and products of two arguments.
-pub fn sum_of_products(f: &Scalar, out: &mut Vec<(usize, Option<usize>)>) -> bool {
+pub(crate) fn sum_of_products(f: &Scalar, out: &mut Vec<(usize, Option<usize>)>) -> bool {
     match f {
         Scalar::Argument(k) => {
             out.push((*k, None));
@@ -562,26 +589,26 @@ fn find_contractions(graph: &Graph, roles: &mut [Role], weighs: bool) {
 
 /// What a loop group computes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Group {
+pub(crate) struct Group {
     /// Space it runs over; `Point` for flat arrays of numbers.
-    pub space: Space,
+    pub(crate) space: Space,
     /// Leading axes iterated outside.
-    pub outer: usize,
+    pub(crate) outer: usize,
     /// Values stored or summed.
-    pub roots: Vec<Value>,
+    pub(crate) roots: Vec<Value>,
 }
 
 /// Nodes to be stored, in node order, with the leaves each loop root reads.
 #[derive(Clone, Debug, Default)]
-pub struct Demand {
+pub(crate) struct Demand {
     /// Values that get a buffer and a launch.
-    pub stored: BTreeSet<Value>,
+    pub(crate) stored: BTreeSet<Value>,
     /// Operands of every stored value (buffers it reads).
-    pub reads: BTreeMap<Value, BTreeSet<Value>>,
+    pub(crate) reads: BTreeMap<Value, BTreeSet<Value>>,
 }
 
 /// Resolves aliases.
-pub fn storage(roles: &[Role], mut value: Value) -> (Value, usize) {
+pub(crate) fn storage(roles: &[Role], mut value: Value) -> (Value, usize) {
     let mut offset = 0;
     while let Role::Alias(target, more) = &roles[value.index()] {
         offset += more;
@@ -632,7 +659,7 @@ fn body_reads(graph: &Graph, roles: &[Role], users: &[Vec<Value>], root: Value, 
 }
 
 /// Which values are stored, starting from the outputs.
-pub fn demand(graph: &Graph, roles: &[Role], fusion: Fusion) -> Demand {
+pub(crate) fn demand(graph: &Graph, roles: &[Role], fusion: Fusion) -> Demand {
     let users = graph.users();
     let mut demand = Demand::default();
     let mut stack: Vec<Value> = graph.outputs.iter().map(|o| o.value).collect();
@@ -672,7 +699,7 @@ pub fn demand(graph: &Graph, roles: &[Role], fusion: Fusion) -> Demand {
 }
 
 /// Leading axes of a loop root that no node of its body touches.
-pub fn free_axes(graph: &Graph, roles: &[Role], demand: &Demand, root: Value) -> usize {
+pub(crate) fn free_axes(graph: &Graph, roles: &[Role], demand: &Demand, root: Value) -> usize {
     let node = graph.node(root);
     let reduction = roles[root.index()] == Role::Reduction;
     if !reduction && node.ty.space == Space::Point {
@@ -704,15 +731,15 @@ pub fn free_axes(graph: &Graph, roles: &[Role], demand: &Demand, root: Value) ->
 }
 
 /// Streams and body of a group.
-pub struct Built {
+pub(crate) struct Built {
     /// The body.
-    pub body: Body,
+    pub(crate) body: Body,
     /// Buffers by stream: value, written.
-    pub streams: Vec<(Value, bool)>,
+    pub(crate) streams: Vec<(Value, bool)>,
     /// Reductions whose weights are tables.
-    pub tables: Vec<Linear>,
+    pub(crate) tables: Vec<Linear>,
     /// For every reduction root: first sum and number of sums.
-    pub sums: Vec<(Value, usize, usize)>,
+    pub(crate) sums: Vec<(Value, usize, usize)>,
 }
 
 struct Expansion<'a> {
@@ -814,7 +841,7 @@ impl Expansion<'_> {
 }
 
 /// Builds the body of a group, or of one row of each of its roots. `element`: f64 between rows of a stored value (1 for `Point`, whose rows are the trip).
-pub fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, only: Option<usize>, element: &dyn Fn(Value) -> usize) -> Built {
+pub(crate) fn build(graph: &Graph, roles: &[Role], demand: &Demand, group: &Group, only: Option<usize>, element: &dyn Fn(Value) -> usize) -> Built {
     let reads: BTreeSet<Value> = group.roots.iter().flat_map(|r| demand.reads[r].iter().copied()).collect();
     let mut e = Expansion {
         graph,

@@ -10,7 +10,7 @@ use scatterc_ir::{Graph, Linear, Op, Space, Type, Value};
 use std::collections::HashMap;
 
 /// Copies a graph into a fresh builder without its outputs; the second part maps old values to new ones.
-pub fn imported(graph: &Graph) -> Result<(Builder, Vec<Value>), TypeError> {
+pub(crate) fn imported(graph: &Graph) -> Result<(Builder, Vec<Value>), TypeError> {
     let mut b = Builder::new(&graph.name);
     let mut map = Vec::with_capacity(graph.nodes.len());
     for value in graph.values() {
@@ -45,7 +45,7 @@ fn dependent(graph: &Graph, sources: &[Value]) -> Vec<bool> {
 }
 
 /// Adds the reverse pass to the builder: cotangents of `sources`, given cotangents of `roots`. `None` where a source has no influence.
-pub fn reverse(b: &mut Builder, roots: &[(Value, Value)], sources: &[Value]) -> Result<Vec<Option<Value>>, TypeError> {
+pub(crate) fn reverse(b: &mut Builder, roots: &[(Value, Value)], sources: &[Value]) -> Result<Vec<Option<Value>>, TypeError> {
     let graph = b.graph().clone();
     let depends = dependent(&graph, sources);
     let mut cotangents: HashMap<Value, Value> = HashMap::new();
@@ -101,7 +101,7 @@ pub fn reverse(b: &mut Builder, roots: &[(Value, Value)], sources: &[Value]) -> 
 }
 
 /// Adds the forward pass to the builder: tangents of `targets`, given tangents of some values. `None` where nothing flows.
-pub fn forward(b: &mut Builder, seeds: &[(Value, Value)], targets: &[Value]) -> Result<Vec<Option<Value>>, TypeError> {
+pub(crate) fn forward(b: &mut Builder, seeds: &[(Value, Value)], targets: &[Value]) -> Result<Vec<Option<Value>>, TypeError> {
     let graph = b.graph().clone();
     let mut tangents: HashMap<Value, Value> = seeds.iter().copied().collect();
     for value in graph.values() {
@@ -152,17 +152,31 @@ pub fn forward(b: &mut Builder, seeds: &[(Value, Value)], targets: &[Value]) -> 
 }
 
 /// A value of zeros with the type of `value`.
-pub fn zero_like(b: &mut Builder, value: Value) -> Result<Value, TypeError> {
+pub(crate) fn zero_like(b: &mut Builder, value: Value) -> Result<Value, TypeError> {
     b.pointwise(Scalar::Constant(0.0), &[value])
 }
 
 /// A value of ones of a point type.
-pub fn ones(b: &mut Builder, ty: &Type) -> Result<Value, TypeError> {
+pub(crate) fn ones(b: &mut Builder, ty: &Type) -> Result<Value, TypeError> {
     let one = b.constant(1.0)?;
     if ty.axes.is_empty() { Ok(one) } else { b.linear(Linear::Reindex { from: vec![], to: ty.axes.clone(), map: vec![] }, one) }
 }
 
 /// Inputs of a graph, in order.
+///
+/// ```
+/// # use scatterc_compiler::gradient::*;
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// # let names = |graph: &scatterc_ir::Graph| graph.outputs.iter().map(|output| output.name.clone()).collect::<Vec<_>>();
+/// // S = mean(x^2).
+/// assert_eq!(inputs(&graph), [(scatterc_ir::Value(0), "x".to_string())]);
+/// ```
 pub fn inputs(graph: &Graph) -> Vec<(Value, String)> {
     let name = |v: Value| match &graph.node(v).op {
         Op::Input(name) => Some((v, name.clone())),
@@ -174,6 +188,24 @@ pub fn inputs(graph: &Graph) -> Vec<(Value, String)> {
 /// Value and gradient: the outputs `value` (a number per map) and `gradient.<input>` for every input.
 ///
 /// The graph must have one output, of point type. The gradient is that of the sum over the batch, dL/dRe + i dL/dIm for complex entries.
+///
+/// ```
+/// # use scatterc_compiler::gradient::*;
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// # let names = |graph: &scatterc_ir::Graph| graph.outputs.iter().map(|output| output.name.clone()).collect::<Vec<_>>();
+/// // S = mean(x^2).
+/// let gradient = value_and_gradient(&graph)?;
+/// assert_eq!(names(&gradient), ["S", "gradient.x"]);
+/// // dS/dx = 2 x mean^H(1).
+/// assert!(gradient.to_string().contains("mean^H"));
+/// # Ok::<(), scatterc_ir::graph::TypeError>(())
+/// ```
 pub fn value_and_gradient(graph: &Graph) -> Result<Graph, TypeError> {
     let (mut b, map) = imported(graph)?;
     let [output] = graph.outputs.as_slice() else {
@@ -189,6 +221,23 @@ pub fn value_and_gradient(graph: &Graph) -> Result<Graph, TypeError> {
 }
 
 /// Vector-Jacobian product: adds a parameter `cotangent.<output>` for every output; the outputs are kept and `gradient.<input>` added.
+///
+/// ```
+/// # use scatterc_compiler::gradient::*;
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// # let names = |graph: &scatterc_ir::Graph| graph.outputs.iter().map(|output| output.name.clone()).collect::<Vec<_>>();
+/// // S = mean(x^2).
+/// let product = vector_jacobian(&graph)?;
+/// assert_eq!(names(&product), ["S", "gradient.x"]);
+/// assert!(product.to_string().contains("parameter cotangent.S : [] point"));
+/// # Ok::<(), scatterc_ir::graph::TypeError>(())
+/// ```
 pub fn vector_jacobian(graph: &Graph) -> Result<Graph, TypeError> {
     let (mut b, map) = imported(graph)?;
     let mut roots = Vec::new();
@@ -221,6 +270,25 @@ fn with_gradients(mut b: Builder, graph: &Graph, map: &[Value], roots: &[(Value,
 /// Jacobian-vector product: adds a parameter `tangent.<input>` for every input; the outputs are kept and `tangent.<output>` added.
 ///
 /// Applied to [`value_and_gradient`] it gives the Hessian-vector product `tangent.gradient.<input>` (forward over reverse).
+///
+/// ```
+/// # use scatterc_compiler::gradient::*;
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// # let names = |graph: &scatterc_ir::Graph| graph.outputs.iter().map(|output| output.name.clone()).collect::<Vec<_>>();
+/// // S = mean(x^2).
+/// let product = jacobian_vector(&graph)?;
+/// assert_eq!(names(&product), ["S", "tangent.S"]);
+/// // Forward over reverse.
+/// let hessian = jacobian_vector(&value_and_gradient(&graph)?)?;
+/// assert!(names(&hessian).contains(&"tangent.gradient.x".to_string()));
+/// # Ok::<(), scatterc_ir::graph::TypeError>(())
+/// ```
 pub fn jacobian_vector(graph: &Graph) -> Result<Graph, TypeError> {
     let (mut b, map) = imported(graph)?;
     let mut seeds = Vec::new();

@@ -11,18 +11,45 @@ use scatterc_ir::{Linear, Space, Type, Value};
 use scatterc_kernels::stencil::{MOST_ORIENTATIONS, check_cells, coarse_cells};
 
 /// Largest nside accepted.
+///
+/// ```
+/// use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE};
+///
+/// assert!(Healpix::new(LARGEST_NSIDE, 4, 3).is_ok() && Healpix::new(2 * LARGEST_NSIDE, 4, 3).is_err());
+/// ```
 pub const LARGEST_NSIDE: usize = 2048;
 
 /// Name of the parameter that holds the mask.
+///
+/// ```
+/// # use scatterc_compiler::domain::{Domain, DomainError};
+/// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+/// assert_eq!(Healpix::new(4, 2, 3)?.mask(None).parameters(), [MASK]);
+/// # Ok::<(), DomainError>(())
+/// ```
 pub const MASK: &str = "mask";
 
 /// Distances from a median count as at least this.
 const CLOSEST: f64 = 1e-12;
 
 /// Most masks of one plan.
+///
+/// ```
+/// # use scatterc_compiler::domain::{Domain, DomainError};
+/// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+/// assert!(Healpix::new(4, 2, 3)?.masks(MOST_MASKS, None).is_ok() && Healpix::new(4, 2, 3)?.masks(MOST_MASKS + 1, None).is_err());
+/// # Ok::<(), DomainError>(())
+/// ```
 pub const MOST_MASKS: usize = 64;
 
 /// Largest nside of maps with spin: their stencils come from harmonic transforms of many impulses.
+///
+/// ```
+/// # use scatterc_compiler::domain::{Domain, DomainError};
+/// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+/// assert!(Healpix::new(LARGEST_SPIN_NSIDE, 2, 3)?.spin(2).is_ok() && Healpix::new(2 * LARGEST_SPIN_NSIDE, 2, 3)?.spin(2).is_err());
+/// # Ok::<(), DomainError>(())
+/// ```
 pub const LARGEST_SPIN_NSIDE: usize = 64;
 
 /// A sphere or patch of HEALPix pixels bound to its sizes.
@@ -69,6 +96,15 @@ impl Healpix {
     /// The whole sphere at `nside` with L orientations of the K x K stencil, at all scales down to twelve pixels.
     ///
     /// Error: nside no power of two up to [`LARGEST_NSIDE`], K not 3, 5 or 7, no orientation or more than 32.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+    /// let healpix = Healpix::new(8, 4, 3)?;
+    /// assert_eq!((healpix.scales(), healpix.directions()), (0..=3, 4));
+    /// assert!(Healpix::new(8, 4, 4).is_err(), "stencils have 3, 5 or 7 pixels a side");
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn new(nside: usize, L: usize, K: usize) -> Result<Self, DomainError> {
         check(nside, L, K)?;
         let finest = if K == 3 { nside } else { 2 * nside };
@@ -79,6 +115,16 @@ impl Healpix {
     /// The cells `cells` of a sphere at `nside`, in ascending order.
     ///
     /// Scales: as many as the whole sphere has, at most log4(cells) - 1. Error: as [`Self::new`]; cells unsorted, repeated or not on the map; fewer than 16 of them.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+    /// // One of the twelve base pixels.
+    /// let cells: Vec<usize> = (0..64).collect();
+    /// let patch = Healpix::patch(8, 4, 3, &cells)?;
+    /// assert_eq!((patch.len(), patch.scales()), (64, 0..=1));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn patch(nside: usize, L: usize, K: usize, cells: &[usize]) -> Result<Self, DomainError> {
         check(nside, L, K)?;
         check_cells(nside, cells).or_else(|e| fault("cells", "a list that is none of a patch", e.to_string()))?;
@@ -96,6 +142,14 @@ impl Healpix {
     /// The first `J` scales only, counted on the map of the input: a sphere with a larger stencil has one more, as its scale 0 is finer.
     ///
     /// Error: no scale, or more than there are.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+    /// assert_eq!(Healpix::new(8, 4, 3)?.scales_kept(2)?.scales(), 0..=1);
+    /// assert!(Healpix::new(8, 4, 3)?.scales_kept(5).is_err());
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn scales_kept(mut self, J: usize) -> Result<Self, DomainError> {
         let more = usize::from(self.finest != self.nside);
         if J == 0 || J + more > self.J {
@@ -107,6 +161,14 @@ impl Healpix {
     }
 
     /// Weights averages by the parameter `mask`; of its down-graded versions, what does not exceed the threshold counts nothing.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+    /// let healpix = Healpix::new(4, 2, 3)?.mask(Some(0.5));
+    /// assert!(healpix.masked && healpix.threshold == Some(0.5));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn mask(mut self, threshold: Option<f64>) -> Self {
         self.masked = true;
         self.threshold = threshold;
@@ -116,6 +178,14 @@ impl Healpix {
     /// Weights averages by `count` masks: the parameter `mask` is then `[count, pixels]`, and every number has an axis of masks before all others but the batch.
     ///
     /// Error: no mask, or more than [`MOST_MASKS`].
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+    /// let healpix = Healpix::new(4, 2, 3)?.masks(3, None)?;
+    /// assert_eq!((healpix.masks, healpix.number_axes()), (Some(3), vec![3]));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn masks(mut self, count: usize, threshold: Option<f64>) -> Result<Self, DomainError> {
         if count == 0 || count > MOST_MASKS {
             return fault("masks", count, format!("from 1 to {MOST_MASKS}"));
@@ -128,6 +198,14 @@ impl Healpix {
     /// input are those of its gradient part E and of its curl part B, anything else acts on both alike.
     ///
     /// Error: another spin, a patch, or an nside above [`LARGEST_SPIN_NSIDE`].
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+    /// let polarised = Healpix::new(4, 2, 3)?.spin(2)?;
+    /// assert_eq!(polarised.input_type().axes, [2], "Q and U");
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn spin(mut self, spin: usize) -> Result<Self, DomainError> {
         if spin == 0 || spin > 2 {
             return fault("spin", spin, "1 or 2");
@@ -143,26 +221,63 @@ impl Healpix {
     }
 
     /// Maps of an input: two with spin, one without.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::DomainError;
+    /// # use scatterc_compiler::healpix::Healpix;
+    /// assert_eq!((Healpix::new(4, 2, 3)?.components(), Healpix::new(4, 2, 3)?.spin(2)?.components()), (1, 2));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn components(&self) -> usize {
         if self.spin > 0 { 2 } else { 1 }
     }
 
     /// Number of pixels of an input, of each map of a pair.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+    /// assert_eq!(Healpix::new(4, 2, 3)?.len(), 12 * 4 * 4);
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn len(&self) -> usize {
         if self.cells[0].is_empty() { 12 * self.nside * self.nside } else { self.cells[0].len() }
     }
 
     /// Never: a patch has at least sixteen pixels.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+    /// assert!(!Healpix::new(4, 2, 3)?.is_empty());
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Cells of the patch at scale j; empty for the whole sphere.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+    /// let cells: Vec<usize> = (0..64).collect();
+    /// assert_eq!(Healpix::patch(8, 4, 3, &cells)?.cells(1), (0..16).collect::<Vec<_>>());
+    /// assert!(Healpix::new(8, 4, 3)?.cells(1).is_empty(), "the whole sphere");
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn cells(&self, j: usize) -> &[usize] {
         self.cells.get(j).map_or(&[], Vec::as_slice)
     }
 
     /// True when scale 0 is twice as fine as the input.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::healpix::{Healpix, LARGEST_NSIDE, LARGEST_SPIN_NSIDE, MASK, MOST_MASKS};
+    /// assert!(Healpix::new(4, 2, 5)?.is_upgraded() && !Healpix::new(4, 2, 3)?.is_upgraded());
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn is_upgraded(&self) -> bool {
         self.finest != self.nside
     }

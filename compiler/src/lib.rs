@@ -6,30 +6,38 @@
 
 pub mod bind;
 pub mod domain;
-pub mod emit;
+mod emit;
 pub mod explain;
 pub mod fuse;
 pub mod gradient;
-pub mod harmonic;
+mod harmonic;
 pub mod healpix;
-pub mod loops;
+mod loops;
 pub mod loss;
 mod lowering;
 pub mod pass;
 pub mod picture;
-pub mod planar;
+mod planar;
 pub mod plane;
-pub mod products;
+mod products;
 pub mod pyramid;
 pub mod schedule;
 pub mod simplify;
 pub mod sphere;
-pub mod tile;
+mod tile;
 
 use scatterc_ir::notation::{POINTWISE, Vocabulary};
 use scatterc_ir::ops::pointwise_table;
 
 /// Functions a statistic may call: the notation's own and every row of the pointwise table that has no operator of its own.
+///
+/// ```
+/// use scatterc_compiler::vocabulary;
+///
+/// let known = vocabulary();
+/// // The notation's own, and every pointwise row that has no operator.
+/// assert!(known.function("wavelet").is_some() && known.function("relu").is_some() && known.function("add").is_none());
+/// ```
 pub fn vocabulary() -> Vocabulary {
     let mut rows: Vec<(&'static str, usize, &'static str)> = POINTWISE.to_vec();
     for row in pointwise_table() {

@@ -322,12 +322,6 @@ impl Body {
             .sum();
         inner + 2 * self.sums.len()
     }
-
-    /// f64 loaded and stored per element.
-    pub fn traffic(&self) -> usize {
-        let loads = self.instructions.iter().filter(|i| matches!(i, Instruction::Load { .. } | Instruction::Weight { .. })).count();
-        loads + self.stores.len()
-    }
 }
 
 impl fmt::Display for Body {

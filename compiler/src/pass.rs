@@ -6,6 +6,17 @@ use scatterc_ir::graph::TypeError;
 use scatterc_ir::verify::{VerifyError, verify};
 
 /// One pass.
+///
+/// ```
+/// use scatterc_compiler::pass::PASSES;
+/// use scatterc_ir::text::parse;
+///
+/// let twice = parse("graph g {\n  %0 = input x : [3] point\n  %1 = abs(%0) : [3] point\n  %2 = abs(%0) : [3] point\n  return a = %1\n  return b = %2\n}\n")
+///     .expect("a graph");
+/// let share = PASSES.iter().find(|pass| pass.name == "share").unwrap();
+/// assert_eq!((share.run)(&twice)?.nodes.len(), 2);
+/// # Ok::<(), scatterc_ir::graph::TypeError>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Pass {
     /// Its name, as in `--after NAME` and `--disable NAME`.
@@ -17,6 +28,13 @@ pub struct Pass {
 }
 
 /// Simplification, in order. Every pass keeps all values; any of them can be left out.
+///
+/// ```
+/// use scatterc_compiler::pass::PASSES;
+///
+/// assert_eq!(PASSES[0].name, "share");
+/// assert!(PASSES.iter().all(|pass| pass.sentence.ends_with('.')));
+/// ```
 pub const PASSES: &[Pass] = &[
     Pass { name: "share", sentence: "Computes equal nodes once.", run: simplify::share },
     Pass { name: "filters", sentence: "Joins filters of one scale and drops transforms there and back.", run: planar::filters },
@@ -47,6 +65,15 @@ pub const PASSES: &[Pass] = &[
 ];
 
 /// What happened in one stage.
+///
+/// ```
+/// use scatterc_compiler::pass::{Trace, run_passes};
+///
+/// let mut trace = Trace::new();
+/// run_passes(scatterc_ir::Graph::default(), &[], &mut trace)?;
+/// assert!(trace[0].name == "share" && trace[0].graph.nodes.is_empty());
+/// # Ok::<(), scatterc_compiler::pass::PassError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Stage {
     /// Name of the pass, or `bind`, `gradient`.
@@ -61,6 +88,12 @@ pub struct Stage {
 pub type Trace = Vec<Stage>;
 
 /// A pipeline that failed.
+///
+/// ```
+/// use scatterc_compiler::pass::{PassError, known};
+///
+/// assert!(matches!(known(&["shear".into()]), Err(PassError::Unknown { found, .. }) if found == "shear"));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PassError {
@@ -91,6 +124,12 @@ pub enum PassError {
 }
 
 /// Checks that every name is a pass.
+///
+/// ```
+/// use scatterc_compiler::pass::known;
+///
+/// assert!(known(&["share".into(), "prune".into()]).is_ok() && known(&["shear".into()]).is_err());
+/// ```
 pub fn known(names: &[String]) -> Result<(), PassError> {
     match names.iter().find(|n| !PASSES.iter().any(|p| p.name == n.as_str())) {
         Some(found) => {
@@ -102,6 +141,19 @@ pub fn known(names: &[String]) -> Result<(), PassError> {
 }
 
 /// Runs the passes that are not disabled, verifying between them; `trace` collects the stages.
+///
+/// ```
+/// use scatterc_compiler::pass::{PASSES, Trace, run_passes};
+/// use scatterc_ir::text::parse;
+///
+/// let text = "graph g {\n  %0 = input x : [3] point\n  %1 = abs(%0) : [3] point\n  %2 = square(%1) : [3] point\n  return y = %2\n}\n";
+/// let graph = parse(text).expect("a graph");
+/// let mut trace = Trace::new();
+/// // |x|^2 = x^2 for real numbers.
+/// let simple = run_passes(graph, &["share".into()], &mut trace)?;
+/// assert_eq!((simple.nodes.len(), trace.len()), (2, PASSES.iter().filter(|pass| pass.name != "share").count()));
+/// # Ok::<(), scatterc_compiler::pass::PassError>(())
+/// ```
 pub fn run_passes(graph: Graph, disabled: &[String], trace: &mut Trace) -> Result<Graph, PassError> {
     known(disabled)?;
     let mut graph = graph;

@@ -12,6 +12,21 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A range of the arena from what writes it to its last reader.
+///
+/// ```
+/// # use scatterc_compiler::picture::*;
+/// # let plan = scatterc_ir::plan::parse("plan p {
+/// #   arena 20
+/// #   input x = 0+4 : [4] point
+/// #   output y = 4+4 : [4] point
+/// #   step concat rows=1 (0+4 -> 8+4)
+/// #   step concat rows=1 (8+4 -> 4+4)
+/// # }
+/// # ").expect("a plan");
+/// // x = 0+4, copied to 8+4 and from there to y = 4+4.
+/// let middle = lives(&plan)[1];
+/// assert_eq!((middle.slot.to_string(), middle.writer, middle.last), ("8+4".into(), Some(0), 1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
     /// The range.
@@ -23,6 +38,20 @@ pub struct Life {
 }
 
 /// Every buffer of a plan with its life, in the order of their writers. A write ends the lives of all ranges that it overlaps.
+///
+/// ```
+/// # use scatterc_compiler::picture::*;
+/// # let plan = scatterc_ir::plan::parse("plan p {
+/// #   arena 20
+/// #   input x = 0+4 : [4] point
+/// #   output y = 4+4 : [4] point
+/// #   step concat rows=1 (0+4 -> 8+4)
+/// #   step concat rows=1 (8+4 -> 4+4)
+/// # }
+/// # ").expect("a plan");
+/// // x = 0+4, copied to 8+4 and from there to y = 4+4.
+/// assert_eq!(lives(&plan).iter().map(|life| (life.writer, life.last)).collect::<Vec<_>>(), [(None, 0), (Some(0), 1), (Some(1), 2)]);
+/// ```
 pub fn lives(plan: &Plan) -> Vec<Life> {
     let mut all: Vec<Life> = Vec::new();
     // Lives that go on, by offset; they do not overlap.
@@ -67,6 +96,20 @@ pub fn lives(plan: &Plan) -> Vec<Life> {
 }
 
 /// Bytes alive during every step, its operands and results included.
+///
+/// ```
+/// # use scatterc_compiler::picture::*;
+/// # let plan = scatterc_ir::plan::parse("plan p {
+/// #   arena 20
+/// #   input x = 0+4 : [4] point
+/// #   output y = 4+4 : [4] point
+/// #   step concat rows=1 (0+4 -> 8+4)
+/// #   step concat rows=1 (8+4 -> 4+4)
+/// # }
+/// # ").expect("a plan");
+/// // x = 0+4, copied to 8+4 and from there to y = 4+4.
+/// assert_eq!(live_bytes(&plan), [2 * 4 * 8, 2 * 4 * 8]);
+/// ```
 pub fn live_bytes(plan: &Plan) -> Vec<usize> {
     let steps = plan.steps.len();
     let mut change = vec![0isize; steps + 1];
@@ -98,6 +141,21 @@ fn bytes(n: f64) -> String {
 }
 
 /// The launches of a plan for graphviz: one box each with flops, bytes, least time and live set; an arrow per buffer from what writes it to what reads it.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// # let scheduled = schedule(&graph, Fusion::All)?;
+/// assert!(launches_dot(&scheduled, &Facts::default()).starts_with("digraph \"power launches\" {"));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn launches_dot(scheduled: &Scheduled, facts: &Facts) -> String {
     let plan = &scheduled.plan;
     let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
@@ -179,6 +237,21 @@ fn words(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
 
 /// The launches of a plan as a picture: the arena with the life of every buffer (launch to the right, offset upwards) and the live set above it; below, a row per launch
 /// with bars of flops, bytes and least time, and measured time where there is one.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// # let scheduled = schedule(&graph, Fusion::All)?;
+/// assert!(launches_svg(&scheduled, &Facts::default()).starts_with("<svg"));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn launches_svg(scheduled: &Scheduled, facts: &Facts) -> String {
     let plan = &scheduled.plan;
     let (steps, live) = (plan.steps.len(), live_bytes(plan));
@@ -278,6 +351,20 @@ pub fn launches_svg(scheduled: &Scheduled, facts: &Facts) -> String {
 }
 
 /// A graph as a picture: a row per depth, from the inputs at the top to the outputs at the bottom.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// let picture = graph_svg(&graph);
+/// assert!(picture.starts_with("<svg") && picture.contains("%1 square"));
+/// ```
 pub fn graph_svg(graph: &Graph) -> String {
     let mut depth = vec![0usize; graph.nodes.len()];
     let mut readers = vec![0usize; graph.nodes.len()];
@@ -359,6 +446,14 @@ pub fn graph_svg(graph: &Graph) -> String {
 }
 
 /// The last graph of that stage; the names that exist where there is none.
+///
+/// ```
+/// use scatterc_compiler::{pass::Stage, picture::stage};
+///
+/// let trace = vec![Stage { name: "bind".into(), sentence: "The statistic on its domain.".into(), graph: scatterc_ir::Graph::default() }];
+/// assert!(stage(&trace, "bind").is_ok());
+/// assert_eq!(stage(&trace, "fold"), Err(vec!["bind"]));
+/// ```
 pub fn stage<'a>(trace: &'a Trace, name: &str) -> Result<&'a Graph, Vec<&'a str>> {
     trace.iter().rev().find(|s| s.name == name).map(|s| &s.graph).ok_or_else(|| {
         let mut names: Vec<&str> = Vec::new();

@@ -14,13 +14,53 @@ use scatterc_ir::{Linear, Op, Space, Type, Value};
 use scatterc_kernels::planar::PlanarFft;
 
 /// Largest number of rows or columns accepted.
+///
+/// ```
+/// # use scatterc_compiler::domain::{Domain, DomainError};
+/// # use scatterc_compiler::plane::*;
+/// # use scatterc_ir::notation::{Filter, parse};
+/// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+/// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+/// assert!(Plane::new(LARGEST_SIZE + 1, 16, 1, 1, &filter, Boundary::Periodic, false).is_err());
+/// ```
 pub const LARGEST_SIZE: usize = 1 << 15;
 /// Longest series accepted.
+///
+/// ```
+/// # use scatterc_compiler::domain::{Domain, DomainError};
+/// # use scatterc_compiler::plane::*;
+/// # use scatterc_ir::notation::{Filter, parse};
+/// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+/// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+/// assert!(Plane::line(LONGEST_SERIES + 1, 1, 1, &filter, Boundary::Periodic).is_err());
+/// ```
 pub const LONGEST_SERIES: usize = 1 << 19;
 /// Most directions or voices.
+///
+/// ```
+/// # use scatterc_compiler::domain::{Domain, DomainError};
+/// # use scatterc_compiler::plane::*;
+/// # use scatterc_ir::notation::{Filter, parse};
+/// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+/// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+/// assert!(Plane::new(16, 16, 2, MOST_DIRECTIONS, &filter, Boundary::Periodic, false).is_ok());
+/// assert!(Plane::new(16, 16, 2, MOST_DIRECTIONS + 1, &filter, Boundary::Periodic, false).is_err());
+/// ```
 pub const MOST_DIRECTIONS: usize = 64;
 
 /// How `pad` continues a field beyond its edges.
+///
+/// ```
+/// # use scatterc_compiler::domain::{Domain, DomainError};
+/// # use scatterc_compiler::plane::*;
+/// # use scatterc_ir::notation::{Filter, parse};
+/// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+/// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+/// let padding = |boundary| Plane::new(16, 16, 2, 1, &filter, boundary, false).map(|plane| plane.padding);
+/// assert_eq!(padding(Boundary::Periodic)?, [0; 4]);
+/// assert!(padding(Boundary::Reflect)?.iter().all(|samples| *samples > 0));
+/// # Ok::<(), DomainError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Boundary {
     /// The field is periodic: nothing is added.
@@ -36,6 +76,12 @@ pub enum Boundary {
 
 impl Boundary {
     /// Its word in descriptions and options.
+    ///
+    /// ```
+    /// use scatterc_compiler::plane::Boundary;
+    ///
+    /// assert_eq!((Boundary::Periodic.name(), Boundary::Reflect.name()), ("periodic", "reflect"));
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Boundary::Periodic => "periodic",
@@ -111,6 +157,18 @@ fn fault<T>(option: &'static str, found: impl ToString, expected: impl Into<Stri
 }
 
 /// A filter with some of its definitions replaced by numbers.
+///
+/// ```
+/// # use scatterc_compiler::domain::{Domain, DomainError};
+/// # use scatterc_compiler::plane::*;
+/// # use scatterc_ir::notation::{Filter, parse};
+/// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+/// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+/// let wide = with_numbers(&filter, &[("width".into(), 2.0)])?;
+/// assert!(wide.one_line().contains("width = 2;"));
+/// assert!(with_numbers(&filter, &[("k".into(), 2.0)]).is_err(), "a formula, no number");
+/// # Ok::<(), DomainError>(())
+/// ```
 pub fn with_numbers(filter: &Filter, numbers: &[(String, f64)]) -> Result<Filter, DomainError> {
     let mut filter = filter.clone();
     for (name, value) in numbers {
@@ -135,6 +193,18 @@ impl Plane {
     /// Images of `H` x `W` with `J` scales and `L` directions.
     ///
     /// Error: sizes too small for J (2^J must not exceed the shorter side; truncated grids need 16 samples), no scale, no direction, sizes beyond the limits.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+    /// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+    /// let plane = Plane::new(16, 32, 2, 1, &filter, Boundary::Periodic, false)?;
+    /// assert_eq!((plane.scales(), plane.describe().contains("16")), (0..=1, true));
+    /// assert!(Plane::new(16, 32, 5, 1, &filter, Boundary::Periodic, false).is_err(), "2^5 exceeds 16");
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn new(H: usize, W: usize, J: usize, L: usize, filter: &Filter, boundary: Boundary, cut_edges: bool) -> Result<Self, DomainError> {
         for (option, n) in [("height", H), ("width", W)] {
             if !(16..=LARGEST_SIZE).contains(&n) {
@@ -165,6 +235,17 @@ impl Plane {
     /// Series of `T` samples with `J` octaves of `L` voices.
     ///
     /// Error: as for [`Plane::new`].
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+    /// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+    /// let line = Plane::line(64, 3, 1, &filter, Boundary::Periodic)?;
+    /// assert_eq!((line.H, line.W, line.line, line.scales()), (1, 64, true, 0..=2));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn line(T: usize, J: usize, L: usize, filter: &Filter, boundary: Boundary) -> Result<Self, DomainError> {
         if !(16..=LONGEST_SERIES).contains(&T) {
             return fault("length", T, format!("from 16 to {LONGEST_SERIES} samples"));
@@ -186,6 +267,24 @@ impl Plane {
     /// Filters come to coarser grids by summing aliases; `stride` is the largest power of two that `decimate` leaves between samples.
     ///
     /// The padding is three times the length after which the tail of the low-pass filter, made on T samples, sums to at most 1e-3.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::Plane;
+    /// # use scatterc_ir::notation::parse;
+    /// // Three wavelets, one per octave.
+    /// let text = "filter octaves {
+    ///     f       = min(column, W - column) / W;
+    ///     count   = 3;
+    ///     octave  = j;
+    ///     wavelet = exp(-(8 * 2^j * f - 2)^2);
+    ///     lowpass = exp(-(16 * f)^2);
+    /// }";
+    /// let filter = parse(text, "octaves").expect("a filter").filters().next().cloned().unwrap();
+    /// let series = Plane::cascade(64, 3, 8, &filter)?;
+    /// assert_eq!((series.scales(), series.bank.folded), (0..=2, true));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn cascade(T: usize, J: usize, stride: usize, filter: &Filter) -> Result<Self, DomainError> {
         if !(16..=LONGEST_SERIES / 4).contains(&T) {
             return fault("length", T, format!("from 16 to {} samples", LONGEST_SERIES / 4));
@@ -259,6 +358,17 @@ impl Plane {
     /// Cuts edges of the same width on both sides.
     ///
     /// Error: edges that are not cut.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+    /// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+    /// assert!(Plane::new(32, 32, 2, 1, &filter, Boundary::Periodic, true)?.even_edges()?.even_edges);
+    /// assert!(Plane::new(32, 32, 2, 1, &filter, Boundary::Periodic, false)?.even_edges().is_err());
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn even_edges(mut self) -> Result<Self, DomainError> {
         if !self.cut_edges {
             return fault("edges", "whole", "cut edges, which may then be even");
@@ -268,6 +378,16 @@ impl Plane {
     }
 
     /// Weights averages by the parameter `mask`; averages on coarser grids take its nearest samples.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+    /// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+    /// assert_eq!(Plane::new(16, 16, 2, 1, &filter, Boundary::Periodic, false)?.mask().parameters(), ["mask"]);
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn mask(mut self) -> Self {
         self.masked = true;
         self
@@ -279,6 +399,17 @@ impl Plane {
     /// the edges at scale j, r is 1 + e for `mean(cut(f, j))`, and the sum of 1 + e over the scales up to j for `mean(f, j)`.
     ///
     /// Error: edges that are not cut evenly.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+    /// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+    /// let plane = Plane::new(32, 32, 2, 1, &filter, Boundary::Periodic, true)?.even_edges()?.eroded_mask()?;
+    /// assert!(plane.masked && plane.eroded);
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn eroded_mask(mut self) -> Result<Self, DomainError> {
         if !self.even_edges {
             return fault("erode-mask", "edges that are whole or uneven", "even edges, which the mask is cut with");
@@ -288,7 +419,7 @@ impl Plane {
     }
 
     /// Rows and columns of the mask that weigh the samples of an `H` x `W` grid.
-    pub fn mask_samples(&self, H: usize, W: usize) -> (Vec<usize>, Vec<usize>) {
+    pub(crate) fn mask_samples(&self, H: usize, W: usize) -> (Vec<usize>, Vec<usize>) {
         if let Some((h, w, [e, f])) = self.cut_grid(H, W) {
             let (rows, columns) = self.mask_samples(h, w);
             return (rows[e..h - e].to_vec(), columns[f..w - f].to_vec());
@@ -306,6 +437,18 @@ impl Plane {
     }
 
     /// The first scale, with its grid, of which a mask keeps nothing.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter rings { width = 1; k = 2 * pi * sqrt((row / H)^2 + (column / W)^2); wavelet = exp(-(log(max(k, 1e-9) * 2^j) / width)^2); }";
+    /// # let filter: Filter = parse(text, "rings").expect("a filter").filters().next().cloned().unwrap();
+    /// let plane = Plane::new(16, 16, 2, 1, &filter, Boundary::Periodic, false)?.mask();
+    /// assert_eq!(plane.empty_grid(&[1.0; 256]), None);
+    /// assert_eq!(plane.empty_grid(&[0.0; 256]).map(|(scale, ..)| scale), Some(0));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn empty_grid(&self, mask: &[f64]) -> Option<(usize, usize, usize)> {
         let empty = |scale: usize| {
             if !self.eroded {
@@ -455,7 +598,7 @@ impl Plane {
     }
 
     /// Octave of a wavelet.
-    pub fn octave(&self, scale: usize) -> usize {
+    pub(crate) fn octave(&self, scale: usize) -> usize {
         match &self.wavelets {
             Some(list) => list.get(scale).map_or(0, |w| w.0.max(0) as usize),
             None => scale,

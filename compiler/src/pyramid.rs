@@ -16,6 +16,17 @@ use scatterc_kernels::Serial;
 use scatterc_kernels::images::{Blocks, Enlarged};
 
 /// Largest side of a stencil.
+///
+/// ```
+/// # use scatterc_compiler::domain::{Domain, DomainError};
+/// # use scatterc_compiler::plane::Boundary;
+/// # use scatterc_compiler::pyramid::*;
+/// # use scatterc_ir::notation::{Filter, parse};
+/// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+/// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+/// assert!(Pyramid::new(64, 64, 1, 1, LARGEST_STENCIL, &edges, Boundary::Zero).is_ok());
+/// assert!(Pyramid::new(64, 64, 1, 1, LARGEST_STENCIL + 2, &edges, Boundary::Zero).is_err());
+/// ```
 pub const LARGEST_STENCIL: usize = 31;
 
 /// An image or series domain of stencils bound to its sizes.
@@ -77,11 +88,27 @@ fn unusable(error: scatterc_ir::filter::FilterError) -> DomainError {
 }
 
 /// True for filters that are given sample by sample, as `stencil`, and not by their frequencies.
+///
+/// ```
+/// # use scatterc_compiler::domain::{Domain, DomainError};
+/// # use scatterc_compiler::plane::Boundary;
+/// # use scatterc_compiler::pyramid::*;
+/// # use scatterc_ir::notation::{Filter, parse};
+/// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+/// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+/// assert!(is_stencil(&edges));
+/// ```
 pub fn is_stencil(filter: &Filter) -> bool {
     filter.definitions.iter().any(|d| d.name.name == "stencil")
 }
 
 /// Number of scales that leaves a few samples of the coarsest: log2(n - K), one less for stencils of more than 3 samples.
+///
+/// ```
+/// use scatterc_compiler::pyramid::usual_scales;
+///
+/// assert_eq!((usual_scales(64, 3), usual_scales(64, 5)), (5, 4));
+/// ```
 pub fn usual_scales(shorter: usize, K: usize) -> usize {
     (shorter.saturating_sub(K).max(1).ilog2() as usize).saturating_sub(usize::from(K > 3)).max(1)
 }
@@ -90,6 +117,19 @@ impl Pyramid {
     /// Images of `H` x `W` with `J` scales and `L` orientations of K x K stencils.
     ///
     /// Error: a filter without `stencil`; K even or beyond [`LARGEST_STENCIL`]; scales, of which the coarsest image is smaller than a stencil reaches; sizes beyond the limits.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::Boundary;
+    /// # use scatterc_compiler::pyramid::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+    /// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+    /// let pyramid = Pyramid::new(32, 32, 2, 1, 5, &edges, Boundary::Zero)?;
+    /// assert_eq!((pyramid.scales(), pyramid.len()), (0..=1, 32 * 32));
+    /// assert!(Pyramid::new(32, 32, 2, 1, 4, &edges, Boundary::Zero).is_err(), "stencils have a middle");
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn new(H: usize, W: usize, J: usize, L: usize, K: usize, filter: &Filter, boundary: Boundary) -> Result<Self, DomainError> {
         for (option, n) in [("height", H), ("width", W)] {
             if !(2..=LARGEST_SIZE).contains(&n) {
@@ -102,6 +142,18 @@ impl Pyramid {
     /// Series of `T` samples with `J` scales and `L` stencils of K samples.
     ///
     /// Error: as for [`Pyramid::new`].
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::Boundary;
+    /// # use scatterc_compiler::pyramid::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+    /// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+    /// let series = Pyramid::line(64, 3, 1, 5, &edges, Boundary::Periodic)?;
+    /// assert_eq!((series.H, series.W, series.bank.H, series.bank.W), (1, 64, 1, 5));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn line(T: usize, J: usize, L: usize, K: usize, filter: &Filter, boundary: Boundary) -> Result<Self, DomainError> {
         if !(2..=LONGEST_SERIES).contains(&T) {
             return fault("length", T, format!("from 2 to {LONGEST_SERIES} samples"));
@@ -144,18 +196,53 @@ impl Pyramid {
     /// Leaves out of `mean(f, j)` the samples whose stencils reach beyond the edges.
     ///
     /// Error: nothing is left at the coarsest scale.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::Boundary;
+    /// # use scatterc_compiler::pyramid::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+    /// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+    /// assert!(Pyramid::new(32, 32, 2, 1, 5, &edges, Boundary::Zero)?.cut_edges()?.cut_edges);
+    /// // Stencils of five samples leave nothing of a coarsest image of four.
+    /// assert!(Pyramid::new(8, 8, 2, 1, 5, &edges, Boundary::Zero)?.cut_edges().is_err());
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn cut_edges(mut self) -> Result<Self, DomainError> {
         self.cut_edges = true;
         self.checked()
     }
 
     /// Enlarges fields twice before scale 0; the number of scales stays.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::Boundary;
+    /// # use scatterc_compiler::pyramid::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+    /// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+    /// assert_eq!(Pyramid::new(16, 16, 2, 1, 3, &edges, Boundary::Zero)?.enlarged().sizes(0), (32, 32));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn enlarged(mut self) -> Self {
         self.enlarged = true;
         self
     }
 
     /// Weights averages by the parameter `mask`; of its coarse versions, what does not exceed the threshold counts nothing.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::Boundary;
+    /// # use scatterc_compiler::pyramid::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+    /// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+    /// assert_eq!(Pyramid::new(16, 16, 2, 1, 3, &edges, Boundary::Zero)?.mask(None).parameters(), ["mask"]);
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn mask(mut self, threshold: Option<f64>) -> Self {
         self.masked = true;
         self.threshold = threshold;
@@ -163,16 +250,53 @@ impl Pyramid {
     }
 
     /// Number of samples of an input.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::Boundary;
+    /// # use scatterc_compiler::pyramid::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+    /// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+    /// assert_eq!(Pyramid::new(16, 12, 2, 1, 3, &edges, Boundary::Zero)?.len(), 16 * 12);
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.H * self.W
     }
 
     /// Never: there are at least two samples.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::Boundary;
+    /// # use scatterc_compiler::pyramid::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+    /// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+    /// assert!(!Pyramid::new(16, 16, 2, 1, 3, &edges, Boundary::Zero)?.is_empty());
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The first scale at which nothing is left of a mask, one weight per sample of the input.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::Boundary;
+    /// # use scatterc_compiler::pyramid::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+    /// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+    /// let pyramid = Pyramid::new(16, 16, 2, 1, 3, &edges, Boundary::Zero)?.mask(Some(0.5));
+    /// assert_eq!(pyramid.empty_scale(&[1.0; 256]), None);
+    /// // One sample in four is not enough for a coarse one.
+    /// let few: Vec<f64> = (0..256).map(|k| if k / 16 % 2 == 0 && k % 2 == 0 { 1.0 } else { 0.0 }).collect();
+    /// assert_eq!(pyramid.empty_scale(&few), Some(1));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn empty_scale(&self, mask: &[f64]) -> Option<usize> {
         let mut weights = mask.to_vec();
         if self.enlarged {
@@ -204,6 +328,18 @@ impl Pyramid {
     }
 
     /// Rows and columns of scale j.
+    ///
+    /// ```
+    /// # use scatterc_compiler::domain::{Domain, DomainError};
+    /// # use scatterc_compiler::plane::Boundary;
+    /// # use scatterc_compiler::pyramid::*;
+    /// # use scatterc_ir::notation::{Filter, parse};
+    /// # let text = "filter edges { x = column - (W - 1) / 2; stencil = x * exp(-x^2); }";
+    /// # let edges: Filter = parse(text, "edges").expect("a filter").filters().next().cloned().unwrap();
+    /// let pyramid = Pyramid::new(16, 12, 2, 1, 3, &edges, Boundary::Zero)?;
+    /// assert_eq!((pyramid.sizes(0), pyramid.sizes(1)), ((16, 12), (8, 6)));
+    /// # Ok::<(), DomainError>(())
+    /// ```
     pub fn sizes(&self, j: usize) -> (usize, usize) {
         let factor = if self.enlarged { 2 } else { 1 };
         let rows = if self.line { 1 } else { (factor * self.H) >> j };

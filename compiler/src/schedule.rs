@@ -17,6 +17,20 @@ use scatterc_kernels::layout;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 /// A graph that cannot be scheduled.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// let refused = schedule_within(&graph, Fusion::All, 3, scatterc_ir::plan::Element::F64);
+/// assert!(matches!(refused, Err(ScheduleError::Memory { limit: 24, .. })));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
@@ -63,7 +77,7 @@ fn stored_len(space: Space, target: Target) -> usize {
 }
 
 /// Length of a space on the CPU in f64: rings and maps are lane-blocked, everything else is as it is.
-pub fn device_len(space: Space) -> usize {
+pub(crate) fn device_len(space: Space) -> usize {
     match space {
         Space::Map { L } => layout::map_len(L),
         Space::Rings { L, M } => layout::rings_len(L, M),
@@ -78,6 +92,22 @@ fn value_len(graph: &Graph, value: Value, target: Target) -> usize {
 }
 
 /// What a launch does, and how much work it is.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// # let scheduled = schedule(&graph, Fusion::All)?;
+/// // Every sample is squared, weighed and added.
+/// assert!(scheduled.launches[0].flops >= 3.0 * 8.0 * 15.0 && scheduled.launches[0].bytes > 0.0);
+/// # Ok::<(), ScheduleError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
     /// One line: the kernel and what it computes.
@@ -91,6 +121,21 @@ pub struct Launch {
 }
 
 /// A plan and what `explain` says about it.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// # let scheduled = schedule(&graph, Fusion::All)?;
+/// assert_eq!((scheduled.plan.steps.len(), scheduled.launches.len(), scheduled.recomputed.len()), (1, 1, 0));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scheduled {
     /// The plan.
@@ -102,6 +147,13 @@ pub struct Scheduled {
 }
 
 /// A value that is computed again for its late readers rather than kept.
+///
+/// ```
+/// use scatterc_compiler::schedule::Recomputed;
+///
+/// let again = Recomputed { value: "wigner_inverse %7".into(), ty: "[2] rings(8,8)".into(), bytes: 4096, limit: 65536 };
+/// assert!(again.to_string().contains("wigner_inverse %7"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recomputed {
     /// The op, with its node in the scheduled graph.
@@ -487,17 +539,65 @@ fn joined_maps(graph: &Graph, fusion: Fusion) -> Result<Graph, ScheduleError> {
 }
 
 /// Builds the plan of a graph for the CPU in f64.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// let plan = schedule(&graph, Fusion::All)?.plan;
+/// assert!(scatterc_ir::plan::verify(&plan).is_ok() && plan.outputs[0].name == "S");
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn schedule(graph: &Graph, fusion: Fusion) -> Result<Scheduled, ScheduleError> {
     schedule_cpu(graph, fusion, Element::F64)
 }
 
 /// Builds the plan of a graph for the CPU.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// use scatterc_ir::plan::Element;
+///
+/// assert_eq!(schedule_cpu(&graph, Fusion::All, Element::F32)?.plan.element, Element::F32);
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn schedule_cpu(graph: &Graph, fusion: Fusion, element: Element) -> Result<Scheduled, ScheduleError> {
     let graph = &joined_maps(graph, fusion)?;
     Ok(plan_of(graph, fusion, &BTreeSet::new(), Target::Cpu, element)?.0)
 }
 
 /// Builds the plan of a graph for CUDA: logical layouts, launches of one level of the graph joined, one translation unit for all kernels.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// use scatterc_ir::plan::{Element, Step};
+///
+/// let plan = schedule_cuda(&graph, Fusion::All, Element::F64)?.plan;
+/// assert!(plan.steps.iter().all(|step| matches!(step, Step::Launch { .. })));
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn schedule_cuda(graph: &Graph, fusion: Fusion, element: Element) -> Result<Scheduled, ScheduleError> {
     // The device's kernels read stored rows, so filtered spectra are stored.
     let fusion = if fusion == Fusion::All { Fusion::Gram } else { fusion };
@@ -512,6 +612,24 @@ const ROUNDS: usize = 60;
 ///
 /// Each round finds the launch at which most is alive and gives up, cheapest first, values that lie idle there; they are computed again right before their next reader.
 /// Values never change: the same operations run, some of them twice. Error: the smallest arena reached, when the limit cannot be met.
+///
+/// ```
+/// # use scatterc_compiler::{explain::*, fuse::Fusion, picture::*, schedule::*};
+/// # let graph = scatterc_ir::text::parse("graph power {
+/// #   %0 = input x : [] map(8)
+/// #   %1 = square(%0) : [] map(8)
+/// #   %2 = mean(%1) {L=8} : [] point
+/// #   return S = %2
+/// # }
+/// # ").expect("a graph");
+/// // The mean of x^2: %1 = square(%0), %2 = mean(%1).
+/// use scatterc_ir::plan::Element;
+///
+/// let free = schedule(&graph, Fusion::All)?.plan.arena;
+/// let (same, bounded) = schedule_within(&graph, Fusion::All, free, Element::F64)?;
+/// assert!(same == graph && bounded.plan.arena <= free);
+/// # Ok::<(), ScheduleError>(())
+/// ```
 pub fn schedule_within(graph: &Graph, fusion: Fusion, limit: usize, element: Element) -> Result<(Graph, Scheduled), ScheduleError> {
     let mut graph = joined_maps(graph, fusion)?;
     let mut late = BTreeSet::new();
@@ -1429,7 +1547,7 @@ fn counted(names: &[String]) -> String {
 }
 
 /// Nominal flops of all transforms and frame operators that outputs need. Frame operators that differ only in the degrees they return are one scan.
-pub fn transform_flops(graph: &Graph) -> f64 {
+pub(crate) fn transform_flops(graph: &Graph) -> f64 {
     let mut live = vec![false; graph.nodes.len()];
     graph.outputs.iter().for_each(|o| live[o.value.index()] = true);
     let mut scans: BTreeSet<(Value, Scale)> = BTreeSet::new();

@@ -7,7 +7,10 @@ use scatterc_ir::{Graph, Linear, Op, Space, Value};
 use std::collections::HashMap;
 
 /// Rebuilds a graph node by node; `f` gets the new operands and may return any value. Equal nodes merge on the way.
-pub fn rewrite(graph: &Graph, mut f: impl FnMut(&mut Builder, Value, &[Value]) -> Result<Option<Value>, TypeError>) -> Result<Graph, TypeError> {
+pub(crate) fn rewrite(
+    graph: &Graph,
+    mut f: impl FnMut(&mut Builder, Value, &[Value]) -> Result<Option<Value>, TypeError>,
+) -> Result<Graph, TypeError> {
     let mut b = Builder::new(&graph.name);
     let mut map: Vec<Value> = Vec::with_capacity(graph.nodes.len());
     for value in graph.values() {
@@ -26,7 +29,7 @@ pub fn rewrite(graph: &Graph, mut f: impl FnMut(&mut Builder, Value, &[Value]) -
 }
 
 /// The same node on new operands.
-pub fn copy(b: &mut Builder, graph: &Graph, value: Value, operands: &[Value]) -> Result<Value, TypeError> {
+pub(crate) fn copy(b: &mut Builder, graph: &Graph, value: Value, operands: &[Value]) -> Result<Value, TypeError> {
     let node = graph.node(value);
     match &node.op {
         Op::Input(_) | Op::Parameter(_) => b.add(node.op.clone(), &[], Some(node.ty.clone())),
@@ -35,11 +38,32 @@ pub fn copy(b: &mut Builder, graph: &Graph, value: Value, operands: &[Value]) ->
 }
 
 /// Equal nodes are computed once.
+///
+/// ```
+/// use scatterc_compiler::simplify::share;
+/// # use scatterc_ir::{graph::TypeError, text::parse};
+/// # let graph = |body: &str| parse(&format!("graph g {{\n{body}\n}}\n")).expect("a graph");
+///
+/// let twice = graph("%0 = input x : [3] point\n%1 = abs(%0) : [3] point\n%2 = abs(%0) : [3] point\n%3 = mul(%1, %2) : [3] point\nreturn y = %3");
+/// assert_eq!(share(&twice)?.nodes.len(), 3);
+/// # Ok::<(), TypeError>(())
+/// ```
 pub fn share(graph: &Graph) -> Result<Graph, TypeError> {
     rewrite(graph, |_, _, _| Ok(None))
 }
 
 /// Drops nodes that no output needs. Inputs and parameters stay, so that the caller's side does not change.
+///
+/// ```
+/// use scatterc_compiler::simplify::prune;
+/// # use scatterc_ir::{graph::TypeError, text::parse};
+/// # let graph = |body: &str| parse(&format!("graph g {{\n{body}\n}}\n")).expect("a graph");
+///
+/// let idle = graph("%0 = input x : [3] point\n%1 = parameter P : [3] point\n%2 = exp(%0) : [3] point\nreturn y = %0");
+/// // The parameter stays.
+/// assert_eq!(prune(&idle)?.nodes.len(), 2);
+/// # Ok::<(), TypeError>(())
+/// ```
 pub fn prune(graph: &Graph) -> Result<Graph, TypeError> {
     let mut live = vec![false; graph.nodes.len()];
     for output in &graph.outputs {
@@ -85,6 +109,16 @@ fn is_identity(map: &Linear) -> bool {
 /// Composes pointwise functions where that costs nothing twice, merges neighbouring scalings, removes maps that do nothing.
 ///
 /// A pointwise operand is inlined when it has one reader, or when the composition is no dearer than the reader alone (|z|^2 = z^2).
+///
+/// ```
+/// use scatterc_compiler::simplify::{fold, prune};
+/// # use scatterc_ir::{graph::TypeError, text::parse};
+/// # let graph = |body: &str| parse(&format!("graph g {{\n{body}\n}}\n")).expect("a graph");
+///
+/// let powers = graph("%0 = input x : [3] point\n%1 = abs(%0) : [3] point\n%2 = square(%1) : [3] point\nreturn y = %2");
+/// assert!(prune(&fold(&powers)?)?.to_string().contains("%1 = square(%0)"));
+/// # Ok::<(), TypeError>(())
+/// ```
 pub fn fold(graph: &Graph) -> Result<Graph, TypeError> {
     let users = graph.users();
     let outputs: Vec<Value> = graph.outputs.iter().map(|o| o.value).collect();
@@ -155,7 +189,7 @@ fn through_axes(graph: &Graph, mut value: Value) -> Value {
 }
 
 /// The two factors of a product node.
-pub fn factors(graph: &Graph, value: Value) -> Option<(Value, Value)> {
+pub(crate) fn factors(graph: &Graph, value: Value) -> Option<(Value, Value)> {
     let node = graph.node(value);
     match &node.op {
         Op::Pointwise(Scalar::Binary(Binary::Multiply, a, b)) => match (&**a, &**b) {
@@ -170,6 +204,22 @@ pub fn factors(graph: &Graph, value: Value) -> Option<(Value, Value)> {
 ///
 /// Legality: both factors are maps acting on axes alone, applied to `ring_inverse` of equal L and M. Profit: at least one factor is needed for such products only,
 /// so that its ring transform disappears.
+///
+/// ```
+/// use scatterc_compiler::simplify::parseval;
+/// # use scatterc_ir::{graph::TypeError, text::parse};
+/// # let graph = |body: &str| parse(&format!("graph g {{\n{body}\n}}\n")).expect("a graph");
+///
+/// let power = graph(
+///     "%0 = input x : [] rings(8,8)
+///      %1 = ring_inverse(%0) {L=8, M=8} : [] map(8)
+///      %2 = square(%1) : [] map(8)
+///      %3 = mean(%2) {L=8} : [] point
+///      return S = %3",
+/// );
+/// assert!(parseval(&power)?.to_string().contains("ring_mean"));
+/// # Ok::<(), TypeError>(())
+/// ```
 pub fn parseval(graph: &Graph) -> Result<Graph, TypeError> {
     let users = graph.users();
     let outputs: Vec<Value> = graph.outputs.iter().map(|o| o.value).collect();
@@ -258,6 +308,22 @@ fn degrees_read(map: &Linear) -> Option<usize> {
 }
 
 /// `harmonic_forward` computes only the degrees and orders that its readers use, `ring_forward` only those orders. All readers must be syntheses.
+///
+/// ```
+/// use scatterc_compiler::simplify::bandlimit;
+/// # use scatterc_ir::{graph::TypeError, text::parse};
+/// # let graph = |body: &str| parse(&format!("graph g {{\n{body}\n}}\n")).expect("a graph");
+///
+/// // Degrees from 4 on are made and never read.
+/// let rough = graph(
+///     "%0 = input x : [] rings(8,8)
+///      %1 = harmonic_forward(%0) {L=8, M=8, L_out=8} : [] coefficients(8)
+///      %2 = scaling_inverse(%1) {L_in=8, L=8, j=1} : [] rings(4,4)
+///      return y = %2",
+/// );
+/// assert!(bandlimit(&rough)?.to_string().contains("L_out=4"));
+/// # Ok::<(), TypeError>(())
+/// ```
 pub fn bandlimit(graph: &Graph) -> Result<Graph, TypeError> {
     let users = graph.users();
     let needed = |value: Value| -> Option<usize> {

@@ -9,8 +9,21 @@ use scatterc_ir::types::{finest_scale, scale_bandlimit};
 use scatterc_ir::{Linear, Space, Type, Value};
 
 /// Largest bandlimit accepted.
+///
+/// ```
+/// use scatterc_compiler::{domain::InputKind, sphere::{LARGEST_BANDLIMIT, Sphere}};
+///
+/// assert!(Sphere::new(LARGEST_BANDLIMIT, 1, 0, InputKind::Half).is_ok() && Sphere::new(LARGEST_BANDLIMIT + 1, 1, 0, InputKind::Half).is_err());
+/// ```
 pub const LARGEST_BANDLIMIT: usize = 8192;
 /// Largest azimuthal bandlimit accepted.
+///
+/// ```
+/// use scatterc_compiler::{domain::InputKind, sphere::{LARGEST_AZIMUTHAL_BANDLIMIT, Sphere}};
+///
+/// assert!(Sphere::new(32, LARGEST_AZIMUTHAL_BANDLIMIT, 0, InputKind::Half).is_ok());
+/// assert!(Sphere::new(32, LARGEST_AZIMUTHAL_BANDLIMIT + 1, 0, InputKind::Half).is_err());
+/// ```
 pub const LARGEST_AZIMUTHAL_BANDLIMIT: usize = 16;
 
 /// Sizes of the sphere.
@@ -39,6 +52,13 @@ pub struct Sphere {
 
 impl Sphere {
     /// Checks the sizes: 2 <= L <= 8192, 1 <= N <= min(L, 16), J_min < J = ceil(log2 L).
+    ///
+    /// ```
+    /// use scatterc_compiler::{domain::InputKind, sphere::Sphere};
+    ///
+    /// let refused = Sphere::new(8, 9, 0, InputKind::Half).unwrap_err();
+    /// assert!(refused.to_string().starts_with("`directions` is 9, expected"));
+    /// ```
     pub fn new(L: usize, N: usize, J_min: usize, input: InputKind) -> Result<Self, DomainError> {
         let fault = |option, found: usize, expected: String| Err(DomainError::Option { option, found: found.to_string(), expected });
         if !(2..=LARGEST_BANDLIMIT).contains(&L) {
@@ -59,6 +79,14 @@ impl Sphere {
     }
 
     /// Finest scale.
+    ///
+    /// ```
+    /// use scatterc_compiler::{domain::InputKind, sphere::Sphere};
+    ///
+    /// // ceil(log2 L).
+    /// assert_eq!((Sphere::new(16, 1, 0, InputKind::Half)?.J(), Sphere::new(17, 1, 0, InputKind::Half)?.J()), (4, 5));
+    /// # Ok::<(), scatterc_compiler::domain::DomainError>(())
+    /// ```
     pub fn J(&self) -> usize {
         finest_scale(self.L)
     }

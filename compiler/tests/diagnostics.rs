@@ -1,11 +1,12 @@
-//! A catalogue of what binding refuses: one row per message, with the line, the token, what was expected and found, and what would be right. What the text alone tells is in
-//! `ir/tests/notation.rs`, what has no place in the text in `faults.rs`.
+//! A catalogue of what binding and losses refuse: one row per message, with the line, the token, what was expected and found, and what would be right. What the text
+//! alone tells is in `ir/tests/notation.rs`, what has no place in the text in `faults.rs`.
 
 #![allow(non_snake_case)]
 
 use scatterc_compiler::bind::{BindOptions, bind};
 use scatterc_compiler::domain::{Domain, InputKind};
 use scatterc_compiler::healpix::Healpix;
+use scatterc_compiler::loss::with_loss;
 use scatterc_compiler::plane::{Boundary, Plane};
 use scatterc_compiler::pyramid::Pyramid;
 use scatterc_compiler::sphere::Sphere;
@@ -60,33 +61,73 @@ fn body(statement: &str) -> String {
     format!("statistic s(x; p, d = 2) {{\n    W[j, g] = wavelet(x, j, g);\n    {statement}\n    return S;\n}}\n")
 }
 
+/// Place, token, message and help of a fault as it is shown.
+fn parts(rendered: &str) -> String {
+    let lines: Vec<&str> = rendered.lines().collect();
+    match lines.as_slice() {
+        [message, place, _, line, carets] => {
+            let (start, end) = (carets.find('^').expect("a caret"), carets.rfind('^').expect("a caret") + 1);
+            let token: String = line.chars().take(end).skip(start).collect();
+            let help = carets[end..].trim();
+            let place = place.trim_start_matches(" --> s.scat:");
+            format!(
+                "{place} `{token}` {}{}",
+                message.trim_start_matches("error: "),
+                if help.is_empty() { String::new() } else { format!(" | {help}") }
+            )
+        }
+        _ => rendered.into(),
+    }
+}
+
 #[test]
 fn every_message_points_at_its_token() {
     let mut faults = Vec::new();
     for (on, statement, expected) in CATALOGUE {
-        let text = body(statement);
-        let rendered = said(*on, &text);
-        let lines: Vec<&str> = rendered.lines().collect();
-        let found = match lines.as_slice() {
-            [message, place, _, line, carets] => {
-                let (start, end) = (carets.find('^').expect("a caret"), carets.rfind('^').expect("a caret") + 1);
-                let token: String = line.chars().take(end).skip(start).collect();
-                let help = carets[end..].trim();
-                let place = place.trim_start_matches(" --> s.scat:");
-                format!(
-                    "{place} `{token}` {}{}",
-                    message.trim_start_matches("error: "),
-                    if help.is_empty() { String::new() } else { format!(" | {help}") }
-                )
-            }
-            _ => rendered.clone(),
-        };
+        let found = parts(&said(*on, &body(statement)));
         if found != *expected {
             faults.push(format!("({on:?}) {statement}\n  expected {expected}\n  found    {found}"));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+/// A loss that does not fit a statistic is shown with its own line, here the second.
+#[test]
+fn every_message_about_a_loss_points_at_its_token() {
+    let mut faults = Vec::new();
+    for (output, loss, expected) in LOSSES {
+        let text = format!("statistic s(x) {{ m = {output}; return m; }}\n{loss}\n");
+        let checked = checked(&text);
+        let bound = bind(&checked.statistics[0], &*domain(On::Sphere), &BindOptions::default()).expect("binds");
+        let found = match with_loss(&bound, &checked.losses[0]) {
+            Ok(_) => "it fits".into(),
+            Err(error) => parts(&error.render(&text, "s.scat")),
+        };
+        if found != *expected {
+            faults.push(format!("{loss}\n  expected {expected}\n  found    {found}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Definition of the output `m`, the loss, and place, token, message and help.
+const LOSSES: &[(&str, &str, &str)] = &[
+    ("mean(x)", "loss l(S, T) = 3;", "2:16 `3` the loss is the constant 3"),
+    (
+        "mean(x)",
+        "loss l(S, T) = max(abs(S - T));",
+        "2:16 `max` `max` over entries has no smooth gradient, with the output `m` | use mean or sum of a power",
+    ),
+    // What the text alone does not tell: it depends on the output.
+    ("mean(harmonic(x, 1))", "loss l(S, T) = mean(S - T);", "2:16 `mean(S - T)` the loss is complex, with the output `m` | take re, im or abs"),
+    (
+        "mean(harmonic(x, 1))",
+        "loss l(S, T) = mean(sqrt(S - T));",
+        "2:21 `sqrt(S - T)` `sqrt` needs real arguments, with the output `m` | take re, im or abs first",
+    ),
+    ("lowpass(x, 1)", "loss l(S, T) = mean(abs(S - T));", "2:8 `S` output `m` has type [] map(4) | a loss needs arrays of numbers or images"),
+];
 
 /// Domain, line 3 of the text, and place, token, message and help.
 const CATALOGUE: &[(On, &str, &str)] = &[

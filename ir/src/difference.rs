@@ -9,6 +9,13 @@ use crate::text::spelling;
 use std::fmt::{self, Display};
 
 /// The first difference of one section.
+///
+/// ```
+/// use scatterc_ir::difference::Difference;
+///
+/// let difference = Difference { section: "steps", item: "step 4 tile".into(), field: "scratch".into(), left: "10".into(), right: "20".into() };
+/// assert_eq!(difference.to_string(), "steps: step 4 tile: scratch: 10 | 20");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// `header`, `notes`, `inputs`, `outputs`, `tables`, `prelude`, `kernels` or `steps` of a plan; `header`, `nodes` or `outputs` of a graph.
@@ -245,6 +252,14 @@ fn step(k: usize, step: &Step) -> (String, Vec<Field>) {
 /// The first difference of every section of two plans, in the order of their text; empty exactly when the plans are equal, but for spaces at the ends of lines of kernels.
 ///
 /// Notes say where a plan came from and decide nothing; they are compared like everything else.
+///
+/// ```
+/// use scatterc_ir::{Plan, difference::plans};
+///
+/// let (a, b) = (Plan { arena: 10, ..Plan::default() }, Plan { arena: 12, ..Plan::default() });
+/// assert_eq!(plans(&a, &b)[0].to_string(), "header: arena: 10 | 12");
+/// assert!(plans(&a, &a).is_empty());
+/// ```
 pub fn plans(a: &Plan, b: &Plan) -> Vec<Difference> {
     let note = |_: usize, (key, value): &(String, String)| (format!("note {key}"), vec![one("key", key), one("value", value)]);
     let table = |k: usize, table: &Table| (format!("table {k}"), vec![one("text", table)]);
@@ -274,6 +289,15 @@ pub fn plans(a: &Plan, b: &Plan) -> Vec<Difference> {
 }
 
 /// The first difference of every section of two graphs, in the order of their text; empty exactly when the graphs are equal.
+///
+/// ```
+/// use scatterc_ir::{difference::graphs, text::parse};
+///
+/// let of = |L: usize| parse(&format!("graph g {{\n  %0 = input x : [] map({L})\n  return x = %0\n}}\n"));
+/// let found = graphs(&of(4)?, &of(5)?);
+/// assert_eq!((found.len(), found[0].section), (1, "nodes"));
+/// # Ok::<(), scatterc_ir::text::TextError>(())
+/// ```
 pub fn graphs(a: &Graph, b: &Graph) -> Vec<Difference> {
     let mut out = Vec::new();
     out.extend(header(vec![("name", a.name.clone(), b.name.clone())]));

@@ -17,6 +17,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 /// Functions that a filter may call: name, number of arguments, documentation.
+///
+/// ```
+/// assert!(scatterc_ir::filter::FUNCTIONS.iter().any(|(name, arity, _)| *name == "select" && *arity == 3));
+/// ```
 pub const FUNCTIONS: &[(&str, usize, &str)] = &[
     ("abs", 1, "abs(z): modulus"),
     ("re", 1, "re(z): real part"),
@@ -49,6 +53,10 @@ pub const FUNCTIONS: &[(&str, usize, &str)] = &[
 ];
 
 /// Names that stand for numbers or coordinates in every filter.
+///
+/// ```
+/// assert_eq!(scatterc_ir::filter::VARIABLES[0], ("row", "row of the grid, from 0"));
+/// ```
 pub const VARIABLES: &[(&str, &str)] = &[
     ("row", "row of the grid, from 0"),
     ("column", "column of the grid, from 0"),
@@ -61,9 +69,20 @@ pub const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// What a domain and its maps ask a filter for.
+///
+/// ```
+/// assert!(scatterc_ir::filter::RESULTS.contains(&"wavelet"));
+/// ```
 pub const RESULTS: &[&str] = &["wavelet", "lowpass", "stencil", "octave", "layer", "count"];
 
 /// A filter that cannot be evaluated.
+///
+/// ```
+/// use scatterc_ir::Bank;
+///
+/// let bank = Bank { text: "filter f { wavelet = unknown; }".into(), ..Bank::sample() };
+/// assert!(bank.filter().unwrap_err().to_string().contains("`unknown`"));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("filter `{filter}`: {message}")]
 pub struct FilterError {
@@ -74,12 +93,29 @@ pub struct FilterError {
 }
 
 /// Most points of a grid on which filters are evaluated; one array of it takes 512 MiB.
+///
+/// ```
+/// use scatterc_ir::Bank;
+///
+/// // 2^13 x 2^13 points are the most.
+/// let bank = |H: usize| format!("bank(H={H}, W=8192, J=1, L=1, folded=0, real=1) filter f {{ wavelet = row; }}").parse::<Bank>();
+/// assert!(scatterc_ir::filter::LARGEST_GRID == 8192 * 8192 && bank(8192).is_ok() && bank(8193).is_err());
+/// ```
 pub const LARGEST_GRID: usize = 1 << 26;
 
 /// Most terms of one sum over periods.
 const MOST_PERIODS: i64 = 128;
 
 /// A filter bank bound to its sizes: an attribute of linear maps, printed as `bank(H=8, W=8, J=2, L=4, folded=0, real=1) filter morlet { .. }`.
+///
+/// ```
+/// use scatterc_ir::Bank;
+///
+/// let bank: Bank = "bank(H=8, W=12, J=2, L=1, folded=0, real=1) filter rings { wavelet = exp(-(row - j)^2); }".parse()?;
+/// assert_eq!((bank.H, bank.W, bank.J), (8, 12, 2));
+/// assert_eq!(bank.to_string().parse(), Ok(bank));
+/// # Ok::<(), scatterc_ir::filter::FilterError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Bank {
     /// Rows of the base grid.
@@ -134,6 +170,14 @@ impl FromStr for Bank {
 
 impl Bank {
     /// A small bank for the law tests.
+    ///
+    /// ```
+    /// use scatterc_ir::Bank;
+    ///
+    /// let bank = Bank::sample();
+    /// assert_eq!((bank.H, bank.W, bank.filter()?.name.name.as_str()), (8, 12, "sample"));
+    /// # Ok::<(), scatterc_ir::filter::FilterError>(())
+    /// ```
     pub fn sample() -> Bank {
         let text = "filter sample { r = row - H * greater(row, H / 2 - 1); c = column - W * greater(column, W / 2 - 1); \
                     wavelet = exp(-(r - j - l)^2 / 5 - (c - 1 + l)^2 / 7); lowpass = exp(-(r^2 + 2 * c^2) / 9); }";
@@ -141,18 +185,40 @@ impl Bank {
     }
 
     /// A small bank of stencils for the law tests.
+    ///
+    /// ```
+    /// assert!(scatterc_ir::Bank::sample_stencil().text.contains("stencil ="));
+    /// ```
     pub fn sample_stencil() -> Bank {
         let text = "filter sample { stencil = exp(-(row - 1 - j)^2 / 3 - (column - 2 + l)^2 / 5) * cis(row - 2 * column + l); }";
         Bank { H: 3, W: 5, J: 2, L: 2, folded: false, real: false, text: text.into() }
     }
 
     /// Whether filters of this bank exist on a grid of that size.
+    ///
+    /// ```
+    /// use scatterc_ir::Bank;
+    ///
+    /// // Truncated filters come to any smaller grid, folded ones to divisors.
+    /// let truncated = Bank::sample();
+    /// assert!(truncated.fits(4, 5).is_ok() && truncated.fits(9, 12).is_err());
+    /// let folded = Bank { folded: true, ..Bank::sample() };
+    /// assert!(folded.fits(4, 6).is_ok() && folded.fits(4, 5).is_err());
+    /// ```
     pub fn fits(&self, H: usize, W: usize) -> Result<(), String> {
         let fits = if self.folded { self.H.is_multiple_of(H) && self.W.is_multiple_of(W) } else { H <= self.H && W <= self.W };
         if fits { Ok(()) } else { Err(format!("filters made on {} x {} do not come to a grid of {H} x {W}", self.H, self.W)) }
     }
 
     /// The parsed filter.
+    ///
+    /// ```
+    /// use scatterc_ir::Bank;
+    ///
+    /// let definitions = Bank::sample().filter()?.definitions;
+    /// assert_eq!(definitions.iter().map(|d| d.name.name.as_str()).collect::<Vec<_>>(), ["r", "c", "wavelet", "lowpass"]);
+    /// # Ok::<(), scatterc_ir::filter::FilterError>(())
+    /// ```
     pub fn filter(&self) -> Result<Filter, FilterError> {
         let fail = |message: String| FilterError { filter: String::new(), message };
         let program = parse(&self.text, "filter").map_err(|e| fail(e.to_string()))?;
@@ -165,14 +231,56 @@ impl Bank {
     }
 
     /// Index on the base grid of the frequency that sits at `k` on a grid of `n`, for banks that keep the lowest frequencies.
+    ///
+    /// ```
+    /// use scatterc_ir::Bank;
+    ///
+    /// // Frequencies 0, 1, -2, -1 of a grid of four, on a grid of eight.
+    /// assert_eq!([0, 1, 2, 3].map(|k| Bank::kept(8, 4, k)), [0, 1, 6, 7]);
+    /// ```
     pub fn kept(base: usize, n: usize, k: usize) -> usize {
         if k < n.div_ceil(2) { k } else { base - n + k }
     }
 }
 
 /// Discrete Fourier transforms over a grid, in place.
+///
+/// ```
+/// use scatterc_ir::filter::Transform;
+///
+/// /// The sum itself, for one row and forwards.
+/// struct Direct;
+/// impl Transform for Direct {
+///     fn fourier(&self, _H: usize, W: usize, _inverse: bool, re: &mut [f64], im: &mut [f64]) {
+///         let (a, b) = (re.to_vec(), im.to_vec());
+///         for k in 0..W {
+///             let turned = |p: usize| (-std::f64::consts::TAU * (p * k) as f64 / W as f64).sin_cos();
+///             re[k] = (0..W).map(|p| a[p] * turned(p).1 - b[p] * turned(p).0).sum();
+///             im[k] = (0..W).map(|p| a[p] * turned(p).0 + b[p] * turned(p).1).sum();
+///         }
+///     }
+/// }
+/// let (mut re, mut im) = ([1.0, 1.0, 1.0, 1.0], [0.0; 4]);
+/// Direct.fourier(1, 4, false, &mut re, &mut im);
+/// assert!((re[0] - 4.0).abs() < 1e-14 && re[1..].iter().chain(&im).all(|x| x.abs() < 1e-14));
+/// ```
 pub trait Transform {
     /// sum_p f_p e^{-2 pi i k p / n} over rows and columns, or with the opposite sign and 1/(HW) when `inverse`.
+    ///
+    /// ```
+    /// use scatterc_ir::filter::Transform;
+    ///
+    /// /// A grid of one point has only frequency 0.
+    /// struct Point;
+    /// impl Transform for Point {
+    ///     fn fourier(&self, H: usize, W: usize, _inverse: bool, _re: &mut [f64], _im: &mut [f64]) {
+    ///         assert_eq!((H, W), (1, 1));
+    ///     }
+    /// }
+    /// let (mut re, mut im) = ([5.0], [0.0]);
+    /// Point.fourier(1, 1, false, &mut re, &mut im);
+    /// assert_eq!(re, [5.0]);
+    /// ```
     fn fourier(&self, H: usize, W: usize, inverse: bool, re: &mut [f64], im: &mut [f64]);
 }
 
@@ -191,6 +299,22 @@ struct Complex {
 }
 
 /// A filter on the grid: real, or complex with a second array.
+///
+/// ```
+/// # use scatterc_ir::Bank;
+/// # use scatterc_ir::filter::{Evaluation, Transform};
+/// # struct NoTransform;
+/// # impl Transform for NoTransform {
+/// #     fn fourier(&self, _: usize, _: usize, _: bool, _: &mut [f64], _: &mut [f64]) {}
+/// # }
+/// # let text = "filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); }";
+/// # let bank = Bank { H: 2, W: 3, J: 2, L: 1, folded: false, real: true, text: text.into() };
+/// # let filter = bank.filter()?;
+/// // filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); } on a grid of 2 x 3
+/// let wave = Evaluation::new(&filter, &bank, 0, 0, &NoTransform).array("wave")?;
+/// assert_eq!((wave.re[0], wave.im.map(|im| im[3])), (1.0, Some(1f64.sin())));
+/// # Ok::<(), scatterc_ir::filter::FilterError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampled {
     /// Real parts, `[H][W]`.
@@ -446,6 +570,22 @@ impl Bounds {
 }
 
 /// Evaluates one filter at one scale and direction, block by block of the grid; what needs the whole grid (transforms, totals, sums over periods) is computed once and kept.
+///
+/// ```
+/// # use scatterc_ir::Bank;
+/// # use scatterc_ir::filter::{Evaluation, Transform};
+/// # struct NoTransform;
+/// # impl Transform for NoTransform {
+/// #     fn fourier(&self, _: usize, _: usize, _: bool, _: &mut [f64], _: &mut [f64]) {}
+/// # }
+/// # let text = "filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); }";
+/// # let bank = Bank { H: 2, W: 3, J: 2, L: 1, folded: false, real: true, text: text.into() };
+/// # let filter = bank.filter()?;
+/// // filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); } on a grid of 2 x 3
+/// let mut scale_one = Evaluation::new(&filter, &bank, 1, 0, &NoTransform);
+/// assert_eq!((scale_one.array("wavelet")?.re[5], scale_one.number("octave")?), (121.0, 2.0));
+/// # Ok::<(), scatterc_ir::filter::FilterError>(())
+/// ```
 pub struct Evaluation<'a> {
     filter: &'a Filter,
     bank: &'a Bank,
@@ -470,6 +610,21 @@ pub struct Evaluation<'a> {
 
 impl<'a> Evaluation<'a> {
     /// An evaluation of `filter` at scale `j` and direction `l` of `bank`.
+    ///
+    /// ```
+    /// # use scatterc_ir::Bank;
+    /// # use scatterc_ir::filter::{Evaluation, Transform};
+    /// # struct NoTransform;
+    /// # impl Transform for NoTransform {
+    /// #     fn fourier(&self, _: usize, _: usize, _: bool, _: &mut [f64], _: &mut [f64]) {}
+    /// # }
+    /// # let text = "filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); }";
+    /// # let bank = Bank { H: 2, W: 3, J: 2, L: 1, folded: false, real: true, text: text.into() };
+    /// # let filter = bank.filter()?;
+    /// // filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); } on a grid of 2 x 3
+    /// assert!(Evaluation::new(&filter, &bank, 0, 0, &NoTransform).has("wavelet"));
+    /// # Ok::<(), scatterc_ir::filter::FilterError>(())
+    /// ```
     pub fn new(filter: &'a Filter, bank: &'a Bank, j: usize, l: usize, transform: &'a dyn Transform) -> Self {
         let (numbers, arrays, wholes, largest) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         let (blurred, shift, block) = (Blurred::sums(filter), (0.0, 0.0), Block::default());
@@ -477,11 +632,42 @@ impl<'a> Evaluation<'a> {
     }
 
     /// True when the filter defines that name.
+    ///
+    /// ```
+    /// # use scatterc_ir::Bank;
+    /// # use scatterc_ir::filter::{Evaluation, Transform};
+    /// # struct NoTransform;
+    /// # impl Transform for NoTransform {
+    /// #     fn fourier(&self, _: usize, _: usize, _: bool, _: &mut [f64], _: &mut [f64]) {}
+    /// # }
+    /// # let text = "filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); }";
+    /// # let bank = Bank { H: 2, W: 3, J: 2, L: 1, folded: false, real: true, text: text.into() };
+    /// # let filter = bank.filter()?;
+    /// // filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); } on a grid of 2 x 3
+    /// let evaluation = Evaluation::new(&filter, &bank, 0, 0, &NoTransform);
+    /// assert!(evaluation.has("octave") && !evaluation.has("lowpass"));
+    /// # Ok::<(), scatterc_ir::filter::FilterError>(())
+    /// ```
     pub fn has(&self, name: &str) -> bool {
         self.filter.definitions.iter().any(|d| d.name.name == name)
     }
 
     /// A definition as an array over the base grid.
+    ///
+    /// ```
+    /// # use scatterc_ir::Bank;
+    /// # use scatterc_ir::filter::{Evaluation, Transform};
+    /// # struct NoTransform;
+    /// # impl Transform for NoTransform {
+    /// #     fn fourier(&self, _: usize, _: usize, _: bool, _: &mut [f64], _: &mut [f64]) {}
+    /// # }
+    /// # let text = "filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); }";
+    /// # let bank = Bank { H: 2, W: 3, J: 2, L: 1, folded: false, real: true, text: text.into() };
+    /// # let filter = bank.filter()?;
+    /// // filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); } on a grid of 2 x 3
+    /// assert_eq!(Evaluation::new(&filter, &bank, 0, 0, &NoTransform).array("wavelet")?.re, [0.0, 10.0, 20.0, 1.0, 11.0, 21.0]);
+    /// # Ok::<(), scatterc_ir::filter::FilterError>(())
+    /// ```
     pub fn array(&mut self, name: &str) -> Result<Sampled, FilterError> {
         let n = self.bank.H * self.bank.W;
         let filter = self.filter;
@@ -495,6 +681,23 @@ impl<'a> Evaluation<'a> {
     }
 
     /// A definition as a real number.
+    ///
+    /// ```
+    /// # use scatterc_ir::Bank;
+    /// # use scatterc_ir::filter::{Evaluation, Transform};
+    /// # struct NoTransform;
+    /// # impl Transform for NoTransform {
+    /// #     fn fourier(&self, _: usize, _: usize, _: bool, _: &mut [f64], _: &mut [f64]) {}
+    /// # }
+    /// # let text = "filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); }";
+    /// # let bank = Bank { H: 2, W: 3, J: 2, L: 1, folded: false, real: true, text: text.into() };
+    /// # let filter = bank.filter()?;
+    /// // filter tilted { wavelet = row + 10 * column + 100 * j; octave = j + 1; wave = cis(row); } on a grid of 2 x 3
+    /// let mut evaluation = Evaluation::new(&filter, &bank, 1, 0, &NoTransform);
+    /// assert_eq!(evaluation.number("octave")?, 2.0);
+    /// assert!(evaluation.number("wavelet").is_err(), "an array");
+    /// # Ok::<(), scatterc_ir::filter::FilterError>(())
+    /// ```
     pub fn number(&mut self, name: &str) -> Result<f64, FilterError> {
         match self.named(name)? {
             Complex { re: Part::Number(x), im: None } if x.is_finite() => Ok(x),

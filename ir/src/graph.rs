@@ -8,11 +8,21 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Id of a node and of the value it computes.
+///
+/// ```
+/// use scatterc_ir::Value;
+///
+/// assert_eq!((Value(3).index(), Value(3).to_string().as_str()), (3, "%3"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(pub u32);
 
 impl Value {
     /// Position in `Graph::nodes`.
+    ///
+    /// ```
+    /// assert_eq!(scatterc_ir::Value(7).index(), 7);
+    /// ```
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -25,6 +35,18 @@ impl fmt::Display for Value {
 }
 
 /// What a node computes.
+///
+/// ```
+/// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+/// # use scatterc_ir::ops::pointwise;
+/// # use scatterc_ir::{Linear, Space, Type};
+/// # let mut builder = Builder::new("power");
+/// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+/// let mean = builder.linear(Linear::Mean { L: 4 }, x)?;
+/// assert_eq!(builder.graph().node(x).op, Op::Input("x".into()));
+/// assert_eq!(builder.graph().node(mean).op, Op::Linear { map: Linear::Mean { L: 4 }, adjoint: false });
+/// # Ok::<(), TypeError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// A field or array the user gives, differentiable.
@@ -47,6 +69,19 @@ pub enum Op {
 }
 
 /// One node.
+///
+/// ```
+/// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+/// # use scatterc_ir::ops::pointwise;
+/// # use scatterc_ir::{Linear, Space, Type};
+/// # let mut builder = Builder::new("power");
+/// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+/// let mean = builder.linear(Linear::Mean { L: 4 }, x)?;
+/// let node = builder.graph().node(mean);
+/// assert_eq!((&node.operands[..], &node.ty), (&[x][..], &Type::number()));
+/// assert_eq!(node.to_string(), "mean(%0) {L=4} : [] point");
+/// # Ok::<(), TypeError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// What it computes.
@@ -58,6 +93,18 @@ pub struct Node {
 }
 
 /// A named result.
+///
+/// ```
+/// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+/// # use scatterc_ir::ops::pointwise;
+/// # use scatterc_ir::{Linear, Space, Type};
+/// # let mut builder = Builder::new("power");
+/// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+/// builder.output("sky", x);
+/// let graph = builder.finish();
+/// assert_eq!((graph.outputs[0].name.as_str(), graph.outputs[0].value), ("sky", x));
+/// # Ok::<(), TypeError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// Name the user sees.
@@ -67,6 +114,26 @@ pub struct Output {
 }
 
 /// A graph: plain data, nodes in order.
+///
+/// ```
+/// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+/// # use scatterc_ir::ops::pointwise;
+/// # use scatterc_ir::{Linear, Space, Type};
+/// # let mut builder = Builder::new("power");
+/// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+/// let square = builder.pointwise(pointwise("square").unwrap().expression.clone(), &[x])?;
+/// let mean = builder.linear(Linear::Mean { L: 4 }, square)?;
+/// builder.output("S", mean);
+/// let text = "graph power {
+///   %0 = input x : [] map(4)
+///   %1 = square(%0) : [] map(4)
+///   %2 = mean(%1) {L=4} : [] point
+///   return S = %2
+/// }
+/// ";
+/// assert_eq!(builder.finish().to_string(), text);
+/// # Ok::<(), TypeError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Graph {
     /// Name of the statistic.
@@ -78,6 +145,17 @@ pub struct Graph {
 }
 
 /// A node that cannot be built.
+///
+/// ```
+/// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+/// # use scatterc_ir::ops::pointwise;
+/// # use scatterc_ir::{Linear, Space, Type};
+/// # let mut builder = Builder::new("power");
+/// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+/// let refused = builder.linear(Linear::Mean { L: 8 }, x).unwrap_err();
+/// assert_eq!(refused.to_string(), "`mean`: operand 0 has type [] map(4), expected [..] map(8)");
+/// # Ok::<(), TypeError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TypeError {
@@ -99,6 +177,16 @@ pub enum TypeError {
 }
 
 /// Type of the result of `op` on operands of the given types.
+///
+/// ```
+/// use scatterc_ir::graph::{Op, infer};
+/// use scatterc_ir::{Linear, Space, Type};
+///
+/// // Leading axes are carried along.
+/// let map = Op::Linear { map: Linear::Mean { L: 4 }, adjoint: false };
+/// assert_eq!(infer(&map, &[&Type::new([5], Space::Map { L: 4 })])?, Type::new([5], Space::Point));
+/// # Ok::<(), scatterc_ir::graph::TypeError>(())
+/// ```
 pub fn infer(op: &Op, operands: &[&Type]) -> Result<Type, TypeError> {
     let wrong = |name: &str, operand: usize, expected: String, found: String| TypeError::Operand { op: name.into(), operand, expected, found };
     match op {
@@ -154,16 +242,61 @@ pub fn infer(op: &Op, operands: &[&Type]) -> Result<Type, TypeError> {
 
 impl Graph {
     /// Type of a value.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// # let square = builder.pointwise(pointwise("square").unwrap().expression.clone(), &[x])?;
+    /// # let mean = builder.linear(Linear::Mean { L: 4 }, square)?;
+    /// # builder.output("S", mean);
+    /// # let graph = builder.finish();
+    /// // %0 = input x, %1 = square(%0), %2 = mean(%1).
+    /// assert_eq!((graph.ty(x).len(), graph.ty(mean)), (28, &Type::number()));
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn ty(&self, value: Value) -> &Type {
         &self.nodes[value.index()].ty
     }
 
     /// Node of a value.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// # let square = builder.pointwise(pointwise("square").unwrap().expression.clone(), &[x])?;
+    /// # let mean = builder.linear(Linear::Mean { L: 4 }, square)?;
+    /// # builder.output("S", mean);
+    /// # let graph = builder.finish();
+    /// // %0 = input x, %1 = square(%0), %2 = mean(%1).
+    /// assert_eq!(graph.node(square).operands, [x]);
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn node(&self, value: Value) -> &Node {
         &self.nodes[value.index()]
     }
 
     /// Users of every node, in order.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// # let square = builder.pointwise(pointwise("square").unwrap().expression.clone(), &[x])?;
+    /// # let mean = builder.linear(Linear::Mean { L: 4 }, square)?;
+    /// # builder.output("S", mean);
+    /// # let graph = builder.finish();
+    /// // %0 = input x, %1 = square(%0), %2 = mean(%1).
+    /// assert_eq!(graph.users(), [vec![square], vec![mean], vec![]]);
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn users(&self) -> Vec<Vec<Value>> {
         let mut users = vec![Vec::new(); self.nodes.len()];
         for (k, node) in self.nodes.iter().enumerate() {
@@ -177,11 +310,41 @@ impl Graph {
     }
 
     /// Values of all nodes in order.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// # let square = builder.pointwise(pointwise("square").unwrap().expression.clone(), &[x])?;
+    /// # let mean = builder.linear(Linear::Mean { L: 4 }, square)?;
+    /// # builder.output("S", mean);
+    /// # let graph = builder.finish();
+    /// // %0 = input x, %1 = square(%0), %2 = mean(%1).
+    /// assert_eq!(graph.values().collect::<Vec<_>>(), [x, square, mean]);
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn values(&self) -> impl Iterator<Item = Value> + use<> {
         (0..self.nodes.len() as u32).map(Value)
     }
 
     /// The node's linear map and adjoint flag, if it is one.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// # let square = builder.pointwise(pointwise("square").unwrap().expression.clone(), &[x])?;
+    /// # let mean = builder.linear(Linear::Mean { L: 4 }, square)?;
+    /// # builder.output("S", mean);
+    /// # let graph = builder.finish();
+    /// // %0 = input x, %1 = square(%0), %2 = mean(%1).
+    /// assert_eq!((graph.linear(square), graph.linear(mean)), (None, Some((&Linear::Mean { L: 4 }, false))));
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn linear(&self, value: Value) -> Option<(&Linear, bool)> {
         match &self.node(value).op {
             Op::Linear { map, adjoint } => Some((map, *adjoint)),
@@ -191,6 +354,20 @@ impl Graph {
 }
 
 /// Builds graphs; equal nodes are shared as they are added.
+///
+/// ```
+/// use scatterc_ir::graph::Builder;
+/// use scatterc_ir::{Linear, Space, Type};
+///
+/// let mut builder = Builder::new("level");
+/// let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+/// let mean = builder.linear(Linear::Mean { L: 4 }, x)?;
+/// // Asked for again, an equal node is shared.
+/// assert_eq!(builder.linear(Linear::Mean { L: 4 }, x)?, mean);
+/// builder.output("m", mean);
+/// assert_eq!(builder.finish().nodes.len(), 2);
+/// # Ok::<(), scatterc_ir::graph::TypeError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     graph: Graph,
@@ -219,11 +396,28 @@ fn digest(op: &Op, operands: &[Value], ty: &Type) -> u64 {
 
 impl Builder {
     /// An empty graph of that name.
+    ///
+    /// ```
+    /// use scatterc_ir::Builder;
+    ///
+    /// assert_eq!(Builder::new("empty").finish().to_string(), "graph empty {\n}\n");
+    /// ```
     pub fn new(name: &str) -> Self {
         Builder { graph: Graph { name: name.into(), ..Graph::default() }, seen: HashMap::new() }
     }
 
     /// Adds a node whose type is given (inputs) or inferred; an equal node already there is returned instead.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// let mean = builder.add(Op::Linear { map: Linear::Mean { L: 4 }, adjoint: false }, &[x], None)?;
+    /// assert_eq!(builder.ty(mean), &Type::number());
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn add(&mut self, op: Op, operands: &[Value], ty: Option<Type>) -> Result<Value, TypeError> {
         let ty = match ty {
             Some(ty) => ty,
@@ -248,31 +442,98 @@ impl Builder {
     }
 
     /// An input of the given type.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// assert_eq!(builder.graph().node(x).to_string(), "input x : [] map(4)");
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn input(&mut self, name: &str, ty: Type) -> Result<Value, TypeError> {
         self.add(Op::Input(name.into()), &[], Some(ty))
     }
 
     /// A run-time parameter of the given type.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// let norms = builder.parameter("P", Type::new([4], Space::Point))?;
+    /// assert_eq!(builder.graph().node(norms).to_string(), "parameter P : [4] point");
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn parameter(&mut self, name: &str, ty: Type) -> Result<Value, TypeError> {
         self.add(Op::Parameter(name.into()), &[], Some(ty))
     }
 
     /// A literal.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// let half = builder.constant(0.5)?;
+    /// assert_eq!(builder.graph().node(half).op, Op::Constant(0.5));
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn constant(&mut self, value: f64) -> Result<Value, TypeError> {
         self.add(Op::Constant(value), &[], None)
     }
 
     /// A linear map.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// let rings = builder.linear(Linear::RingForward { L: 4, M: 3 }, x)?;
+    /// assert_eq!(builder.ty(rings), &Type::new([], Space::Rings { L: 4, M: 3 }));
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn linear(&mut self, map: Linear, operand: Value) -> Result<Value, TypeError> {
         self.add(Op::Linear { map, adjoint: false }, &[operand], None)
     }
 
     /// The adjoint of a linear map.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// let mean = builder.linear(Linear::Mean { L: 4 }, x)?;
+    /// let spread = builder.adjoint(Linear::Mean { L: 4 }, mean)?;
+    /// assert_eq!(builder.graph().node(spread).to_string(), "mean^H(%1) {L=4} : [] map(4)");
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn adjoint(&mut self, map: Linear, operand: Value) -> Result<Value, TypeError> {
         self.add(Op::Linear { map, adjoint: true }, &[operand], None)
     }
 
     /// A scalar expression; operands it does not use are dropped and equal operands merged.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// // a * a with equal operands is the square of one.
+    /// let product = builder.pointwise(pointwise("mul").unwrap().expression.clone(), &[x, x])?;
+    /// assert_eq!(builder.graph().node(product).to_string(), "square(%0) : [] map(4)");
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn pointwise(&mut self, f: Scalar, operands: &[Value]) -> Result<Value, TypeError> {
         let f = f.simplified();
         let mut kept: Vec<Value> = Vec::new();
@@ -303,32 +564,98 @@ impl Builder {
     }
 
     /// Joins values along their last axis.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// let (p, q) = (builder.parameter("p", Type::new([2], Space::Point))?, builder.parameter("q", Type::new([3], Space::Point))?);
+    /// let both = builder.concat(&[p, q])?;
+    /// assert_eq!(builder.ty(both), &Type::new([5], Space::Point));
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn concat(&mut self, operands: &[Value]) -> Result<Value, TypeError> {
         if let [only] = operands { Ok(*only) } else { self.add(Op::Concat, operands, None) }
     }
 
     /// Type of a value built so far.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// assert_eq!(builder.ty(x), &Type::new([], Space::Map { L: 4 }));
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn ty(&self, value: Value) -> &Type {
         self.graph.ty(value)
     }
 
     /// The graph so far.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// assert_eq!(builder.graph().nodes.len(), 1);
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
     /// Names a result.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// builder.output("same", x);
+    /// assert_eq!(builder.graph().outputs[0].value, x);
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn output(&mut self, name: &str, value: Value) {
         self.graph.outputs.push(Output { name: name.into(), value });
     }
 
     /// The finished graph.
+    ///
+    /// ```
+    /// # use scatterc_ir::graph::{Builder, Op, TypeError, Value, infer};
+    /// # use scatterc_ir::ops::pointwise;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let mut builder = Builder::new("power");
+    /// # let x = builder.input("x", Type::new([], Space::Map { L: 4 }))?;
+    /// # let square = builder.pointwise(pointwise("square").unwrap().expression.clone(), &[x])?;
+    /// # let mean = builder.linear(Linear::Mean { L: 4 }, square)?;
+    /// # builder.output("S", mean);
+    /// # let graph = builder.finish();
+    /// // %0 = input x, %1 = square(%0), %2 = mean(%1).
+    /// assert_eq!((graph.name.as_str(), graph.nodes.len(), graph.outputs.len()), ("power", 3, 1));
+    /// # Ok::<(), TypeError>(())
+    /// ```
     pub fn finish(self) -> Graph {
         self.graph
     }
 }
 
 /// Attributes of an op in the order they are printed.
+///
+/// ```
+/// use scatterc_ir::graph::{Op, attributes};
+/// use scatterc_ir::{Linear, ops::Attribute};
+///
+/// let map = Op::Linear { map: Linear::RingForward { L: 4, M: 3 }, adjoint: false };
+/// assert_eq!(attributes(&map), [("L", Attribute::Integer(4)), ("M", Attribute::Integer(3))]);
+/// ```
 pub fn attributes(op: &Op) -> Vec<(&'static str, Attribute)> {
     match op {
         Op::Linear { map, .. } => map.attributes(),

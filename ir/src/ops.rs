@@ -11,6 +11,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 /// Value of an attribute in graph text.
+///
+/// ```
+/// use scatterc_ir::ops::Attribute;
+///
+/// assert_eq!(Attribute::List(vec![0, 1, 2, 3, 4, 9, 9, 9, 9]).to_string(), "[0..5,9*4]");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attribute {
     /// A whole number.
@@ -64,19 +70,67 @@ fn runs(list: &[i64]) -> String {
 }
 
 /// Rust type of an attribute and its conversions.
+///
+/// ```
+/// use scatterc_ir::ops::{Attribute, AttributeValue};
+///
+/// assert_eq!(7usize.to_attribute(), Attribute::Integer(7));
+/// assert_eq!(<Vec<usize>>::from_attribute(&Attribute::List(vec![1, 2])), Ok(vec![1, 2]));
+/// assert!(usize::from_attribute(&Attribute::Integer(-1)).is_err());
+/// ```
 pub trait AttributeValue: Sized {
     /// To text form.
+    ///
+    /// ```
+    /// use scatterc_ir::ops::{Attribute, AttributeValue};
+    ///
+    /// assert_eq!(0.5f64.to_attribute(), Attribute::Number(0.5));
+    /// ```
     fn to_attribute(&self) -> Attribute;
     /// From text form; the error says what was expected.
+    ///
+    /// ```
+    /// use scatterc_ir::ops::{Attribute, AttributeValue};
+    ///
+    /// assert_eq!(usize::from_attribute(&Attribute::Integer(4)), Ok(4));
+    /// assert!(usize::from_attribute(&Attribute::Text("four".into())).is_err());
+    /// ```
     fn from_attribute(attribute: &Attribute) -> Result<Self, &'static str>;
     /// Feeds the value to a hash; equal bits give equal hashes.
+    ///
+    /// ```
+    /// use scatterc_ir::ops::AttributeValue;
+    /// use std::hash::{DefaultHasher, Hasher};
+    ///
+    /// let hash = |x: f64| {
+    ///     let mut state = DefaultHasher::new();
+    ///     x.digest(&mut state);
+    ///     state.finish()
+    /// };
+    /// // Bits count: 0 and -0 are equal numbers, but different attributes.
+    /// assert!(hash(0.5) == hash(0.5) && hash(0.0) != hash(-0.0));
+    /// ```
     fn digest(&self, state: &mut impl Hasher);
 }
 
 /// Largest azimuthal bandlimit of a `frame_operator`.
+///
+/// ```
+/// use scatterc_ir::{Linear, ops::LARGEST_FRAME};
+///
+/// let of = |N| Linear::FrameOperator { L_in: 16, L: 16, N, j: 2, L_out: 16 };
+/// assert!(of(LARGEST_FRAME).signature().is_ok() && of(LARGEST_FRAME + 1).signature().is_err());
+/// ```
 pub const LARGEST_FRAME: usize = 8;
 
-/// Largest whole number an attribute may hold, so that no product of two sizes overflows.
+/// Bound of the whole numbers of attributes, which stay below it, so that no product of two sizes overflows.
+///
+/// ```
+/// use scatterc_ir::ops::{Attribute, AttributeValue, LARGEST_ATTRIBUTE};
+///
+/// assert!(usize::from_attribute(&Attribute::Integer(LARGEST_ATTRIBUTE - 1)).is_ok());
+/// assert!(usize::from_attribute(&Attribute::Integer(LARGEST_ATTRIBUTE)).is_err());
+/// ```
 pub const LARGEST_ATTRIBUTE: i64 = 1 << 31;
 
 impl AttributeValue for usize {
@@ -143,6 +197,13 @@ impl AttributeValue for Vec<usize> {
 }
 
 /// A long list of indices, shared by its copies and known by its hash: passes copy and compare maps many times, and a list may have an entry per sample.
+///
+/// ```
+/// use scatterc_ir::ops::Indices;
+///
+/// let list: Indices = (0..4).map(|k| 2 * k).collect();
+/// assert_eq!((list[2], list.len(), list.largest()), (4, 4, Some(6)));
+/// ```
 #[derive(Clone)]
 pub struct Indices {
     list: Arc<[usize]>,
@@ -152,6 +213,12 @@ pub struct Indices {
 
 impl Indices {
     /// The largest entry; `None` for an empty list.
+    ///
+    /// ```
+    /// use scatterc_ir::ops::Indices;
+    ///
+    /// assert_eq!((Indices::from(vec![3, 1]).largest(), Indices::from(vec![]).largest()), (Some(3), None));
+    /// ```
     pub fn largest(&self) -> Option<usize> {
         self.largest
     }
@@ -220,6 +287,14 @@ impl AttributeValue for Vec<Vec<i64>> {
 }
 
 /// Domain and range of a linear map: trailing axes and space; leading axes of the operand are carried along.
+///
+/// ```
+/// use scatterc_ir::{Linear, Space, ops::Signature};
+///
+/// // Five directions from three channels, of anything.
+/// let signature = Linear::Steer { N: 3 }.signature();
+/// assert_eq!(signature, Ok(Signature { domain: (vec![3], Space::Any), range: (vec![5], Space::Any) }));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Signature {
     /// Trailing axes and space of the operand.
@@ -231,30 +306,75 @@ pub struct Signature {
 macro_rules! linear_ops {
     ($($(#[doc = $doc:literal])+ $spelling:literal => $variant:ident { $($attribute:ident : $type:ty = $sample:expr),* };)+) => {
         /// A linear map; its adjoint is the same row with the flag set.
+        ///
+        /// ```
+        /// use scatterc_ir::{Linear, Space, ops::Attribute};
+        ///
+        /// let map = Linear::RingForward { L: 4, M: 3 };
+        /// assert_eq!((map.spelling(), map.attributes()), ("ring_forward", vec![("L", Attribute::Integer(4)), ("M", Attribute::Integer(3))]));
+        /// assert_eq!(map.signature().map(|signature| signature.range), Ok((vec![], Space::Rings { L: 4, M: 3 })));
+        /// ```
+        // Brackets in the rows are axes, not links.
+        #[allow(rustdoc::broken_intra_doc_links)]
         #[derive(Clone, Debug, PartialEq)]
         pub enum Linear { $($(#[doc = $doc])+ $variant { $(#[doc = "See the row."] $attribute: $type),* }),+ }
 
         impl Linear {
             /// Spelling of every row.
+            ///
+            /// ```
+            /// assert!(scatterc_ir::Linear::SPELLINGS.contains(&"wigner_inverse"));
+            /// ```
             pub const SPELLINGS: &'static [&'static str] = &[$($spelling),+];
 
             /// Spelling of this row.
+            ///
+            /// ```
+            /// assert_eq!(scatterc_ir::Linear::RingMean { L: 4, M: 4 }.spelling(), "ring_mean");
+            /// ```
             pub fn spelling(&self) -> &'static str {
                 match self { $(Linear::$variant { .. } => $spelling),+ }
             }
 
             /// Names and values of the attributes, in the order of the row.
+            ///
+            /// ```
+            /// use scatterc_ir::{Linear, ops::Attribute};
+            ///
+            /// assert_eq!(Linear::Mean { L: 4 }.attributes(), [("L", Attribute::Integer(4))]);
+            /// ```
             pub fn attributes(&self) -> Vec<(&'static str, Attribute)> {
                 match self { $(Linear::$variant { $($attribute),* } => vec![$((stringify!($attribute), $attribute.to_attribute())),*]),+ }
             }
 
             /// Feeds the row and its attributes to a hash; equal rows give equal hashes.
+            ///
+            /// ```
+            /// use scatterc_ir::Linear;
+            /// use std::hash::{DefaultHasher, Hasher};
+            ///
+            /// let hash = |map: Linear| {
+            ///     let mut state = DefaultHasher::new();
+            ///     map.digest(&mut state);
+            ///     state.finish()
+            /// };
+            /// assert!(hash(Linear::Mean { L: 4 }) == hash(Linear::Mean { L: 4 }) && hash(Linear::Mean { L: 4 }) != hash(Linear::Mean { L: 5 }));
+            /// ```
             pub fn digest(&self, state: &mut impl Hasher) {
                 std::mem::discriminant(self).hash(state);
                 match self { $(Linear::$variant { $($attribute),* } => { $($attribute.digest(state);)* }),+ }
             }
 
             /// Builds a row from its spelling and attributes; the error names the attribute, what was expected and what was found.
+            ///
+            /// ```
+            /// use scatterc_ir::{Linear, ops::Attribute};
+            ///
+            /// let given = |value| vec![("L".to_string(), value)];
+            /// assert_eq!(Linear::from_attributes("mean", &given(Attribute::Integer(4))), Some(Ok(Linear::Mean { L: 4 })));
+            /// assert!(Linear::from_attributes("mean", &given(Attribute::Number(0.5))).is_some_and(|made| made.is_err()));
+            /// assert!(Linear::from_attributes("median", &[]).is_none());
+            /// ```
             pub fn from_attributes(spelling: &str, given: &[(String, Attribute)]) -> Option<Result<Linear, String>> {
                 match spelling {
                     $($spelling => {
@@ -275,11 +395,26 @@ macro_rules! linear_ops {
             }
 
             /// One small instance of every row, for the law tests.
+            ///
+            /// ```
+            /// use scatterc_ir::Linear;
+            ///
+            /// let samples = Linear::samples();
+            /// assert_eq!(samples.len(), Linear::SPELLINGS.len());
+            /// assert!(samples.iter().all(|map| map.signature().is_ok()));
+            /// ```
             pub fn samples() -> Vec<Linear> {
                 vec![$(Linear::$variant { $($attribute: $sample),* }),+]
             }
 
             /// Documentation of every row: spelling and text.
+            ///
+            /// ```
+            /// use scatterc_ir::Linear;
+            ///
+            /// let (spelling, text) = &Linear::documentation()[0];
+            /// assert!(*spelling == "hermitian_pack" && text.starts_with("half(L) -> coefficients(L)"));
+            /// ```
             pub fn documentation() -> Vec<(&'static str, String)> {
                 vec![$(($spelling, [$($doc),+].iter().map(|line| line.trim()).collect::<Vec<_>>().join(" "))),+]
             }
@@ -397,6 +532,15 @@ linear_ops! {
 
 impl Linear {
     /// Domain and range; the error names the violated constraint.
+    ///
+    /// ```
+    /// use scatterc_ir::{Linear, Space};
+    ///
+    /// let signature = Linear::RingForward { L: 4, M: 3 }.signature()?;
+    /// assert_eq!((signature.domain.1, signature.range.1), (Space::Map { L: 4 }, Space::Rings { L: 4, M: 3 }));
+    /// assert!(Linear::HarmonicForward { L: 4, M: 4, L_out: 5 }.signature().unwrap_err().contains("C1"));
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn signature(&self) -> Result<Signature, String> {
         use Space::*;
         let simple = |domain: Space, range: Space| Ok(Signature { domain: (vec![], domain), range: (vec![], range) });
@@ -660,6 +804,12 @@ impl Linear {
     }
 
     /// True for maps that act on axes alone, sample by sample, whatever the space.
+    ///
+    /// ```
+    /// use scatterc_ir::Linear;
+    ///
+    /// assert!(Linear::Steer { N: 3 }.acts_on_axes() && !Linear::Mean { L: 4 }.acts_on_axes());
+    /// ```
     pub fn acts_on_axes(&self) -> bool {
         matches!(self, Linear::Steer { .. } | Linear::Reindex { .. } | Linear::Reshape { .. } | Linear::Scale { .. })
     }
@@ -678,6 +828,12 @@ fn patch(map: &Linear, nside: usize, cells: &[usize]) -> Result<usize, String> {
 }
 
 /// Number of pixels of a patch, or of the whole sphere of `nside` where no cells are named.
+///
+/// ```
+/// use scatterc_ir::ops::pixels;
+///
+/// assert_eq!((pixels(4, &[]), pixels(4, &[3, 4, 5])), (192, 3));
+/// ```
 pub fn pixels(nside: usize, cells: &[usize]) -> usize {
     if cells.is_empty() { 12 * nside * nside } else { cells.len() }
 }
@@ -696,6 +852,14 @@ fn spectrum(real: usize, H: usize, W: usize) -> Space {
 }
 
 /// For every output index of a `reindex`, the input index it reads, both flattened.
+///
+/// ```
+/// use scatterc_ir::ops::reindex_table;
+///
+/// // The transpose of a 2 x 3 array: out[a, b] = in[b, a].
+/// let table = reindex_table(&[2, 3], &[3, 2], &[vec![0, 1, 0], vec![1, 0, 0]]);
+/// assert_eq!(table, [0, 3, 1, 4, 2, 5]);
+/// ```
 pub fn reindex_table(from: &[usize], to: &[usize], map: &[Vec<i64>]) -> Vec<usize> {
     let mut index = vec![0usize; to.len()];
     let mut out = Vec::with_capacity(to.iter().product());
@@ -719,6 +883,13 @@ pub fn reindex_table(from: &[usize], to: &[usize], map: &[Vec<i64>]) -> Vec<usiz
 }
 
 /// A row of the pointwise table.
+///
+/// ```
+/// use scatterc_ir::ops::pointwise;
+///
+/// let row = pointwise("modulus").unwrap();
+/// assert_eq!((row.arity, row.expression.evaluate(&[3.0, 4.0])), (2, 5.0));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PointwiseRow {
     /// Spelling in graphs and in the notation.
@@ -783,6 +954,12 @@ pointwise_ops! {
 }
 
 /// The pointwise table; parsed once.
+///
+/// ```
+/// use scatterc_ir::ops::pointwise_table;
+///
+/// assert!(pointwise_table().iter().all(|row| row.expression.arity() == row.arity));
+/// ```
 pub fn pointwise_table() -> &'static [PointwiseRow] {
     static TABLE: OnceLock<Vec<PointwiseRow>> = OnceLock::new();
     TABLE.get_or_init(|| {
@@ -797,6 +974,12 @@ pub fn pointwise_table() -> &'static [PointwiseRow] {
 }
 
 /// Row of that name.
+///
+/// ```
+/// use scatterc_ir::ops::pointwise;
+///
+/// assert!(pointwise("square").is_some() && pointwise("cube").is_none());
+/// ```
 pub fn pointwise(name: &str) -> Option<&'static PointwiseRow> {
     pointwise_table().iter().find(|row| row.name == name)
 }

@@ -24,6 +24,12 @@ use crate::types::Type;
 use std::fmt;
 
 /// A range of the arena, in f64.
+///
+/// ```
+/// use scatterc_ir::plan::Slot;
+///
+/// assert_eq!(Slot { offset: 128, len: 20 }.to_string(), "128+20");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot {
     /// First f64.
@@ -34,6 +40,13 @@ pub struct Slot {
 
 impl Slot {
     /// Whether both ranges have a number in common.
+    ///
+    /// ```
+    /// use scatterc_ir::plan::Slot;
+    ///
+    /// let slot = Slot { offset: 10, len: 5 };
+    /// assert!(slot.overlaps(&Slot { offset: 14, len: 1 }) && !slot.overlaps(&Slot { offset: 15, len: 1 }));
+    /// ```
     pub fn overlaps(&self, other: &Slot) -> bool {
         self.len > 0 && other.len > 0 && self.offset < other.offset.saturating_add(other.len) && other.offset < self.offset.saturating_add(self.len)
     }
@@ -46,6 +59,18 @@ impl fmt::Display for Slot {
 }
 
 /// An array the caller fills or reads.
+///
+/// ```
+/// use scatterc_ir::plan::{Plan, Port, Slot};
+/// use scatterc_ir::{Space, Type};
+///
+/// let plan = Plan {
+///     arena: 32,
+///     inputs: vec![Port { name: "x".into(), slot: Slot { offset: 0, len: 32 }, ty: Type::new([], Space::Half { L: 4 }) }],
+///     ..Plan::default()
+/// };
+/// assert!(plan.to_string().contains("input x = 0+32 : [] half(4)"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {
     /// Its name.
@@ -57,6 +82,12 @@ pub struct Port {
 }
 
 /// What the steps of a plan run on.
+///
+/// ```
+/// use scatterc_ir::plan::{Plan, Target};
+///
+/// assert_eq!(Plan::default().target, Target::Cpu);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Target {
     /// Library kernels and loops as CLIF; rings and maps are lane-blocked.
@@ -67,6 +98,12 @@ pub enum Target {
 }
 
 /// The numbers of an arena.
+///
+/// ```
+/// use scatterc_ir::plan::Element;
+///
+/// assert_eq!((Element::default(), Element::F32.to_string().as_str()), (Element::F64, "f32"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Element {
     /// 64-bit.
@@ -78,6 +115,12 @@ pub enum Element {
 
 impl Element {
     /// Bytes of one number.
+    ///
+    /// ```
+    /// use scatterc_ir::plan::Element;
+    ///
+    /// assert_eq!((Element::F64.bytes(), Element::F32.bytes()), (8, 4));
+    /// ```
     pub fn bytes(self) -> usize {
         match self {
             Element::F64 => 8,
@@ -96,6 +139,14 @@ impl fmt::Display for Element {
 }
 
 /// A part of a sparse matrix, rows one after another.
+///
+/// ```
+/// use scatterc_ir::Linear;
+/// use scatterc_ir::plan::{SparsePart, Table};
+///
+/// let part = Table::Sparse { map: Linear::Mean { L: 4 }, adjoint: false, part: SparsePart::Values };
+/// assert!(part.to_string().contains(&SparsePart::Values.to_string()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SparsePart {
     /// First entry of every row and the end of the last, i32.
@@ -121,6 +172,13 @@ impl fmt::Display for SparsePart {
 }
 
 /// A constant array, made when the plan is loaded.
+///
+/// ```
+/// use scatterc_ir::Linear;
+/// use scatterc_ir::plan::Table;
+///
+/// assert_eq!(Table::Weights(Linear::Mean { L: 4 }).to_string(), "weights mean {L=4}");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Table {
     /// Weights of a linear reduction to a point (`mean`, `ring_mean`, `half_power`, ..), one per stored number.
@@ -145,6 +203,14 @@ pub enum Table {
 
 impl Table {
     /// The reduction whose weights it holds.
+    ///
+    /// ```
+    /// use scatterc_ir::Linear;
+    /// use scatterc_ir::plan::Table;
+    ///
+    /// assert_eq!(Table::Weights(Linear::Mean { L: 4 }).weights(), Some(&Linear::Mean { L: 4 }));
+    /// assert_eq!(Table::Library { name: "nodes".into(), attributes: vec![] }.weights(), None);
+    /// ```
     pub fn weights(&self) -> Option<&Linear> {
         match self {
             Table::Weights(map) => Some(map),
@@ -154,6 +220,14 @@ impl Table {
 }
 
 /// A fused loop as kernel text.
+///
+/// ```
+/// use scatterc_ir::plan::{Kernel, Plan};
+///
+/// let kernel = Kernel { name: "k0".into(), summary: "loop over map(4) for abs".into(), text: "function %k0() {\n}\n".into() };
+/// let plan = Plan { kernels: vec![kernel], ..Plan::default() };
+/// assert!(plan.to_string().contains("kernel k0 \"loop over map(4) for abs\"\n    | function %k0() {"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {
     /// Its name, `k0` ..
@@ -166,6 +240,14 @@ pub struct Kernel {
 }
 
 /// A stream of a loop: a buffer read or written at the trip index plus fixed channel offsets.
+///
+/// ```
+/// use scatterc_ir::plan::{Slot, Stream};
+///
+/// // Two outer iterations, 20 numbers each.
+/// let stream = Stream { slot: Slot { offset: 200, len: 40 }, stride: 20, extent: 20, written: false };
+/// assert_eq!(stream.slot.offset + stream.stride + stream.extent, 240);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream {
     /// The part of the buffer one outer iteration may touch starts at `slot.offset + outer * stride`; `slot` is the whole buffer.
@@ -179,6 +261,13 @@ pub struct Stream {
 }
 
 /// Where a stage of a tile finds or leaves its rows.
+///
+/// ```
+/// use scatterc_ir::plan::{Place, Slot};
+///
+/// let slot = Slot { offset: 8, len: 4 };
+/// assert_eq!((Place::Arena(slot).to_string(), Place::Local(slot).to_string()), ("8+4".into(), "local 8+4".into()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A whole buffer of the arena: `outer` times the rows, each as long as its space.
@@ -189,6 +278,13 @@ pub enum Place {
 
 impl Place {
     /// The range, of the arena or of the scratch memory.
+    ///
+    /// ```
+    /// use scatterc_ir::plan::{Place, Slot};
+    ///
+    /// let slot = Slot { offset: 8, len: 4 };
+    /// assert_eq!((Place::Arena(slot).slot(), Place::Local(slot).slot()), (slot, slot));
+    /// ```
     pub fn slot(&self) -> Slot {
         match self {
             Place::Arena(slot) | Place::Local(slot) => *slot,
@@ -206,6 +302,14 @@ impl fmt::Display for Place {
 }
 
 /// A stream of a loop inside a tile.
+///
+/// ```
+/// use scatterc_ir::plan::{Place, Slot, TileStream};
+///
+/// // Scratch memory of a thread has no outer iterations.
+/// let stream = TileStream { place: Place::Local(Slot { offset: 0, len: 720 }), stride: 0, extent: 720, written: true };
+/// assert_eq!(stream.place.slot().len, stream.extent);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileStream {
     /// Its buffer.
@@ -219,6 +323,15 @@ pub struct TileStream {
 }
 
 /// What a tile does with one pair of blocks, one stage after another.
+///
+/// ```
+/// use scatterc_ir::Linear;
+/// use scatterc_ir::plan::{Place, Slot, Stage};
+///
+/// let (from, to) = (Place::Arena(Slot { offset: 0, len: 96 }), Place::Local(Slot { offset: 0, len: 112 }));
+/// let stage = Stage::Rings { map: Linear::RingInverse { L: 4, M: 4 }, adjoint: false, first: 0, rows: 1, from, to };
+/// assert_eq!(stage.to_string(), "rings ring_inverse {L=4, M=4} first=0 rows=1 (0+96 -> local 0+112)");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
     /// A ring transform of consecutive rows.
@@ -253,6 +366,15 @@ pub enum Stage {
 
 impl Stage {
     /// Places read and places written.
+    ///
+    /// ```
+    /// use scatterc_ir::Linear;
+    /// use scatterc_ir::plan::{Place, Slot, Stage};
+    ///
+    /// let (from, to) = (Place::Arena(Slot { offset: 0, len: 96 }), Place::Local(Slot { offset: 0, len: 112 }));
+    /// let stage = Stage::Rings { map: Linear::RingInverse { L: 4, M: 4 }, adjoint: false, first: 0, rows: 1, from, to };
+    /// assert_eq!(stage.places(), (vec![from], vec![to]));
+    /// ```
     pub fn places(&self) -> (Vec<Place>, Vec<Place>) {
         match self {
             Stage::Rings { from, to, .. } => (vec![*from], vec![*to]),
@@ -265,6 +387,13 @@ impl Stage {
 }
 
 /// One launch.
+///
+/// ```
+/// use scatterc_ir::plan::{Slot, Step};
+///
+/// let step = Step::Fill { value: 0.5, output: Slot { offset: 34, len: 2 } };
+/// assert_eq!(step.to_string(), "fill value=0.5 -> 34+2");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// A library map applied to several operands of equal type; all share one recursion where the kernel can.
@@ -446,6 +575,23 @@ pub enum Step {
 }
 
 /// A compiled program as data.
+///
+/// ```
+/// # use scatterc_ir::plan::*;
+/// # use scatterc_ir::{Linear, Space, Type};
+/// # let text = "plan level {
+/// #   note domain = \"sphere L=4\"
+/// #   arena 40
+/// #   input x = 0+32 : [] half(4)
+/// #   output m = 34+2 : [2] point
+/// #   step fill value=0.5 -> 34+2
+/// # }
+/// # ";
+/// let plan = parse(text)?;
+/// assert_eq!((plan.name.as_str(), plan.arena, plan.inputs[0].ty.len(), plan.steps.len()), ("level", 40, 32, 1));
+/// assert_eq!(plan.to_string(), text);
+/// # Ok::<(), scatterc_ir::text::TextError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Plan {
     /// Name of the statistic.
@@ -474,11 +620,35 @@ pub struct Plan {
 
 impl Plan {
     /// Note of that key.
+    ///
+    /// ```
+    /// # use scatterc_ir::plan::*;
+    /// # use scatterc_ir::{Linear, Space, Type};
+    /// # let text = "plan level {
+    /// #   note domain = \"sphere L=4\"
+    /// #   arena 40
+    /// #   input x = 0+32 : [] half(4)
+    /// #   output m = 34+2 : [2] point
+    /// #   step fill value=0.5 -> 34+2
+    /// # }
+    /// # ";
+    /// let plan = parse(text)?;
+    /// assert_eq!((plan.note("domain"), plan.note("author")), (Some("sphere L=4"), None));
+    /// # Ok::<(), scatterc_ir::text::TextError>(())
+    /// ```
     pub fn note(&self, key: &str) -> Option<&str> {
         self.notes.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
     /// Slots a step reads and writes.
+    ///
+    /// ```
+    /// use scatterc_ir::plan::{Plan, Slot, Step};
+    ///
+    /// let slot = |offset, len| Slot { offset, len };
+    /// let step = Step::Concat { rows: 1, inputs: vec![slot(0, 2), slot(4, 3)], output: slot(8, 5) };
+    /// assert_eq!(Plan::traffic(&step), (vec![slot(0, 2), slot(4, 3)], vec![slot(8, 5)]));
+    /// ```
     pub fn traffic(step: &Step) -> (Vec<Slot>, Vec<Slot>) {
         match step {
             Step::Linear { pairs, .. } => (pairs.iter().map(|p| p.0).collect(), pairs.iter().map(|p| p.1).collect()),
@@ -955,6 +1125,22 @@ fn table(c: &mut Cursor) -> Result<Table, TextError> {
 }
 
 /// Reads a plan. The text is data: run [`verify`] before loading a plan from elsewhere.
+///
+/// ```
+/// # use scatterc_ir::plan::*;
+/// # use scatterc_ir::{Linear, Space, Type};
+/// # let text = "plan level {
+/// #   note domain = \"sphere L=4\"
+/// #   arena 40
+/// #   input x = 0+32 : [] half(4)
+/// #   output m = 34+2 : [2] point
+/// #   step fill value=0.5 -> 34+2
+/// # }
+/// # ";
+/// assert_eq!(parse(text)?.outputs[0].slot, Slot { offset: 34, len: 2 });
+/// assert_eq!(parse(&text.replace("arena 40", "arena forty")).unwrap_err().line, 3);
+/// # Ok::<(), scatterc_ir::text::TextError>(())
+/// ```
 pub fn parse(text: &str) -> Result<Plan, TextError> {
     let mut plan = Plan::default();
     let allowance = Allowance::of(text);
@@ -1144,6 +1330,24 @@ fn tile_faults(plan: &Plan, L: usize, outer: usize, scratch: usize, sums: Slot, 
 /// - P3: outputs of a step overlap none of its inputs and each other.
 /// - P4: loop streams stay inside their slots, grain is positive; local ranges of a tile lie in its scratch memory, and what is read of it was written by an earlier stage.
 /// - P5: plans for CUDA consist of launches, plans for the CPU have none.
+///
+/// ```
+/// # use scatterc_ir::plan::*;
+/// # use scatterc_ir::{Linear, Space, Type};
+/// # let text = "plan level {
+/// #   note domain = \"sphere L=4\"
+/// #   arena 40
+/// #   input x = 0+32 : [] half(4)
+/// #   output m = 34+2 : [2] point
+/// #   step fill value=0.5 -> 34+2
+/// # }
+/// # ";
+/// assert!(verify(&parse(text)?).is_ok());
+/// // An arena that does not hold its buffers breaks P1.
+/// let faults = verify(&parse(&text.replace("arena 40", "arena 35"))?).unwrap_err();
+/// assert!(faults[0].starts_with("P1"));
+/// # Ok::<(), scatterc_ir::text::TextError>(())
+/// ```
 pub fn verify(plan: &Plan) -> Result<(), Vec<String>> {
     let mut faults = Vec::new();
     if plan.arena > 1 << 40 {

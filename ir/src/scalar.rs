@@ -6,6 +6,12 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 /// Primitive of one argument.
+///
+/// ```
+/// use scatterc_ir::scalar::Unary;
+///
+/// assert_eq!((Unary::Negate.evaluate(2.0), Unary::SquareRoot.evaluate(9.0)), (-2.0, 3.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unary {
     /// -a
@@ -27,6 +33,12 @@ pub enum Unary {
 }
 
 /// Primitive of two arguments.
+///
+/// ```
+/// use scatterc_ir::scalar::Binary;
+///
+/// assert_eq!((Binary::SafeDivide.evaluate(1.0, 0.0), Binary::Greater.evaluate(2.0, 1.0)), (0.0, 1.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Binary {
     /// a + b
@@ -52,6 +64,12 @@ pub enum Binary {
 }
 
 /// Spelling of every primitive, used by printer and parser.
+///
+/// ```
+/// use scatterc_ir::scalar::{UNARY, Unary};
+///
+/// assert!(UNARY.contains(&("sqrt", Unary::SquareRoot)));
+/// ```
 pub const UNARY: &[(&str, Unary)] = &[
     ("neg", Unary::Negate),
     ("abs", Unary::Absolute),
@@ -64,6 +82,12 @@ pub const UNARY: &[(&str, Unary)] = &[
 ];
 
 /// Spelling of every primitive, used by printer and parser.
+///
+/// ```
+/// use scatterc_ir::scalar::{BINARY, Binary};
+///
+/// assert!(BINARY.contains(&("safe_div", Binary::SafeDivide)));
+/// ```
 pub const BINARY: &[(&str, Binary)] = &[
     ("add", Binary::Add),
     ("sub", Binary::Subtract),
@@ -78,6 +102,15 @@ pub const BINARY: &[(&str, Binary)] = &[
 ];
 
 /// A scalar expression over arguments `a`, `b`, `c`, ...
+///
+/// ```
+/// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+/// // |a| b + 1.
+/// let f = parse("add(mul(abs(a), b), 1.0)")?;
+/// assert_eq!((f.evaluate(&[-2.0, 3.0]), f.arity(), f.cost()), (7.0, 2, 3));
+/// assert_eq!(f.derivative(1).to_string(), "abs(a)");
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scalar {
     /// The k-th operand of the node.
@@ -94,6 +127,12 @@ use Scalar::{Argument, Constant};
 
 impl Unary {
     /// Value of the primitive.
+    ///
+    /// ```
+    /// use scatterc_ir::scalar::Unary;
+    ///
+    /// assert_eq!([-2.0, 0.0, 5.0].map(|a| Unary::Sign.evaluate(a)), [-1.0, 0.0, 1.0]);
+    /// ```
     pub fn evaluate(self, a: f64) -> f64 {
         match self {
             Unary::Negate => -a,
@@ -118,6 +157,12 @@ impl Unary {
 
 impl Binary {
     /// Value of the primitive.
+    ///
+    /// ```
+    /// use scatterc_ir::scalar::Binary;
+    ///
+    /// assert_eq!((Binary::Power.evaluate(2.0, 10.0), Binary::Minimum.evaluate(2.0, 10.0)), (1024.0, 2.0));
+    /// ```
     pub fn evaluate(self, a: f64, b: f64) -> f64 {
         match self {
             Binary::Add => a + b,
@@ -159,6 +204,13 @@ impl Binary {
 }
 
 /// Builds a unary expression, simplified.
+///
+/// ```
+/// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+/// let a = Scalar::Argument(0);
+/// assert_eq!(unary(Unary::Negate, unary(Unary::Negate, a.clone())), a);
+/// assert_eq!(unary(Unary::SquareRoot, Scalar::Constant(4.0)), Scalar::Constant(2.0));
+/// ```
 pub fn unary(op: Unary, a: Scalar) -> Scalar {
     match (op, &a) {
         (_, Constant(x)) => Constant(op.evaluate(*x)),
@@ -170,6 +222,14 @@ pub fn unary(op: Unary, a: Scalar) -> Scalar {
 }
 
 /// Builds a binary expression, simplified by the rules that change no finite value.
+///
+/// ```
+/// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+/// let a = Scalar::Argument(0);
+/// // |a|^2 = a a, and a * 0 = 0.
+/// assert_eq!(binary(Binary::Power, unary(Unary::Absolute, a.clone()), Scalar::Constant(2.0)).to_string(), "mul(a, a)");
+/// assert_eq!(binary(Binary::Multiply, a, Scalar::Constant(0.0)), Scalar::Constant(0.0));
+/// ```
 pub fn binary(op: Binary, a: Scalar, b: Scalar) -> Scalar {
     use Binary::*;
     match (op, &a, &b) {
@@ -209,6 +269,18 @@ pub fn binary(op: Binary, a: Scalar, b: Scalar) -> Scalar {
 
 impl Scalar {
     /// Feeds the expression to a hash; equal bits give equal hashes.
+    ///
+    /// ```
+    /// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+    /// use std::hash::{DefaultHasher, Hasher};
+    ///
+    /// let hash = |text: &str| {
+    ///     let mut state = DefaultHasher::new();
+    ///     parse(text).expect("an expression").digest(&mut state);
+    ///     state.finish()
+    /// };
+    /// assert!(hash("mul(a, b)") == hash("mul(a, b)") && hash("mul(a, b)") != hash("mul(b, a)"));
+    /// ```
     pub fn digest(&self, state: &mut impl Hasher) {
         std::mem::discriminant(self).hash(state);
         match self {
@@ -227,6 +299,12 @@ impl Scalar {
     }
 
     /// Value at the given arguments.
+    ///
+    /// ```
+    /// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+    /// assert_eq!(parse("sqrt(add(mul(a, a), mul(b, b)))")?.evaluate(&[3.0, 4.0]), 5.0);
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn evaluate(&self, arguments: &[f64]) -> f64 {
         match self {
             Argument(k) => arguments[*k],
@@ -237,6 +315,12 @@ impl Scalar {
     }
 
     /// Number of arguments: one more than the largest index used.
+    ///
+    /// ```
+    /// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+    /// assert_eq!((parse("mul(a, c)")?.arity(), parse("1.0")?.arity()), (3, 0));
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn arity(&self) -> usize {
         match self {
             Argument(k) => k + 1,
@@ -247,6 +331,12 @@ impl Scalar {
     }
 
     /// Number of primitives, the flop count of one sample.
+    ///
+    /// ```
+    /// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+    /// assert_eq!(parse("add(mul(a, b), 1.0)")?.cost(), 2);
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn cost(&self) -> usize {
         match self {
             Argument(_) | Constant(_) => 0,
@@ -256,6 +346,13 @@ impl Scalar {
     }
 
     /// True when the value depends on argument `k`.
+    ///
+    /// ```
+    /// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+    /// let f = parse("mul(a, c)")?;
+    /// assert!(f.uses(0) && !f.uses(1) && f.uses(2));
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn uses(&self, k: usize) -> bool {
         match self {
             Argument(i) => *i == k,
@@ -266,6 +363,13 @@ impl Scalar {
     }
 
     /// Replaces argument `k` by `arguments[k]`, simplifying on the way.
+    ///
+    /// ```
+    /// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+    /// let f = parse("mul(a, b)")?;
+    /// assert_eq!(f.substitute(&[parse("exp(a)")?, Scalar::Constant(1.0)]).to_string(), "exp(a)");
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn substitute(&self, arguments: &[Scalar]) -> Scalar {
         match self {
             Argument(k) => arguments[*k].clone(),
@@ -276,6 +380,12 @@ impl Scalar {
     }
 
     /// Rebuilds the expression through the simplifying constructors.
+    ///
+    /// ```
+    /// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+    /// assert_eq!(parse("add(mul(a, 1.0), 0.0)")?.simplified(), Scalar::Argument(0));
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn simplified(&self) -> Scalar {
         let own: Vec<Scalar> = (0..self.arity()).map(Argument).collect();
         self.substitute(&own)
@@ -284,6 +394,14 @@ impl Scalar {
     /// Partial derivative with respect to argument `k`.
     ///
     /// Conventions: d|a| = sign(a), 0 at 0; d sqrt = 0 at 0 (so the modulus of a complex number has derivative 0 at 0); sign and greater are constants.
+    ///
+    /// ```
+    /// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+    /// assert_eq!(parse("sin(a)")?.derivative(0).to_string(), "cos(a)");
+    /// // The modulus of a complex number has derivative 0 at 0.
+    /// assert_eq!(parse("sqrt(add(mul(a, a), mul(b, b)))")?.derivative(0).evaluate(&[0.0, 0.0]), 0.0);
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn derivative(&self, k: usize) -> Scalar {
         use Binary::*;
         match self {
@@ -368,6 +486,13 @@ impl fmt::Display for Scalar {
 }
 
 /// Parses the text `Display` prints, without simplifying; the error says what was expected where.
+///
+/// ```
+/// # use scatterc_ir::scalar::{Binary, Scalar, Unary, binary, parse, unary};
+/// assert_eq!(parse("add(a, 2.0)")?.to_string(), "add(a, 2.0)");
+/// assert!(parse("add(a").is_err() && parse("tan(a)").is_err());
+/// # Ok::<(), String>(())
+/// ```
 pub fn parse(text: &str) -> Result<Scalar, String> {
     let mut rest = text.trim();
     let value = parse_term(&mut rest, 0)?;

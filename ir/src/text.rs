@@ -18,6 +18,13 @@ use std::cell::Cell;
 use std::fmt;
 
 /// A graph text that cannot be read.
+///
+/// ```
+/// use scatterc_ir::text::parse;
+///
+/// let fault = parse("graph g {\n  %0 = input x : [] sky(4)\n}\n").unwrap_err();
+/// assert_eq!(fault.line, 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct TextError {
@@ -28,6 +35,14 @@ pub struct TextError {
 }
 
 /// Spelling of a node: `wigner_inverse^H`, `square`, `map`, ...
+///
+/// ```
+/// use scatterc_ir::{Linear, Op, scalar, text::spelling};
+///
+/// assert_eq!(spelling(&Op::Linear { map: Linear::Mean { L: 4 }, adjoint: true }), "mean^H");
+/// assert_eq!(spelling(&Op::Pointwise(scalar::parse("mul(a, a)")?)), "square");
+/// # Ok::<(), String>(())
+/// ```
 pub fn spelling(op: &Op) -> String {
     match op {
         Op::Input(_) => "input".into(),
@@ -345,6 +360,14 @@ impl<'a> Cursor<'a> {
 }
 
 /// Reads a graph; lines starting with `;` are comments. Types are taken as written: run the verifier on graphs from elsewhere.
+///
+/// ```
+/// use scatterc_ir::text::parse;
+///
+/// let text = "graph level {\n  %0 = input x : [] map(4)\n  %1 = mean(%0) {L=4} : [] point\n  return m = %1\n}\n";
+/// assert_eq!(parse(text)?.to_string(), text);
+/// # Ok::<(), scatterc_ir::text::TextError>(())
+/// ```
 pub fn parse(text: &str) -> Result<Graph, TextError> {
     let mut graph = Graph::default();
     let allowance = Allowance::of(text);

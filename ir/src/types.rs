@@ -6,6 +6,14 @@
 use std::fmt;
 
 /// What the innermost part of a value is.
+///
+/// ```
+/// use scatterc_ir::Space;
+///
+/// // A real field of bandlimit 4: 16 complex numbers as a user gives them, 10 without the zeros at m > ell.
+/// assert_eq!((Space::Half { L: 4 }.len(), Space::Coefficients { L: 4 }.len()), (32, 20));
+/// assert_eq!(Space::Image { H: 3, W: 5 }.to_string(), "image(3,5)");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Space {
     /// One number.
@@ -76,6 +84,13 @@ pub enum Space {
 
 impl Space {
     /// Logical number of f64 values.
+    ///
+    /// ```
+    /// use scatterc_ir::Space;
+    ///
+    /// assert_eq!(Space::Map { L: 4 }.len(), 4 * 7);
+    /// assert_eq!(Space::RealSpectrum { H: 4, W: 6 }.len(), 2 * 4 * 4);
+    /// ```
     pub fn len(self) -> usize {
         match self {
             Space::Point => 1,
@@ -93,6 +108,12 @@ impl Space {
     }
 
     /// True for the wildcard, which has no samples of its own.
+    ///
+    /// ```
+    /// use scatterc_ir::Space;
+    ///
+    /// assert!(Space::Any.is_empty() && !Space::Point.is_empty());
+    /// ```
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
@@ -118,6 +139,14 @@ impl fmt::Display for Space {
 }
 
 /// Shape of a value: axes outside, space inside; elements are f64.
+///
+/// ```
+/// use scatterc_ir::{Space, Type};
+///
+/// // Five directions of a map.
+/// let ty = Type::new([5], Space::Map { L: 4 });
+/// assert_eq!((ty.len(), ty.to_string().as_str()), (5 * 28, "[5] map(4)"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Type {
     /// Sizes of the axes, outermost first.
@@ -128,26 +157,56 @@ pub struct Type {
 
 impl Type {
     /// A type from its parts.
+    ///
+    /// ```
+    /// use scatterc_ir::{Space, Type};
+    ///
+    /// assert_eq!(Type::new([2, 3], Space::Point).axes, [2, 3]);
+    /// ```
     pub fn new(axes: impl Into<Vec<usize>>, space: Space) -> Self {
         Type { axes: axes.into(), space }
     }
 
     /// A single number.
+    ///
+    /// ```
+    /// use scatterc_ir::Type;
+    ///
+    /// assert_eq!((Type::number().len(), Type::number().to_string().as_str()), (1, "[] point"));
+    /// ```
     pub fn number() -> Self {
         Type::new([], Space::Point)
     }
 
     /// Product of the axes.
+    ///
+    /// ```
+    /// use scatterc_ir::{Space, Type};
+    ///
+    /// assert_eq!(Type::new([2, 3], Space::Map { L: 4 }).count(), 6);
+    /// ```
     pub fn count(&self) -> usize {
         self.axes.iter().fold(1, |n: usize, axis| n.saturating_mul(*axis))
     }
 
     /// Logical number of f64 values.
+    ///
+    /// ```
+    /// use scatterc_ir::{Space, Type};
+    ///
+    /// assert_eq!(Type::new([2, 3], Space::Half { L: 4 }).len(), 6 * 32);
+    /// ```
     pub fn len(&self) -> usize {
         self.count().saturating_mul(self.space.len())
     }
 
     /// True when the value holds nothing.
+    ///
+    /// ```
+    /// use scatterc_ir::{Space, Type};
+    ///
+    /// assert!(Type::new([0], Space::Point).is_empty() && !Type::number().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -166,12 +225,24 @@ impl fmt::Display for Type {
 /// Bandlimit L_j = min(2^(max(j,1)+1), L) of wavelet scale `j`.
 ///
 /// Source: S2SCAT specification, section 4.1.
+///
+/// ```
+/// use scatterc_ir::types::scale_bandlimit;
+///
+/// assert_eq!([0, 1, 2, 3, 4].map(|j| scale_bandlimit(10, j)), [4, 4, 8, 10, 10]);
+/// ```
 pub fn scale_bandlimit(L: usize, j: usize) -> usize {
     let exponent = j.max(1) + 1;
     if exponent >= usize::BITS as usize - 1 { L } else { (1usize << exponent).min(L) }
 }
 
 /// Finest scale J = ceil(log2 L); 0 for L = 1.
+///
+/// ```
+/// use scatterc_ir::types::finest_scale;
+///
+/// assert_eq!([1, 2, 8, 9].map(finest_scale), [0, 1, 3, 4]);
+/// ```
 pub fn finest_scale(L: usize) -> usize {
     if L <= 1 { 0 } else { (usize::BITS - (L - 1).leading_zeros()) as usize }
 }

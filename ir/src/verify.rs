@@ -11,6 +11,16 @@ use crate::graph::{Graph, Op, Value, infer};
 use std::collections::HashSet;
 
 /// One broken rule.
+///
+/// ```
+/// use scatterc_ir::{Value, text::parse, verify::verify};
+///
+/// // A result of the wrong type breaks V2.
+/// let graph = parse("graph g {\n  %0 = input x : [] map(4)\n  %1 = mean(%0) {L=4} : [2] point\n  return m = %1\n}\n")?;
+/// let faults = verify(&graph).unwrap_err();
+/// assert_eq!((faults[0].rule, faults[0].value), ("V2", Value(1)));
+/// # Ok::<(), scatterc_ir::text::TextError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{rule} at {value}: {message}")]
 pub struct VerifyError {
@@ -23,6 +33,14 @@ pub struct VerifyError {
 }
 
 /// Checks all rules.
+///
+/// ```
+/// use scatterc_ir::{text::parse, verify::verify};
+///
+/// assert!(verify(&parse("graph g {\n  %0 = input x : [] map(4)\n  return x = %0\n}\n")?).is_ok());
+/// assert!(verify(&parse("graph g {\n  %0 = input x : [] map(4)\n  return x = %0\n  return x = %0\n}\n")?).is_err());
+/// # Ok::<(), scatterc_ir::text::TextError>(())
+/// ```
 pub fn verify(graph: &Graph) -> Result<(), Vec<VerifyError>> {
     let mut faults = Vec::new();
     let mut names = HashSet::new();

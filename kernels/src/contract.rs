@@ -9,11 +9,34 @@ use crate::simd::{LANES, Lanes, Real, dispatch};
 use std::collections::HashMap;
 
 /// Elements per tile.
+///
+/// ```
+/// assert!(scatterc_kernels::contract::TILE.is_power_of_two());
+/// ```
 pub const TILE: usize = 512;
 /// Partial sums per result.
+///
+/// ```
+/// use scatterc_kernels::contract::{CHUNKS, TILE};
+///
+/// // Rows of up to a tile have one partial sum, long ones sixteen.
+/// assert_eq!((10usize.div_ceil(TILE).min(CHUNKS), 1_000_000usize.div_ceil(TILE).min(CHUNKS)), (1, 16));
+/// ```
 pub const CHUNKS: usize = 16;
 
 /// Pairs of rows arranged for [`gram`]: dense groups of rows are multiplied four by four in registers.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::contract::*;
+/// # let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+/// # let weights = [1.0, 1.0, 0.5];
+/// // Rows a = [1, 2, 3] and b = [4, 5, 6], weights [1, 1, 1/2].
+/// let plan = GramPlan::new(2, &[(0, 0), (0, 1)]);
+/// let mut out = [0.0; 2];
+/// plan.run(&Serial, &[&a, &b], &weights, &mut out);
+/// assert_eq!(out, [9.5, 23.0]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct GramPlan {
     n_rows: usize,
@@ -35,6 +58,19 @@ impl GramPlan {
     ///
     /// Rows connected through pairs are kept together; a block of 4 x 4 is formed where at least five of its products are
     /// wanted, which is where it becomes cheaper than single products.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::contract::*;
+    /// # let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+    /// # let weights = [1.0, 1.0, 0.5];
+    /// // Rows a = [1, 2, 3] and b = [4, 5, 6], weights [1, 1, 1/2].
+    /// // All pairs, in any order; products are symmetric.
+    /// let plan = GramPlan::new(2, &[(1, 0), (0, 1), (1, 1)]);
+    /// let mut out = [0.0; 3];
+    /// plan.run(&Serial, &[&a, &b], &weights, &mut out);
+    /// assert!(out[0] == out[1] && out[2] == 59.0);
+    /// ```
     pub fn new(n_rows: usize, pairs: &[(u32, u32)]) -> Self {
         let mut parent: Vec<u32> = (0..n_rows as u32).collect();
         fn root(parent: &mut [u32], mut row: u32) -> u32 {
@@ -102,6 +138,17 @@ impl GramPlan {
     /// `out[p]` := sum_e weights\[e\] rows\[a_p\]\[e\] rows\[b_p\]\[e\] for the planned pairs. Panics if a length is wrong.
     ///
     /// Cost: for dense groups 16 multiply-adds and 4 multiplications per 16 products and element.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::contract::*;
+    /// # let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+    /// # let weights = [1.0, 1.0, 0.5];
+    /// // Rows a = [1, 2, 3] and b = [4, 5, 6], weights [1, 1, 1/2].
+    /// let mut out = [0.0];
+    /// GramPlan::new(2, &[(0, 1)]).run(&Serial, &[&a, &b], &weights, &mut out);
+    /// assert_eq!(out, [4.0 + 10.0 + 9.0]);
+    /// ```
     pub fn run<T: Real>(&self, par: &dyn Parallel, rows: &[&[T]], weights: &[T], out: &mut [T]) {
         assert_eq!(rows.len(), self.n_rows, "the plan was made for {} rows", self.n_rows);
         assert_eq!(out.len(), self.slots.len(), "one output per pair");
@@ -130,6 +177,17 @@ impl GramPlan {
 
 /// `out[p]` := sum_e w\[e\] a_p\[e\] b_p\[e\] over many pairs among few rows. `pairs` are row indices; see [`GramPlan`] to reuse
 /// the arrangement.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::contract::*;
+/// # let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+/// # let weights = [1.0, 1.0, 0.5];
+/// // Rows a = [1, 2, 3] and b = [4, 5, 6], weights [1, 1, 1/2].
+/// let mut out = [0.0];
+/// gram(&Serial, &[&a, &b], &weights, &[(1, 1)], &mut out);
+/// assert_eq!(out, [16.0 + 25.0 + 18.0]);
+/// ```
 pub fn gram<T: Real>(par: &dyn Parallel, rows: &[&[T]], weights: &[T], pairs: &[(u32, u32)], out: &mut [T]) {
     GramPlan::new(rows.len(), pairs).run(par, rows, weights, out);
 }
@@ -231,11 +289,34 @@ unsafe fn gram_chunk_lanes<V: Lanes>(
 /// `out[r][e]` := w\[e\] sum_k coefficients\[c_k\] rows\[k\]\[e\] with `terms[r]` = \[(row, index into `coefficients`)\].
 ///
 /// Outputs with the same list of rows are computed four at a time. Panics if a length or index is wrong.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::contract::*;
+/// # let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+/// # let weights = [1.0, 1.0, 0.5];
+/// // Rows a = [1, 2, 3] and b = [4, 5, 6], weights [1, 1, 1/2].
+/// // w (10 a + 20 b).
+/// let mut out = [0.0; 3];
+/// mix(&Serial, &[&a, &b], Some(&weights), &[vec![(0, 0), (1, 1)]], &[10.0, 20.0], &mut [&mut out]);
+/// assert_eq!(out, [90.0, 120.0, 75.0]);
+/// ```
 pub fn mix<T: Real>(par: &dyn Parallel, rows: &[&[T]], weights: Option<&[T]>, terms: &[Vec<(u32, u32)>], coefficients: &[T], out: &mut [&mut [T]]) {
     MixPlan::new(rows.len(), terms).run(par, rows, weights, coefficients, out);
 }
 
 /// [`mix`] that adds to `out`.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::contract::*;
+/// # let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+/// # let weights = [1.0, 1.0, 0.5];
+/// // Rows a = [1, 2, 3] and b = [4, 5, 6], weights [1, 1, 1/2].
+/// let mut out = [1.0; 3];
+/// mix_add(&Serial, &[&a, &b], None, &[vec![(0, 0)]], &[2.0], &mut [&mut out]);
+/// assert_eq!(out, [3.0, 5.0, 7.0]);
+/// ```
 pub fn mix_add<T: Real>(
     par: &dyn Parallel,
     rows: &[&[T]],
@@ -248,6 +329,19 @@ pub fn mix_add<T: Real>(
 }
 
 /// Terms arranged for [`mix`]: outputs that read the same rows share their loads, four by four, and coefficients of one row are added up first.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::contract::*;
+/// # let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+/// # let weights = [1.0, 1.0, 0.5];
+/// // Rows a = [1, 2, 3] and b = [4, 5, 6], weights [1, 1, 1/2].
+/// // Two outputs, 2 a and 2 b + 3 a.
+/// let plan = MixPlan::new(2, &[vec![(0, 0)], vec![(1, 0), (0, 1)]]);
+/// let (mut p, mut q) = ([0.0; 3], [0.0; 3]);
+/// plan.run(&Serial, &[&a, &b], None, &[2.0, 3.0], &mut [&mut p, &mut q]);
+/// assert_eq!((p, q), ([2.0, 4.0, 6.0], [11.0, 16.0, 21.0]));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct MixPlan {
     n_rows: usize,
@@ -268,6 +362,18 @@ struct Grouped {
 
 impl MixPlan {
     /// Arranges the terms (row, coefficient) of every output. Panics if a row is not below `n_rows`.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::contract::*;
+    /// # let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+    /// # let weights = [1.0, 1.0, 0.5];
+    /// // Rows a = [1, 2, 3] and b = [4, 5, 6], weights [1, 1, 1/2].
+    /// // The adjoint of a bilinear sum: coefficient 0 times b.
+    /// let mut out = [0.0; 3];
+    /// MixPlan::new(2, &[vec![(1, 0)]]).run(&Serial, &[&a, &b], Some(&weights), &[1.0], &mut [&mut out]);
+    /// assert_eq!(out, [4.0, 5.0, 3.0]);
+    /// ```
     pub fn new(n_rows: usize, terms: &[Vec<(u32, u32)>]) -> Self {
         let mut groups: Vec<Grouped> = Vec::new();
         let mut open: HashMap<Vec<u32>, usize> = HashMap::new();
@@ -302,11 +408,28 @@ impl MixPlan {
     }
 
     /// Flops of one element of all outputs.
+    ///
+    /// ```
+    /// use scatterc_kernels::contract::MixPlan;
+    ///
+    /// assert!(MixPlan::new(2, &[vec![(0, 0), (1, 1)]]).flops() >= 2);
+    /// ```
     pub fn flops(&self) -> usize {
         self.groups.iter().map(|g| 2 * g.rows.len() * g.outputs.len()).sum()
     }
 
     /// `out_r[e]` := `w[e]` sum over the terms of r of `coefficients[c] rows[row][e]`. Panics if counts or lengths do not fit the plan.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::contract::*;
+    /// # let (a, b) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+    /// # let weights = [1.0, 1.0, 0.5];
+    /// // Rows a = [1, 2, 3] and b = [4, 5, 6], weights [1, 1, 1/2].
+    /// let mut out = [0.0; 3];
+    /// MixPlan::new(1, &[vec![(0, 0)]]).run(&Serial, &[&a], None, &[-1.0], &mut [&mut out]);
+    /// assert_eq!(out, [-1.0, -2.0, -3.0]);
+    /// ```
     pub fn run<T: Real>(&self, par: &dyn Parallel, rows: &[&[T]], weights: Option<&[T]>, coefficients: &[T], out: &mut [&mut [T]]) {
         self.run_into(par, rows, weights, coefficients, out, false);
     }

@@ -8,7 +8,7 @@
 //! self-sorting mixed radix (decimation in frequency), odd radices r by the (r - 1) / 2 cosine and sine products of
 //! symmetric and antisymmetric parts. The inverse is the forward program with real and imaginary parts exchanged.
 //! Lengths with a prime factor above [`LARGEST_PRIME`] go row by row through `rustfft`.
-//! [`LaneFft`] is the same program for eight sequences of any length, even ones included, which images use.
+//! `LaneFft` is the same program for eight sequences of any length, even ones included, which images use.
 
 use std::sync::Arc;
 
@@ -20,12 +20,31 @@ use crate::parallel::{Parallel, Shared};
 use crate::simd::{Aligned, LANES, Lanes, Real, dispatch, with_scratch};
 
 /// Prime factors up to this run as one direct pass; its quadratic cost then meets that of Bluestein's method.
+///
+/// ```
+/// use scatterc_kernels::fourier::LARGEST_PRIME;
+///
+/// assert_eq!(LARGEST_PRIME, 131);
+/// ```
 pub const LARGEST_PRIME: usize = 131;
 
 /// Most outputs of a direct pass that share a sweep: 24 sums in registers.
 const WIDEST: usize = 6;
 
 /// FFT along the rings of one grid.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+/// # let fft: RingFft = RingFft::new(4)?;
+/// // Rings of 2 L - 1 samples, there and back: forward sums, so the way back divides.
+/// let map: Vec<f64> = (0..fft.map_len()).map(|k| (k / 8) as f64).collect();
+/// let (mut rings, mut back) = (vec![0.0; fft.rings_len(4)], vec![0.0; fft.map_len()]);
+/// fft.forward(&Serial, &[&map], 4, &mut [&mut rings]);
+/// fft.inverse_scaled(&Serial, &[&rings], 4, &mut [&mut back], 1.0 / 7.0, 1.0 / 7.0);
+/// assert!(map.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-13));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 #[derive(Clone)]
 pub struct RingFft<T: Real = f64> {
     L: usize,
@@ -201,6 +220,12 @@ fn radices(mut n: usize) -> Vec<usize> {
 
 impl<T: Real> RingFft<T> {
     /// The transform of the grid of bandlimit L, rings of n = 2L - 1 samples. Error: L = 0 or above 2^20.
+    ///
+    /// ```
+    /// use scatterc_kernels::fourier::RingFft;
+    ///
+    /// assert!(RingFft::<f32>::new(4).is_ok() && RingFft::<f64>::new(0).is_err());
+    /// ```
     pub fn new(L: usize) -> Result<Self, KernelError> {
         if L == 0 || L > 1 << 20 {
             return Err(KernelError::parameter("L", "in 1..=2^20", L));
@@ -218,26 +243,66 @@ impl<T: Real> RingFft<T> {
     }
 
     /// Bandlimit of the grid.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// assert_eq!(fft.L(), 4);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn L(&self) -> usize {
         self.L
     }
 
     /// Samples per ring.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// assert_eq!(fft.n_phi(), 7);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn n_phi(&self) -> usize {
         self.n
     }
 
     /// Number of numbers of one map.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// assert_eq!(fft.map_len(), 2 * 7 * 8);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn map_len(&self) -> usize {
         2 * self.n_pairs * self.n * LANES
     }
 
     /// Number of numbers of the rings of one map with M orders.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// assert_eq!(fft.rings_len(3), 2 * 3 * 16);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn rings_len(&self, M: usize) -> usize {
         2 * self.n_pairs * M * 2 * LANES
     }
 
     /// Number of numbers of scratch memory each thread keeps.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// assert!(fft.scratch_len() >= fft.map_len() / fft.n_pairs());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn scratch_len(&self) -> usize {
         match &self.method {
             Method::Copy => 0,
@@ -251,6 +316,14 @@ impl<T: Real> RingFft<T> {
     }
 
     /// Size of the plan-time tables in bytes (without those of `rustfft`).
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// assert!(fft.table_bytes() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn table_bytes(&self) -> usize {
         match &self.method {
             Method::Split(split) => {
@@ -261,6 +334,14 @@ impl<T: Real> RingFft<T> {
     }
 
     /// Floating-point operations executed for one map (all lanes of all block pairs), without packing.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// assert!(fft.flops() > 0.0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn flops(&self) -> f64 {
         let per_sequence: f64 = match &self.method {
             Method::Copy => 0.0,
@@ -284,11 +365,36 @@ impl<T: Real> RingFft<T> {
     /// `maps[f]`: value(phi_p) = F_0 + 2 Re sum_{0<m<M} F_m e^{i m phi_p}, phi_p = 2 pi p / n; only Re F_0 is used.
     ///
     /// `rings[f]` is `[2 n_pairs][M][16]`, M <= L; `maps[f]` is `[2 n_pairs][n][8]`. Panics if a length is wrong.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// // F_0 = 1 alone is the constant 1.
+    /// let mut rings = vec![0.0; fft.rings_len(1)];
+    /// rings.chunks_exact_mut(16).for_each(|order| order[..8].fill(1.0));
+    /// let mut map = vec![0.0; fft.map_len()];
+    /// fft.inverse(&Serial, &[&rings], 1, &mut [&mut map]);
+    /// assert!(map.iter().all(|value| (value - 1.0).abs() < 1e-14));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn inverse(&self, par: &dyn Parallel, rings: &[&[T]], M: usize, maps: &mut [&mut [T]]) {
         self.inverse_scaled(par, rings, M, maps, 1.0, 1.0);
     }
 
     /// [`Self::inverse`] of `scale_0` F_0 and `scale` F_m, m > 0.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// let mut rings = vec![0.0; fft.rings_len(1)];
+    /// rings.chunks_exact_mut(16).for_each(|order| order[..8].fill(1.0));
+    /// let mut map = vec![0.0; fft.map_len()];
+    /// fft.inverse_scaled(&Serial, &[&rings], 1, &mut [&mut map], 3.0, 1.0);
+    /// assert!(map.iter().all(|value| (value - 3.0).abs() < 1e-14));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn inverse_scaled(&self, par: &dyn Parallel, rings: &[&[T]], M: usize, maps: &mut [&mut [T]], scale_0: f64, scale: f64) {
         self.check(rings.len(), maps.len(), M);
         for (rings, map) in rings.iter().zip(maps.iter()) {
@@ -310,11 +416,34 @@ impl<T: Real> RingFft<T> {
     }
 
     /// `rings[f]`: F_m = sum_p value_p e^{-i m phi_p} for m < M <= L; Im F_0 = 0. Layouts and panics as [`Self::inverse`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// let map = vec![1.0; fft.map_len()];
+    /// let mut rings = vec![0.0; fft.rings_len(2)];
+    /// fft.forward(&Serial, &[&map], 2, &mut [&mut rings]);
+    /// // F_0 is the sum over the seven samples of a ring.
+    /// assert!((rings[0] - 7.0).abs() < 1e-14 && rings[16].abs() < 1e-14);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn forward(&self, par: &dyn Parallel, maps: &[&[T]], M: usize, rings: &mut [&mut [T]]) {
         self.forward_scaled(par, maps, M, rings, 1.0, 1.0);
     }
 
     /// [`Self::forward`] with F_0 times `scale_0` and F_m, m > 0, times `scale`.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// let map = vec![1.0; fft.map_len()];
+    /// let mut rings = vec![0.0; fft.rings_len(1)];
+    /// fft.forward_scaled(&Serial, &[&map], 1, &mut [&mut rings], 1.0 / 7.0, 1.0);
+    /// assert!((rings[0] - 1.0).abs() < 1e-14);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn forward_scaled(&self, par: &dyn Parallel, maps: &[&[T]], M: usize, rings: &mut [&mut [T]], scale_0: f64, scale: f64) {
         self.check(rings.len(), maps.len(), M);
         for (rings, map) in rings.iter().zip(maps.iter()) {
@@ -336,16 +465,53 @@ impl<T: Real> RingFft<T> {
     }
 
     /// Exact adjoint of [`Self::inverse`] under the real inner product of stored numbers: map cotangents to ring cotangents.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// // <A x, y> = <x, A^H y>.
+    /// let (x, y) = (numbers(fft.rings_len(4), 1.1), numbers(fft.map_len(), 0.7));
+    /// let (mut forth, mut back) = (vec![0.0; y.len()], vec![0.0; x.len()]);
+    /// fft.inverse(&Serial, &[&x], 4, &mut [&mut forth]);
+    /// fft.inverse_adjoint(&Serial, &[&y], 4, &mut [&mut back]);
+    /// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-12);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn inverse_adjoint(&self, par: &dyn Parallel, maps: &[&[T]], M: usize, rings: &mut [&mut [T]]) {
         self.forward_scaled(par, maps, M, rings, 1.0, 2.0);
     }
 
     /// Exact adjoint of [`Self::forward`]: ring cotangents to map cotangents.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// let (x, y) = (numbers(fft.map_len(), 1.1), numbers(fft.rings_len(4), 0.7));
+    /// let (mut forth, mut back) = (vec![0.0; y.len()], vec![0.0; x.len()]);
+    /// fft.forward(&Serial, &[&x], 4, &mut [&mut forth]);
+    /// fft.forward_adjoint(&Serial, &[&y], 4, &mut [&mut back]);
+    /// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-12);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn forward_adjoint(&self, par: &dyn Parallel, rings: &[&[T]], M: usize, maps: &mut [&mut [T]]) {
         self.inverse_scaled(par, rings, M, maps, 1.0, 0.5);
     }
 
     /// Pairs of blocks of one map.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// assert_eq!(fft.n_pairs(), 1);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn n_pairs(&self) -> usize {
         self.n_pairs
     }
@@ -357,6 +523,20 @@ impl<T: Real> RingFft<T> {
     ///
     /// `rings` is readable for `rings_len(M) / n_pairs` numbers, `map` writable for `map_len() / n_pairs` and `scratch`, which starts on a cache line, for
     /// `scratch_len()`; they do not overlap, and 1 <= M <= L.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// let pair = |len: usize| len / fft.n_pairs();
+    /// let (rings, mut map) = (vec![0.0; pair(fft.rings_len(4))], vec![1.0; pair(fft.map_len())]);
+    /// scatterc_kernels::simd::with_scratch(fft.scratch_len(), |scratch: *mut f64| {
+    ///     // SAFETY: lengths are those of one pair, the scratch memory starts on a cache line, and nothing overlaps.
+    ///     unsafe { fft.inverse_blocks(rings.as_ptr(), 4, map.as_mut_ptr(), scratch, (1.0, 1.0), true) }
+    /// });
+    /// assert!(map.iter().all(|value| *value == 0.0));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub unsafe fn inverse_blocks(&self, rings: *const T, M: usize, map: *mut T, scratch: *mut T, scales: (f64, f64), cached: bool) {
         debug_assert!(M >= 1 && M <= self.L);
         // SAFETY: the caller's promise, passed on.
@@ -368,6 +548,20 @@ impl<T: Real> RingFft<T> {
     /// # Safety
     ///
     /// As for [`Self::inverse_blocks`], with `map` readable and `rings` writable.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// let pair = |len: usize| len / fft.n_pairs();
+    /// let (map, mut rings) = (vec![1.0; pair(fft.map_len())], vec![0.0; pair(fft.rings_len(4))]);
+    /// scatterc_kernels::simd::with_scratch(fft.scratch_len(), |scratch: *mut f64| {
+    ///     // SAFETY: lengths are those of one pair, the scratch memory starts on a cache line, and nothing overlaps.
+    ///     unsafe { fft.forward_blocks(map.as_ptr(), 4, rings.as_mut_ptr(), scratch, (1.0, 1.0), true) }
+    /// });
+    /// assert!((rings[0] - 7.0).abs() < 1e-14);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub unsafe fn forward_blocks(&self, map: *const T, M: usize, rings: *mut T, scratch: *mut T, scales: (f64, f64), cached: bool) {
         debug_assert!(M >= 1 && M <= self.L);
         // SAFETY: the caller's promise, passed on.
@@ -380,6 +574,14 @@ impl<T: Real> RingFft<T> {
     }
 
     /// The grid this transform belongs to.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::fourier::{LARGEST_PRIME, RingFft};
+    /// # let fft: RingFft = RingFft::new(4)?;
+    /// assert_eq!(fft.layout().L(), 4);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn layout(&self) -> RingLayout {
         RingLayout::new(self.L).expect("L was checked by the constructor")
     }

@@ -45,9 +45,35 @@ use crate::simd::{LANES, Lanes, Zeros, dispatch, with_scratch};
 use crate::wavelets::{self, Windows};
 
 /// Largest azimuthal bandlimit with an instance of the scans.
+///
+/// ```
+/// assert_eq!(scatterc_kernels::frame::LARGEST_N, 8);
+/// ```
 pub const LARGEST_N: usize = 8;
 
 /// Q_g of one scale for all 2N - 1 directions g.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::frame::*;
+/// # use scatterc_kernels::harmonic::HarmonicTransform;
+/// # use std::sync::Arc;
+/// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+/// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+/// # let n = wavelets.coefficients_len();
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// # let (x, y) = (numbers(1.1), numbers(0.7));
+/// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+/// // Q is symmetric.
+/// let apply = |x: &[f64]| {
+///     let mut all = vec![vec![0.0; n]; 3];
+///     operator.apply(&Serial, x, 8, &mut all.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(), 8);
+///     all
+/// };
+/// assert!((dot(&apply(&x)[1], &y) - dot(&x, &apply(&y)[1])).abs() < 1e-12);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct FrameOperator {
     L: usize,
@@ -282,6 +308,23 @@ impl FrameOperator {
     /// The operator of scale j, bandlimit L, azimuthal bandlimit N; `wavelets` is the transform of the same scale with L_in = L.
     ///
     /// Error: N above [`LARGEST_N`], a transform of other sizes.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(FrameOperator::new(8, 2, 2, wavelets.clone()).is_ok());
+    /// assert!(FrameOperator::new(8, 3, 2, wavelets).is_err(), "a transform of another N");
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn new(L: usize, N: usize, j: usize, wavelets: Arc<HarmonicTransform>) -> Result<Self, KernelError> {
         let [first, last, low] = window(L, N, j)?;
         let L_j = wavelets::bandlimit(L, j);
@@ -308,32 +351,128 @@ impl FrameOperator {
 
 impl FrameOperator {
     /// Bandlimit, azimuthal bandlimit and scale.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert_eq!(operator.sizes(), (8, 2, 2));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn sizes(&self) -> (usize, usize, usize) {
         (self.L, self.N, self.j)
     }
 
     /// Directions, 2N - 1.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert_eq!(operator.n_directions(), 3);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn n_directions(&self) -> usize {
         2 * self.N - 1
     }
 
     /// Size of the plan-time tables in bytes, without those of the wavelet transform.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(operator.table_bytes() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn table_bytes(&self) -> usize {
         let all = [&self.ring_weights, &self.directions, &self.intake, &self.outflow, &self.diagonal, &self.polynomial, &self.kernels];
         8 * all.iter().map(|table| table.len()).sum::<usize>()
     }
 
     /// The wavelet transform of the same scale.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert_eq!(operator.wavelets().n_channels(), 2);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn wavelets(&self) -> &Arc<HarmonicTransform> {
         &self.wavelets
     }
 
     /// Coefficients (l, m) with m >= N - 1 in the window of the scale.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(operator.cells() <= n / 2);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn cells(&self) -> usize {
         self.cells
     }
 
     /// Flops of one pass of the scans over one field.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(operator.scan_flops() > 0.0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn scan_flops(&self) -> f64 {
         // Per state, parity and part one multiplication and a shift, twice (up and down); per term a multiply-add for either parity and part, twice.
         let per_cell = 2 * (2 * 2 * 2 * states(self.N)) + 2 * (2 * 2 * 2 * terms(self.N)) + 4 * self.N;
@@ -341,6 +480,22 @@ impl FrameOperator {
     }
 
     /// Flops of one bilinear form (all channels) between two fields, or of one mixture of one field into another.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(operator.pair_flops() > 0.0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn pair_flops(&self) -> f64 {
         (self.cells() * 4 * channels(self.N)) as f64
     }
@@ -989,6 +1144,26 @@ struct GramForm {
 }
 
 /// Bilinear forms x_a . Q_g x_b of several scales among fields of coefficients.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::frame::*;
+/// # use scatterc_kernels::harmonic::HarmonicTransform;
+/// # use std::sync::Arc;
+/// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+/// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+/// # let n = wavelets.coefficients_len();
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// # let (x, y) = (numbers(1.1), numbers(0.7));
+/// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+/// // The wavelet power of x in direction 0, and the covariance of x and y in direction 1.
+/// let plan = FrameGramPlan::new(vec![(operator.clone(), vec![(0, 0, 0), (0, 1, 1)])]);
+/// let mut out = [0.0; 2];
+/// plan.run(&Serial, &[&x, &y], &[8, 8], &mut out);
+/// assert!(out[0] > 0.0);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct FrameGramPlan {
     forms: Vec<GramForm>,
@@ -1064,6 +1239,22 @@ fn chunked(operator: &FrameOperator, padded: usize) -> Vec<(usize, usize)> {
 
 impl FrameGramPlan {
     /// Arranges the forms; outputs follow in the order of `forms` and their pairs. Panics if a direction does not exist.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(FrameGramPlan::new(vec![(operator, vec![(0, 0, 0)])]).flops() > 0.0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn new(forms: Vec<(Arc<FrameOperator>, Pairs)>) -> Self {
         let mut count = 0;
         let mut arranged = Vec::new();
@@ -1095,6 +1286,23 @@ impl FrameGramPlan {
     }
 
     /// Flops as executed.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// let flops = |pairs: Pairs| FrameGramPlan::new(vec![(operator.clone(), pairs)]).flops();
+    /// assert!(flops(vec![(0, 0, 0), (0, 1, 0)]) >= flops(vec![(0, 0, 0)]));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn flops(&self) -> f64 {
         let form = |f: &GramForm| {
             let tiles = f.wanted.iter().filter(|w| **w).count();
@@ -1104,21 +1312,90 @@ impl FrameGramPlan {
     }
 
     /// Number of f64 of scratch memory each thread keeps.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(FrameGramPlan::new(vec![(operator, vec![(0, 0, 0)])]).scratch_len() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn scratch_len(&self) -> usize {
         self.forms.iter().map(|f| f.operator.scratch_len(f.padded) + f.operator.low_scratch(f.padded, 0)).max().unwrap_or(0)
     }
 
     /// Number of f64 of the partial sums of one run.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(FrameGramPlan::new(vec![(operator, vec![(0, 0, 0)])]).partial_len() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn partial_len(&self) -> usize {
         self.forms.iter().map(|f| (f.chunks.len() + 1) * f.operator.n_directions() * f.padded * f.padded).sum()
     }
 
     /// Bytes of the lists of forms.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(FrameGramPlan::new(vec![(operator, vec![(0, 0, 0)])]).list_bytes() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn list_bytes(&self) -> usize {
         self.forms.iter().map(|f| 16 * f.outputs.len()).sum()
     }
 
     /// `out` := the wanted forms. `fields[f]` are the coefficients of bandlimit `bandlimits[f]`; degrees beyond count as zero. Panics if a length is wrong.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// // x . Q_g y, as `apply` has it.
+    /// let mut out = [0.0];
+    /// FrameGramPlan::new(vec![(operator.clone(), vec![(0, 1, 2)])]).run(&Serial, &[&x, &y], &[8, 8], &mut out);
+    /// let mut all = vec![vec![0.0; n]; 3];
+    /// operator.apply(&Serial, &y, 8, &mut all.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(), 8);
+    /// assert!((out[0] - dot(&x, &all[2])).abs() < 1e-12);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn run(&self, par: &dyn Parallel, fields: &[&[f64]], bandlimits: &[usize], out: &mut [f64]) {
         assert_eq!(out.len(), self.forms.iter().map(|f| f.outputs.len()).sum::<usize>(), "one output per pair");
         check(fields, bandlimits);
@@ -1320,6 +1597,26 @@ struct MixForm {
 }
 
 /// Mixtures `out_t = sum z Q_g x_s` over several scales: the adjoint of [`FrameGramPlan`].
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::frame::*;
+/// # use scatterc_kernels::harmonic::HarmonicTransform;
+/// # use std::sync::Arc;
+/// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+/// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+/// # let n = wavelets.coefficients_len();
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// # let (x, y) = (numbers(1.1), numbers(0.7));
+/// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+/// // 3 Q_0 x - Q_2 y.
+/// let plan = FrameMixPlan::new(1, vec![(operator, vec![(0, 0, 0, 0), (0, 1, 2, 1)])]);
+/// let mut out = vec![0.0; n];
+/// plan.run(&Serial, &[&x, &y], &[8, 8], &[3.0, -1.0], &mut [&mut out], &[8]);
+/// assert!(out.iter().any(|z| *z != 0.0));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct FrameMixPlan {
     forms: Vec<MixForm>,
@@ -1331,6 +1628,22 @@ pub type MixTerms = Vec<(u32, u32, u32, u32)>;
 
 impl FrameMixPlan {
     /// Arranges the terms. Panics if a direction or target does not exist.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(FrameMixPlan::new(1, vec![(operator, vec![(0, 0, 0, 0)])]).flops() > 0.0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn new(n_targets: usize, forms: Vec<(Arc<FrameOperator>, MixTerms)>) -> Self {
         let mut arranged = Vec::new();
         for (operator, terms) in forms {
@@ -1349,12 +1662,45 @@ impl FrameMixPlan {
     }
 
     /// Flops as executed.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// let flops = |terms: MixTerms| FrameMixPlan::new(1, vec![(operator.clone(), terms)]).flops();
+    /// assert!(flops(vec![(0, 0, 0, 0), (0, 1, 0, 0)]) >= flops(vec![(0, 0, 0, 0)]));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn flops(&self) -> f64 {
         let form = |f: &MixForm| f.operator.scan_flops() * f.padded as f64 + f.operator.pair_flops() * (f.padded * f.padded_targets) as f64;
         self.forms.iter().map(form).sum()
     }
 
     /// Number of f64 of scratch memory each thread keeps.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(FrameMixPlan::new(1, vec![(operator, vec![(0, 0, 0, 0)])]).scratch_len() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn scratch_len(&self) -> usize {
         let form = |f: &MixForm| self.order_scratch(f) + f.operator.low_scratch(f.padded, f.padded_targets);
         self.forms.iter().map(form).max().unwrap_or(0)
@@ -1365,17 +1711,70 @@ impl FrameMixPlan {
     }
 
     /// Number of f64 one run needs for all threads: coefficients by channel and direction, results of the lowest orders.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(FrameMixPlan::new(1, vec![(operator, vec![(0, 0, 0, 0)])]).partial_len() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn partial_len(&self) -> usize {
         let form = |f: &MixForm| 2 * f.operator.n_directions() * f.padded * f.padded_targets + f.targets.len() * f.operator.low_window();
         self.forms.iter().map(form).sum()
     }
 
     /// Bytes of the lists of terms.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// assert!(FrameMixPlan::new(1, vec![(operator, vec![(0, 0, 0, 0)])]).list_bytes() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn list_bytes(&self) -> usize {
         self.forms.iter().map(|f| 16 * f.terms.len()).sum()
     }
 
     /// `out[t]` := sum of the terms of t, coefficients of bandlimit `out_bandlimits[t]`. Panics if a length is wrong.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// // The adjoint of a covariance: d(x . Q_g y)/dx = Q_g y.
+    /// let mut out = vec![0.0; n];
+    /// FrameMixPlan::new(1, vec![(operator.clone(), vec![(0, 0, 1, 0)])]).run(&Serial, &[&y], &[8], &[1.0], &mut [&mut out], &[8]);
+    /// let mut form = [0.0];
+    /// FrameGramPlan::new(vec![(operator, vec![(0, 1, 1)])]).run(&Serial, &[&x, &y], &[8, 8], &mut form);
+    /// assert!((dot(&x, &out) - form[0]).abs() < 1e-12);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn run(
         &self,
         par: &dyn Parallel,
@@ -1732,6 +2131,25 @@ unsafe fn unsteer_rows_lanes<V: Lanes<Element = f64>>(rows: *const f64, steering
 
 impl FrameOperator {
     /// `out[g]` := Q_g x for all directions; x has bandlimit `L_in`, the outputs `L_out`.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// let mut all = vec![vec![0.0; n]; 3];
+    /// operator.apply(&Serial, &x, 8, &mut all.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(), 8);
+    /// // A power is not negative.
+    /// assert!(all.iter().all(|q| dot(&x, q) >= 0.0));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn apply(self: &Arc<Self>, par: &dyn Parallel, x: &[f64], L_in: usize, out: &mut [&mut [f64]], L_out: usize) {
         let G = self.n_directions();
         let terms = (0..G as u32).map(|g| (g, 0, g, 0)).collect();
@@ -1739,6 +2157,27 @@ impl FrameOperator {
     }
 
     /// `out` := sum over directions of Q_g x\[g\], the adjoint of [`Self::apply`] with `L_in` and `L_out` exchanged.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::frame::*;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # use std::sync::Arc;
+    /// # let wavelets = Arc::new(HarmonicTransform::wavelet(8, 8, 2, 2)?);
+    /// # let operator = Arc::new(FrameOperator::new(8, 2, 2, wavelets.clone())?);
+    /// # let n = wavelets.coefficients_len();
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// # let (x, y) = (numbers(1.1), numbers(0.7));
+    /// // Q_g of scale 2 for L = 8 and N = 2: three directions.
+    /// let mut all = vec![vec![0.0; n]; 3];
+    /// operator.apply(&Serial, &x, 8, &mut all.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(), 8);
+    /// let (given, mut back) = ([&y[..], &x, &y], vec![0.0; n]);
+    /// operator.apply_adjoint(&Serial, &given, 8, &mut back, 8);
+    /// let forth: f64 = all.iter().zip(given).map(|(q, g)| dot(q, g)).sum();
+    /// assert!((forth - dot(&x, &back)).abs() < 1e-12);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn apply_adjoint(self: &Arc<Self>, par: &dyn Parallel, x: &[&[f64]], L_in: usize, out: &mut [f64], L_out: usize) {
         let G = self.n_directions();
         let terms = (0..G as u32).map(|g| (0, g, g, 0)).collect();

@@ -98,6 +98,19 @@ impl Turns {
 }
 
 /// Wavelets of all orientations: pixels to `[L, 2]` pixels, real and imaginary parts.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::gather::*;
+/// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+/// // Two orientations at nside 4; wavelets of a constant map vanish.
+/// let wavelets: Wavelets = Wavelets::new(4, 3, 2, &[], false)?;
+/// let (map, mut out) = (vec![1.0; 192], vec![0.0; 2 * 2 * 192]);
+/// let mut scratch = vec![0.0; wavelets.scratch_len(1)];
+/// wavelets.apply(&Serial, &[&map], &mut [&mut out], &mut scratch);
+/// assert!(out.iter().all(|w| w.abs() < 1e-12));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Wavelets<T = f64> {
     n: usize,
@@ -112,11 +125,28 @@ pub struct Wavelets<T = f64> {
 
 impl<T: Real> Wavelets<T> {
     /// Tables of the K x K stencil with L orientations, or of its adjoint; `cells` as for [`stencil::wavelets`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// assert!(Wavelets::<f64>::new(4, 3, 2, &[], true).is_ok() && Wavelets::<f64>::new(4, 4, 2, &[], true).is_err());
+    /// ```
     pub fn new(nside: usize, K: usize, L: usize, cells: &[usize], adjoint: bool) -> Result<Self, KernelError> {
         Self::within(nside, K, L, cells, adjoint, LARGEST_TABLE)
     }
 
     /// As [`Self::new`]; on the whole sphere, rows are kept if they take at most so many bytes, else made while they are applied.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// // Without memory for rows they are made as they are applied.
+    /// let made: Wavelets = Wavelets::within(8, 3, 2, &[], false, 0)?;
+    /// assert!(made.bytes() < Wavelets::<f64>::new(8, 3, 2, &[], false)?.bytes());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn within(nside: usize, K: usize, L: usize, cells: &[usize], adjoint: bool, bytes: usize) -> Result<Self, KernelError> {
         let pixels = Pixels::new(nside)?;
         let (turns, n) = if cells.is_empty() {
@@ -140,16 +170,41 @@ impl<T: Real> Wavelets<T> {
     }
 
     /// Bytes of the tables.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// assert!(Wavelets::<f32>::new(4, 3, 2, &[], false)?.bytes() < Wavelets::<f64>::new(4, 3, 2, &[], false)?.bytes());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn bytes(&self) -> usize {
         self.rows.bytes() + self.maker.as_ref().map_or(0, made::Wavelets::bytes)
     }
 
     /// f64 of shared scratch memory that [`Self::apply`] needs for so many fields.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// let wavelets: Wavelets = Wavelets::new(4, 3, 2, &[], false)?;
+    /// assert!(wavelets.scratch_len(2) >= wavelets.scratch_len(1));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn scratch_len(&self, fields: usize) -> usize {
         if self.adjoint && self.maker.is_none() { fields.min(FIELDS) * self.n * self.rows.width } else { 0 }
     }
 
     /// Operations for one field, nominal.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// assert!(Wavelets::<f64>::new(4, 5, 2, &[], false)?.flops() > Wavelets::<f64>::new(4, 3, 2, &[], false)?.flops());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn flops(&self) -> f64 {
         let kept = self.rows.values.len() * self.turns.count;
         2.0 * if self.maker.is_some() { self.n * stencil_entries(3) * self.rows.width } else { kept } as f64
@@ -158,6 +213,22 @@ impl<T: Real> Wavelets<T> {
     /// The map, or its adjoint, on fields: `[n]` to `[L, 2, n]` each, or back.
     ///
     /// Panics if a length is wrong. Every sum runs in the order of the table, whatever the number of threads.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// // <A x, y> = <x, A^H y>.
+    /// let (forward, adjoint): (Wavelets, Wavelets) = (Wavelets::new(4, 3, 2, &[], false)?, Wavelets::new(4, 3, 2, &[], true)?);
+    /// let (x, y) = (numbers(192, 1.1), numbers(4 * 192, 0.7));
+    /// let (mut forth, mut back) = (vec![0.0; y.len()], vec![0.0; x.len()]);
+    /// forward.apply(&Serial, &[&x], &mut [&mut forth], &mut vec![0.0; forward.scratch_len(1)]);
+    /// adjoint.apply(&Serial, &[&y], &mut [&mut back], &mut vec![0.0; adjoint.scratch_len(1)]);
+    /// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-12);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn apply(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]], scratch: &mut [T]) {
         let (from, to) = if self.adjoint { (2 * self.L * self.n, self.n) } else { (self.n, 2 * self.L * self.n) };
         assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
@@ -517,6 +588,17 @@ unsafe fn back_block<V: Lanes, const Q: usize, const F: usize>(
 }
 
 /// A sparse map of pixels to pixels, such as a change of resolution, and its adjoint.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::gather::*;
+/// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+/// # let rows = Rows { n_columns: 3, width: 1, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 5.0] };
+/// // y_0 = x_0 + 2 x_2, y_1 = 5 x_1.
+/// let mut y = [0.0; 2];
+/// Sums::new(rows, false).apply(&Serial, &[&[1.0, 10.0, 100.0]], &mut [&mut y]);
+/// assert_eq!(y, [201.0, 50.0]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Sums<T = f64> {
     rows: Rows<T>,
@@ -525,6 +607,17 @@ pub struct Sums<T = f64> {
 
 impl<T: Real> Sums<T> {
     /// The rows, or their transpose.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// # let rows = Rows { n_columns: 3, width: 1, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 5.0] };
+    /// // y_0 = x_0 + 2 x_2, y_1 = 5 x_1.
+    /// let mut x = [0.0; 3];
+    /// Sums::new(rows, true).apply(&Serial, &[&[1.0, 1.0]], &mut [&mut x]);
+    /// assert_eq!(x, [1.0, 5.0, 2.0]);
+    /// ```
     pub fn new(rows: Rows<T>, adjoint: bool) -> Self {
         if !adjoint {
             return Sums { n_from: rows.n_columns, rows };
@@ -534,21 +627,59 @@ impl<T: Real> Sums<T> {
     }
 
     /// Bytes of the table.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// # let rows = Rows { n_columns: 3, width: 1, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 5.0] };
+    /// // y_0 = x_0 + 2 x_2, y_1 = 5 x_1.
+    /// assert!(Sums::new(rows, false).bytes() >= 3 * 12);
+    /// ```
     pub fn bytes(&self) -> usize {
         self.rows.bytes()
     }
 
     /// Operations for one field, nominal.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// # let rows = Rows { n_columns: 3, width: 1, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 5.0] };
+    /// // y_0 = x_0 + 2 x_2, y_1 = 5 x_1.
+    /// assert_eq!(Sums::new(rows, false).flops(), 2.0 * 3.0);
+    /// ```
     pub fn flops(&self) -> f64 {
         2.0 * self.rows.values.len() as f64
     }
 
     /// Lengths of a field before and after.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// # let rows = Rows { n_columns: 3, width: 1, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 5.0] };
+    /// // y_0 = x_0 + 2 x_2, y_1 = 5 x_1.
+    /// assert_eq!((Sums::new(rows.clone(), false).lengths(), Sums::new(rows, true).lengths()), ((3, 2), (2, 3)));
+    /// ```
     pub fn lengths(&self) -> (usize, usize) {
         (self.n_from, self.rows.len())
     }
 
     /// The map on fields. Panics if a length is wrong.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// # let rows = Rows { n_columns: 3, width: 1, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 5.0] };
+    /// // y_0 = x_0 + 2 x_2, y_1 = 5 x_1.
+    /// let (mut p, mut q) = ([0.0; 2], [0.0; 2]);
+    /// Sums::new(rows, false).apply(&Serial, &[&[1.0; 3], &[2.0; 3]], &mut [&mut p, &mut q]);
+    /// assert_eq!((p, q), ([3.0, 5.0], [6.0, 10.0]));
+    /// ```
     pub fn apply(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         let (from, to) = self.lengths();
         assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");
@@ -568,6 +699,17 @@ impl<T: Real> Sums<T> {
 }
 
 /// The change of the whole sphere to half the nside, or its adjoint. Rows are kept for a quarter of the sphere.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::gather::*;
+/// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+/// let down: Downgrade = Downgrade::new(4, false)?;
+/// let mut coarse = vec![0.0; 48];
+/// down.apply(&Serial, &[&[3.0; 192]], &mut [&mut coarse]);
+/// assert!(coarse.iter().all(|x| (x - 3.0).abs() < 1e-12));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Downgrade<T = f64> {
     /// Turns of the map that is read and of the one that is written.
@@ -580,11 +722,26 @@ pub struct Downgrade<T = f64> {
 
 impl<T: Real> Downgrade<T> {
     /// Tables from `nside` to half of it. Error: an nside that is no power of two in range, or 1.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// assert!(Downgrade::<f64>::new(4, true).is_ok() && Downgrade::<f64>::new(1, false).is_err());
+    /// ```
     pub fn new(nside: usize, adjoint: bool) -> Result<Self, KernelError> {
         Self::within(nside, adjoint, LARGEST_SUMS)
     }
 
     /// As [`Self::new`]; rows are kept if they take at most so many bytes, else made while they are applied.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// assert!(Downgrade::<f64>::within(8, false, 0)?.bytes() < Downgrade::<f64>::new(8, false)?.bytes());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn within(nside: usize, adjoint: bool, bytes: usize) -> Result<Self, KernelError> {
         let (fine, coarse) = (Pixels::new(nside)?, Pixels::new(nside / 2)?);
         let turns = [Turns::new(nside, 4), Turns::new(nside / 2, 4)];
@@ -613,21 +770,56 @@ impl<T: Real> Downgrade<T> {
     }
 
     /// Bytes of the table.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// assert!(Downgrade::<f64>::new(4, false)?.bytes() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn bytes(&self) -> usize {
         self.rows.bytes() + self.maker.as_ref().map_or(0, made::Downgrade::bytes)
     }
 
     /// Operations for one field, nominal.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// assert!(Downgrade::<f64>::new(4, false)?.flops() > 0.0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn flops(&self) -> f64 {
         72.0 * self.lengths.0.min(self.lengths.1) as f64
     }
 
     /// Lengths of a field before and after.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// assert_eq!((Downgrade::<f64>::new(4, false)?.lengths(), Downgrade::<f64>::new(4, true)?.lengths()), ((192, 48), (48, 192)));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn lengths(&self) -> (usize, usize) {
         self.lengths
     }
 
     /// The map on fields. Panics if a length is wrong.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::gather::*;
+    /// # use scatterc_kernels::stencil::{self, Pixels, Rows};
+    /// // The adjoint of averages spreads ones to weights whose sum is the number of coarse pixels.
+    /// let mut fine = vec![0.0; 192];
+    /// Downgrade::<f64>::new(4, true)?.apply(&Serial, &[&[1.0; 48]], &mut [&mut fine]);
+    /// assert!((fine.iter().sum::<f64>() - 48.0).abs() < 1e-10);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn apply(&self, par: &dyn Parallel, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         let (from, to) = self.lengths;
         assert!(inputs.iter().all(|x| x.len() == from) && outputs.iter().all(|y| y.len() == to), "fields of {from} and {to} numbers");

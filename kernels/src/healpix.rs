@@ -28,6 +28,12 @@ const SCALE_HALF: i64 = 200;
 const NSIDE_MAX: usize = 1 << 14;
 
 /// What the HEALPix transforms refuse.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// assert_eq!(nested_ring_table(3), Err(HealpixError::NsidePowerOfTwo { found: 3 }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HealpixError {
@@ -86,6 +92,13 @@ pub enum HealpixError {
 }
 
 /// One ring of equally spaced pixels at a common colatitude.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// let first = ring_geometry(2)[0];
+/// assert!(first.n == 4 && (first.z - (1.0 - 1.0 / 12.0)).abs() < 1e-15 && (first.phi0 - std::f64::consts::FRAC_PI_4).abs() < 1e-15);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ring {
     /// cos theta.
@@ -101,11 +114,21 @@ pub struct Ring {
 }
 
 /// Number of pixels, 12 nside^2.
+///
+/// ```
+/// assert_eq!(scatterc_kernels::healpix::n_pixels(4), 192);
+/// ```
 pub fn n_pixels(nside: usize) -> usize {
     12 * nside * nside
 }
 
 /// The nside of a map of `n` pixels, if there is one.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// assert_eq!((nside_of(192), nside_of(193)), (Some(4), None));
+/// ```
 pub fn nside_of(n: usize) -> Option<usize> {
     if n == 0 || !n.is_multiple_of(12) {
         return None;
@@ -115,6 +138,13 @@ pub fn nside_of(n: usize) -> Option<usize> {
 }
 
 /// Position of (ell, m) in triangular coefficients of bandlimit `L`, in complex values.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// // L = 3: (0, 0), (1, 0), (2, 0), (1, 1), (2, 1), (2, 2).
+/// assert_eq!((index(3, 1, 1), index(3, 2, 2)), (3, 5));
+/// ```
 #[inline]
 pub fn index(L: usize, ell: usize, m: usize) -> usize {
     m * (2 * L - 1 - m) / 2 + ell
@@ -124,6 +154,13 @@ pub fn index(L: usize, ell: usize, m: usize) -> usize {
 ///
 /// Polar ring i < nside has 4 i pixels at z = 1 - i^2 / (3 nside^2); the equatorial rings have 4 nside at z = 4/3 - 2 i / (3 nside).
 /// Source: Gorski et al. (2005), eqs. 4-9.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// let rings = ring_geometry(4);
+/// assert_eq!((rings.len(), rings.iter().map(|ring| ring.n).sum::<usize>()), (15, 192));
+/// ```
 pub fn ring_geometry(nside: usize) -> Vec<Ring> {
     let mut rings = Vec::with_capacity((4 * nside).saturating_sub(1));
     let mut start = 0;
@@ -151,6 +188,14 @@ pub fn ring_geometry(nside: usize) -> Vec<Ring> {
 /// - `phi`: radians, any turn
 ///
 /// Source: Gorski et al. (2005), section 4.1: pixel edges are straight in (z, phi) between the caps and in (sigma, phi) on them.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// let ring = ring_geometry(4)[5];
+/// assert_eq!(pixel_at(4, ring.z.acos(), ring.phi0 + 1e-6), Some(ring.start));
+/// assert_eq!(pixel_at(4, -1.0, 0.0), None);
+/// ```
 pub fn pixel_at(nside: usize, theta: f64, phi: f64) -> Option<usize> {
     if !(0.0..=PI).contains(&theta) || !phi.is_finite() || nside == 0 {
         return None;
@@ -220,6 +265,14 @@ fn ring_index(nside: usize, nested: usize) -> usize {
 /// For each NESTED pixel number, its RING number.
 ///
 /// Error: [`HealpixError::NsidePowerOfTwo`], [`HealpixError::Nside`]. Exact integer arithmetic.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// // The first base pixel at nside 2: its northern corner is the first pixel of the first ring.
+/// assert_eq!(nested_ring_table(2)?[..4], [13, 5, 4, 0]);
+/// # Ok::<(), HealpixError>(())
+/// ```
 pub fn nested_ring_table(nside: usize) -> Result<Vec<usize>, HealpixError> {
     check_nside(nside)?;
     if !nside.is_power_of_two() {
@@ -233,6 +286,14 @@ pub fn nested_ring_table(nside: usize) -> Result<Vec<usize>, HealpixError> {
 /// - `map`: `[12 nside^2]`, any units, NESTED; result the same, RING
 ///
 /// Error: wrong length, or nside not a power of two.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// let map: Vec<f64> = (0..48).map(f64::from).collect();
+/// assert_eq!(nested_to_ring(2, &map)?[0], 3.0);
+/// # Ok::<(), HealpixError>(())
+/// ```
 pub fn nested_to_ring(nside: usize, map: &[f64]) -> Result<Vec<f64>, HealpixError> {
     let table = nested_ring_table(nside)?;
     check_map(nside, map)?;
@@ -244,6 +305,14 @@ pub fn nested_to_ring(nside: usize, map: &[f64]) -> Result<Vec<f64>, HealpixErro
 }
 
 /// Reorders a RING map into NESTED order, the inverse of [`nested_to_ring`].
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// let map: Vec<f64> = (0..48).map(f64::from).collect();
+/// assert_eq!(ring_to_nested(2, &nested_to_ring(2, &map)?)?, map);
+/// # Ok::<(), HealpixError>(())
+/// ```
 pub fn ring_to_nested(nside: usize, map: &[f64]) -> Result<Vec<f64>, HealpixError> {
     let table = nested_ring_table(nside)?;
     check_map(nside, map)?;
@@ -282,6 +351,14 @@ fn check_coefficients(L: usize, coefficients: &[f64]) -> Result<(), HealpixError
 }
 
 /// What [`analysis`] returns.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// let found: Analysis = analysis(&Serial, 4, &[1.0; 192], 8, 2)?;
+/// assert_eq!((found.coefficients.len(), found.residuals.len()), (8 * 9, 3));
+/// # Ok::<(), HealpixError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Analysis {
     /// Triangular coefficients, `[L (L + 1) / 2]` complex interleaved, units of the map.
@@ -295,6 +372,13 @@ pub struct Analysis {
 
 impl Analysis {
     /// The relative residual of the returned coefficients.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::healpix::*;
+    /// assert!(analysis(&Serial, 4, &[1.0; 192], 8, 3)?.residual() < 1e-6);
+    /// # Ok::<(), HealpixError>(())
+    /// ```
     pub fn residual(&self) -> f64 {
         self.residuals.last().copied().unwrap_or(0.0)
     }
@@ -314,6 +398,15 @@ impl Analysis {
 /// nside = 16 to 128 (3.5e-7 at 128) and 3e-6 at nside = 3 and 8 (`tests/healpix.rs`). At L = 3 nside the pixels barely determine the
 /// highest degrees and more steps are needed. A map that is not finite gives coefficients that are not finite.
 /// Cost: (2 iterations + 2) transforms of O(nside L^2). Source: Gorski et al. (2005); Hestenes and Stiefel (1952) for the steps.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// // The mean of a map is a_00 / sqrt(4 pi).
+/// let found = analysis(&Serial, 4, &[2.0; 192], 8, 3)?;
+/// assert!((found.coefficients[0] / (4.0 * std::f64::consts::PI).sqrt() - 2.0).abs() < 1e-6);
+/// # Ok::<(), HealpixError>(())
+/// ```
 pub fn analysis(parallel: &dyn Parallel, nside: usize, ring_map: &[f64], L: usize, iterations: usize) -> Result<Analysis, HealpixError> {
     Transform::new(nside, L)?.analysis(parallel, ring_map, iterations)
 }
@@ -324,6 +417,15 @@ pub fn analysis(parallel: &dyn Parallel, nside: usize, ring_map: &[f64], L: usiz
 /// - result: `[12 nside^2]`
 ///
 /// Error: relative 1e-13 of the map's maximum at L = 256. Cost: O(nside L^2).
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// let mut coefficients = vec![0.0; 4 * 5];
+/// coefficients[0] = (4.0 * std::f64::consts::PI).sqrt();
+/// assert!(synthesis(&Serial, 2, 4, &coefficients)?.iter().all(|f| (f - 1.0).abs() < 1e-13));
+/// # Ok::<(), HealpixError>(())
+/// ```
 pub fn synthesis(parallel: &dyn Parallel, nside: usize, L: usize, coefficients: &[f64]) -> Result<Vec<f64>, HealpixError> {
     Transform::new(nside, L)?.synthesis(parallel, coefficients)
 }
@@ -334,6 +436,17 @@ pub fn synthesis(parallel: &dyn Parallel, nside: usize, L: usize, coefficients: 
 /// - result: `[n_theta, n_phi]`, longitude fastest
 ///
 /// Orders above n_phi / 2 alias as sampling makes them alias. Cost: O(n_theta L^2).
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// // Y_10 = sqrt(3 / 4 pi) cos(theta).
+/// let mut coefficients = vec![0.0; 2 * 3];
+/// coefficients[2 * index(2, 1, 0)] = (4.0 * std::f64::consts::PI / 3.0).sqrt();
+/// let map = synthesis_grid(&Serial, 2, &coefficients, &[0.0, 1.0], 3)?;
+/// assert!((map[0] - 1.0).abs() < 1e-13 && (map[5] - 1f64.cos()).abs() < 1e-13);
+/// # Ok::<(), HealpixError>(())
+/// ```
 pub fn synthesis_grid(parallel: &dyn Parallel, L: usize, coefficients: &[f64], theta: &[f64], n_phi: usize) -> Result<Vec<f64>, HealpixError> {
     check_coefficients(L, coefficients)?;
     for (index, &value) in theta.iter().enumerate() {
@@ -352,6 +465,17 @@ pub fn synthesis_grid(parallel: &dyn Parallel, L: usize, coefficients: &[f64], t
 }
 
 /// Tables of the transforms at one (nside, L), for several maps.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::healpix::*;
+/// let transform = Transform::new(4, 8)?;
+/// let mut a = vec![0.0; 8 * 9];
+/// a[2 * index(8, 3, 2)] = 1.0;
+/// let back = transform.analysis(&Serial, &transform.synthesis(&Serial, &a)?, 3)?;
+/// assert!(a.iter().zip(&back.coefficients).all(|(a, b)| (a - b).abs() < 1e-4));
+/// # Ok::<(), HealpixError>(())
+/// ```
 pub struct Transform {
     nside: usize,
     L: usize,
@@ -360,6 +484,12 @@ pub struct Transform {
 
 impl Transform {
     /// Plans the ring FFTs. Error: nside or L out of range.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::healpix::*;
+    /// assert!(Transform::new(4, 8).is_ok() && Transform::new(4, 17).is_err());
+    /// ```
     pub fn new(nside: usize, L: usize) -> Result<Transform, HealpixError> {
         check_bandlimit(nside, L)?;
         let rings = ring_geometry(nside);
@@ -381,6 +511,13 @@ impl Transform {
     }
 
     /// See [`synthesis`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::healpix::*;
+    /// assert_eq!(Transform::new(4, 8)?.synthesis(&Serial, &[0.0; 8 * 9])?, [0.0; 192]);
+    /// # Ok::<(), HealpixError>(())
+    /// ```
     pub fn synthesis(&self, parallel: &dyn Parallel, coefficients: &[f64]) -> Result<Vec<f64>, HealpixError> {
         check_coefficients(self.L, coefficients)?;
         let mut map = vec![0.0; n_pixels(self.nside)];
@@ -389,6 +526,13 @@ impl Transform {
     }
 
     /// See [`analysis`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::healpix::*;
+    /// assert_eq!(Transform::new(4, 8)?.analysis(&Serial, &[0.0; 192], 1)?.coefficients, [0.0; 8 * 9]);
+    /// # Ok::<(), HealpixError>(())
+    /// ```
     pub fn analysis(&self, parallel: &dyn Parallel, ring_map: &[f64], iterations: usize) -> Result<Analysis, HealpixError> {
         check_map(self.nside, ring_map)?;
         let (L, rings) = (self.L, &self.rings);

@@ -8,6 +8,13 @@ use crate::parallel::{Parallel, Shared};
 use crate::simd::{LANES, Lanes, Real, dispatch, with_scratch};
 
 /// What lies beyond an image.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::images::*;
+/// // What stands before the first of four samples.
+/// assert_eq!([Edge::Cyclic, Edge::Reflect, Edge::Repeat, Edge::Zero].map(|edge| edge.place(4, -1)), [Some(3), Some(1), Some(0), None]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
     /// The other side.
@@ -22,6 +29,14 @@ pub enum Edge {
 
 impl Edge {
     /// The edge by its number, in the order above.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// assert_eq!(Edge::from_index(1)?, Edge::Reflect);
+    /// assert!(Edge::from_index(4).is_err());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn from_index(index: usize) -> Result<Self, KernelError> {
         match index {
             0 => Ok(Edge::Cyclic),
@@ -33,6 +48,12 @@ impl Edge {
     }
 
     /// Which of `n` samples stands at position k, from -n to 2n; none where zeros stand.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// assert_eq!((Edge::Cyclic.place(4, 5), Edge::Zero.place(4, 5), Edge::Zero.place(4, 3)), (Some(1), None, Some(3)));
+    /// ```
     pub fn place(self, n: usize, k: i64) -> Option<usize> {
         let n = n as i64;
         let inside = match self {
@@ -54,6 +75,17 @@ const GROUP: usize = 8;
 const CHUNKS: usize = 4;
 
 /// Stencils of `h` x `w` applied to images of `H` x `W`: `[H][W]` to `[n][H][W]`.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::images::*;
+/// # let difference: Stencils = Stencils::new(1, 4, 1, 3, Edge::Zero, &[-1.0, 0.0, 1.0])?;
+/// // x[c + 1] - x[c - 1] of series of four samples.
+/// let mut y = [0.0; 4];
+/// difference.apply(&Serial, &[1.0, 2.0, 4.0, 8.0], &mut y);
+/// assert_eq!(y, [2.0, 3.0, 6.0, -4.0]);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Stencils<T = f64> {
     H: usize,
@@ -68,6 +100,13 @@ pub struct Stencils<T = f64> {
 
 impl<T: Real> Stencils<T> {
     /// `n` stencils, `[n][h][w]`, with odd sides that reach no further than the image is wide.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// assert!(Stencils::<f64>::new(8, 8, 3, 3, Edge::Cyclic, &[0.0; 2 * 9]).is_ok());
+    /// assert!(Stencils::<f64>::new(8, 8, 2, 3, Edge::Cyclic, &[0.0; 6]).is_err(), "even sides have no middle");
+    /// ```
     pub fn new(H: usize, W: usize, h: usize, w: usize, edge: Edge, stencils: &[f64]) -> Result<Self, KernelError> {
         for (name, side, size) in [("h", h, H), ("w", w, W)] {
             if side % 2 == 0 || side / 2 > size || (edge == Edge::Reflect && side > 1 && side / 2 >= size) {
@@ -88,21 +127,55 @@ impl<T: Real> Stencils<T> {
     }
 
     /// Numbers of the result for one image, n H W.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// assert_eq!(Stencils::<f64>::new(8, 8, 3, 3, Edge::Cyclic, &[0.0; 2 * 9])?.len(), 2 * 64);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.n * self.H * self.W
     }
 
     /// Never: there is at least one stencil.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// # let difference: Stencils = Stencils::new(1, 4, 1, 3, Edge::Zero, &[-1.0, 0.0, 1.0])?;
+    /// // x[c + 1] - x[c - 1] of series of four samples.
+    /// assert!(!difference.is_empty());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Operations for one image, nominal.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// # let difference: Stencils = Stencils::new(1, 4, 1, 3, Edge::Zero, &[-1.0, 0.0, 1.0])?;
+    /// // x[c + 1] - x[c - 1] of series of four samples.
+    /// assert!(difference.flops() >= 4.0 * 3.0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn flops(&self) -> f64 {
         2.0 * (self.H * self.W * self.h * self.w * self.n) as f64
     }
 
     /// Bytes of the tables.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// # let difference: Stencils = Stencils::new(1, 4, 1, 3, Edge::Zero, &[-1.0, 0.0, 1.0])?;
+    /// // x[c + 1] - x[c - 1] of series of four samples.
+    /// assert!(difference.bytes() >= 3 * 8);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn bytes(&self) -> usize {
         size_of::<T>() * self.weights.len()
     }
@@ -113,6 +186,15 @@ impl<T: Real> Stencils<T> {
     }
 
     /// f64 of one thread's buffers.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// # let difference: Stencils = Stencils::new(1, 4, 1, 3, Edge::Zero, &[-1.0, 0.0, 1.0])?;
+    /// // x[c + 1] - x[c - 1] of series of four samples.
+    /// assert!(difference.scratch_len() >= 4);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn scratch_len(&self) -> usize {
         let rows = self.H + 2 * (self.h - 1);
         (self.n + 1) * rows * self.stride()
@@ -124,6 +206,18 @@ impl<T: Real> Stencils<T> {
     /// - `y`: `[fields][n][H][W]`
     ///
     /// Panics if a length does not fit.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// # let difference: Stencils = Stencils::new(1, 4, 1, 3, Edge::Zero, &[-1.0, 0.0, 1.0])?;
+    /// // x[c + 1] - x[c - 1] of series of four samples.
+    /// // Two images, one after the other.
+    /// let mut y = [0.0; 8];
+    /// difference.apply(&Serial, &[1.0, 2.0, 4.0, 8.0, 0.0, 0.0, 0.0, 1.0], &mut y);
+    /// assert_eq!(y[4..], [0.0, 0.0, 1.0, 0.0]);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn apply(&self, par: &dyn Parallel, x: &[T], y: &mut [T]) {
         let (from, to) = (self.H * self.W, self.n * self.H * self.W);
         let fields = x.len() / from;
@@ -141,6 +235,18 @@ impl<T: Real> Stencils<T> {
     }
 
     /// The transpose of [`Self::apply`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// # let difference: Stencils = Stencils::new(1, 4, 1, 3, Edge::Zero, &[-1.0, 0.0, 1.0])?;
+    /// // x[c + 1] - x[c - 1] of series of four samples.
+    /// // A sample is read with -1 by the next and with 1 by the one before.
+    /// let mut x = [0.0; 4];
+    /// difference.adjoint(&Serial, &[0.0, 1.0, 0.0, 0.0], &mut x);
+    /// assert_eq!(x, [-1.0, 0.0, 1.0, 0.0]);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn adjoint(&self, par: &dyn Parallel, y: &[T], x: &mut [T]) {
         let (from, to) = (self.n * self.H * self.W, self.H * self.W);
         let fields = x.len() / to;
@@ -314,6 +420,14 @@ unsafe fn back_lanes<V: Lanes>(map: &Stencils<V::Element>, y: &[V::Element], scr
 }
 
 /// Means over blocks of h x w samples; the last rows and columns that fill none are left out.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::images::*;
+/// let mut y = [0.0; 2];
+/// Blocks { H: 2, W: 4, h: 2, w: 2 }.apply(&Serial, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], &mut y);
+/// assert_eq!(y, [3.5, 5.5]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blocks {
     /// Rows of the image.
@@ -328,6 +442,14 @@ pub struct Blocks {
 
 impl Blocks {
     /// `[H][W]` to `[H/h][W/w]` for consecutive images. Panics if a length does not fit.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// let mut y = [0.0; 2];
+    /// Blocks { H: 1, W: 5, h: 1, w: 2 }.apply(&Serial, &[1.0, 3.0, 5.0, 7.0, 100.0], &mut y);
+    /// assert_eq!(y, [2.0, 6.0]);
+    /// ```
     pub fn apply<T: Real>(&self, par: &dyn Parallel, x: &[T], y: &mut [T]) {
         let (rows, columns) = (self.H / self.h, self.W / self.w);
         let factor = T::of(1.0 / (self.h * self.w) as f64);
@@ -344,6 +466,14 @@ impl Blocks {
     }
 
     /// The transpose of [`Self::apply`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// let mut x = [0.0; 4];
+    /// Blocks { H: 1, W: 4, h: 1, w: 2 }.adjoint(&Serial, &[1.0, 3.0], &mut x);
+    /// assert_eq!(x, [0.5, 0.5, 1.5, 1.5]);
+    /// ```
     pub fn adjoint<T: Real>(&self, par: &dyn Parallel, y: &[T], x: &mut [T]) {
         let (rows, columns) = (self.H / self.h, self.W / self.w);
         let factor = T::of(1.0 / (self.h * self.w) as f64);
@@ -364,6 +494,15 @@ impl Blocks {
 
 /// Linear interpolation between the centres of samples: an image of `H` x `W` with `rows` times as many rows and `columns` times as many columns, each 1 or 2; beyond the
 /// outermost centres the image stays as it is there.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::images::*;
+/// // Twice as many columns, interpolated between the centres of samples.
+/// let mut y = [0.0; 4];
+/// Enlarged { H: 1, W: 2, rows: 1, columns: 2 }.apply(&Serial, &[0.0, 4.0], &mut y);
+/// assert_eq!(y, [0.0, 1.0, 3.0, 4.0]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Enlarged {
     /// Rows of the image.
@@ -388,6 +527,14 @@ fn between(n: usize, factor: usize, k: usize) -> [(usize, f64); 2] {
 
 impl Enlarged {
     /// `[H][W]` to `[rows H][columns W]` for consecutive images. Panics if a length does not fit.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// let mut y = [0.0; 8];
+    /// Enlarged { H: 1, W: 2, rows: 2, columns: 2 }.apply(&Serial, &[0.0, 4.0], &mut y);
+    /// assert_eq!(y[..4], y[4..]);
+    /// ```
     pub fn apply<T: Real>(&self, par: &dyn Parallel, x: &[T], y: &mut [T]) {
         let (H, W) = (self.rows * self.H, self.columns * self.W);
         fields(par, x.len(), self.H * self.W, y, H * W, &format!("{self:?}"), |k, y| {
@@ -403,6 +550,14 @@ impl Enlarged {
     }
 
     /// The transpose of [`Self::apply`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::images::*;
+    /// let mut x = [0.0; 2];
+    /// Enlarged { H: 1, W: 2, rows: 1, columns: 2 }.adjoint(&Serial, &[0.0, 1.0, 0.0, 0.0], &mut x);
+    /// assert_eq!(x, [0.75, 0.25]);
+    /// ```
     pub fn adjoint<T: Real>(&self, par: &dyn Parallel, y: &[T], x: &mut [T]) {
         let (H, W) = (self.rows * self.H, self.columns * self.W);
         fields(par, y.len(), H * W, x, self.H * self.W, &format!("{self:?}"), |k, x| {

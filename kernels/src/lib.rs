@@ -40,6 +40,8 @@
 #![allow(non_snake_case)]
 
 pub mod contract;
+// For the compiler and the runtime: `ARCHITECTURE.md` and the module itself say how it is used.
+#[doc(hidden)]
 pub mod cuda;
 mod double;
 mod error;

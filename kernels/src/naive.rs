@@ -18,6 +18,17 @@ use crate::wavelets::Windows;
 use crate::wigner::wigner_d;
 
 /// Wigner functions already computed, shared between calls.
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// // One set of Wigner functions for the map and its adjoint.
+/// let map = harmonic_inverse(&mut tables, 4, 4, &[0.0; 20])?;
+/// assert_eq!(harmonic_inverse_adjoint(&mut tables, 4, 4, &map)?, [0.0; 20]);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Tables {
     nodes: HashMap<usize, (Vec<f64>, Vec<f64>)>,
@@ -27,6 +38,16 @@ pub struct Tables {
 
 impl Tables {
     /// Colatitudes and Gauss-Legendre weights of bandlimit L.
+    ///
+    /// ```
+    /// # use scatterc_kernels::naive::*;
+    /// # use scatterc_kernels::wavelets::Windows;
+    /// # let mut tables = Tables::default();
+    /// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+    /// let (theta, weights) = tables.nodes(4);
+    /// assert!(theta.len() == 4 && (weights.iter().sum::<f64>() - 2.0).abs() < 1e-14);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn nodes(&mut self, L: usize) -> (Vec<f64>, Vec<f64>) {
         self.nodes.entry(L).or_insert_with(|| gauss_legendre(L)).clone()
     }
@@ -60,6 +81,16 @@ fn conj_nu(N: usize) -> Complex {
 ///
 /// F_n(m) = sum_l d^l_{mn} f_lm conj(psi_ln) for both signs of m > 0, f_{l,-m} = (-1)^m conj f_lm;
 /// B_m = (F_n(m) + conj F_n(-m)) / 2, C_m = (F_n(m) - conj F_n(-m)) / 2i; at m = 0 Re and Im of F_n(0).
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// // Two channels of four rings with four complex orders.
+/// assert_eq!(synthesis(&mut tables, &windows, 4, &[1.0; 20])?.len(), 2 * 4 * 4 * 2);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn synthesis(tables: &mut Tables, windows: &Windows, L_in: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     let (L, N) = (windows.L, windows.N);
     check_len("coefficients", coefficients.len(), coefficients_len(L_in))?;
@@ -100,6 +131,19 @@ pub fn synthesis(tables: &mut Tables, windows: &Windows, L_in: usize, coefficien
 }
 
 /// Adjoint of [`synthesis`]: rings `[N][L][M]` (orders at and above M count as zero) to coefficients.
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// let (x, y) = (numbers(20, 1.1), numbers(64, 0.7));
+/// let (forth, back) = (synthesis(&mut tables, &windows, 4, &x)?, synthesis_adjoint(&mut tables, &windows, 4, &y, 4)?);
+/// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-13);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn synthesis_adjoint(tables: &mut Tables, windows: &Windows, L_in: usize, rings: &[f64], M: usize) -> Result<Vec<f64>, KernelError> {
     let (L, N) = (windows.L, windows.N);
     check_len("rings", rings.len(), N * L * M * 2)?;
@@ -140,6 +184,17 @@ pub fn synthesis_adjoint(tables: &mut Tables, windows: &Windows, L_in: usize, ri
 }
 
 /// a_lm = sqrt((2l + 1) / 4 pi) sum_t w_t 2 pi / (2L - 1) d^l_{m0}(theta_t) F_m(t), l < L_out, m < min(M, L_out).
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// // Half spectra of the constant 1, which sum over 7 samples.
+/// let rings: Vec<f64> = (0..4 * 4 * 2).map(|k| if k % 8 == 0 { 7.0 } else { 0.0 }).collect();
+/// assert!((analysis(&mut tables, 4, 4, 4, &rings)?[0] - (4.0 * std::f64::consts::PI).sqrt()).abs() < 1e-13);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn analysis(tables: &mut Tables, L: usize, L_out: usize, M: usize, rings: &[f64]) -> Result<Vec<f64>, KernelError> {
     check_len("rings", rings.len(), L * M * 2)?;
     let weights = tables.nodes(L).1;
@@ -161,6 +216,19 @@ pub fn analysis(tables: &mut Tables, L: usize, L_out: usize, M: usize, rings: &[
 }
 
 /// Adjoint of [`analysis`]: coefficients to rings `[L][M]`.
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// let (x, y) = (numbers(32, 1.1), numbers(20, 0.7));
+/// let (forth, back) = (analysis(&mut tables, 4, 4, 4, &x)?, analysis_adjoint(&mut tables, 4, 4, 4, &y)?);
+/// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-13);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn analysis_adjoint(tables: &mut Tables, L: usize, L_out: usize, M: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     check_len("coefficients", coefficients.len(), coefficients_len(L_out))?;
     let weights = tables.nodes(L).1;
@@ -188,6 +256,15 @@ fn phase(L: usize, m: usize, p: usize) -> Complex {
 }
 
 /// value(phi_p) = Re F_0 + 2 Re sum_{m>0} F_m e^{i m phi_p}: rings `[L][M]` to a grid.
+///
+/// ```
+/// use scatterc_kernels::naive::ring_inverse;
+///
+/// // F_1 = 1/2 on one ring of L = 1.. of two: cos(phi).
+/// let map = ring_inverse(2, 2, &[0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0])?;
+/// assert!((map[0] - 1.0).abs() < 1e-15 && (map[1] + 0.5).abs() < 1e-15 && map[3..] == [0.0; 3]);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn ring_inverse(L: usize, M: usize, rings: &[f64]) -> Result<Vec<f64>, KernelError> {
     check_len("rings", rings.len(), L * M * 2)?;
     let mut grid = vec![0.0; L * (2 * L - 1)];
@@ -204,6 +281,16 @@ pub fn ring_inverse(L: usize, M: usize, rings: &[f64]) -> Result<Vec<f64>, Kerne
 }
 
 /// Adjoint of [`ring_inverse`]: a grid to rings `[L][M]`.
+///
+/// ```
+/// use scatterc_kernels::naive::{ring_inverse, ring_inverse_adjoint};
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+///
+/// let (x, y) = (numbers(8, 1.1), numbers(6, 0.7));
+/// assert!((dot(&ring_inverse(2, 2, &x)?, &y) - dot(&x, &ring_inverse_adjoint(2, 2, &y)?)).abs() < 1e-14);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn ring_inverse_adjoint(L: usize, M: usize, grid: &[f64]) -> Result<Vec<f64>, KernelError> {
     let mut rings = ring_forward(L, M, grid)?;
     for (i, value) in rings.iter_mut().enumerate() {
@@ -215,6 +302,13 @@ pub fn ring_inverse_adjoint(L: usize, M: usize, grid: &[f64]) -> Result<Vec<f64>
 }
 
 /// F_m = sum_p value_p e^{-i m phi_p}, m < M: a grid to rings `[L][M]`; Im F_0 = 0.
+///
+/// ```
+/// use scatterc_kernels::naive::ring_forward;
+///
+/// assert_eq!(ring_forward(2, 1, &[1.0, 2.0, 3.0, 0.0, 0.0, 0.0])?, [6.0, 0.0, 0.0, 0.0]);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn ring_forward(L: usize, M: usize, grid: &[f64]) -> Result<Vec<f64>, KernelError> {
     check_len("grid", grid.len(), L * (2 * L - 1))?;
     let mut rings = vec![0.0; L * M * 2];
@@ -229,6 +323,16 @@ pub fn ring_forward(L: usize, M: usize, grid: &[f64]) -> Result<Vec<f64>, Kernel
 }
 
 /// Adjoint of [`ring_forward`]: rings `[L][M]` to a grid.
+///
+/// ```
+/// use scatterc_kernels::naive::{ring_forward, ring_forward_adjoint};
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+///
+/// let (x, y) = (numbers(6, 1.1), numbers(8, 0.7));
+/// assert!((dot(&ring_forward(2, 2, &x)?, &y) - dot(&x, &ring_forward_adjoint(2, 2, &y)?)).abs() < 1e-14);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn ring_forward_adjoint(L: usize, M: usize, rings: &[f64]) -> Result<Vec<f64>, KernelError> {
     check_len("rings", rings.len(), L * M * 2)?;
     let mut grid = vec![0.0; L * (2 * L - 1)];
@@ -243,6 +347,15 @@ pub fn ring_forward_adjoint(L: usize, M: usize, rings: &[f64]) -> Result<Vec<f64
 }
 
 /// The N channel maps `[N][L][2L - 1]` of any windows.
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// assert_eq!(windowed(&mut tables, &windows, 4, &[1.0; 20])?, directional(&mut tables, 4, 4, 2, 2, &[1.0; 20])?);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn windowed(tables: &mut Tables, windows: &Windows, L_in: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     let L = windows.L;
     let rings = synthesis(tables, windows, L_in, coefficients)?;
@@ -254,6 +367,19 @@ pub fn windowed(tables: &mut Tables, windows: &Windows, L_in: usize, coefficient
 }
 
 /// Adjoint of [`windowed`].
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// let (x, y) = (numbers(20, 1.1), numbers(2 * 4 * 7, 0.7));
+/// let (forth, back) = (windowed(&mut tables, &windows, 4, &x)?, windowed_adjoint(&mut tables, &windows, 4, &y)?);
+/// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-13);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn windowed_adjoint(tables: &mut Tables, windows: &Windows, L_in: usize, channels: &[f64]) -> Result<Vec<f64>, KernelError> {
     let L = windows.L;
     check_len("channels", channels.len(), windows.N * L * (2 * L - 1))?;
@@ -265,26 +391,85 @@ pub fn windowed_adjoint(tables: &mut Tables, windows: &Windows, L_in: usize, cha
 }
 
 /// Directional transform of scale j: the N channel maps on the grid of bandlimit L_j.
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// // Wavelets have no mean.
+/// let mut constant = [0.0; 20];
+/// constant[0] = 1.0;
+/// assert!(directional(&mut tables, 4, 4, 2, 2, &constant)?.iter().all(|w| *w == 0.0));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn directional(tables: &mut Tables, L_in: usize, L_total: usize, N: usize, j: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     windowed(tables, &Windows::wavelet(L_in, L_total, N, j)?, L_in, coefficients)
 }
 
 /// Adjoint of [`directional`].
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// let (x, y) = (numbers(20, 1.1), numbers(2 * 4 * 7, 0.7));
+/// let (forth, back) = (directional(&mut tables, 4, 4, 2, 2, &x)?, directional_adjoint(&mut tables, 4, 4, 2, 2, &y)?);
+/// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-13);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn directional_adjoint(tables: &mut Tables, L_in: usize, L_total: usize, N: usize, j: usize, channels: &[f64]) -> Result<Vec<f64>, KernelError> {
     windowed_adjoint(tables, &Windows::wavelet(L_in, L_total, N, j)?, L_in, channels)
 }
 
 /// Scalar inverse transform on the grid of bandlimit L.
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// let mut constant = [0.0; 20];
+/// constant[0] = (4.0 * std::f64::consts::PI).sqrt();
+/// assert!(harmonic_inverse(&mut tables, 4, 4, &constant)?.iter().all(|f| (f - 1.0).abs() < 1e-14));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn harmonic_inverse(tables: &mut Tables, L_in: usize, L: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     windowed(tables, &Windows::plain(L_in, L)?, L_in, coefficients)
 }
 
 /// Adjoint of [`harmonic_inverse`].
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// let (x, y) = (numbers(20, 1.1), numbers(28, 0.7));
+/// let (forth, back) = (harmonic_inverse(&mut tables, 4, 4, &x)?, harmonic_inverse_adjoint(&mut tables, 4, 4, &y)?);
+/// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-13);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn harmonic_inverse_adjoint(tables: &mut Tables, L_in: usize, L: usize, grid: &[f64]) -> Result<Vec<f64>, KernelError> {
     windowed_adjoint(tables, &Windows::plain(L_in, L)?, L_in, grid)
 }
 
 /// Scalar forward transform of a grid of bandlimit L, coefficients of bandlimit `L_out`.
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// let a = harmonic_forward(&mut tables, 4, 4, &[1.0; 28])?;
+/// assert!((a[0] - (4.0 * std::f64::consts::PI).sqrt()).abs() < 1e-13 && a[1..].iter().all(|a| a.abs() < 1e-13));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn harmonic_forward(tables: &mut Tables, L: usize, L_out: usize, grid: &[f64]) -> Result<Vec<f64>, KernelError> {
     let M = L.min(L_out);
     let rings = ring_forward(L, M, grid)?;
@@ -292,6 +477,19 @@ pub fn harmonic_forward(tables: &mut Tables, L: usize, L_out: usize, grid: &[f64
 }
 
 /// Adjoint of [`harmonic_forward`].
+///
+/// ```
+/// # use scatterc_kernels::naive::*;
+/// # use scatterc_kernels::wavelets::Windows;
+/// # let mut tables = Tables::default();
+/// # let windows = Windows::wavelet(4, 4, 2, 2)?;
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// let (x, y) = (numbers(28, 1.1), numbers(20, 0.7));
+/// let (forth, back) = (harmonic_forward(&mut tables, 4, 4, &x)?, harmonic_forward_adjoint(&mut tables, 4, 4, &y)?);
+/// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-13);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn harmonic_forward_adjoint(tables: &mut Tables, L: usize, L_out: usize, coefficients: &[f64]) -> Result<Vec<f64>, KernelError> {
     let M = L.min(L_out);
     let rings = analysis_adjoint(tables, L, L_out, M, coefficients)?;

@@ -39,6 +39,12 @@ fn chains_of<V: Lanes, const C: usize>(flops: &mut f64, sum: &mut V::Element) {
 }
 
 /// Floating-point operations per second of fused multiply-adds on registers at the level in use, the best of many short runs within `duration`.
+///
+/// ```
+/// use scatterc_kernels::peak::flops_per_s;
+///
+/// assert!(flops_per_s::<f64>(std::time::Duration::from_millis(5)) > 1e6);
+/// ```
 pub fn flops_per_s<T: Real>(duration: Duration) -> f64 {
     let start = Instant::now();
     let mut best = 0.0f64;

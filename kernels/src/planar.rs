@@ -33,6 +33,21 @@ const LARGEST: usize = 1 << 20;
 const ELEMENT: usize = 2 * LANES;
 
 /// Transforms of one size.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::planar::*;
+/// # use std::sync::Arc;
+/// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// let image = numbers(24, 1.1);
+/// let (mut spectrum, mut back) = (vec![0.0; 2 * 4 * fft.half()], vec![0.0; 24]);
+/// fft.real_forward(&Serial, &image, &mut spectrum);
+/// fft.real_inverse(&Serial, &spectrum, &mut back, true, 1.0 / 24.0);
+/// assert!(image.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-14));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub struct PlanarFft<T = f64> {
     H: usize,
     W: usize,
@@ -73,6 +88,14 @@ fn complex_mut<T: Real>(values: &mut [T]) -> &mut [Complex<T>] {
 }
 
 /// Factors of the frequencies of a grid, `[H][W]`.
+///
+/// ```
+/// use scatterc_kernels::planar::Factors;
+///
+/// // A real low-pass filter on a grid of 1 x 4.
+/// let low = Factors { re: &[1.0, 0.5, 0.0, 0.5], im: None };
+/// assert!(low.im.is_none() && low.re[2] == 0.0);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Factors<'a, T = f64> {
     /// Real parts.
@@ -131,6 +154,12 @@ fn sequence_len(H: usize, W: usize) -> usize {
 
 impl<T: Real> PlanarFft<T> {
     /// Plans transforms of `H` rows and `W` columns, each from 1 to 2^20.
+    ///
+    /// ```
+    /// use scatterc_kernels::planar::PlanarFft;
+    ///
+    /// assert!(PlanarFft::<f32>::new(1, 6).is_ok() && PlanarFft::<f64>::new(0, 6).is_err());
+    /// ```
     pub fn new(H: usize, W: usize) -> Result<Self, KernelError> {
         for (name, n) in [("H", H), ("W", W)] {
             if n == 0 || n > LARGEST {
@@ -152,17 +181,44 @@ impl<T: Real> PlanarFft<T> {
     }
 
     /// Columns of the spectrum of a real image.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// assert_eq!(fft.half(), 4);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn half(&self) -> usize {
         self.W / 2 + 1
     }
 
     /// Operations of one complex transform, nominal; a real one costs half.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// assert!(fft.flops() > 0.0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn flops(&self) -> f64 {
         let n = (self.H * self.W) as f64;
         5.0 * n * n.log2().max(1.0)
     }
 
     /// Numbers of one thread's buffers.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// assert!(fft.scratch_len() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn scratch_len(&self) -> usize {
         match &self.method {
             Method::Series(series) => 4 * (self.W + series.scratch),
@@ -179,6 +235,17 @@ impl<T: Real> PlanarFft<T> {
     /// - `spectra`: `[n][H][W/2+1]` complex
     ///
     /// Error: eps log2(HW) relative to the norm. Panics if a length does not fit.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// let mut spectrum = vec![0.0; 2 * 4 * 4];
+    /// fft.real_forward(&Serial, &[1.0; 24], &mut spectrum);
+    /// assert!((spectrum[0] - 24.0).abs() < 1e-13 && spectrum[1..].iter().all(|f| f.abs() < 1e-13));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn real_forward(&self, par: &dyn Parallel, images: &[T], spectra: &mut [T]) {
         self.real_analysis(par, images, spectra, 1.0, 1.0);
     }
@@ -201,6 +268,20 @@ impl<T: Real> PlanarFft<T> {
     /// f_pq = sum over stored columns of m_l Re(F_kl e^{2 pi i ..}), times `factor`; m_l is 2 for columns 0 < l < W/2 when `whole`, and 1 otherwise.
     ///
     /// With `whole` and `factor` = 1/(HW) this is the inverse of [`Self::real_forward`]; without and with 1 its transpose.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// // Without `whole` it is the transpose of the forward transform.
+    /// let mut image = vec![0.0; 24];
+    /// let mut spectrum = vec![0.0; 32];
+    /// spectrum[0] = 1.0;
+    /// fft.real_inverse(&Serial, &spectrum, &mut image, false, 1.0);
+    /// assert!(image.iter().all(|x| (x - 1.0).abs() < 1e-14));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn real_inverse(&self, par: &dyn Parallel, spectra: &[T], images: &mut [T], whole: bool, factor: f64) {
         self.real_synthesis(par, &self.own(true), spectra, images, if whole { factor } else { 0.5 * factor }, factor);
     }
@@ -220,6 +301,21 @@ impl<T: Real> PlanarFft<T> {
     }
 
     /// Transpose of [`Self::real_inverse`] with `whole` and 1/(HW): the forward transform with m_l / (HW).
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// let (x, y) = (numbers(32, 1.1), numbers(24, 0.7));
+    /// let (mut forth, mut back) = (vec![0.0; 24], vec![0.0; 32]);
+    /// fft.real_inverse(&Serial, &x, &mut forth, true, 1.0 / 24.0);
+    /// fft.real_inverse_adjoint(&Serial, &y, &mut back);
+    /// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-13);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn real_inverse_adjoint(&self, par: &dyn Parallel, images: &[T], spectra: &mut [T]) {
         let outer = 1.0 / (self.H * self.W) as f64;
         self.real_analysis(par, images, spectra, 2.0 * outer, outer);
@@ -229,18 +325,59 @@ impl<T: Real> PlanarFft<T> {
     ///
     /// - `spectra`: `[n][H][W]` complex
     /// - `images`: `[n][2][H][W]`
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// // Frequency 0 alone: a constant real part.
+    /// let (mut spectrum, mut image) = (vec![0.0; 48], vec![0.0; 48]);
+    /// spectrum[0] = 24.0;
+    /// fft.inverse(&Serial, &spectrum, &mut image);
+    /// assert!(image[..24].iter().all(|x| (x - 1.0).abs() < 1e-14) && image[24..].iter().all(|x| x.abs() < 1e-14));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn inverse(&self, par: &dyn Parallel, spectra: &[T], images: &mut [T]) {
         let (from, size) = (self.own(false), self.H * self.W);
         self.each(par, spectra, from.len(), images, 2 * size, |spectrum, image| self.inverse_one(&from, spectrum, image, 1.0 / size as f64));
     }
 
     /// Transpose of [`Self::inverse`]: the forward transform of re + i im, times 1/(HW).
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// let (x, y) = (numbers(48, 1.1), numbers(48, 0.7));
+    /// let (mut forth, mut back) = (vec![0.0; 48], vec![0.0; 48]);
+    /// fft.inverse(&Serial, &x, &mut forth);
+    /// fft.inverse_adjoint(&Serial, &y, &mut back);
+    /// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-13);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn inverse_adjoint(&self, par: &dyn Parallel, images: &[T], spectra: &mut [T]) {
         let (to, size) = (self.own(false), self.H * self.W);
         self.each(par, images, 2 * size, spectra, to.len(), |image, out| self.forward_one(&to, image, out, 1.0 / size as f64, false));
     }
 
     /// Transform of separate real and imaginary parts in place, for tables.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// let (mut re, mut im) = (vec![1.0; 24], vec![0.0; 24]);
+    /// fft.in_place(false, &mut re, &mut im);
+    /// assert!((re[0] - 24.0).abs() < 1e-13);
+    /// fft.in_place(true, &mut re, &mut im);
+    /// assert!(re.iter().all(|x| (x - 1.0).abs() < 1e-14));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn in_place(&self, inverse: bool, re: &mut [T], im: &mut [T]) {
         let size = self.H * self.W;
         let mut spectrum = vec![T::default(); 2 * size];
@@ -618,6 +755,24 @@ fn spread<T: Real>(to: &Outer, data: &[Complex<T>], spectrum: &mut [T], more: bo
 
 /// Images of filtered spectra without storing what lies between: of one spectrum F on a grid `H` x `W` the inverse transforms of G_l F for filters l, folded to a grid
 /// `h` x `w` by summing aliases; and the transpose.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::planar::*;
+/// # use std::sync::Arc;
+/// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+/// # let small = Arc::new(PlanarFft::<f64>::new(2, 4)?);
+/// # let synthesis = Synthesis::new(small, 4, 8, false, 1)?;
+/// # let ones = vec![1.0; 32];
+/// # let factors = Factors { re: &ones, im: None };
+/// // Spectra on 4 x 8, folded to images of 2 x 4; the one filter is 1 everywhere.
+/// // Every second sample of the image whose only frequency is 0.
+/// let (mut spectrum, mut images) = (vec![0.0; 64], vec![0.0; 16]);
+/// spectrum[0] = 32.0;
+/// synthesis.apply(&Serial, &factors, &synthesis.support(&factors), &spectrum, &mut images);
+/// assert!(images[..8].iter().all(|x| (x - 1.0).abs() < 1e-14));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub struct Synthesis<T = f64> {
     fft: Arc<PlanarFft<T>>,
     H: usize,
@@ -636,6 +791,16 @@ impl<T: Real> Synthesis<T> {
     /// Of spectra on a grid `H` x `W`, stored up to column W/2 when `half`, to images of the size of `fft`.
     ///
     /// Error: sizes that are no multiples of those of the transform, or no filter.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// let small = Arc::new(PlanarFft::<f64>::new(2, 4)?);
+    /// assert!(Synthesis::new(small.clone(), 4, 8, false, 3).is_ok() && Synthesis::new(small, 5, 8, false, 3).is_err());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn new(fft: Arc<PlanarFft<T>>, H: usize, W: usize, half: bool, filters: usize) -> Result<Self, KernelError> {
         for (name, large, small) in [("H", H, fft.H), ("W", W, fft.W)] {
             if large == 0 || !large.is_multiple_of(small) || large > LARGEST {
@@ -649,16 +814,60 @@ impl<T: Real> Synthesis<T> {
     }
 
     /// Numbers of one thread's buffers.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// # let small = Arc::new(PlanarFft::<f64>::new(2, 4)?);
+    /// # let synthesis = Synthesis::new(small, 4, 8, false, 1)?;
+    /// # let ones = vec![1.0; 32];
+    /// # let factors = Factors { re: &ones, im: None };
+    /// // Spectra on 4 x 8, folded to images of 2 x 4; the one filter is 1 everywhere.
+    /// assert!(synthesis.scratch_len() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn scratch_len(&self) -> usize {
         self.fft.scratch_len() + 2 * self.fft.H * self.fft.W.next_multiple_of(LANES)
     }
 
     /// Samples of one image.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// # let small = Arc::new(PlanarFft::<f64>::new(2, 4)?);
+    /// # let synthesis = Synthesis::new(small, 4, 8, false, 1)?;
+    /// # let ones = vec![1.0; 32];
+    /// # let factors = Factors { re: &ones, im: None };
+    /// // Spectra on 4 x 8, folded to images of 2 x 4; the one filter is 1 everywhere.
+    /// assert_eq!(synthesis.points(), 8.0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn points(&self) -> f64 {
         (self.fft.H * self.fft.W) as f64
     }
 
     /// Where filters `[filters][H][W]` are not zero; made once for [`Self::apply`] and [`Self::adjoint`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// # let small = Arc::new(PlanarFft::<f64>::new(2, 4)?);
+    /// # let synthesis = Synthesis::new(small, 4, 8, false, 1)?;
+    /// # let ones = vec![1.0; 32];
+    /// # let factors = Factors { re: &ones, im: None };
+    /// // Spectra on 4 x 8, folded to images of 2 x 4; the one filter is 1 everywhere.
+    /// let nothing = vec![0.0; 32];
+    /// let empty = synthesis.support(&Factors { re: &nothing, im: None });
+    /// assert!(empty.bytes() < synthesis.support(&factors).bytes());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn support(&self, factors: &Factors<T>) -> Support {
         assert_eq!(factors.re.len(), self.filters * self.H * self.W, "as many filters as planned");
         Support::new(factors, (self.H, self.W), (self.fft.H, self.fft.W), self.half)
@@ -679,6 +888,22 @@ impl<T: Real> Synthesis<T> {
     /// - `images`: `[n][filters][2][h][w]`, real and imaginary parts
     ///
     /// Panics if a length does not fit.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// # let small = Arc::new(PlanarFft::<f64>::new(2, 4)?);
+    /// # let synthesis = Synthesis::new(small, 4, 8, false, 1)?;
+    /// # let ones = vec![1.0; 32];
+    /// # let factors = Factors { re: &ones, im: None };
+    /// // Spectra on 4 x 8, folded to images of 2 x 4; the one filter is 1 everywhere.
+    /// let mut images = vec![1.0; 16];
+    /// synthesis.apply(&Serial, &factors, &synthesis.support(&factors), &[0.0; 64], &mut images);
+    /// assert!(images.iter().all(|x| *x == 0.0));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn apply(&self, par: &dyn Parallel, factors: &Factors<T>, support: &Support, spectra: &[T], images: &mut [T]) {
         let (from, to) = (self.spectrum_len(), 2 * self.fft.H * self.fft.W);
         let n = spectra.len() / from;
@@ -692,6 +917,27 @@ impl<T: Real> Synthesis<T> {
     }
 
     /// The transpose of [`Self::apply`]: spectra from cotangents of images, summed over the filters in their order.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::planar::*;
+    /// # use std::sync::Arc;
+    /// # let fft: PlanarFft = PlanarFft::new(4, 6)?;
+    /// # let small = Arc::new(PlanarFft::<f64>::new(2, 4)?);
+    /// # let synthesis = Synthesis::new(small, 4, 8, false, 1)?;
+    /// # let ones = vec![1.0; 32];
+    /// # let factors = Factors { re: &ones, im: None };
+    /// // Spectra on 4 x 8, folded to images of 2 x 4; the one filter is 1 everywhere.
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// let (x, y) = (numbers(64, 1.1), numbers(16, 0.7));
+    /// let (mut forth, mut back) = (vec![0.0; 16], vec![0.0; 64]);
+    /// let support = synthesis.support(&factors);
+    /// synthesis.apply(&Serial, &factors, &support, &x, &mut forth);
+    /// synthesis.adjoint(&Serial, &factors, &support, &y, &mut back);
+    /// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-13);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn adjoint(&self, par: &dyn Parallel, factors: &Factors<T>, support: &Support, images: &[T], spectra: &mut [T]) {
         let (to, from) = (self.spectrum_len(), 2 * self.fft.H * self.fft.W);
         let n = spectra.len() / to;
@@ -710,6 +956,15 @@ impl<T: Real> Synthesis<T> {
 }
 
 /// Means over aliases: spectra on a grid `H` x `W` to those of every H/h-th row and W/w-th column of the image.
+///
+/// ```
+/// use scatterc_kernels::{Serial, planar::Fold};
+///
+/// // Frequencies 0 and 2 of four are one of two.
+/// let mut y = [0.0; 4];
+/// Fold { from: (1, 4), to: (1, 2), half: false }.apply(&Serial, &[1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0], &mut y);
+/// assert_eq!(y, [2.0, 0.0, 3.0, 0.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fold {
     /// Rows and columns of the given grid.
@@ -734,6 +989,14 @@ impl Fold {
     /// - `y`: `[n][h][w]` or `[n][h][w/2+1]` complex
     ///
     /// Panics if a length does not fit.
+    ///
+    /// ```
+    /// use scatterc_kernels::{Serial, planar::Fold};
+    ///
+    /// let mut y = [0.0; 2];
+    /// Fold { from: (1, 2), to: (1, 1), half: false }.apply(&Serial, &[4.0, 0.0, 2.0, 2.0], &mut y);
+    /// assert_eq!(y, [3.0, 1.0]);
+    /// ```
     pub fn apply<T: Real>(&self, par: &dyn Parallel, x: &[T], y: &mut [T]) {
         let outer = self.outer();
         self.each(
@@ -758,6 +1021,14 @@ impl Fold {
     }
 
     /// The transpose of [`Self::apply`].
+    ///
+    /// ```
+    /// use scatterc_kernels::{Serial, planar::Fold};
+    ///
+    /// let mut x = [0.0; 4];
+    /// Fold { from: (1, 2), to: (1, 1), half: false }.adjoint(&Serial, &[3.0, 1.0], &mut x);
+    /// assert_eq!(x, [1.5, 0.5, 1.5, 0.5]);
+    /// ```
     pub fn adjoint<T: Real>(&self, par: &dyn Parallel, y: &[T], x: &mut [T]) {
         let outer = self.outer();
         self.each(
@@ -816,6 +1087,15 @@ impl Fold {
 /// - `out`: `[n][filters][2][len]` complex
 ///
 /// Panics if a length does not fit.
+///
+/// ```
+/// use scatterc_kernels::{Serial, planar::turned};
+///
+/// // e = 2 and o = 3 of x = 1 + 10 i: 2 + 20 i and i 3 (1 + 10 i).
+/// let mut out = [0.0; 4];
+/// turned(&Serial, &[2.0, 3.0], 1, &[1.0, 10.0], &mut out);
+/// assert_eq!(out, [2.0, 20.0, -30.0, 3.0]);
+/// ```
 pub fn turned<T: Real>(par: &dyn Parallel, weights: &[T], len: usize, spectra: &[T], out: &mut [T]) {
     let (n, filters) = (spectra.len() / (2 * len), weights.len() / (2 * len));
     assert_eq!((weights.len(), spectra.len(), out.len()), (2 * len * filters, 2 * len * n, 4 * len * filters * n), "whole spectra of {len} numbers");
@@ -828,6 +1108,14 @@ pub fn turned<T: Real>(par: &dyn Parallel, weights: &[T], len: usize, spectra: &
 }
 
 /// The transpose of [`turned`], summed over the filters in their order.
+///
+/// ```
+/// use scatterc_kernels::{Serial, planar::turned_adjoint};
+///
+/// let mut x = [0.0; 2];
+/// turned_adjoint(&Serial, &[2.0, 3.0], 1, &[1.0, 0.0, 0.0, 1.0], &mut x);
+/// assert_eq!(x, [2.0 + 3.0, 0.0]);
+/// ```
 pub fn turned_adjoint<T: Real>(par: &dyn Parallel, weights: &[T], len: usize, out: &[T], spectra: &mut [T]) {
     let (n, filters) = (spectra.len() / (2 * len), weights.len() / (2 * len));
     assert_eq!((weights.len(), spectra.len(), out.len()), (2 * len * filters, 2 * len * n, 4 * len * filters * n), "whole spectra of {len} numbers");

@@ -1,6 +1,6 @@
 //! Eight lanes of f64 or f32 at the width the machine has.
 //!
-//! An algorithm is written once as an `#[inline(always)]` function over [`Lanes`] and instantiated by `dispatch!` inside
+//! An algorithm is written once as an `#[inline(always)]` function over `Lanes` and instantiated by `dispatch!` inside
 //! one `#[target_feature]` function per level, so that fused multiply-adds appear only where the hardware has them: a
 //! `mul_add` in a baseline function is a library call, ten times slower than a multiplication and an addition.
 
@@ -11,9 +11,19 @@ use std::ops::{AddAssign, MulAssign, SubAssign};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Rings (or elements) per vector of the lane-blocked layouts.
+///
+/// ```
+/// assert_eq!(scatterc_kernels::simd::LANES, 8);
+/// ```
 pub const LANES: usize = 8;
 
 /// Instruction sets the kernels are instantiated for.
+///
+/// ```
+/// use scatterc_kernels::simd::Level;
+///
+/// assert!(Level::Portable < Level::Avx2 && Level::Avx2 < Level::Avx512);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
@@ -50,6 +60,12 @@ fn hardware() -> Level {
 
 /// The level in use: the highest the processor has, bounded by the environment variable `SCATTERC_SIMD`
 /// (`neon`, `avx512`, `avx2` or `portable`) as read at the first call. Other values of the variable set no bound.
+///
+/// ```
+/// use scatterc_kernels::simd::{Level, level};
+///
+/// assert!(level() >= Level::Portable);
+/// ```
 pub fn level() -> Level {
     match LEVEL.load(Ordering::Relaxed) {
         1 => Level::Portable,
@@ -70,6 +86,12 @@ pub fn level() -> Level {
 
 /// Sets the level to the highest the processor has that is not above `bound`, and returns it. For tests: kernels already
 /// running keep their level.
+///
+/// ```
+/// use scatterc_kernels::simd::{Level, limit_level, simd_level};
+///
+/// assert_eq!((limit_level(Level::Portable), simd_level()), (Level::Portable, "portable"));
+/// ```
 pub fn limit_level(bound: Level) -> Level {
     // A bound of the other family leaves the portable instance.
     let level = match hardware() {
@@ -81,6 +103,10 @@ pub fn limit_level(bound: Level) -> Level {
 }
 
 /// The level in use as a word for reports: `neon`, `avx512`, `avx2` or `portable`.
+///
+/// ```
+/// assert!(["neon", "avx512", "avx2", "portable"].contains(&scatterc_kernels::simd::simd_level()));
+/// ```
 pub fn simd_level() -> &'static str {
     match level() {
         Level::Portable => "portable",
@@ -91,17 +117,58 @@ pub fn simd_level() -> &'static str {
 }
 
 /// What kernels compute with: f32 or f64.
+///
+/// ```
+/// use scatterc_kernels::simd::Real;
+///
+/// fn rounded<T: Real>(x: f64) -> f64 {
+///     T::of(x).wide()
+/// }
+/// assert!(rounded::<f64>(0.1) == 0.1 && rounded::<f32>(0.1) != 0.1);
+/// ```
 #[allow(private_bounds)]
 pub trait Real: Instances + Copy + Default + PartialOrd + Display + Sum + AddAssign + SubAssign + MulAssign + rustfft::FftNum {
     /// Rounded to nearest.
+    ///
+    /// ```
+    /// use scatterc_kernels::simd::Real;
+    ///
+    /// assert_eq!(<f32 as Real>::of(0.1), 0.1f32);
+    /// ```
     fn of(value: f64) -> Self;
     /// Exact.
+    ///
+    /// ```
+    /// use scatterc_kernels::simd::Real;
+    ///
+    /// assert_eq!(0.5f32.wide(), 0.5);
+    /// ```
     fn wide(self) -> f64;
     /// Rounded to nearest, many at a time; what is f64 already is not copied.
+    ///
+    /// ```
+    /// use scatterc_kernels::simd::Real;
+    ///
+    /// assert_eq!(<f32 as Real>::all_of(vec![0.5, 0.25]), [0.5f32, 0.25]);
+    /// ```
     fn all_of(values: Vec<f64>) -> Vec<Self>;
     /// The same numbers, where they are f64.
+    ///
+    /// ```
+    /// use scatterc_kernels::simd::Real;
+    ///
+    /// assert!(<f64 as Real>::as_f64(&[0.5]).is_some() && <f32 as Real>::as_f64(&[0.5]).is_none());
+    /// ```
     fn as_f64(values: &[Self]) -> Option<&[f64]>;
     /// The same numbers to be written, where they are f64.
+    ///
+    /// ```
+    /// use scatterc_kernels::simd::Real;
+    ///
+    /// let mut values = [0.5];
+    /// <f64 as Real>::as_f64_mut(&mut values).unwrap()[0] = 1.0;
+    /// assert_eq!(values, [1.0]);
+    /// ```
     fn as_f64_mut(values: &mut [Self]) -> Option<&mut [f64]>;
 }
 
@@ -1335,6 +1402,13 @@ impl Drop for Zeros {
 
 /// Runs `body` with `len` numbers of this thread's scratch memory, which start on a cache line. The contents are arbitrary, but valid. A nested call gets other
 /// memory; the thread keeps that, too.
+///
+/// ```
+/// use scatterc_kernels::simd::with_scratch;
+///
+/// // The start is a cache line.
+/// assert_eq!(with_scratch(10, |scratch: *mut f64| scratch as usize % 64), 0);
+/// ```
 pub fn with_scratch<T: Real, R>(len: usize, body: impl FnOnce(*mut T) -> R) -> R {
     let mut scratch = take_scratch((len * size_of::<T>()).div_ceil(size_of::<f64>()));
     let result = body(scratch.as_mut_ptr().cast());

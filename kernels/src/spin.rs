@@ -31,6 +31,16 @@ const ITERATIONS: usize = 3;
 /// - result: columns are the pixels of the first map, then those of the second
 ///
 /// Error: as for [`stencil::wavelets`]; a spin that is not 1 or 2. Cost: about a hundred analyses per orientation and part.
+///
+/// ```
+/// use scatterc_kernels::{Serial, spin::spin_wavelets};
+///
+/// // Two parts, one orientation, real and imaginary: blocks of four.
+/// let rows = spin_wavelets(&Serial, 1, 3, 1, 2)?;
+/// assert_eq!((rows.len(), rows.n_columns, rows.width), (12, 2 * 12, 4));
+/// assert!(spin_wavelets(&Serial, 1, 3, 1, 3).is_err());
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn spin_wavelets(parallel: &dyn Parallel, nside: usize, K: usize, L: usize, spin: usize) -> Result<Rows, KernelError> {
     if spin == 0 || spin > 2 {
         return Err(KernelError::parameter("spin", "1 or 2", spin));
@@ -203,6 +213,14 @@ impl Synthesis {
 /// distance come in the order in which a balanced k-d tree with leaves of 16 meets them.
 ///
 /// Error: nside is no power of two in range; count is not from 1 to 12 nside^2. Source: cKDTree of SciPy 1.17, of which this follows build and search.
+///
+/// ```
+/// use scatterc_kernels::spin::nearest;
+///
+/// let near = nearest(2, 5)?;
+/// assert!(near.iter().enumerate().all(|(p, list)| list[0] == p && list.len() == 5));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn nearest(nside: usize, count: usize) -> Result<Vec<Vec<usize>>, KernelError> {
     let n = n_pixels(nside);
     if count == 0 || count > n {

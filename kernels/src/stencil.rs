@@ -18,11 +18,32 @@ use std::collections::HashMap;
 use std::f64::consts::{PI, TAU};
 
 /// Largest nside accepted, so that pixel numbers fit 32 bits.
+///
+/// ```
+/// use scatterc_kernels::stencil::{LARGEST_NSIDE, check_cells};
+///
+/// assert!(check_cells(LARGEST_NSIDE, &[0]).is_ok());
+/// ```
 pub const LARGEST_NSIDE: usize = 8192;
 /// Most orientations of a wavelet.
+///
+/// ```
+/// use scatterc_kernels::stencil::{MOST_ORIENTATIONS, Pixels, wavelets};
+///
+/// let pixels = Pixels::new(4)?;
+/// assert!(wavelets(&pixels, 3, MOST_ORIENTATIONS, &[0], &[], 1).is_ok() && wavelets(&pixels, 3, MOST_ORIENTATIONS + 1, &[0], &[], 1).is_err());
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub const MOST_ORIENTATIONS: usize = 32;
 
 /// Sparse rows: row r reads the columns `columns[starts[r]..starts[r + 1]]`, each with a block of `width` weights, one per number of the result's pixel.
+///
+/// ```
+/// # use scatterc_kernels::stencil::Rows;
+/// # let rows = Rows { n_columns: 3, width: 2, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+/// // Row 0 reads columns 0 and 2 with weights (1, 2) and (3, 4), row 1 reads column 1 with (5, 6).
+/// assert_eq!((rows.len(), rows.columns.len(), rows.width), (2, 3, 2));
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rows<T = f64> {
     /// Columns of the whole matrix.
@@ -43,11 +64,26 @@ impl Rows {
     }
 
     /// The same rows with weights rounded to another element.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::Rows;
+    /// # let rows = Rows { n_columns: 3, width: 2, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+    /// // Row 0 reads columns 0 and 2 with weights (1, 2) and (3, 4), row 1 reads column 1 with (5, 6).
+    /// assert_eq!(rows.rounded::<f32>().values[1], 2.0f32);
+    /// ```
     pub fn rounded<T: Real>(self) -> Rows<T> {
         Rows { n_columns: self.n_columns, width: self.width, starts: self.starts, columns: self.columns, values: T::all_of(self.values) }
     }
 
     /// The same map with one row per number of the result: all rows of the first number of the blocks, then all of the second, ..
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::Rows;
+    /// # let rows = Rows { n_columns: 3, width: 2, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+    /// // Row 0 reads columns 0 and 2 with weights (1, 2) and (3, 4), row 1 reads column 1 with (5, 6).
+    /// let planes = rows.planes();
+    /// assert_eq!((planes.len(), planes.width, planes.values), (4, 1, vec![1.0, 3.0, 5.0, 2.0, 4.0, 6.0]));
+    /// ```
     pub fn planes(&self) -> Rows {
         let mut out = Rows::new(self.n_columns, 1);
         for o in 0..self.width {
@@ -65,21 +101,51 @@ impl Rows {
 
 impl<T: Copy> Rows<T> {
     /// Number of rows.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::Rows;
+    /// # let rows = Rows { n_columns: 3, width: 2, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+    /// // Row 0 reads columns 0 and 2 with weights (1, 2) and (3, 4), row 1 reads column 1 with (5, 6).
+    /// assert_eq!(rows.len(), 2);
+    /// ```
     pub fn len(&self) -> usize {
         self.starts.len() - 1
     }
 
     /// True without rows.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::Rows;
+    /// # let rows = Rows { n_columns: 3, width: 2, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+    /// // Row 0 reads columns 0 and 2 with weights (1, 2) and (3, 4), row 1 reads column 1 with (5, 6).
+    /// assert!(!rows.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Bytes held.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::Rows;
+    /// # let rows = Rows { n_columns: 3, width: 2, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+    /// // Row 0 reads columns 0 and 2 with weights (1, 2) and (3, 4), row 1 reads column 1 with (5, 6).
+    /// assert_eq!(rows.bytes(), 8 * 3 + 8 * 6 + 4 * 3);
+    /// ```
     pub fn bytes(&self) -> usize {
         8 * self.starts.len() + size_of::<T>() * self.values.len() + 4 * self.columns.len()
     }
 
     /// Calls `f(row, column, weights)` for every entry in order.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::Rows;
+    /// # let rows = Rows { n_columns: 3, width: 2, starts: vec![0, 2, 3], columns: vec![0, 2, 1], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+    /// // Row 0 reads columns 0 and 2 with weights (1, 2) and (3, 4), row 1 reads column 1 with (5, 6).
+    /// let mut all = vec![];
+    /// rows.each(|row, column, weights| all.push((row, column, weights.to_vec())));
+    /// assert_eq!(all[1], (0, 2, vec![3.0, 4.0]));
+    /// ```
     pub fn each(&self, mut f: impl FnMut(usize, usize, &[T])) {
         for r in 0..self.len() {
             for e in self.starts[r]..self.starts[r + 1] {
@@ -136,6 +202,15 @@ pub(crate) fn place_on_face(nside: usize, pixel: usize) -> (usize, i64, i64) {
 }
 
 /// Geometry of the pixels of one nside: 160 nside bytes.
+///
+/// ```
+/// # use scatterc_kernels::stencil::*;
+/// # let pixels = Pixels::new(4)?;
+/// let (theta, phi) = pixels.centre(17);
+/// let [(nearest, weight), ..] = pixels.interpolation(theta, phi);
+/// assert!(pixels.interpolation(theta, phi).iter().any(|(p, w)| *p == 17 && *w > 0.99) && nearest < 192 && weight >= 0.0);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Pixels {
     nside: usize,
@@ -150,6 +225,12 @@ pub(crate) const COLUMNS: [i64; 12] = [1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7];
 
 impl Pixels {
     /// Tables of that nside. Error: `nside` is no power of two from 1 to [`LARGEST_NSIDE`].
+    ///
+    /// ```
+    /// use scatterc_kernels::stencil::Pixels;
+    ///
+    /// assert!(Pixels::new(8).is_ok() && Pixels::new(6).is_err());
+    /// ```
     pub fn new(nside: usize) -> Result<Self, KernelError> {
         if !nside.is_power_of_two() || nside > LARGEST_NSIDE {
             return Err(KernelError::parameter("nside", format!("a power of two from 1 to {LARGEST_NSIDE}"), nside));
@@ -167,21 +248,49 @@ impl Pixels {
     }
 
     /// Number of pixels.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::*;
+    /// # let pixels = Pixels::new(4)?;
+    /// assert_eq!(pixels.len(), 192);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn len(&self) -> usize {
         n_pixels(self.nside)
     }
 
     /// Bytes held.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::*;
+    /// # let pixels = Pixels::new(4)?;
+    /// assert!(pixels.bytes() < Pixels::new(8)?.bytes());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn bytes(&self) -> usize {
         self.circles.len() * size_of::<Circle>()
     }
 
     /// Never: a map has at least twelve pixels.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::*;
+    /// # let pixels = Pixels::new(4)?;
+    /// assert!(!pixels.is_empty());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.circles.is_empty()
     }
 
     /// RING number of a NESTED pixel.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::*;
+    /// # let pixels = Pixels::new(4)?;
+    /// assert_eq!(pixels.ring_number(5), scatterc_kernels::healpix::nested_ring_table(4).expect("a power of two")[5]);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn ring_number(&self, pixel: usize) -> usize {
         let (circle, k) = self.place(pixel);
         circle.start + k
@@ -232,6 +341,14 @@ impl Pixels {
     }
 
     /// Colatitude and longitude of a pixel's centre, radians.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::*;
+    /// # let pixels = Pixels::new(4)?;
+    /// let (theta, phi) = pixels.centre(0);
+    /// assert!(theta > 0.0 && (phi - std::f64::consts::FRAC_PI_4).abs() < 1e-14);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn centre(&self, pixel: usize) -> (f64, f64) {
         let (circle, k) = self.place(pixel);
         (circle.theta, (k as f64 + circle.half) * (TAU / circle.n as f64))
@@ -250,6 +367,14 @@ impl Pixels {
     ///
     /// Beyond the first and the last ring the mean of the four polar pixels takes the place of the missing ring.
     /// Source: `get_interpol` of the HEALPix library (Gorski et al. 2005).
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::*;
+    /// # let pixels = Pixels::new(4)?;
+    /// let weights: f64 = pixels.interpolation(1.0, 2.0).iter().map(|(_, w)| w).sum();
+    /// assert!((weights - 1.0).abs() < 1e-14);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn interpolation(&self, theta: f64, phi: f64) -> [(usize, f64); 4] {
         self.around(theta.cos(), theta, phi)
     }
@@ -303,6 +428,15 @@ impl Pixels {
     }
 
     /// Neighbours SW, W, NW, N, NE, E, SE, S; a corner of the sphere where three faces meet lacks one.
+    ///
+    /// ```
+    /// # use scatterc_kernels::stencil::*;
+    /// # let pixels = Pixels::new(4)?;
+    /// // A neighbour has its neighbour as neighbour.
+    /// let north = pixels.neighbours(5)[4];
+    /// assert!(pixels.neighbours(north.unwrap_or(5)).contains(&Some(5)) || north.is_none());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn neighbours(&self, pixel: usize) -> [Option<usize>; 8] {
         let side = self.nside as i64;
         let per_face = self.nside * self.nside;
@@ -332,6 +466,15 @@ impl Pixels {
 /// Complex weights of the K x K stencil, row by row: a Gaussian times a plane wave along x, both parts without mean, divided by the sum of moduli.
 ///
 /// Error: K is not 3, 5 or 7.
+///
+/// ```
+/// use scatterc_kernels::stencil::planar_kernel;
+///
+/// let kernel = planar_kernel(3)?;
+/// let (re, im) = kernel.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
+/// assert!(kernel.len() == 9 && re.abs() < 1e-15 && im.abs() < 1e-15, "no mean");
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn planar_kernel(K: usize) -> Result<Vec<(f64, f64)>, KernelError> {
     let (a, b) = match K {
         3 => (std::f64::consts::FRAC_1_SQRT_2, 1.0),
@@ -361,6 +504,12 @@ fn nodes(K: usize) -> impl Iterator<Item = (f64, f64)> {
 }
 
 /// Checks a list of cells: sorted, distinct, on the map.
+///
+/// ```
+/// use scatterc_kernels::stencil::check_cells;
+///
+/// assert!(check_cells(4, &[3, 4, 9]).is_ok() && check_cells(4, &[4, 3]).is_err() && check_cells(4, &[192]).is_err());
+/// ```
 pub fn check_cells(nside: usize, cells: &[usize]) -> Result<(), KernelError> {
     if let Some(k) = cells.windows(2).position(|w| w[0] >= w[1]) {
         let what = if cells[k] == cells[k + 1] { "once" } else { "in ascending order" };
@@ -375,6 +524,12 @@ pub fn check_cells(nside: usize, cells: &[usize]) -> Result<(), KernelError> {
 }
 
 /// The cells of the map of half the nside that a patch covers at least in part.
+///
+/// ```
+/// use scatterc_kernels::stencil::coarse_cells;
+///
+/// assert_eq!(coarse_cells(&[0, 1, 2, 3, 7, 20]), [0, 1, 5]);
+/// ```
 pub fn coarse_cells(cells: &[usize]) -> Vec<usize> {
     let mut coarse: Vec<usize> = cells.iter().map(|c| c / 4).collect();
     coarse.dedup();
@@ -430,6 +585,17 @@ impl Accumulator {
 /// - `cells`: the patch, sorted; the whole sphere when empty. Corners outside it are left out and the others scaled up; a node without any stands for the centre.
 ///
 /// Error: K or L out of range, cells that are not sorted or not on the map.
+///
+/// ```
+/// # use scatterc_kernels::stencil::*;
+/// # let pixels = Pixels::new(4)?;
+/// // Rows sum to zero.
+/// let rows = wavelets(&pixels, 3, 2, &[0, 5], &[], 1)?;
+/// let mut sum = vec![0.0; rows.width];
+/// rows.each(|row, _, weights| if row == 1 { sum.iter_mut().zip(weights).for_each(|(s, w)| *s += w) });
+/// assert!(rows.len() == 2 && sum.iter().all(|s| s.abs() < 1e-14));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn wavelets(pixels: &Pixels, K: usize, L: usize, targets: &[usize], cells: &[usize], multiple: usize) -> Result<Rows, KernelError> {
     let kernel = planar_kernel(K)?;
     if L == 0 || L > MOST_ORIENTATIONS {
@@ -552,6 +718,15 @@ fn restrict(corners: &mut [[(usize, f64); 4]], centre: usize, cells: &[usize]) {
 /// - `cells`: the patch at nside, sorted; the whole sphere when empty. Children outside it are left out.
 ///
 /// Error: cells that are not sorted or not on the map.
+///
+/// ```
+/// # use scatterc_kernels::stencil::*;
+/// # let pixels = Pixels::new(4)?;
+/// // Rows sum to one.
+/// let rows = downgrade(&pixels, &Pixels::new(2)?, &[7], &[])?;
+/// assert!((rows.values.iter().sum::<f64>() - 1.0).abs() < 1e-14);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn downgrade(fine: &Pixels, coarse: &Pixels, targets: &[usize], cells: &[usize]) -> Result<Rows, KernelError> {
     check_cells(fine.nside, cells)?;
     let side = (PI / 3.0).sqrt() / coarse.nside as f64;
@@ -592,6 +767,14 @@ pub fn downgrade(fine: &Pixels, coarse: &Pixels, targets: &[usize], cells: &[usi
 /// Rows of the change from nside to 2 nside on the whole sphere: the transpose of [`downgrade`] from 2 nside, every row divided by its sum.
 ///
 /// - `fine`, `coarse`: geometries of 2 nside and nside
+///
+/// ```
+/// # use scatterc_kernels::stencil::*;
+/// # let pixels = Pixels::new(4)?;
+/// let rows = upgrade(&Pixels::new(8)?, &pixels)?;
+/// assert_eq!((rows.len(), rows.n_columns), (768, 192));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn upgrade(fine: &Pixels, coarse: &Pixels) -> Result<Rows, KernelError> {
     let all: Vec<usize> = (0..coarse.len()).collect();
     let down = downgrade(fine, coarse, &all, &[])?;

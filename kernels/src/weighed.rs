@@ -18,12 +18,25 @@ use crate::simd::{LANES, Lanes, Real, dispatch, with_scratch};
 use std::collections::BTreeMap;
 
 /// Frequencies per tile.
+///
+/// ```
+/// assert_eq!(scatterc_kernels::weighed::TILE, 128);
+/// ```
 pub const TILE: usize = 128;
 
 /// Directions whose sums are kept in registers at a time.
 const GROUP: usize = 4;
 
 /// Weights of one filter: `[tile][direction][e, o][TILE]`, zeros behind the last frequency.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::weighed::*;
+/// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+/// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+/// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+/// assert_eq!(weights.directions(), 1);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights<T = f64> {
     directions: usize,
@@ -33,6 +46,15 @@ pub struct Weights<T = f64> {
 
 impl<T: Real> Weights<T> {
     /// From `[directions][e, o][len]`. Panics if the length does not fit.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::weighed::*;
+    /// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+    /// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+    /// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+    /// assert_eq!(weights.numbers(), 2 * TILE, "zeros behind the last frequency");
+    /// ```
     pub fn new(directions: usize, len: usize, weights: &[T]) -> Self {
         assert_eq!(weights.len(), 2 * directions * len, "two weights per direction and frequency");
         let mut numbers = vec![T::default(); len.div_ceil(TILE) * 2 * directions * TILE];
@@ -46,17 +68,48 @@ impl<T: Real> Weights<T> {
     }
 
     /// Number of directions.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::weighed::*;
+    /// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+    /// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+    /// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+    /// assert_eq!(weights.directions(), 1);
+    /// ```
     pub fn directions(&self) -> usize {
         self.directions
     }
 
     /// Numbers held.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::weighed::*;
+    /// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+    /// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+    /// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+    /// assert_eq!(weights.numbers() % TILE, 0);
+    /// ```
     pub fn numbers(&self) -> usize {
         self.numbers.len()
     }
 }
 
 /// One form: which filter, rows a and b, direction, and whether b is turned by i.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::weighed::*;
+/// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+/// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+/// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+/// // sum e Re(x conj y) = 1 * 3 + 2 * 1.
+/// let form = Form { filter: 0, a: 0, b: 1, l: 0, turned: false };
+/// let mut out = [0.0];
+/// WeighedGram::new(2, &[form]).run(&Serial, &[&x, &y], &[&weights], 1.0, &mut out);
+/// assert_eq!(out, [5.0]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {
     /// Index of the filter.
@@ -72,6 +125,19 @@ pub struct Form {
 }
 
 /// Forms arranged for [`WeighedGram::run`].
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::weighed::*;
+/// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+/// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+/// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+/// // sum o Im(x conj y) = 10 * (-1) + 20 * (-2).
+/// let plan = WeighedGram::new(2, &[Form { filter: 0, a: 0, b: 1, l: 0, turned: true }]);
+/// let mut out = [0.0];
+/// plan.run(&Serial, &[&x, &y], &[&weights], 1.0, &mut out);
+/// assert_eq!(out, [-50.0]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeighedGram {
     n_rows: usize,
@@ -95,6 +161,15 @@ struct Unit {
 
 impl WeighedGram {
     /// Arranges forms among `n_rows` rows. Panics if a row does not exist.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::weighed::*;
+    /// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+    /// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+    /// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+    /// assert!(WeighedGram::new(2, &[Form { filter: 0, a: 0, b: 1, l: 0, turned: true }]).flops() > 0);
+    /// ```
     pub fn new(n_rows: usize, forms: &[Form]) -> Self {
         // Pairs of rows in either order share their products: turned sums change their sign.
         let mut pairs: BTreeMap<(u32, u32, u32), BTreeMap<u32, bool>> = BTreeMap::new();
@@ -130,6 +205,16 @@ impl WeighedGram {
     }
 
     /// Flops per frequency.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::weighed::*;
+    /// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+    /// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+    /// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+    /// let form = Form { filter: 0, a: 0, b: 1, l: 0, turned: false };
+    /// assert!(WeighedGram::new(2, &[form, Form { turned: true, ..form }]).flops() > WeighedGram::new(2, &[form]).flops());
+    /// ```
     pub fn flops(&self) -> usize {
         self.units.iter().map(|unit| if unit.turned { 6 + 4 * unit.n } else { 3 + 2 * unit.n }).sum()
     }
@@ -137,6 +222,18 @@ impl WeighedGram {
     /// `out[f]` := factor times the form f of the rows. Panics if a length or a filter does not fit.
     ///
     /// - `rows`: `[len]` complex each
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::weighed::*;
+    /// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+    /// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+    /// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+    /// // Powers: sum e |x|^2 = 1 + 2 * 5, halved.
+    /// let mut out = [0.0];
+    /// WeighedGram::new(1, &[Form { filter: 0, a: 0, b: 0, l: 0, turned: false }]).run(&Serial, &[&x], &[&weights], 0.5, &mut out);
+    /// assert_eq!(out, [5.5]);
+    /// ```
     pub fn run<T: Real>(&self, par: &dyn Parallel, rows: &[&[T]], filters: &[&Weights<T>], factor: f64, out: &mut [f64]) {
         assert_eq!((rows.len(), out.len()), (self.n_rows, self.places.len()), "rows and forms are those of the plan");
         let len = rows.first().map_or(0, |row| row.len() / 2);
@@ -293,6 +390,18 @@ unsafe fn sums<V: Lanes, const N: usize, const TURNED: bool>(
 }
 
 /// One term of a mixture.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::weighed::*;
+/// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+/// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+/// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+/// let term = Term { filter: 0, row: 0, l: 0, turned: 0, coefficient: 0 };
+/// let mut out = [0.0; 4];
+/// WeighedMix::new(1, &[1], &[vec![term]]).run(&Serial, &[&x], &[&weights], &[3.0], 1.0, &mut [&mut out]);
+/// assert_eq!(out, [3.0, 0.0, 12.0, 6.0]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Term {
     /// Index of the filter.
@@ -308,6 +417,19 @@ pub struct Term {
 }
 
 /// Terms arranged for [`WeighedMix::run`]: weights of one target and source are added up before the source is touched.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::weighed::*;
+/// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+/// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+/// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+/// // i o x: turned by a quarter.
+/// let plan = WeighedMix::new(1, &[1], &[vec![Term { filter: 0, row: 0, l: 0, turned: 1, coefficient: 0 }]]);
+/// let mut out = [0.0; 4];
+/// plan.run(&Serial, &[&x], &[&weights], &[1.0], 1.0, &mut [&mut out]);
+/// assert_eq!(out, [0.0, 10.0, -20.0, 40.0]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeighedMix {
     n_rows: usize,
@@ -321,6 +443,15 @@ pub struct WeighedMix {
 
 impl WeighedMix {
     /// Arranges the terms of every target; filters have `directions`. Panics if a row, filter or direction does not exist.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::weighed::*;
+    /// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+    /// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+    /// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+    /// assert!(WeighedMix::new(1, &[1], &[vec![Term { filter: 0, row: 0, l: 0, turned: 1, coefficient: 0 }]]).flops() > 0);
+    /// ```
     pub fn new(n_rows: usize, directions: &[usize], targets: &[Vec<Term>]) -> Self {
         let mut plan = WeighedMix { n_rows, n_coefficients: 0, targets: Vec::new(), terms: Vec::new(), sums: 0 };
         for terms in targets {
@@ -347,11 +478,35 @@ impl WeighedMix {
     }
 
     /// Flops per frequency.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::weighed::*;
+    /// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+    /// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+    /// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+    /// let term = Term { filter: 0, row: 0, l: 0, turned: 0, coefficient: 0 };
+    /// assert!(WeighedMix::new(1, &[1], &[vec![term], vec![term]]).flops() > WeighedMix::new(1, &[1], &[vec![term]]).flops());
+    /// ```
     pub fn flops(&self) -> usize {
         2 * self.sums + 8 * self.targets.iter().map(Vec::len).sum::<usize>()
     }
 
     /// `out_t` := factor times the sum over the terms of t of coefficient times weighed row. Panics if a count or length does not fit.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::weighed::*;
+    /// # let weights = Weights::new(1, 2, &[1.0, 2.0, 10.0, 20.0]);
+    /// # let (x, y) = ([1.0, 0.0, 2.0, 1.0], [3.0, 1.0, 0.0, 1.0]);
+    /// // One direction with e = [1, 2] and o = [10, 20]; x = [1, 2 + i], y = [3 + i, i].
+    /// // Two terms of one target: coefficients 1 of x and 2 of y.
+    /// let term = Term { filter: 0, row: 0, l: 0, turned: 0, coefficient: 0 };
+    /// let mut out = [0.0; 4];
+    /// let plan = WeighedMix::new(2, &[1], &[vec![term, Term { row: 1, coefficient: 1, ..term }]]);
+    /// plan.run(&Serial, &[&x, &y], &[&weights], &[1.0, 2.0], 1.0, &mut [&mut out]);
+    /// assert_eq!(out, [7.0, 2.0, 4.0, 6.0]);
+    /// ```
     pub fn run<T: Real>(&self, par: &dyn Parallel, rows: &[&[T]], filters: &[&Weights<T>], coefficients: &[T], factor: f64, out: &mut [&mut [T]]) {
         assert_eq!((rows.len(), out.len()), (self.n_rows, self.targets.len()), "rows and targets are those of the plan");
         assert!(coefficients.len() >= self.n_coefficients, "a term names a coefficient beyond {}", coefficients.len());

@@ -99,6 +99,15 @@ pub(crate) fn start_ratio(m: usize, n: isize) -> Double {
 ///
 /// Error: absolute 3e-13 at ell = 2047 (`wigner_d.npz`); fails if beta is outside 0..=pi or not a number.
 /// Cost: 10 flop and two roots per value. Source: Varshalovich, Moskalev & Khersonskii (1988), section 4.8.
+///
+/// ```
+/// use scatterc_kernels::wigner::wigner_d;
+///
+/// // d^1_{1,0}(b) = -sin(b) / sqrt 2, d^2_{1,0} follows.
+/// let d = wigner_d(3, 1, 0, 0.5)?;
+/// assert!(d.len() == 2 && (d[0] + 0.5f64.sin() / 2f64.sqrt()).abs() < 1e-15);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn wigner_d(L: usize, m: isize, n: isize, beta: f64) -> Result<Vec<f64>, KernelError> {
     if !(0.0..=std::f64::consts::PI).contains(&beta) {
         return Err(KernelError::parameter("beta", "in 0..=pi", beta));

@@ -16,7 +16,12 @@ mod expand;
 /// The text is parsed and checked when the crate is compiled; a fault is an error at its token. `///` comments in front of
 /// an item become its documentation (the compiler drops `//` comments before a macro sees them).
 ///
-/// ```ignore
+/// ```standalone_crate
+/// # // The expansion names the crate `scatterc`, which exports this macro and the notation.
+/// # extern crate self as scatterc;
+/// # pub use scatterc_ir as ir;
+/// # pub use scatterc_macros::scattering;
+/// # fn main() {
 /// let program = scatterc::scattering! {
 ///     /// Mean moduli of wavelet coefficients.
 ///     statistic first(x) {
@@ -25,6 +30,8 @@ mod expand;
 ///         return S1;
 ///     }
 /// };
+/// assert_eq!(program.statistics().next().map(|s| s.docs.as_str()), Some("Mean moduli of wavelet coefficients."));
+/// # }
 /// ```
 #[proc_macro]
 pub fn scattering(tokens: proc_macro::TokenStream) -> proc_macro::TokenStream {

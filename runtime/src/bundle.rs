@@ -13,6 +13,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The last bytes of a file with a plan.
+///
+/// ```
+/// use scatterc_runtime::bundle::{MAGIC, append};
+///
+/// assert!(append(b"library", "plan p {\n}\n").ends_with(MAGIC));
+/// ```
 pub const MAGIC: &[u8; 16] = b"scatterc plan v1";
 
 /// Checksum, length and magic.
@@ -22,6 +28,12 @@ const TRAILER: u64 = 32 + 8 + 16;
 const LARGEST: u64 = 1 << 30;
 
 /// A file whose plan cannot be read.
+///
+/// ```
+/// use scatterc_runtime::bundle::{BundleError, read};
+///
+/// assert!(matches!(read("no/such/library.so".as_ref()), Err(BundleError::Read { .. })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
@@ -54,11 +66,25 @@ pub enum BundleError {
 }
 
 /// Name of a plan by its text: 32 hexadecimal digits.
+///
+/// ```
+/// use scatterc_runtime::bundle::checksum;
+///
+/// assert!(checksum("plan p {\n}\n").len() == 32 && checksum("a") != checksum("b"));
+/// ```
 pub fn checksum(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..32].to_string()
 }
 
 /// `library` without a plan that it carries already, then the plan.
+///
+/// ```
+/// use scatterc_runtime::bundle::append;
+///
+/// let once = append(b"library", "plan p {\n}\n");
+/// // A second plan takes the place of the first.
+/// assert_eq!(append(&once, "plan q {\n}\n"), append(b"library", "plan q {\n}\n"));
+/// ```
 pub fn append(library: &[u8], text: &str) -> Vec<u8> {
     let mut own = library;
     if let Some(end) = library.strip_suffix(MAGIC) {
@@ -73,6 +99,17 @@ pub fn append(library: &[u8], text: &str) -> Vec<u8> {
 /// The plan at the end of a file, checked, and its text.
 ///
 /// Error: a file that cannot be read, has no plan, a damaged one or one that breaks rules of the verifier.
+///
+/// ```
+/// use scatterc_runtime::bundle::{append, read};
+///
+/// let text = "plan p {\n  arena 0\n}\n";
+/// let path = std::env::temp_dir().join(format!("scatterc-bundle-{}", std::process::id()));
+/// std::fs::write(&path, append(b"library", text))?;
+/// assert_eq!(read(&path).map(|(plan, text)| (plan.name, text)).ok(), Some(("p".into(), text.into())));
+/// std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn read(path: &Path) -> Result<(Plan, String), BundleError> {
     let fail = |found: std::io::Error| BundleError::Read { path: path.into(), found };
     let damaged = |expected: &str, found: String| BundleError::Damaged { path: path.into(), expected: expected.into(), found };

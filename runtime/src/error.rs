@@ -5,6 +5,22 @@ use scatterc_ir::filter::FilterError;
 use scatterc_kernels::KernelError;
 
 /// Why a plan cannot be loaded.
+///
+/// ```
+/// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+/// # use std::sync::Arc;
+/// # let plan = scatterc_ir::plan::parse("plan twice {
+/// #   arena 16
+/// #   input x = 0+4 : [4] point
+/// #   output y = 8+4 : [4] point
+/// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+/// # }
+/// # ").expect("a plan");
+/// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+/// // A plan with one step, y = 2 x for four numbers.
+/// let small = Options { memory: Some(10), ..options };
+/// assert!(matches!(Executable::load(&plan, &small), Err(LoadError::Memory { limit: 10, .. })));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -128,6 +144,24 @@ pub enum LoadError {
 }
 
 /// Why a run fails.
+///
+/// ```
+/// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+/// # use std::sync::Arc;
+/// # let plan = scatterc_ir::plan::parse("plan twice {
+/// #   arena 16
+/// #   input x = 0+4 : [4] point
+/// #   output y = 8+4 : [4] point
+/// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+/// # }
+/// # ").expect("a plan");
+/// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+/// // A plan with one step, y = 2 x for four numbers.
+/// # let mut executable = Executable::load(&plan, &options)?;
+/// assert_eq!(executable.run(&[]), Err(RunError::MissingInput { name: "x".into(), expected: 4 }));
+/// assert_eq!(executable.run(&[("x", &[1.0])]), Err(RunError::Length { name: "x".into(), expected: 4, found: 1 }));
+/// # Ok::<(), LoadError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {

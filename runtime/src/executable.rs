@@ -8,6 +8,13 @@ use scatterc_ir::plan::{Element, Port, Target};
 use std::sync::Arc;
 
 /// Where launches of a plan for CUDA run.
+///
+/// ```
+/// use scatterc_runtime::{MachineKind, Options};
+///
+/// let options = Options { machine: MachineKind::Emulation, ..Options::default() };
+/// assert_ne!(options.machine, MachineKind::default());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum MachineKind {
     /// The first CUDA device of the computer.
@@ -18,6 +25,12 @@ pub enum MachineKind {
 }
 
 /// Where the functions of Legendre stages come from on the CPU.
+///
+/// ```
+/// use scatterc_runtime::{Legendre, Options};
+///
+/// assert_eq!(Options::default().legendre, Legendre::Auto);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Legendre {
     /// Stored where a cost model says that reading them is faster and they fit into [`Legendre::BUDGET`], recursion elsewhere.
@@ -31,10 +44,31 @@ pub enum Legendre {
 
 impl Legendre {
     /// Bytes of stored functions of one transform that [`Legendre::Auto`] allows.
+    ///
+    /// ```
+    /// assert_eq!(scatterc_runtime::Legendre::BUDGET, 64 * 1024 * 1024);
+    /// ```
     pub const BUDGET: usize = 64 << 20;
 }
 
 /// How to run a plan.
+///
+/// ```
+/// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+/// # use std::sync::Arc;
+/// # let plan = scatterc_ir::plan::parse("plan twice {
+/// #   arena 16
+/// #   input x = 0+4 : [4] point
+/// #   output y = 8+4 : [4] point
+/// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+/// # }
+/// # ").expect("a plan");
+/// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+/// // A plan with one step, y = 2 x for four numbers.
+/// // At most 1 MB, all cores.
+/// let options = Options { memory: Some(1_000_000), threads: 0, ..options };
+/// assert!(Executable::load(&plan, &options).is_ok());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Threads; 0 means all cores.
@@ -60,6 +94,24 @@ impl Options {
 }
 
 /// Bytes an executable holds.
+///
+/// ```
+/// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+/// # use std::sync::Arc;
+/// # let plan = scatterc_ir::plan::parse("plan twice {
+/// #   arena 16
+/// #   input x = 0+4 : [4] point
+/// #   output y = 8+4 : [4] point
+/// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+/// # }
+/// # ").expect("a plan");
+/// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+/// // A plan with one step, y = 2 x for four numbers.
+/// # let mut executable = Executable::load(&plan, &options)?;
+/// let Memory { arena, tables, .. } = executable.memory();
+/// assert!(arena >= 16 * 8 && tables == 0);
+/// # Ok::<(), LoadError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Buffers of the plan.
@@ -71,6 +123,24 @@ pub struct Memory {
 }
 
 /// A loaded plan.
+///
+/// ```
+/// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+/// # use std::sync::Arc;
+/// # let plan = scatterc_ir::plan::parse("plan twice {
+/// #   arena 16
+/// #   input x = 0+4 : [4] point
+/// #   output y = 8+4 : [4] point
+/// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+/// # }
+/// # ").expect("a plan");
+/// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+/// // A plan with one step, y = 2 x for four numbers.
+/// let mut executable = Executable::load(&plan, &options)?;
+/// let results = executable.run(&[("x", &[1.0, 2.0, 3.0, 4.0])]).expect("an input of the right length");
+/// assert_eq!(results, [("y".to_string(), vec![2.0, 4.0, 6.0, 8.0])]);
+/// # Ok::<(), LoadError>(())
+/// ```
 pub struct Executable {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -86,6 +156,24 @@ impl Executable {
     /// Checks a plan, makes its tables and compiles its kernels.
     ///
     /// Error: everything in the plan that does not fit, kernel text that is not accepted, memory, threads or devices the system refuses.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// assert!(Executable::load(&plan, &options).is_ok());
+    /// // An output outside of the arena.
+    /// let broken = scatterc_ir::plan::parse("plan p {\n  arena 4\n  output y = 2+4 : [4] point\n}\n").expect("a plan");
+    /// assert!(matches!(Executable::load(&broken, &options), Err(LoadError::Plan { .. })));
+    /// ```
     pub fn load(plan: &Plan, options: &Options) -> Result<Self, LoadError> {
         Self::load_checked(plan, options, None)
     }
@@ -93,11 +181,50 @@ impl Executable {
     /// As [`Self::load`], with vectors of an optimiser on the device; see [`Self::vectors`].
     ///
     /// Error: as [`Self::load`], a plan that is not for CUDA, variables that do not fit its inputs and outputs.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # use scatterc_runtime::resident::{Roles, Variables};
+    /// # let roles = Roles { point: 0, trial: 1, gradient: 2, direction: 3, mean: 3, square: 4 };
+    /// # let variables = Variables {
+    /// #     input: "x".into(), value: "y".into(), gradient: "gradient.x".into(), members: 1, places: vec![0, 1], scales: vec![1.0; 2],
+    /// #     shifts: None, groups: None, vectors: 5, statements: 1, terms: 1, rights: 1, roles,
+    /// # };
+    /// // It is for the CPU, where nothing is resident.
+    /// assert!(matches!(Executable::load_resident(&plan, &options, &variables), Err(LoadError::Variables { .. })));
+    /// ```
     pub fn load_resident(plan: &Plan, options: &Options, variables: &Variables) -> Result<Self, LoadError> {
         Self::load_checked(plan, options, Some(variables))
     }
 
     /// The vectors on the device. Error: the plan was loaded without.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// assert!(matches!(executable.vectors(), Err(RunError::NotResident)));
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn vectors(&mut self) -> Result<Vectors<'_>, RunError> {
         match &mut self.engine {
             Engine::Launches(engine) => {
@@ -111,6 +238,24 @@ impl Executable {
     /// Fills the buffers of a plan for CUDA with NaN, inputs included, as a check that a run reads nothing that it has not written; elsewhere nothing is done.
     ///
     /// Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// // On the CPU nothing is done.
+    /// assert_eq!(executable.poison(), Ok(()));
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn poison(&mut self) -> Result<(), RunError> {
         match &mut self.engine {
             Engine::Launches(engine) => engine.poison(),
@@ -119,6 +264,23 @@ impl Executable {
     }
 
     /// Free memory of the device in bytes, where it has memory of its own. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// assert_eq!(executable.free_bytes(), Ok(None), "the CPU has no memory of its own");
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn free_bytes(&self) -> Result<Option<u64>, RunError> {
         match &self.engine {
             Engine::Launches(engine) => engine.free_bytes(),
@@ -150,11 +312,45 @@ impl Executable {
     }
 
     /// Inputs and parameters of the plan, in order.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// assert_eq!((executable.inputs()[0].name.as_str(), executable.inputs()[0].ty.len()), ("x", 4));
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn inputs(&self) -> &[Port] {
         &self.inputs
     }
 
     /// Outputs of the plan, in order.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// assert_eq!(executable.outputs()[0].name, "y");
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn outputs(&self) -> &[Port] {
         &self.outputs
     }
@@ -162,6 +358,24 @@ impl Executable {
     /// Runs the plan on inputs by name; returns outputs by name, in order, in logical layouts.
     ///
     /// Error: an input that is missing, unknown or of the wrong length; a device that fails.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// assert_eq!(executable.run(&[("x", &[1.0; 4])]).map(|all| all[0].1.clone()), Ok(vec![2.0; 4]));
+    /// assert!(executable.run(&[("z", &[1.0; 4])]).is_err());
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn run(&mut self, inputs: &[(&str, &[f64])]) -> Result<Vec<(String, Vec<f64>)>, RunError> {
         self.execute(inputs)?;
         let mut out = Vec::with_capacity(self.outputs.len());
@@ -176,6 +390,25 @@ impl Executable {
     /// Runs the plan and copies the outputs asked for into the caller's arrays; allocates nothing large.
     ///
     /// Error: as [`Self::run`], and an output that is unknown, given twice or of the wrong length.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// let mut y = [0.0; 4];
+    /// assert_eq!(executable.run_into(&[("x", &[1.0; 4])], &mut [("y", &mut y)]), Ok(()));
+    /// assert_eq!(y, [2.0; 4]);
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn run_into(&mut self, inputs: &[(&str, &[f64])], outputs: &mut [(&str, &mut [f64])]) -> Result<(), RunError> {
         for k in 0..outputs.len() {
             let (name, array) = &outputs[k];
@@ -199,6 +432,24 @@ impl Executable {
     /// Runs the plan again on the inputs it was last given; outputs stay on the device until the next [`Self::run`].
     ///
     /// Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// // As often as a benchmark wants, on the inputs of the last run.
+    /// assert!(executable.run(&[("x", &[1.0; 4])]).is_ok() && executable.rerun().is_ok());
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn rerun(&mut self) -> Result<(), RunError> {
         match &mut self.engine {
             Engine::Cpu(engine) => {
@@ -210,6 +461,24 @@ impl Executable {
     }
 
     /// Starts or stops measuring every step.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// executable.set_timing(true);
+    /// assert!(executable.run(&[("x", &[1.0; 4])]).is_ok() && executable.times()[0] > 0.0);
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn set_timing(&mut self, on: bool) {
         match &mut self.engine {
             Engine::Cpu(engine) => engine.set_timing(on),
@@ -218,6 +487,24 @@ impl Executable {
     }
 
     /// Seconds spent in every step of the plan since loading, while timing was on.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// assert!(executable.run(&[("x", &[1.0; 4])]).is_ok());
+    /// assert_eq!(executable.times(), [0.0], "one step, whose time was not asked for");
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn times(&self) -> &[f64] {
         match &self.engine {
             Engine::Cpu(engine) => engine.times(),
@@ -226,6 +513,23 @@ impl Executable {
     }
 
     /// Bytes held.
+    ///
+    /// ```
+    /// # use scatterc_runtime::{Cache, Executable, LoadError, Memory, Options, RunError};
+    /// # use std::sync::Arc;
+    /// # let plan = scatterc_ir::plan::parse("plan twice {
+    /// #   arena 16
+    /// #   input x = 0+4 : [4] point
+    /// #   output y = 8+4 : [4] point
+    /// #   step linear scale {by=2.0} bandlimits=[] (0+4 -> 8+4)
+    /// # }
+    /// # ").expect("a plan");
+    /// # let options = Options { threads: 1, cache: Some(Arc::new(Cache::in_memory())), ..Options::default() };
+    /// // A plan with one step, y = 2 x for four numbers.
+    /// # let mut executable = Executable::load(&plan, &options)?;
+    /// assert!(executable.memory().arena >= 16 * 8);
+    /// # Ok::<(), LoadError>(())
+    /// ```
     pub fn memory(&self) -> Memory {
         match &self.engine {
             Engine::Cpu(engine) => engine.memory(),

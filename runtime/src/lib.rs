@@ -12,7 +12,7 @@
 //! - [`cuda`]: compiles device text, opens a device, replays launches.
 //! - [`maps`]: the device's layouts, weights and small linear maps.
 //! - `planar`: maps of images and spectra, filters from formulas.
-//! - [`jit`]: what kernel text may contain; `bounds`: which memory it touches, proven before it is compiled.
+//! - `jit`: what kernel text may contain; `bounds`: which memory it touches, proven before it is compiled.
 //! - [`limits`]: how much memory there is.
 //! - [`tables`]: tables in memory and on disk.
 #![allow(non_snake_case)]
@@ -26,7 +26,7 @@ mod emulation;
 mod error;
 mod executable;
 mod frame;
-pub mod jit;
+mod jit;
 mod launches;
 pub mod limits;
 pub mod maps;

@@ -3,6 +3,12 @@
 use std::sync::OnceLock;
 
 /// Bytes of memory that this process can use: memory and swap of the machine, or the bound of its group where that is smaller. `None` where the system does not say.
+///
+/// ```
+/// use scatterc_runtime::limits::machine_memory;
+///
+/// assert!(machine_memory().is_none_or(|bytes| bytes > 1 << 20));
+/// ```
 pub fn machine_memory() -> Option<u64> {
     static BYTES: OnceLock<Option<u64>> = OnceLock::new();
     *BYTES.get_or_init(|| {

@@ -13,6 +13,14 @@ use scatterc_kernels::wavelets::steering_matrix;
 use std::f64::consts::PI;
 
 /// Number of numbers one value of this space occupies in a plan's buffers. 0 for [`Space::Any`].
+///
+/// ```
+/// use scatterc_ir::Space;
+/// use scatterc_runtime::maps::device_len;
+///
+/// // The four rings of L = 4, and what fills their two blocks of eight lanes.
+/// assert_eq!((device_len(Space::Image { H: 4, W: 4 }), device_len(Space::Map { L: 4 })), (16, 2 * 7 * 8));
+/// ```
 pub fn device_len(space: Space) -> usize {
     match space {
         Space::Rings { L, M } => layout::rings_len(L, M),
@@ -33,6 +41,19 @@ pub fn device_len(space: Space) -> usize {
 /// Converts consecutive fields of one space from the logical layout to the device's; padding repeats its ring.
 ///
 /// Panics if the lengths do not fit: callers check them against the plan.
+///
+/// ```
+/// use scatterc_ir::Space;
+/// use scatterc_runtime::maps::{device_len, from_device, to_device};
+///
+/// let space = Space::Map { L: 4 };
+/// let samples: Vec<f64> = (0..28).map(f64::from).collect();
+/// let (mut device, mut back) = (vec![0.0f64; device_len(space)], vec![0.0; 28]);
+/// to_device(space, &samples, &mut device)?;
+/// from_device(space, &device, &mut back)?;
+/// assert_eq!(back, samples);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn to_device<T: Real>(space: Space, logical: &[f64], device: &mut [T]) -> Result<(), KernelError> {
     to_device_with(space, blocked(space)?.as_ref(), logical, device);
     Ok(())
@@ -41,6 +62,17 @@ pub fn to_device<T: Real>(space: Space, logical: &[f64], device: &mut [T]) -> Re
 /// Converts consecutive fields of one space from the device's layout to the logical one; padding is not read.
 ///
 /// Panics if the lengths do not fit: callers check them against the plan.
+///
+/// ```
+/// use scatterc_ir::Space;
+/// use scatterc_runtime::maps::from_device;
+///
+/// // Single precision on the device, double outside.
+/// let mut logical = [0.0; 2];
+/// from_device(Space::Point, &[0.5f32, 0.25], &mut logical)?;
+/// assert_eq!(logical, [0.5, 0.25]);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn from_device<T: Real>(space: Space, device: &[T], logical: &mut [f64]) -> Result<(), KernelError> {
     from_device_with(space, blocked(space)?.as_ref(), device, logical);
     Ok(())
@@ -116,6 +148,17 @@ fn convert(space: Space, layout: &RingLayout, logical_len: usize, device_total: 
 }
 
 /// The weight with which a reduction to a point sums every stored f64 of its operand; 0 in padding. `None` for maps that are no such reduction.
+///
+/// ```
+/// use scatterc_ir::Linear;
+/// use scatterc_runtime::maps::weights;
+///
+/// // Quadrature weights of an average sum to 1; padding has none.
+/// let mean = weights(&Linear::Mean { L: 4 })?.unwrap();
+/// assert!((mean.iter().sum::<f64>() - 1.0).abs() < 1e-14);
+/// assert_eq!(weights(&Linear::Steer { N: 3 })?, None);
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
     let mut out = Vec::new();
     match map {

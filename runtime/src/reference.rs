@@ -21,6 +21,15 @@ use std::rc::Rc;
 /// - `inputs`: every input and parameter by name, in the logical layout of its type.
 ///
 /// Error: a graph that breaks a rule, an input that is missing, unknown or of the wrong length. Values are freed after their last use.
+///
+/// ```
+/// use scatterc_ir::text::parse;
+/// use scatterc_runtime::reference::run;
+///
+/// let graph = parse("graph g {\n  %0 = input x : [3] point\n  %1 = square(%0) : [3] point\n  return y = %1\n}\n").expect("a graph");
+/// assert_eq!(run(&graph, &[("x", &[1.0, -2.0, 3.0])])?, [("y".to_string(), vec![1.0, 4.0, 9.0])]);
+/// # Ok::<(), scatterc_runtime::RunError>(())
+/// ```
 pub fn run(graph: &Graph, inputs: &[(&str, &[f64])]) -> Result<Vec<(String, Vec<f64>)>, RunError> {
     let mut last = vec![0usize; graph.nodes.len()];
     for (k, node) in graph.nodes.iter().enumerate() {
@@ -40,6 +49,16 @@ pub fn run(graph: &Graph, inputs: &[(&str, &[f64])]) -> Result<Vec<(String, Vec<
 }
 
 /// Runs a graph and keeps the value of every node, in order.
+///
+/// ```
+/// use scatterc_ir::text::parse;
+/// use scatterc_runtime::reference::run_all;
+///
+/// let text = "graph g {\n  %0 = input x : [2] point\n  %1 = abs(%0) : [2] point\n  %2 = square(%1) : [2] point\n  return y = %2\n}\n";
+/// let graph = parse(text).expect("a graph");
+/// assert_eq!(run_all(&graph, &[("x", &[1.0, -2.0])])?, [[1.0, -2.0], [1.0, 2.0], [1.0, 4.0]]);
+/// # Ok::<(), scatterc_runtime::RunError>(())
+/// ```
 pub fn run_all(graph: &Graph, inputs: &[(&str, &[f64])]) -> Result<Vec<Vec<f64>>, RunError> {
     walk(graph, inputs, &vec![graph.nodes.len(); graph.nodes.len()])
 }
@@ -47,6 +66,17 @@ pub fn run_all(graph: &Graph, inputs: &[(&str, &[f64])]) -> Result<Vec<Vec<f64>>
 /// Applies one linear map, or its adjoint, to an array of the given type; leading axes are carried along.
 ///
 /// Error: a type the map does not accept, a wrong length.
+///
+/// ```
+/// use scatterc_ir::{Linear, Space, Type};
+/// use scatterc_runtime::reference::apply;
+///
+/// // The average over the sphere of a constant, and the adjoint, which spreads a number by the weights.
+/// let (map, mean) = (Type::new([], Space::Map { L: 4 }), Linear::Mean { L: 4 });
+/// assert!((apply(&mean, false, &map, &[3.0; 28])?[0] - 3.0).abs() < 1e-14);
+/// assert!((apply(&mean, true, &Type::number(), &[1.0])?.iter().sum::<f64>() - 1.0).abs() < 1e-14);
+/// # Ok::<(), scatterc_runtime::RunError>(())
+/// ```
 pub fn apply(map: &Linear, adjoint: bool, operand_type: &Type, x: &[f64]) -> Result<Vec<f64>, RunError> {
     apply_with(&mut Tables::default(), map, adjoint, operand_type, x)
 }

@@ -24,6 +24,14 @@ use std::collections::VecDeque;
 const UNHELD_GROUP: usize = 1024;
 
 /// Numbers of the vectors that have a purpose of their own.
+///
+/// ```
+/// use scatterc_runtime::resident::Roles;
+///
+/// // Adam's mean lies where a line search has its direction.
+/// let roles = Roles { point: 0, trial: 1, gradient: 2, direction: 3, mean: 3, square: 4 };
+/// assert_eq!(roles.mean, roles.direction);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roles {
     /// Current point, which a step of Adam moves.
@@ -44,6 +52,27 @@ pub struct Roles {
 ///
 /// For every member, `input[place_i] = scale_i z_i + shift_i`, with groups divided by the length of their variables, `scale_i z_i / |z_group|`; the other numbers of the input stay as
 /// they were given.
+///
+/// ```
+/// use scatterc_runtime::resident::{Roles, Variables};
+/// let roles = Roles { point: 0, trial: 1, gradient: 2, direction: 3, mean: 3, square: 4 };
+/// let variables = Variables {
+///     input: "x".into(),
+///     value: "value".into(),
+///     gradient: "gradient.x".into(),
+///     members: 1,
+///     places: vec![0, 1, 2],
+///     scales: vec![1.0; 3],
+///     shifts: None,
+///     groups: None,
+///     vectors: 5,
+///     statements: 2,
+///     terms: 4,
+///     rights: 2,
+///     roles,
+/// };
+/// assert_eq!(variables.places.len(), variables.scales.len());
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variables {
     /// The input that varies, `[members][..]`.
@@ -307,6 +336,13 @@ impl Variables {
 }
 
 /// What an evaluation tells of a member.
+///
+/// ```
+/// use scatterc_runtime::resident::Measure;
+///
+/// let measure = Measure { value: 0.5, largest: Some(2.0), slope: -1.0 };
+/// assert!(measure.largest.is_some(), "all numbers of the gradient are finite");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measure {
     /// The value.
@@ -324,6 +360,20 @@ pub type Program<'a> = Vec<(usize, &'a [(f64, usize)])>;
 pub type Pairs<'a> = (&'a [usize], &'a [usize]);
 
 /// The vectors of a loaded plan; see [`crate::Executable::vectors`].
+///
+/// ```no_run
+/// # use scatterc_ir::plan::Plan;
+/// # use scatterc_runtime::resident::{Measure, Variables};
+/// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+/// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+/// // `executable` was loaded with variables, on a CUDA device.
+/// let mut vectors = executable.vectors()?;
+/// let (members, n) = vectors.shape();
+/// (0..members).try_for_each(|member| vectors.write(member, variables.roles.point, &vec![1.0; n]))?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Vectors<'a> {
     pub(crate) inputs: &'a [Port],
     pub(crate) engine: &'a mut Engine,
@@ -342,6 +392,19 @@ impl<'a> Vectors<'a> {
     }
 
     /// Members and numbers of a vector.
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// assert_eq!(vectors.shape(), (variables.members, variables.places.len()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn shape(&self) -> (usize, usize) {
         (self.layout.space.members, self.layout.space.n)
     }
@@ -349,6 +412,20 @@ impl<'a> Vectors<'a> {
     /// Gives an input of the plan, such as the targets of a loss; of the input that varies, what is no variable stays as it is here.
     ///
     /// Error: an unknown input, a wrong length, a device that fails.
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// // The target of a loss.
+    /// vectors.set("T.S2", &[1.0; 4])?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set(&mut self, name: &str, values: &[f64]) -> Result<(), RunError> {
         let Some(port) = self.inputs.iter().find(|port| port.name == name) else {
             let expected = self.inputs.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -378,12 +455,40 @@ impl<'a> Vectors<'a> {
     }
 
     /// Writes the first numbers of a vector.
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// let point = variables.roles.point;
+    /// vectors.write(0, point, &vec![0.5; n])?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn write(&mut self, member: usize, vector: usize, values: &[f64]) -> Result<(), RunError> {
         let place = self.place(member, vector, values.len())?;
         self.engine.upload_numbers(place, values)
     }
 
     /// Reads the first numbers of a vector.
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// let mut gradient = vec![0.0; n];
+    /// vectors.read(0, variables.roles.gradient, &mut gradient)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn read(&mut self, member: usize, vector: usize, values: &mut [f64]) -> Result<(), RunError> {
         let place = self.place(member, vector, values.len())?;
         self.engine.download_numbers(place, values)
@@ -444,6 +549,22 @@ impl<'a> Vectors<'a> {
     /// Executes the statements of all members, `out = sum_k c_k v_k` element by element; may return before it is done.
     ///
     /// Error: more statements or terms than were announced, a statement without terms, an unknown vector, a device that fails.
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// // trial = point + 0.5 direction, for every member.
+    /// let roles = variables.roles;
+    /// let terms = [(1.0, roles.point), (0.5, roles.direction)];
+    /// vectors.combine(&vec![vec![(roles.trial, &terms[..])]; members])?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn combine(&mut self, programs: &[Program]) -> Result<(), RunError> {
         let mut control = Vec::new();
         self.statements(programs, &mut control)?;
@@ -456,6 +577,23 @@ impl<'a> Vectors<'a> {
     /// A product has the same bits whatever else is computed, and whichever of its vectors is left.
     ///
     /// Error: more vectors than were announced, an unknown vector, a device that fails.
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// // <g, g> and <g, d> of every member.
+    /// let (g, d) = (variables.roles.gradient, variables.roles.direction);
+    /// let mut products = vec![vec![]; members];
+    /// vectors.products(&vec![(&[g][..], &[g, d][..]); members], &mut products)?;
+    /// assert_eq!(products[0].len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn products(&mut self, lists: &[Pairs], out: &mut [Vec<f64>]) -> Result<(), RunError> {
         self.listed(out.len())?;
         let mut control = Vec::new();
@@ -474,6 +612,20 @@ impl<'a> Vectors<'a> {
     /// A step that absorbs does nothing where the last evaluation of the member was not finite.
     ///
     /// Error: a device that fails.
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// // A step of zeros neither absorbs nor proposes.
+    /// vectors.adam(&vec![Default::default(); members])?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn adam(&mut self, steps: &[[f64; ADAM_WORDS]]) -> Result<(), RunError> {
         self.listed(steps.len())?;
         self.engine.upload_numbers(self.layout.adam, steps.as_flattened())?;
@@ -483,6 +635,22 @@ impl<'a> Vectors<'a> {
     /// Starts a round of all members: statements, the plan at the trial points, whose gradients become vectors, statements, inner products. Returns before it is done.
     ///
     /// Error: as [`Self::combine`] and [`Self::products`].
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// // No statements and no products: an evaluation at the trial points alone.
+    /// let nothing = vec![vec![]; members];
+    /// vectors.start_search(&nothing, &nothing, &vec![(&[][..], &[][..]); members])?;
+    /// vectors.forget()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start_search(&mut self, before: &[Program], after: &[Program], lists: &[Pairs]) -> Result<(), RunError> {
         let mut control = Vec::new();
         self.statements(before, &mut control)?;
@@ -495,6 +663,20 @@ impl<'a> Vectors<'a> {
     /// Starts a round of all members: a step as [`Self::adam`] does it, and the plan at the trial points. Returns before it is done.
     ///
     /// Error: a device that fails.
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// vectors.start_adam(&vec![Default::default(); members])?;
+    /// vectors.forget()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start_adam(&mut self, steps: &[[f64; ADAM_WORDS]]) -> Result<(), RunError> {
         self.listed(steps.len())?;
         self.engine.upload_numbers(self.layout.adam, steps.as_flattened())?;
@@ -512,6 +694,22 @@ impl<'a> Vectors<'a> {
     /// Waits for the oldest round that was started and not finished, and for nothing that was started later.
     ///
     /// Error: no such round, a device that fails.
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// vectors.start_adam(&vec![Default::default(); members])?;
+    /// let mut found = vec![Measure { value: 0.0, largest: None, slope: 0.0 }; members];
+    /// vectors.finish(&mut found, &mut vec![vec![]; members])?;
+    /// assert!(found[0].value.is_finite());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn finish(&mut self, out: &mut [Measure], products: &mut [Vec<f64>]) -> Result<(), RunError> {
         self.listed(out.len())?;
         self.listed(products.len())?;
@@ -531,6 +729,21 @@ impl<'a> Vectors<'a> {
     }
 
     /// Forgets what was started and not finished. Error: a device that fails.
+    ///
+    /// ```no_run
+    /// # use scatterc_ir::plan::Plan;
+    /// # use scatterc_runtime::resident::{Measure, Variables};
+    /// # use scatterc_runtime::{Executable, LoadError, Options, RunError};
+    /// # fn example(plan: &Plan, variables: &Variables) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut executable = Executable::load_resident(plan, &Options::default(), variables)?;
+    /// # let mut vectors = executable.vectors()?;
+    /// # let (members, n) = vectors.shape();
+    /// vectors.start_adam(&vec![Default::default(); members])?;
+    /// // Nobody reads its results.
+    /// vectors.forget()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn forget(&mut self) -> Result<(), RunError> {
         while self.started.pop_front().is_some() {
             self.engine.collect_numbers(&mut [])?;

@@ -38,6 +38,13 @@ const MEMORY_LIMIT: usize = 1 << 30;
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 /// Name of a table: its kind and the hash of everything it depends on.
+///
+/// ```
+/// use scatterc_runtime::tables::Key;
+///
+/// assert_eq!(Key::new("nodes", &[8]), Key::new("nodes", &[8]));
+/// assert_ne!(Key::new("nodes", &[8]), Key::new("nodes", &[9]));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     kind: String,
@@ -46,6 +53,12 @@ pub struct Key {
 
 impl Key {
     /// The key of a table of that kind (at most 32 bytes are kept for listings) and parameters.
+    ///
+    /// ```
+    /// use scatterc_runtime::tables::Key;
+    ///
+    /// assert_ne!(Key::new("nodes", &[8]).hex(), Key::new("weights", &[8]).hex());
+    /// ```
     pub fn new(kind: &str, parameters: &[u64]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&FORMAT.to_le_bytes());
@@ -61,6 +74,13 @@ impl Key {
     }
 
     /// The key of something that depends on texts alone, such as a plan.
+    ///
+    /// ```
+    /// use scatterc_runtime::tables::Key;
+    ///
+    /// // Where one text ends and the next begins matters.
+    /// assert_ne!(Key::of_texts("plan", &["ab", "c"]), Key::of_texts("plan", &["a", "bc"]));
+    /// ```
     pub fn of_texts(kind: &str, texts: &[&str]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&FORMAT.to_le_bytes());
@@ -72,12 +92,24 @@ impl Key {
     }
 
     /// The hash in hexadecimal, the stem of the file's name.
+    ///
+    /// ```
+    /// assert_eq!(scatterc_runtime::tables::Key::new("nodes", &[8]).hex().len(), 64);
+    /// ```
     pub fn hex(&self) -> String {
         blake3::Hash::from_bytes(self.hash).to_hex().to_string()
     }
 }
 
 /// Which transform.
+///
+/// ```
+/// use scatterc_runtime::Cache;
+/// use scatterc_runtime::tables::Transform;
+///
+/// assert!(Cache::in_memory().transform(Transform::Wavelet { L_in: 8, L: 8, N: 2, j: 3 }).is_ok());
+/// assert!(Cache::in_memory().transform(Transform::Plain { L_in: 8, L: 0 }).is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transform {
     /// psi^j of bandlimit `L` and azimuthal bandlimit `N`.
@@ -138,6 +170,12 @@ impl Transform {
 }
 
 /// Where tables are kept.
+///
+/// ```
+/// use scatterc_runtime::{Cache, tables::State};
+///
+/// assert_eq!(Cache::in_memory().state(), State::Memory { reason: "asked for".into() });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// In memory and in this directory.
@@ -150,6 +188,18 @@ pub enum State {
 }
 
 /// A stored table.
+///
+/// ```
+/// # use scatterc_runtime::Cache;
+/// # use scatterc_runtime::tables::{Key, State};
+/// # let directory = std::env::temp_dir().join(format!("scatterc-tables-{}-{}", std::process::id(), line!()));
+/// # let cache = Cache::at(&directory, 1 << 20);
+/// cache.store(&Key::new("nodes", &[8]), vec![1, 2, 3]);
+/// let entry = &cache.list()[0];
+/// assert!(entry.kind == "nodes" && entry.bytes > 3);
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its key in hexadecimal.
@@ -165,6 +215,19 @@ pub struct Entry {
 }
 
 /// A file that is no intact table.
+///
+/// ```
+/// # use scatterc_runtime::Cache;
+/// # use scatterc_runtime::tables::{Key, State};
+/// # let directory = std::env::temp_dir().join(format!("scatterc-tables-{}-{}", std::process::id(), line!()));
+/// # let cache = Cache::at(&directory, 1 << 20);
+/// cache.store(&Key::new("nodes", &[8]), vec![1, 2, 3]);
+/// std::fs::write(&cache.list()[0].path, b"something else")?;
+/// let damage = cache.verify();
+/// assert!(damage.len() == 1 && !damage[0].path.exists());
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The file.
@@ -212,6 +275,17 @@ impl Memory {
 }
 
 /// The cache; cheap to share, safe from several threads and processes.
+///
+/// ```
+/// use scatterc_runtime::{Cache, tables::Key};
+///
+/// let cache = Cache::in_memory();
+/// let key = Key::new("squares", &[4]);
+/// let table = cache.bytes(&key, || (0..4).map(|k| k * k).collect());
+/// assert_eq!((*table).clone(), [0, 1, 4, 9]);
+/// // Made once.
+/// assert_eq!(cache.bytes(&key, || unreachable!()), table);
+/// ```
 pub struct Cache {
     state: Mutex<State>,
     limit: u64,
@@ -226,6 +300,13 @@ impl std::fmt::Debug for Cache {
 
 impl Cache {
     /// The cache of this process, in `SCATTERC_CACHE_DIR` or the user's cache directory, at most 2 GiB on disk.
+    ///
+    /// ```
+    /// use scatterc_runtime::Cache;
+    /// use std::sync::Arc;
+    ///
+    /// assert!(Arc::ptr_eq(&Cache::global(), &Cache::global()));
+    /// ```
     pub fn global() -> Arc<Cache> {
         static GLOBAL: OnceLock<Arc<Cache>> = OnceLock::new();
         GLOBAL
@@ -245,6 +326,16 @@ impl Cache {
     }
 
     /// A cache in that directory, which is made if needed, with at most `limit` bytes on disk.
+    ///
+    /// ```
+    /// # use scatterc_runtime::Cache;
+    /// # use scatterc_runtime::tables::{Key, State};
+    /// # let directory = std::env::temp_dir().join(format!("scatterc-tables-{}-{}", std::process::id(), line!()));
+    /// # let cache = Cache::at(&directory, 1 << 20);
+    /// assert_eq!(cache.state(), State::Disk(directory.clone()));
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn at(directory: &Path, limit: u64) -> Cache {
         let state = match fs::create_dir_all(directory) {
             Ok(()) => State::Disk(directory.into()),
@@ -254,6 +345,10 @@ impl Cache {
     }
 
     /// A cache that never touches the disk.
+    ///
+    /// ```
+    /// assert!(scatterc_runtime::Cache::in_memory().list().is_empty());
+    /// ```
     pub fn in_memory() -> Cache {
         Cache::with(State::Memory { reason: "asked for".into() }, 0)
     }
@@ -263,21 +358,55 @@ impl Cache {
     }
 
     /// Where tables are kept now.
+    ///
+    /// ```
+    /// use scatterc_runtime::{Cache, tables::State};
+    ///
+    /// assert!(matches!(Cache::in_memory().state(), State::Memory { .. }));
+    /// ```
     pub fn state(&self) -> State {
         lock(&self.state).clone()
     }
 
     /// Bytes of the tables kept in memory.
+    ///
+    /// ```
+    /// use scatterc_runtime::{Cache, tables::Key};
+    ///
+    /// let cache = Cache::in_memory();
+    /// cache.store(&Key::new("nodes", &[8]), vec![0; 1000]);
+    /// assert_eq!(cache.memory_bytes(), 1000);
+    /// ```
     pub fn memory_bytes(&self) -> usize {
         lock(&self.memory).bytes
     }
 
     /// The transform, from memory or built, which is quicker than reading it would be. Error: parameters the kernels refuse.
+    ///
+    /// ```
+    /// use scatterc_runtime::{Cache, tables::Transform};
+    /// use std::sync::Arc;
+    ///
+    /// let cache = Cache::in_memory();
+    /// let plain = Transform::Plain { L_in: 8, L: 8 };
+    /// assert!(Arc::ptr_eq(&cache.transform(plain)?, &cache.transform(plain)?));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn transform(&self, transform: Transform) -> Result<Arc<HarmonicTransform>, KernelError> {
         self.transform_for(transform, Legendre::Recursion, 1)
     }
 
     /// [`Self::transform`] with the functions from where `legendre` says, for calls of `n_fields` fields.
+    ///
+    /// ```
+    /// use scatterc_runtime::{Cache, Legendre, tables::Transform};
+    ///
+    /// let cache = Cache::in_memory();
+    /// let wavelet = Transform::Wavelet { L_in: 16, L: 16, N: 3, j: 4 };
+    /// let (stored, made) = (cache.transform_for(wavelet, Legendre::Tables, 1)?, cache.transform_for(wavelet, Legendre::Recursion, 1)?);
+    /// assert!(stored.has_tables() && !made.has_tables());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn transform_for(&self, transform: Transform, legendre: Legendre, n_fields: usize) -> Result<Arc<HarmonicTransform>, KernelError> {
         let plain = self.recursion(transform)?;
         let budget = match legendre {
@@ -319,11 +448,31 @@ impl Cache {
     }
 
     /// The bytes of that key, from memory, from disk, or built and stored.
+    ///
+    /// ```
+    /// use scatterc_runtime::{Cache, tables::Key};
+    ///
+    /// assert_eq!(*Cache::in_memory().bytes(&Key::new("one", &[]), || vec![1]), [1]);
+    /// ```
     pub fn bytes(&self, key: &Key, build: impl FnOnce() -> Vec<u8>) -> Arc<Vec<u8>> {
         self.find(key).unwrap_or_else(|| self.store(key, build()))
     }
 
     /// The bytes of that key, from memory or from disk.
+    ///
+    /// ```
+    /// # use scatterc_runtime::Cache;
+    /// # use scatterc_runtime::tables::{Key, State};
+    /// # let directory = std::env::temp_dir().join(format!("scatterc-tables-{}-{}", std::process::id(), line!()));
+    /// # let cache = Cache::at(&directory, 1 << 20);
+    /// let key = Key::new("nodes", &[8]);
+    /// assert_eq!(cache.find(&key), None);
+    /// cache.store(&key, vec![1, 2, 3]);
+    /// // Another process finds it on disk.
+    /// assert_eq!(Cache::at(&directory, 1 << 20).find(&key).map(|bytes| bytes.len()), Some(3));
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn find(&self, key: &Key) -> Option<Arc<Vec<u8>>> {
         if let Some(Held::Bytes(held)) = lock(&self.memory).get(key) {
             return Some(held);
@@ -334,6 +483,15 @@ impl Cache {
     }
 
     /// Keeps bytes under a key, in memory and on disk.
+    ///
+    /// ```
+    /// use scatterc_runtime::{Cache, tables::Key};
+    ///
+    /// let cache = Cache::in_memory();
+    /// let key = Key::new("nodes", &[8]);
+    /// assert_eq!(*cache.store(&key, vec![1, 2]), [1, 2]);
+    /// assert!(cache.find(&key).is_some());
+    /// ```
     pub fn store(&self, key: &Key, bytes: Vec<u8>) -> Arc<Vec<u8>> {
         self.write(key, &bytes);
         let stored = Arc::new(bytes);
@@ -342,6 +500,18 @@ impl Cache {
     }
 
     /// Stored tables, most recently used first.
+    ///
+    /// ```
+    /// # use scatterc_runtime::Cache;
+    /// # use scatterc_runtime::tables::{Key, State};
+    /// # let directory = std::env::temp_dir().join(format!("scatterc-tables-{}-{}", std::process::id(), line!()));
+    /// # let cache = Cache::at(&directory, 1 << 20);
+    /// cache.store(&Key::new("nodes", &[8]), vec![1, 2, 3]);
+    /// cache.store(&Key::new("nodes", &[9]), vec![1, 2, 3]);
+    /// assert_eq!(cache.list().len(), 2);
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn list(&self) -> Vec<Entry> {
         let mut out = Vec::new();
         for (path, metadata) in self.files("table") {
@@ -354,12 +524,34 @@ impl Cache {
     }
 
     /// Deletes all stored tables and those in memory; returns how many files are gone.
+    ///
+    /// ```
+    /// # use scatterc_runtime::Cache;
+    /// # use scatterc_runtime::tables::{Key, State};
+    /// # let directory = std::env::temp_dir().join(format!("scatterc-tables-{}-{}", std::process::id(), line!()));
+    /// # let cache = Cache::at(&directory, 1 << 20);
+    /// cache.store(&Key::new("nodes", &[8]), vec![1, 2, 3]);
+    /// assert_eq!((cache.clear(), cache.list().len()), (1, 0));
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn clear(&self) -> usize {
         *lock(&self.memory) = Memory::default();
         self.files("table").into_iter().filter(|(path, _)| fs::remove_file(path).is_ok()).count()
     }
 
     /// Reads every stored table, deletes those that are damaged and reports them.
+    ///
+    /// ```
+    /// # use scatterc_runtime::Cache;
+    /// # use scatterc_runtime::tables::{Key, State};
+    /// # let directory = std::env::temp_dir().join(format!("scatterc-tables-{}-{}", std::process::id(), line!()));
+    /// # let cache = Cache::at(&directory, 1 << 20);
+    /// cache.store(&Key::new("nodes", &[8]), vec![1, 2, 3]);
+    /// assert!(cache.verify().is_empty(), "nothing is damaged");
+    /// # std::fs::remove_dir_all(&directory)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn verify(&self) -> Vec<Damage> {
         let mut damaged = Vec::new();
         for (path, _) in self.files("table") {

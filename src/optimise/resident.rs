@@ -28,16 +28,59 @@ use std::borrow::Cow;
 pub type Vector = usize;
 
 /// The current point.
+///
+/// ```
+/// use scatterc::optimise::resident::{DIRECTION, GRADIENT, POINT, TRIAL};
+///
+/// assert_eq!([POINT, TRIAL, GRADIENT, DIRECTION], [0, 1, 2, 3]);
+/// ```
 pub const POINT: Vector = 0;
 /// The point to be evaluated.
+///
+/// ```
+/// use scatterc::optimise::resident::{DIRECTION, POINT, Statement, TRIAL};
+///
+/// // The trial point of a line search with step 0.5.
+/// let step = Statement::new(TRIAL, [(1.0, POINT), (0.5, DIRECTION)]);
+/// assert_eq!(step.out, TRIAL);
+/// ```
 pub const TRIAL: Vector = 1;
-/// The gradient there, which [`Vectors::evaluate`] writes.
+/// The gradient there, which [`Vectors::start`] writes.
+///
+/// ```
+/// use scatterc::optimise::resident::{GRADIENT, Products};
+///
+/// // |g|^2.
+/// let norm = Products { lefts: vec![GRADIENT], rights: vec![GRADIENT] };
+/// assert_eq!(norm.lefts, norm.rights);
+/// ```
 pub const GRADIENT: Vector = 2;
-/// The direction of a line search; [`Vectors::evaluate`] measures the slope along it.
+/// The direction of a line search; [`Vectors::start`] measures the slope along it.
+///
+/// ```
+/// use scatterc::optimise::resident::{DIRECTION, GRADIENT, Statement};
+///
+/// // Steepest descent.
+/// assert_eq!(Statement::new(DIRECTION, [(-1.0, GRADIENT)]).terms, [(-1.0, GRADIENT)]);
+/// ```
 pub const DIRECTION: Vector = 3;
 /// The mean gradient of Adam.
+///
+/// ```
+/// use scatterc::optimise::resident::{DIRECTION, MEAN};
+///
+/// // Adam has no line search, so its mean lies where L-BFGS has its direction.
+/// assert_eq!(MEAN, DIRECTION);
+/// ```
 pub const MEAN: Vector = 3;
 /// The mean squared modulus of Adam; with pairs, half as many numbers.
+///
+/// ```
+/// use scatterc::optimise::{Adam, Method, resident::{Capacity, SQUARE}};
+///
+/// // The last vector of Adam.
+/// assert_eq!(Capacity::of(&Method::Adam(Adam::default())).vectors, SQUARE + 1);
+/// ```
 pub const SQUARE: Vector = 4;
 /// The gradient at the current point, for L-BFGS.
 const ANCHOR: Vector = 4;
@@ -45,6 +88,15 @@ const ANCHOR: Vector = 4;
 const FIRST: Vector = 5;
 
 /// `out = sum_k c_k v_k`, element by element, the terms from first to last.
+///
+/// ```
+/// use scatterc::optimise::resident::{DIRECTION, POINT, Statement, TRIAL};
+///
+/// let step = Statement { out: TRIAL, terms: vec![(1.0, POINT), (0.5, DIRECTION)] };
+/// let (point, direction) = (2.0, 4.0);
+/// let value: f64 = step.terms.iter().map(|(c, vector)| c * if *vector == POINT { point } else { direction }).sum();
+/// assert_eq!(value, 4.0);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
     /// The vector that is written; it may be among the terms.
@@ -55,12 +107,26 @@ pub struct Statement {
 
 impl Statement {
     /// A statement.
+    ///
+    /// ```
+    /// use scatterc::optimise::resident::{POINT, Statement, TRIAL};
+    ///
+    /// assert_eq!(Statement::new(POINT, [(1.0, TRIAL)]), Statement { out: POINT, terms: vec![(1.0, TRIAL)] });
+    /// ```
     pub fn new(out: Vector, terms: impl Into<Vec<(f64, Vector)>>) -> Self {
         Statement { out, terms: terms.into() }
     }
 }
 
 /// Inner products of every vector of one list with every vector of another.
+///
+/// ```
+/// use scatterc::optimise::resident::{DIRECTION, GRADIENT, Products};
+///
+/// // The products <g, g> and <g, d>, in this order.
+/// let list = Products { lefts: vec![GRADIENT], rights: vec![GRADIENT, DIRECTION] };
+/// assert_eq!(list.lefts.len() * list.rights.len(), 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Products {
     /// At most three vectors; none: nothing is computed.
@@ -70,6 +136,18 @@ pub struct Products {
 }
 
 /// What Adam does to a member, see [`Adam`]: first absorption, then proposal.
+///
+/// ```
+/// use scatterc::optimise::resident::AdamStep;
+///
+/// // The first proposal: t = 1.
+/// let (beta1, beta2) = (0.9, 0.999);
+/// let step = AdamStep { absorb: true, propose: true, rate: 1e-3, beta1, beta2, eps: 1e-8, bias1: 1.0 - beta1, bias2: 1.0 - beta2, pairs: false };
+/// // With mu = (1 - beta1) g and nu = (1 - beta2) g^2 it moves by the rate, whatever the gradient.
+/// let g: f64 = 7.0;
+/// let (mu, nu) = ((1.0 - step.beta1) * g, (1.0 - step.beta2) * g * g);
+/// assert!((step.rate * (mu / step.bias1) / ((nu / step.bias2).sqrt() + step.eps) - 1e-3).abs() < 1e-9);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// The trial point becomes the current one, and the moments take the gradient there.
@@ -95,6 +173,18 @@ pub struct AdamStep {
 /// What a member does in a round, in this order: statements, a step of Adam, the joint evaluation, statements, inner products.
 ///
 /// The members of a round either all have statements and products or all have steps of Adam, as their method is the same.
+///
+/// ```
+/// use scatterc::optimise::resident::{DIRECTION, GRADIENT, POINT, Products, Round, Statement, TRIAL};
+///
+/// // Moves the trial point along the direction, evaluates there, and asks for |g|^2.
+/// let round = Round {
+///     before: vec![Statement::new(TRIAL, [(1.0, POINT), (1.0, DIRECTION)])],
+///     products: Products { lefts: vec![GRADIENT], rights: vec![GRADIENT] },
+///     ..Round::default()
+/// };
+/// assert!(round.adam.is_none() && round.after.is_empty());
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Round {
     /// Statements before the evaluation.
@@ -108,6 +198,14 @@ pub struct Round {
 }
 
 /// What an evaluation tells of a member.
+///
+/// ```
+/// use scatterc::optimise::resident::Measured;
+///
+/// // A line search that fell: the slope along its direction is negative.
+/// let measured = Measured { value: 0.5, norm: Some(1.0), slope: -0.25 };
+/// assert!(measured.norm.is_some_and(|norm| norm.is_finite()) && measured.slope < 0.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
     /// The value at the trial point.
@@ -119,6 +217,15 @@ pub struct Measured {
 }
 
 /// What a method needs of a device, per member.
+///
+/// ```
+/// use scatterc::optimise::{Adam, Lbfgs, Method, resident::Capacity};
+///
+/// let adam = Capacity::of(&Method::Adam(Adam::default()));
+/// let lbfgs = Capacity::of(&Method::Lbfgs(Lbfgs { history: 10, ..Lbfgs::default() }));
+/// // Point, trial, gradient and two moments; L-BFGS has eleven pairs (s, y) beside its own five.
+/// assert_eq!((adam.vectors, lbfgs.vectors), (5, 5 + 2 * 11));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Vectors.
@@ -133,6 +240,13 @@ pub struct Capacity {
 
 impl Capacity {
     /// What a method needs.
+    ///
+    /// ```
+    /// use scatterc::optimise::{Lbfgs, Method, resident::Capacity};
+    ///
+    /// let of = |history| Capacity::of(&Method::Lbfgs(Lbfgs { history, ..Lbfgs::default() }));
+    /// assert_eq!(of(6).vectors - of(5).vectors, 2);
+    /// ```
     pub fn of(method: &Method) -> Self {
         match method {
             Method::Adam(_) => Capacity { vectors: SQUARE + 1, statements: 1, terms: 1, rights: 1 },
@@ -149,40 +263,252 @@ impl Capacity {
 /// Calls take effect in their order; those that return no numbers may return before they are done. Lists have one entry per member.
 ///
 /// Sums have a fixed order, and a product does not depend on what else is computed with it, nor on which of its vectors is left and which is right.
+///
+/// ```
+/// use scatterc::optimise::resident::*;
+/// use scatterc::optimise::{Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped};
+/// use std::collections::VecDeque;
+/// /// One member, in memory, with the objective sum_e (x_e - 1)^2.
+/// struct Plain {
+///     v: Vec<Vec<f64>>,
+///     results: VecDeque<(Measured, Vec<f64>)>,
+/// }
+/// fn dot(a: &[f64], b: &[f64]) -> f64 {
+///     a.iter().zip(b).map(|(a, b)| a * b).sum()
+/// }
+/// impl Vectors for Plain {
+///     fn shape(&self) -> (usize, usize) {
+///         (1, self.v[POINT].len())
+///     }
+///     fn write(&mut self, _: usize, vector: Vector, values: &[f64]) -> Result<(), ObjectiveError> {
+///         Ok(self.v[vector][..values.len()].copy_from_slice(values))
+///     }
+///     fn read(&mut self, _: usize, vector: Vector, values: &mut [f64]) -> Result<(), ObjectiveError> {
+///         Ok(values.copy_from_slice(&self.v[vector][..values.len()]))
+///     }
+///     fn combine(&mut self, programs: &[Vec<Statement>]) -> Result<(), ObjectiveError> {
+///         for Statement { out, terms } in &programs[0] {
+///             self.v[*out] = (0..self.shape().1).map(|e| terms.iter().map(|(c, k)| c * self.v[*k][e]).sum()).collect();
+///         }
+///         Ok(())
+///     }
+///     fn products(&mut self, lists: &[Products], out: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
+///         let Products { lefts, rights } = &lists[0];
+///         Ok(out[0] = lefts.iter().flat_map(|a| rights.iter().map(|b| dot(&self.v[*a], &self.v[*b]))).collect())
+///     }
+///     fn adam(&mut self, _: &[Option<AdamStep>]) -> Result<(), ObjectiveError> {
+///         Err("this device is for L-BFGS".into())
+///     }
+///     fn start(&mut self, rounds: &[Round]) -> Result<(), ObjectiveError> {
+///         self.combine(&[rounds[0].before.clone()])?;
+///         let gradient: Vec<f64> = self.v[TRIAL].iter().map(|x| 2.0 * (x - 1.0)).collect();
+///         let (value, norm) = (dot(&gradient, &gradient) / 4.0, gradient.iter().fold(0.0, |a: f64, g| a.max(g.abs())));
+///         let measured = Measured { value, norm: Some(norm), slope: dot(&gradient, &self.v[DIRECTION]) };
+///         self.v[GRADIENT] = gradient;
+///         self.combine(&[rounds[0].after.clone()])?;
+///         let mut products = [vec![]];
+///         self.products(&[rounds[0].products.clone()], &mut products)?;
+///         Ok(self.results.push_back((measured, products[0].clone())))
+///     }
+///     fn finish(&mut self, measured: &mut [Measured], products: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
+///         (measured[0], products[0]) = self.results.pop_front().ok_or("nothing was started")?;
+///         Ok(())
+///     }
+///     fn forget(&mut self) -> Result<(), ObjectiveError> {
+///         Ok(self.results.clear())
+///     }
+/// }
+/// let method = Method::Lbfgs(Lbfgs::default());
+/// let mut device = Plain { v: vec![vec![0.0; 3]; Capacity::of(&method).vectors], results: VecDeque::new() };
+/// let outcome = minimise_resident(&method, vec![0.0; 3], &mut device, &Options::default(), &mut |_| Control::Continue)?;
+/// assert!(outcome.x.iter().all(|x| (x - 1.0).abs() < 1e-6));
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 pub trait Vectors {
     /// K and n.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// fn numbers(vectors: &dyn Vectors) -> usize {
+    ///     let (members, n) = vectors.shape();
+    ///     members * n
+    /// }
+    /// ```
     fn shape(&self) -> (usize, usize);
 
     /// Writes the first numbers of a vector. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// fn start_at_zero(vectors: &mut dyn Vectors) -> Result<(), ObjectiveError> {
+    ///     let (members, n) = vectors.shape();
+    ///     (0..members).try_for_each(|member| vectors.write(member, POINT, &vec![0.0; n]))
+    /// }
+    /// ```
     fn write(&mut self, member: usize, vector: Vector, values: &[f64]) -> Result<(), ObjectiveError>;
 
     /// Reads the first numbers of a vector. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// fn gradient(vectors: &mut dyn Vectors, member: usize) -> Result<Vec<f64>, ObjectiveError> {
+    ///     let mut values = vec![0.0; vectors.shape().1];
+    ///     vectors.read(member, GRADIENT, &mut values)?;
+    ///     Ok(values)
+    /// }
+    /// ```
     fn read(&mut self, member: usize, vector: Vector, values: &mut [f64]) -> Result<(), ObjectiveError>;
 
     /// Executes statements one after another. Error: more than the capacity, a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// // Steepest descent: point - step * gradient, for every member.
+    /// fn descend(vectors: &mut dyn Vectors, step: f64) -> Result<(), ObjectiveError> {
+    ///     let statement = Statement::new(TRIAL, [(1.0, POINT), (-step, GRADIENT)]);
+    ///     vectors.combine(&vec![vec![statement]; vectors.shape().0])
+    /// }
+    /// ```
     fn combine(&mut self, programs: &[Vec<Statement>]) -> Result<(), ObjectiveError>;
 
     /// Fills `out[member]` with the products, `[left][right]`. Error: more than the capacity, a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// // |g|^2 of every member.
+    /// fn squares(vectors: &mut dyn Vectors) -> Result<Vec<f64>, ObjectiveError> {
+    ///     let members = vectors.shape().0;
+    ///     let mut out = vec![vec![]; members];
+    ///     vectors.products(&vec![Products { lefts: vec![GRADIENT], rights: vec![GRADIENT] }; members], &mut out)?;
+    ///     Ok(out.concat())
+    /// }
+    /// ```
     fn products(&mut self, lists: &[Products], out: &mut [Vec<f64>]) -> Result<(), ObjectiveError>;
 
     /// Moves members as Adam does; a step that absorbs does nothing where the last evaluation was not finite. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// // The first member alone moves.
+    /// fn first(vectors: &mut dyn Vectors, step: AdamStep) -> Result<(), ObjectiveError> {
+    ///     let mut steps = vec![None; vectors.shape().0];
+    ///     steps[0] = Some(step);
+    ///     vectors.adam(&steps)
+    /// }
+    /// ```
     fn adam(&mut self, steps: &[Option<AdamStep>]) -> Result<(), ObjectiveError>;
 
     /// Starts a round, whose evaluation is that of all members at [`TRIAL`] and writes [`GRADIENT`]. May return before anything is done.
     ///
     /// Error: more than the capacity, a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// // An evaluation at the trial points, and nothing else.
+    /// fn evaluate(vectors: &mut dyn Vectors) -> Result<(), ObjectiveError> {
+    ///     vectors.start(&vec![Round::default(); vectors.shape().0])
+    /// }
+    /// ```
     fn start(&mut self, rounds: &[Round]) -> Result<(), ObjectiveError>;
 
     /// Results of the oldest round that was started and not finished: measures, and `products[member]` as `[left][right]`. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// fn values(vectors: &mut dyn Vectors) -> Result<Vec<f64>, ObjectiveError> {
+    ///     let members = vectors.shape().0;
+    ///     let mut measured = vec![Measured { value: f64::NAN, norm: None, slope: f64::NAN }; members];
+    ///     vectors.finish(&mut measured, &mut vec![vec![]; members])?;
+    ///     Ok(measured.iter().map(|member| member.value).collect())
+    /// }
+    /// ```
     fn finish(&mut self, measured: &mut [Measured], products: &mut [Vec<f64>]) -> Result<(), ObjectiveError>;
 
     /// Forgets the results of rounds that were started and not finished. Error: a device that fails.
+    ///
+    /// ```
+    /// # use scatterc::optimise::ObjectiveError;
+    /// # use scatterc::optimise::resident::*;
+    /// fn abandon(vectors: &mut dyn Vectors) -> Result<(), ObjectiveError> {
+    ///     vectors.forget()
+    /// }
+    /// ```
     fn forget(&mut self) -> Result<(), ObjectiveError>;
 }
 
 /// As [`super::minimise`], with vectors on a device.
 ///
 /// - `x0`: `[K][n]`, finite; K and n are those of the device
+///
+/// ```
+/// # use scatterc::optimise::resident::*;
+/// # use scatterc::optimise::{Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped};
+/// # use std::collections::VecDeque;
+/// # /// One member, in memory, with the objective sum_e (x_e - 1)^2.
+/// # struct Plain {
+/// #     v: Vec<Vec<f64>>,
+/// #     results: VecDeque<(Measured, Vec<f64>)>,
+/// # }
+/// # fn dot(a: &[f64], b: &[f64]) -> f64 {
+/// #     a.iter().zip(b).map(|(a, b)| a * b).sum()
+/// # }
+/// # impl Vectors for Plain {
+/// #     fn shape(&self) -> (usize, usize) {
+/// #         (1, self.v[POINT].len())
+/// #     }
+/// #     fn write(&mut self, _: usize, vector: Vector, values: &[f64]) -> Result<(), ObjectiveError> {
+/// #         Ok(self.v[vector][..values.len()].copy_from_slice(values))
+/// #     }
+/// #     fn read(&mut self, _: usize, vector: Vector, values: &mut [f64]) -> Result<(), ObjectiveError> {
+/// #         Ok(values.copy_from_slice(&self.v[vector][..values.len()]))
+/// #     }
+/// #     fn combine(&mut self, programs: &[Vec<Statement>]) -> Result<(), ObjectiveError> {
+/// #         for Statement { out, terms } in &programs[0] {
+/// #             self.v[*out] = (0..self.shape().1).map(|e| terms.iter().map(|(c, k)| c * self.v[*k][e]).sum()).collect();
+/// #         }
+/// #         Ok(())
+/// #     }
+/// #     fn products(&mut self, lists: &[Products], out: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
+/// #         let Products { lefts, rights } = &lists[0];
+/// #         Ok(out[0] = lefts.iter().flat_map(|a| rights.iter().map(|b| dot(&self.v[*a], &self.v[*b]))).collect())
+/// #     }
+/// #     fn adam(&mut self, _: &[Option<AdamStep>]) -> Result<(), ObjectiveError> {
+/// #         Err("this device is for L-BFGS".into())
+/// #     }
+/// #     fn start(&mut self, rounds: &[Round]) -> Result<(), ObjectiveError> {
+/// #         self.combine(&[rounds[0].before.clone()])?;
+/// #         let gradient: Vec<f64> = self.v[TRIAL].iter().map(|x| 2.0 * (x - 1.0)).collect();
+/// #         let (value, norm) = (dot(&gradient, &gradient) / 4.0, gradient.iter().fold(0.0, |a: f64, g| a.max(g.abs())));
+/// #         let measured = Measured { value, norm: Some(norm), slope: dot(&gradient, &self.v[DIRECTION]) };
+/// #         self.v[GRADIENT] = gradient;
+/// #         self.combine(&[rounds[0].after.clone()])?;
+/// #         let mut products = [vec![]];
+/// #         self.products(&[rounds[0].products.clone()], &mut products)?;
+/// #         Ok(self.results.push_back((measured, products[0].clone())))
+/// #     }
+/// #     fn finish(&mut self, measured: &mut [Measured], products: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
+/// #         (measured[0], products[0]) = self.results.pop_front().ok_or("nothing was started")?;
+/// #         Ok(())
+/// #     }
+/// #     fn forget(&mut self) -> Result<(), ObjectiveError> {
+/// #         Ok(self.results.clear())
+/// #     }
+/// # }
+/// # let method = Method::Lbfgs(Lbfgs::default());
+/// # let mut device = Plain { v: vec![vec![0.0; 3]; Capacity::of(&method).vectors], results: VecDeque::new() };
+/// // `device` holds one member of three numbers, with the objective sum_e (x_e - 1)^2; see [`Vectors`].
+/// let outcome = minimise_resident(&method, vec![4.0, 0.0, -2.0], &mut device, &Options::default(), &mut |_| Control::Continue)?;
+/// assert!(outcome.x.iter().all(|x| (x - 1.0).abs() < 1e-6));
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 pub fn minimise_resident(
     method: &Method,
     x0: Vec<f64>,
@@ -194,6 +520,69 @@ pub fn minimise_resident(
 }
 
 /// As [`super::resume`], with vectors on a device: with the bits of the uninterrupted run if that ran on a device too.
+///
+/// ```
+/// # use scatterc::optimise::resident::*;
+/// # use scatterc::optimise::{Control, Lbfgs, Method, ObjectiveError, Options, State, Stopped};
+/// # use std::collections::VecDeque;
+/// # /// One member, in memory, with the objective sum_e (x_e - 1)^2.
+/// # struct Plain {
+/// #     v: Vec<Vec<f64>>,
+/// #     results: VecDeque<(Measured, Vec<f64>)>,
+/// # }
+/// # fn dot(a: &[f64], b: &[f64]) -> f64 {
+/// #     a.iter().zip(b).map(|(a, b)| a * b).sum()
+/// # }
+/// # impl Vectors for Plain {
+/// #     fn shape(&self) -> (usize, usize) {
+/// #         (1, self.v[POINT].len())
+/// #     }
+/// #     fn write(&mut self, _: usize, vector: Vector, values: &[f64]) -> Result<(), ObjectiveError> {
+/// #         Ok(self.v[vector][..values.len()].copy_from_slice(values))
+/// #     }
+/// #     fn read(&mut self, _: usize, vector: Vector, values: &mut [f64]) -> Result<(), ObjectiveError> {
+/// #         Ok(values.copy_from_slice(&self.v[vector][..values.len()]))
+/// #     }
+/// #     fn combine(&mut self, programs: &[Vec<Statement>]) -> Result<(), ObjectiveError> {
+/// #         for Statement { out, terms } in &programs[0] {
+/// #             self.v[*out] = (0..self.shape().1).map(|e| terms.iter().map(|(c, k)| c * self.v[*k][e]).sum()).collect();
+/// #         }
+/// #         Ok(())
+/// #     }
+/// #     fn products(&mut self, lists: &[Products], out: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
+/// #         let Products { lefts, rights } = &lists[0];
+/// #         Ok(out[0] = lefts.iter().flat_map(|a| rights.iter().map(|b| dot(&self.v[*a], &self.v[*b]))).collect())
+/// #     }
+/// #     fn adam(&mut self, _: &[Option<AdamStep>]) -> Result<(), ObjectiveError> {
+/// #         Err("this device is for L-BFGS".into())
+/// #     }
+/// #     fn start(&mut self, rounds: &[Round]) -> Result<(), ObjectiveError> {
+/// #         self.combine(&[rounds[0].before.clone()])?;
+/// #         let gradient: Vec<f64> = self.v[TRIAL].iter().map(|x| 2.0 * (x - 1.0)).collect();
+/// #         let (value, norm) = (dot(&gradient, &gradient) / 4.0, gradient.iter().fold(0.0, |a: f64, g| a.max(g.abs())));
+/// #         let measured = Measured { value, norm: Some(norm), slope: dot(&gradient, &self.v[DIRECTION]) };
+/// #         self.v[GRADIENT] = gradient;
+/// #         self.combine(&[rounds[0].after.clone()])?;
+/// #         let mut products = [vec![]];
+/// #         self.products(&[rounds[0].products.clone()], &mut products)?;
+/// #         Ok(self.results.push_back((measured, products[0].clone())))
+/// #     }
+/// #     fn finish(&mut self, measured: &mut [Measured], products: &mut [Vec<f64>]) -> Result<(), ObjectiveError> {
+/// #         (measured[0], products[0]) = self.results.pop_front().ok_or("nothing was started")?;
+/// #         Ok(())
+/// #     }
+/// #     fn forget(&mut self) -> Result<(), ObjectiveError> {
+/// #         Ok(self.results.clear())
+/// #     }
+/// # }
+/// # let method = Method::Lbfgs(Lbfgs::default());
+/// # let mut device = Plain { v: vec![vec![0.0; 3]; Capacity::of(&method).vectors], results: VecDeque::new() };
+/// // `device` holds one member of three numbers, with the objective sum_e (x_e - 1)^2; see [`Vectors`].
+/// let state = State::new(&method, vec![4.0, 0.0, -2.0], 1)?;
+/// let outcome = resume_resident(state, &mut device, &Options { max_steps: 1, ..Options::default() }, &mut |_| Control::Continue)?;
+/// assert_eq!((outcome.stopped[0], outcome.iterations[0]), (Stopped::MaxSteps, 1));
+/// # Ok::<(), scatterc::optimise::OptimiseError>(())
+/// ```
 pub fn resume_resident(
     mut state: State,
     vectors: &mut dyn Vectors,

@@ -24,6 +24,15 @@ const MAXIMUM_LISTED: usize = 30;
 const MAXIMUM_EDITS: usize = 2;
 
 /// What an index counts.
+///
+/// ```
+/// use scatterc_ir::notation::{IndexKind, Vocabulary, check_source};
+///
+/// let text = "statistic s(x) { S[j, g] = mean(abs(wavelet(x, j, g))); return S; }";
+/// let checked = check_source(text, "s.scat", &Vocabulary::standard())?;
+/// assert_eq!(checked.statistics[0].definition_kinds[0], [IndexKind::Scale, IndexKind::Direction]);
+/// # Ok::<(), scatterc_ir::notation::NotationErrors>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IndexKind {
     /// Scales of the wavelets; not cyclic.
@@ -42,6 +51,15 @@ impl Display for IndexKind {
 }
 
 /// What an expression is for each tuple of its indices.
+///
+/// ```
+/// use scatterc_ir::notation::{ValueKind, Vocabulary, check_source};
+///
+/// let text = "statistic s(x) { W[j, g] = wavelet(x, j, g); S[j, g] = mean(abs(W[j, g])); return S; }";
+/// let checked = check_source(text, "s.scat", &Vocabulary::standard())?;
+/// assert_eq!(checked.statistics[0].value_kinds, [ValueKind::Field, ValueKind::Number]);
+/// # Ok::<(), scatterc_ir::notation::NotationErrors>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValueKind {
     /// Samples on the domain.
@@ -51,6 +69,15 @@ pub enum ValueKind {
 }
 
 /// A statistic with everything that [`check`] found out about it.
+///
+/// ```
+/// use scatterc_ir::notation::{IndexKind, Vocabulary, check_source};
+///
+/// let text = "statistic s(x) { S[j] = sum{g}(mean(abs(wavelet(x, j, g)))); return S; }";
+/// let checked = check_source(text, "s.scat", &Vocabulary::standard())?;
+/// assert_eq!(checked.statistics[0].bound_kinds[0], [("g".to_string(), IndexKind::Direction)]);
+/// # Ok::<(), scatterc_ir::notation::NotationErrors>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckedStatistic {
     /// The statistic.
@@ -66,6 +93,14 @@ pub struct CheckedStatistic {
 }
 
 /// A loss that [`check`] has accepted: a number, made of its arrays by arithmetic, pointwise functions and reductions over entries.
+///
+/// ```
+/// use scatterc_ir::notation::{Vocabulary, check_source};
+///
+/// let checked = check_source("loss l1(S, T) = mean(abs(S - T));", "l1.scat", &Vocabulary::standard())?;
+/// assert_eq!(checked.losses[0].loss.parameters.len(), 2);
+/// # Ok::<(), scatterc_ir::notation::NotationErrors>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckedLoss {
     /// The loss.
@@ -73,6 +108,15 @@ pub struct CheckedLoss {
 }
 
 /// A program that [`check`] has accepted.
+///
+/// ```
+/// use scatterc_ir::notation::{Vocabulary, check_source};
+///
+/// let text = "statistic s(x) { m = mean(x); return m; } loss l1(S, T) = mean(abs(S - T));";
+/// let checked = check_source(text, "both.scat", &Vocabulary::standard())?;
+/// assert_eq!((checked.statistics.len(), checked.losses.len(), checked.filters.len()), (1, 1, 0));
+/// # Ok::<(), scatterc_ir::notation::NotationErrors>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checked {
     /// Its statistics, in order.
@@ -84,6 +128,13 @@ pub struct Checked {
 }
 
 /// Parses and checks a text; `origin` (its path or name) goes into every error.
+///
+/// ```
+/// use scatterc_ir::notation::{Vocabulary, check_source};
+///
+/// let faults = check_source("statistic s(x) { m = mean(y); return n; }", "s.scat", &Vocabulary::standard()).unwrap_err();
+/// assert_eq!(faults.errors.len(), 2, "all of them, in order");
+/// ```
 pub fn check_source(source: &str, origin: &str, vocabulary: &Vocabulary) -> Result<Checked, NotationErrors> {
     let program = parse(source, origin).map_err(|error| NotationErrors { errors: vec![error] })?;
     check(&program, vocabulary).map_err(|mut errors| {
@@ -98,6 +149,14 @@ pub fn check_source(source: &str, origin: &str, vocabulary: &Vocabulary) -> Resu
 ///
 /// The tree must be no deeper than [`super::MAXIMUM_DEPTH`], as every parsed tree is. Gives all faults in the order of the text,
 /// at most 100 of them.
+///
+/// ```
+/// use scatterc_ir::notation::{Vocabulary, check, parse};
+///
+/// let program = parse("statistic s(x) { m = mean(y); return m; }", "s.scat")?;
+/// assert!(check(&program, &Vocabulary::standard()).unwrap_err()[0].message.contains("`y`"));
+/// # Ok::<(), scatterc_ir::notation::NotationError>(())
+/// ```
 pub fn check(program: &Program, vocabulary: &Vocabulary) -> Result<Checked, Vec<NotationError>> {
     let mut checked = Checked::default();
     let mut faults = Faults::default();

@@ -8,6 +8,12 @@ use super::Span;
 const MAXIMUM_SHOWN: usize = 160;
 
 /// The family of a fault.
+///
+/// ```
+/// use scatterc_ir::notation::{NotationErrorKind, parse};
+///
+/// assert_eq!(parse("statistic (x) {}", "s.scat").unwrap_err().kind, NotationErrorKind::Syntax);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotationErrorKind {
@@ -32,6 +38,14 @@ pub enum NotationErrorKind {
 /// One fault: what is wrong, where, and what would be right.
 ///
 /// `Display` gives one line; [`NotationError::render`] shows the source with a caret.
+///
+/// ```
+/// use scatterc_ir::notation::parse;
+///
+/// let fault = parse("statistic s(x) {\n    return;\n}", "s.scat").unwrap_err();
+/// assert_eq!((fault.span.line, fault.span.column), (2, 11));
+/// assert!(fault.to_string().starts_with("s.scat:2:11: "));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{}", self.line())]
 #[non_exhaustive]
@@ -50,17 +64,39 @@ pub struct NotationError {
 
 impl NotationError {
     /// A fault at a place, without help.
+    ///
+    /// ```
+    /// use scatterc_ir::notation::{NotationError, NotationErrorKind, Span};
+    ///
+    /// let fault = NotationError::new(NotationErrorKind::Domain, Span::default(), "no such scale");
+    /// assert_eq!(fault.to_string(), "no such scale");
+    /// ```
     pub fn new(kind: NotationErrorKind, span: Span, message: impl Into<String>) -> NotationError {
         NotationError { kind, message: message.into(), span, help: None, origin: String::new() }
     }
 
     /// The fault with what would be right.
+    ///
+    /// ```
+    /// use scatterc_ir::notation::{NotationError, NotationErrorKind, Span};
+    ///
+    /// let fault = NotationError::new(NotationErrorKind::Name, Span::default(), "`wavlet` is not a function").help("did you mean `wavelet`?");
+    /// assert_eq!(fault.text(), "`wavlet` is not a function; did you mean `wavelet`?");
+    /// ```
     pub fn help(mut self, help: impl Into<String>) -> NotationError {
         self.help = Some(help.into());
         self
     }
 
     /// Message and help without the place, on one line; the macro reports these words.
+    ///
+    /// ```
+    /// use scatterc_ir::notation::{NotationError, NotationErrorKind, Span};
+    ///
+    /// let span = Span { line: 3, column: 1, end_line: 3, end_column: 2, token: 0 };
+    /// let fault = NotationError::new(NotationErrorKind::Name, span, "`x` is taken");
+    /// assert_eq!((fault.text().as_str(), fault.to_string().as_str()), ("`x` is taken", "3:1: `x` is taken"));
+    /// ```
     pub fn text(&self) -> String {
         match &self.help {
             Some(help) => format!("{}; {help}", self.message),
@@ -95,6 +131,20 @@ impl NotationError {
     /// ```
     ///
     /// `source` is the text that was parsed, `origin` its file or name. A long line is cut around the token.
+    ///
+    /// ```
+    /// use scatterc_ir::notation::{NotationError, NotationErrorKind, Span};
+    ///
+    /// let span = Span { line: 1, column: 5, end_line: 1, end_column: 11, token: 0 };
+    /// let fault = NotationError::new(NotationErrorKind::Name, span, "`wavlet` is not a function").help("did you mean `wavelet`?");
+    /// let shown = "error: `wavlet` is not a function
+    ///  --> s.scat:1:5
+    ///   |
+    /// 1 | W = wavlet(x);
+    ///   |     ^^^^^^ did you mean `wavelet`?
+    /// ";
+    /// assert_eq!(fault.render("W = wavlet(x);", "s.scat"), shown);
+    /// ```
     pub fn render(&self, source: &str, origin: &str) -> String {
         let Some(text) = (self.span.line as usize).checked_sub(1).and_then(|line| source.lines().nth(line)) else {
             return match &self.help {
@@ -135,6 +185,14 @@ impl NotationError {
 }
 
 /// All faults of a text, in order.
+///
+/// ```
+/// use scatterc_ir::notation::{Vocabulary, check_source};
+///
+/// let text = "statistic s(x) {\n    m = mean(y);\n    return n;\n}";
+/// let faults = check_source(text, "s.scat", &Vocabulary::standard()).unwrap_err();
+/// assert_eq!(faults.errors.iter().map(|fault| fault.span.line).collect::<Vec<_>>(), [2, 3]);
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{}", self.lines())]
 pub struct NotationErrors {
@@ -148,6 +206,14 @@ impl NotationErrors {
     }
 
     /// Every fault as [`NotationError::render`] shows it, separated by empty lines.
+    ///
+    /// ```
+    /// use scatterc_ir::notation::{Vocabulary, check_source};
+    ///
+    /// let text = "statistic s(x) {\n    m = mean(y);\n    return n;\n}";
+    /// let shown = check_source(text, "s.scat", &Vocabulary::standard()).unwrap_err().render(text, "s.scat");
+    /// assert!(shown.contains(" --> s.scat:2:14\n") && shown.contains("\n\nerror: "));
+    /// ```
     pub fn render(&self, source: &str, origin: &str) -> String {
         self.errors.iter().map(|error| error.render(source, origin)).collect::<Vec<_>>().join("\n")
     }

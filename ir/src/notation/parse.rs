@@ -22,6 +22,15 @@ const MAXIMUM_QUOTED: usize = 40;
 const STACK_BYTES: usize = 8 << 20;
 
 /// What the macro gets: the program or its first fault, and the tokens that spans refer to.
+///
+/// ```
+/// use scatterc_ir::notation::{ParsedTokens, parse_tokens};
+///
+/// let ParsedTokens { program, tokens } = parse_tokens("loss l1(S, T) = mean(abs(S - T));".parse().expect("tokens"));
+/// let name = &program?.losses().next().unwrap().name.clone();
+/// assert_eq!(tokens[name.span.token as usize].source_text().as_deref(), Some("l1"));
+/// # Ok::<(), scatterc_ir::notation::NotationError>(())
+/// ```
 #[derive(Debug)]
 pub struct ParsedTokens {
     /// The program.
@@ -33,11 +42,28 @@ pub struct ParsedTokens {
 /// Parses the text of a `.scat` file; `origin` (its path or name) goes into the error.
 ///
 /// `//` comments directly in front of an item become its documentation. Names are not checked: see [`super::check`].
+///
+/// ```
+/// use scatterc_ir::notation::parse;
+///
+/// let program = parse("// The distance.\nloss l1(S, T) = mean(abs(S - T));", "l1.scat")?;
+/// assert_eq!(program.losses().next().unwrap().docs, "The distance.");
+/// assert!(parse("loss l1(S) = S;", "l1.scat").is_err());
+/// # Ok::<(), scatterc_ir::notation::NotationError>(())
+/// ```
 pub fn parse(source: &str, origin: &str) -> Result<Program> {
     bounded(source, origin, parse_here)
 }
 
 /// Parses what may stand behind `where`: conditions separated by commas, such as `j < i, i - j <= 2`.
+///
+/// ```
+/// use scatterc_ir::notation::parse_conditions;
+///
+/// let conditions = parse_conditions("j < i, i-j<=2", "where")?;
+/// assert_eq!(conditions.iter().map(|c| c.to_string()).collect::<Vec<_>>(), ["j < i", "i - j <= 2"]);
+/// # Ok::<(), scatterc_ir::notation::NotationError>(())
+/// ```
 pub fn parse_conditions(source: &str, origin: &str) -> Result<Vec<Condition>> {
     bounded(source, origin, conditions_here)
 }
@@ -58,11 +84,22 @@ fn bounded<T: Send>(source: &str, origin: &str, read: fn(&str) -> Result<T>) -> 
 /// # Panics
 ///
 /// When the text does not parse, which breaks the promise of the macro: use [`parse`] for any other text.
+///
+/// ```
+/// assert_eq!(scatterc_ir::notation::parse_checked("loss l1(S, T) = mean(abs(S - T));").items.len(), 1);
+/// ```
 pub fn parse_checked(text: &str) -> Program {
     parse(text, "scattering!").expect("the macro embeds canonical text, which parses")
 }
 
 /// Parses tokens, as the macro receives them.
+///
+/// ```
+/// use scatterc_ir::notation::parse_tokens;
+///
+/// assert!(parse_tokens("loss l1(S, T) = mean(abs(S - T));".parse().expect("tokens")).program.is_ok());
+/// assert!(parse_tokens("loss l1(S, T)".parse().expect("tokens")).program.is_err());
+/// ```
 pub fn parse_tokens(tokens: TokenStream) -> ParsedTokens {
     let mut parser = Parser::default();
     let program = parser.tokens(tokens);

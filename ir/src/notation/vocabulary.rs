@@ -1,6 +1,13 @@
 //! The functions that a program may call, as tables.
 
 /// What one argument of a function must be.
+///
+/// ```
+/// use scatterc_ir::notation::{Argument, Vocabulary};
+///
+/// let wavelet = *Vocabulary::standard().function("wavelet").unwrap();
+/// assert_eq!([0, 1, 2].map(|k| wavelet.signature.argument(k)), [Argument::Field, Argument::Scale, Argument::Direction]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
     /// Something that lives on the domain.
@@ -14,6 +21,14 @@ pub enum Argument {
 }
 
 /// What a function takes and gives.
+///
+/// ```
+/// use scatterc_ir::notation::{Signature, Vocabulary};
+///
+/// let vocabulary = Vocabulary::standard();
+/// let signature = |name| vocabulary.function(name).map(|function| function.signature);
+/// assert_eq!((signature("abs"), signature("cov")), (Some(Signature::Pointwise), Some(Signature::DomainAverage)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
     /// A field, then a scale, then directions; gives a field.
@@ -30,6 +45,12 @@ pub enum Signature {
 
 impl Signature {
     /// What the argument at `place` (from 0) must be.
+    ///
+    /// ```
+    /// use scatterc_ir::notation::{Argument, Signature};
+    ///
+    /// assert_eq!(Signature::WindowedAverage.argument(1), Argument::Scale);
+    /// ```
     pub fn argument(self, place: usize) -> Argument {
         match (self, place) {
             (Signature::FieldBuilder | Signature::WindowedAverage, 1) => Argument::Scale,
@@ -41,6 +62,14 @@ impl Signature {
 }
 
 /// One row of the vocabulary.
+///
+/// ```
+/// use scatterc_ir::notation::Vocabulary;
+///
+/// let lowpass = *Vocabulary::standard().function("lowpass").unwrap();
+/// assert_eq!((lowpass.minimum_arity, lowpass.maximum_arity), (1, 2));
+/// assert!(lowpass.documentation.starts_with("lowpass(f), lowpass(f, j): "));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Function {
     /// Its spelling.
@@ -56,6 +85,12 @@ pub struct Function {
 }
 
 /// A reduction over indices, `name{g, h}(..)`.
+///
+/// ```
+/// use scatterc_ir::notation::REDUCTIONS;
+///
+/// assert_eq!(REDUCTIONS[0].name, "sum");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reduction {
     /// Its spelling.
@@ -65,6 +100,12 @@ pub struct Reduction {
 }
 
 /// The reductions over indices, `sum{g}(..)`; in a loss the same names reduce over the entries of an array, `sum(a)`.
+///
+/// ```
+/// use scatterc_ir::notation::REDUCTIONS;
+///
+/// assert_eq!(REDUCTIONS.iter().map(|r| r.name).collect::<Vec<_>>(), ["sum", "mean", "min", "max"]);
+/// ```
 pub const REDUCTIONS: &[Reduction] = &[
     Reduction { name: "sum", documentation: "sum over the index tuples that exist" },
     Reduction { name: "mean", documentation: "sum over the index tuples that exist, divided by their number" },
@@ -109,6 +150,12 @@ const DOMAIN_AVERAGES: &[(&str, usize, &str)] = &[
 ];
 
 /// Pointwise functions of the standard vocabulary: name, number of arguments, documentation.
+///
+/// ```
+/// use scatterc_ir::notation::POINTWISE;
+///
+/// assert!(POINTWISE.iter().any(|(name, arity, _)| (*name, *arity) == ("harmonic", 2)));
+/// ```
 pub const POINTWISE: &[(&str, usize, &str)] = &[
     ("abs", 1, "abs(z): modulus, with derivative 0 at z = 0"),
     ("re", 1, "re(z): real part"),
@@ -130,6 +177,12 @@ pub const POINTWISE: &[(&str, usize, &str)] = &[
 ];
 
 /// Functions of a scale index that conditions may compare, `octave(n) < octave(m)`: name, documentation.
+///
+/// ```
+/// use scatterc_ir::notation::INDEX_FUNCTIONS;
+///
+/// assert_eq!(INDEX_FUNCTIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["octave", "depth", "layer"]);
+/// ```
 pub const INDEX_FUNCTIONS: &[(&str, &str)] = &[
     ("octave", "octave(n): the octave of a wavelet; the scale itself where every scale is one octave"),
     ("depth", "depth(n): how coarse a scale is, in octaves from the finest; grows towards coarse scales on every domain"),
@@ -137,6 +190,16 @@ pub const INDEX_FUNCTIONS: &[(&str, &str)] = &[
 ];
 
 /// The callable functions, in the order of their documentation.
+///
+/// ```
+/// use scatterc_ir::notation::{Vocabulary, check, parse};
+///
+/// // A function that the standard vocabulary does not have.
+/// let program = parse("statistic s(x) { m = mean(cube(x)); return m; }", "s.scat")?;
+/// assert!(check(&program, &Vocabulary::standard()).is_err());
+/// assert!(check(&program, &Vocabulary::new(&[("cube", 1, "cube(a): a^3")])).is_ok());
+/// # Ok::<(), scatterc_ir::notation::NotationError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     /// The rows.
@@ -145,6 +208,13 @@ pub struct Vocabulary {
 
 impl Vocabulary {
     /// Field builders and domain averages of the notation, and the given pointwise functions (name, number of arguments, documentation).
+    ///
+    /// ```
+    /// use scatterc_ir::notation::Vocabulary;
+    ///
+    /// let vocabulary = Vocabulary::new(&[("cube", 1, "cube(a): a^3")]);
+    /// assert!(vocabulary.function("cube").is_some() && vocabulary.function("wavelet").is_some() && vocabulary.function("abs").is_none());
+    /// ```
     pub fn new(pointwise: &[(&'static str, usize, &'static str)]) -> Vocabulary {
         let builders = FIELD_BUILDERS.iter().map(|&(name, minimum_arity, maximum_arity, documentation)| Function {
             name,
@@ -180,11 +250,23 @@ impl Vocabulary {
     }
 
     /// The vocabulary with the pointwise functions of [`POINTWISE`].
+    ///
+    /// ```
+    /// use scatterc_ir::notation::{POINTWISE, Vocabulary};
+    ///
+    /// assert!(POINTWISE.iter().all(|(name, ..)| Vocabulary::standard().function(name).is_some()));
+    /// ```
     pub fn standard() -> Vocabulary {
         Vocabulary::new(POINTWISE)
     }
 
     /// The function of that name.
+    ///
+    /// ```
+    /// use scatterc_ir::notation::Vocabulary;
+    ///
+    /// assert_eq!(Vocabulary::standard().function("cov").map(|f| f.documentation), Some("cov(a, b): mean(a conj(b)) - mean(a) conj(mean(b))"));
+    /// ```
     pub fn function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.name == name)
     }

@@ -50,6 +50,27 @@ const MAX_SCALAR_CHUNK: usize = 16;
 /// n = 1, 3, ... A map is value(phi) = F_0 + 2 Re sum_{m>0} F_m e^{i m phi}.
 ///
 /// Transforms of one grid share its tables while any of them lives.
+///
+/// ```
+/// # use scatterc_kernels::Serial;
+/// # use scatterc_kernels::harmonic::HarmonicTransform;
+/// # let plain = HarmonicTransform::plain(8, 8)?;
+/// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+/// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+/// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+/// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+/// // Synthesis and analysis on one grid are inverse to each other, with FFTs along the rings between them.
+/// let fft: scatterc_kernels::fourier::RingFft = scatterc_kernels::fourier::RingFft::new(8)?;
+/// let mut x = numbers(plain.coefficients_len(), 1.1);
+/// (0..8).for_each(|ell| x[2 * ell + 1] = 0.0); // Im f_l0 of a real field
+/// let (mut rings, mut map, mut back) = (vec![0.0; plain.rings_len(8)], vec![0.0; fft.map_len()], vec![0.0; x.len()]);
+/// plain.synthesis(&Serial, &[&x], &mut [&mut rings]);
+/// fft.inverse(&Serial, &[&rings], 8, &mut [&mut map]);
+/// fft.forward(&Serial, &[&map], 8, &mut [&mut rings]);
+/// forward.analysis(&Serial, &[&rings], 8, &mut [&mut back]);
+/// assert!(x.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-12));
+/// # Ok::<(), scatterc_kernels::KernelError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct HarmonicTransform {
     analysis: bool,
@@ -73,23 +94,54 @@ impl HarmonicTransform {
     /// psi^j of bandlimit `L_total` and azimuthal bandlimit `N` on the grid of bandlimit L_j = `bandlimit(L_total, j)`.
     ///
     /// Coefficients have bandlimit `L_in`; degrees l0_j <= ell < min(L_in, L_j) are read, missing ones count as zero.
+    ///
+    /// ```
+    /// use scatterc_kernels::harmonic::HarmonicTransform;
+    ///
+    /// // Scale 2 of L = 32 lives on the grid of bandlimit 8.
+    /// let wavelet = HarmonicTransform::wavelet(32, 32, 3, 2)?;
+    /// assert_eq!((wavelet.L(), wavelet.n_channels()), (8, 3));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn wavelet(L_in: usize, L_total: usize, N: usize, j: usize) -> Result<Self, KernelError> {
         let windows = Windows::wavelet(L_in, L_total, N, j)?;
         Self::build(false, L_in, &windows)
     }
 
     /// Scalar inverse transform f = sum f_lm Y_lm on the grid of bandlimit `L`; reads ell < min(L_in, L).
+    ///
+    /// ```
+    /// use scatterc_kernels::harmonic::HarmonicTransform;
+    ///
+    /// assert_eq!(HarmonicTransform::plain(8, 16)?.coefficients_len(), 8 * 9);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn plain(L_in: usize, L: usize) -> Result<Self, KernelError> {
         Self::build(false, L_in, &Windows::plain(L_in, L)?)
     }
 
     /// Low-pass phi of `J_min` on the grid of bandlimit L_{J_min}; one channel.
+    ///
+    /// ```
+    /// use scatterc_kernels::harmonic::HarmonicTransform;
+    ///
+    /// assert_eq!(HarmonicTransform::scaling(16, 16, 1)?.L(), 4);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn scaling(L_in: usize, L_total: usize, J_min: usize) -> Result<Self, KernelError> {
         Self::build(false, L_in, &Windows::scaling(L_in, L_total, J_min)?)
     }
 
     /// Scalar forward transform from the grid of bandlimit `L` to coefficients of bandlimit `L_out`; for [`Self::analysis`]
     /// and [`Self::analysis_adjoint`] only, as the other constructors' transforms are for `synthesis` and its adjoint.
+    ///
+    /// ```
+    /// use scatterc_kernels::harmonic::HarmonicTransform;
+    ///
+    /// let forward = HarmonicTransform::for_analysis(16, 8)?;
+    /// assert_eq!((forward.L(), forward.L_coefficients(), forward.is_analysis()), (16, 8, true));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn for_analysis(L: usize, L_out: usize) -> Result<Self, KernelError> {
         let windows = analysis_windows(L, L_out)?;
         Self::build(true, L_out, &windows)
@@ -129,6 +181,16 @@ impl HarmonicTransform {
     ///
     /// Results agree to rounding. Reading a function costs eight bytes per ring where the recursion costs two multiply-adds, so on
     /// processors the recursion wins unless the table stays in a near cache; see [`Self::prefers_tables`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert!(plain.clone().with_tables(1 << 20).has_tables() && !plain.with_tables(0).has_tables());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     #[must_use]
     pub fn with_tables(mut self, budget: usize) -> Self {
         if self.factors.is_some() && self.table.is_none() && Table::bytes_for(&self) <= budget {
@@ -141,6 +203,16 @@ impl HarmonicTransform {
     ///
     /// Per function and eight rings, recursion costs two of 2 + 4 c multiply-adds at two per cycle (c channels share it), a
     /// stored one 64 bytes at about 32 per cycle from the second-level cache and 8 from beyond.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert!(!plain.prefers_tables(1, 0), "nothing fits into no bytes");
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn prefers_tables(&self, n_fields: usize, budget: usize) -> bool {
         const NEAR: usize = 1 << 20;
         let bytes = Table::bytes_for(self);
@@ -151,41 +223,121 @@ impl HarmonicTransform {
     }
 
     /// Whether the shared functions are stored.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert!(!plain.has_tables());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn has_tables(&self) -> bool {
         self.table.is_some()
     }
 
     /// Whether it was made by [`Self::for_analysis`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert!(forward.is_analysis() && !plain.is_analysis());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn is_analysis(&self) -> bool {
         self.analysis
     }
 
     /// Channels per field.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert_eq!((plain.n_channels(), wavelet.n_channels()), (1, 2));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn n_channels(&self) -> usize {
         self.N
     }
 
     /// Bandlimit of the grid.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert_eq!(plain.L(), 8);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn L(&self) -> usize {
         self.L
     }
 
     /// Bandlimit of the coefficients.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert_eq!(HarmonicTransform::plain(4, 8)?.L_coefficients(), 4);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn L_coefficients(&self) -> usize {
         self.L_in
     }
 
     /// Number of f64 of the coefficients of one field.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert_eq!(plain.coefficients_len(), 8 * 9);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn coefficients_len(&self) -> usize {
         coefficients_len(self.L_in)
     }
 
     /// Number of f64 of the rings of one field, all channels, with M orders (`synthesis` writes M = L).
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert_eq!(wavelet.rings_len(8), 2 * plain.rings_len(8));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn rings_len(&self, M: usize) -> usize {
         self.N * 2 * self.grid.n_pairs * M * 2 * LANES
     }
 
     /// Number of f64 of scratch memory each thread keeps.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert!(plain.scratch_len() > 0);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn scratch_len(&self) -> usize {
         let orders = self.group(self.L);
         let shared = match self.factors {
@@ -251,6 +403,16 @@ impl HarmonicTransform {
     }
 
     /// Size of the plan-time tables in bytes, without those that transforms of one grid share; see [`Self::grid_bytes`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert!(plain.clone().with_tables(1 << 20).table_bytes() > plain.table_bytes());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn table_bytes(&self) -> usize {
         self.late.bytes()
             + self.factors.as_ref().map_or(0, Factors::bytes)
@@ -259,6 +421,17 @@ impl HarmonicTransform {
     }
 
     /// Address and size in bytes of the tables shared by the transforms of one grid, so that they can be counted once.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// // Transforms of one grid share their tables.
+    /// assert_eq!(plain.grid_bytes(), HarmonicTransform::plain(8, 8)?.grid_bytes());
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn grid_bytes(&self) -> (usize, usize) {
         (Arc::as_ptr(&self.grid) as usize, self.grid.bytes())
     }
@@ -266,6 +439,16 @@ impl HarmonicTransform {
     /// Floating-point operations of one `synthesis` or adjoint of `n_fields` fields as executed in the inner loops with eight-lane
     /// registers: per row of the shared recursion and ring four for the recursion (once per six channels) and eight per channel,
     /// per degree of the others four for each recursion (once per five fields) and four per field.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// assert!(plain.flops(2) > plain.flops(1));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn flops(&self, n_fields: usize) -> f64 {
         let mut shared = 0;
         if self.factors.is_some() {
@@ -284,6 +467,21 @@ impl HarmonicTransform {
     ///
     /// A_0, B_0, C_0 have zero imaginary part; padding lanes repeat their ring.
     /// Panics if a slice has the wrong length or the transform was made for analysis: the caller's plan is broken then.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// // sqrt(4 pi) Y_00 = 1: F_0 = 1 on every ring.
+    /// let mut x = vec![0.0; plain.coefficients_len()];
+    /// x[0] = (4.0 * std::f64::consts::PI).sqrt();
+    /// let mut rings = vec![0.0; plain.rings_len(8)];
+    /// plain.synthesis(&Serial, &[&x], &mut [&mut rings]);
+    /// assert!(rings[..8].iter().all(|f| (f - 1.0).abs() < 1e-14));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn synthesis(&self, par: &dyn Parallel, fields: &[&[f64]], out: &mut [&mut [f64]]) {
         assert!(!self.is_analysis(), "synthesis needs a synthesis transform");
         self.to_rings(par, fields, self.L, out);
@@ -292,6 +490,26 @@ impl HarmonicTransform {
     /// Exact adjoint of [`Self::synthesis`] under the real inner product of the stored numbers: `out[f]` := coefficients.
     ///
     /// `rings[f]` has `M` <= L orders per ring, absent ones count as zero. Padding lanes must hold zeros. Panics as `synthesis`.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// // L = 8 has four northern rings, so half of the lanes are padding, whose cotangents are zero.
+    /// let layout = scatterc_kernels::layout::RingLayout::new(8)?;
+    /// let x = numbers(plain.coefficients_len(), 1.1);
+    /// let mut y = numbers(plain.rings_len(8), 0.7);
+    /// (0..y.len()).filter(|k| layout.is_padding(k / (8 * 16), k % 8)).for_each(|k| y[k] = 0.0);
+    /// let (mut forth, mut back) = (vec![0.0; y.len()], vec![0.0; x.len()]);
+    /// plain.synthesis(&Serial, &[&x], &mut [&mut forth]);
+    /// plain.synthesis_adjoint(&Serial, &[&y], 8, &mut [&mut back]);
+    /// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-12);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn synthesis_adjoint(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, out: &mut [&mut [f64]]) {
         assert!(!self.is_analysis(), "synthesis_adjoint needs a synthesis transform");
         self.to_coefficients(par, rings, M, out);
@@ -300,29 +518,100 @@ impl HarmonicTransform {
     /// Legendre stage of the forward transform:
     /// a_lm = sqrt((2l + 1) / 4 pi) sum_t w_t 2 pi / (2L - 1) d^l_{m0}(theta_t) F_m(t), l < L_out, m < min(M, L_out), from
     /// F_m = sum_p f_p e^{-i m phi_p}. Coefficients with m >= M are zero. Padding weighs zero but must be finite.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// // Half spectra of the constant 1, which sum over 15 samples.
+    /// let mut rings = vec![0.0; forward.rings_len(8)];
+    /// rings.chunks_exact_mut(8 * 16).for_each(|block| block[..8].fill(15.0));
+    /// let mut a = vec![0.0; forward.coefficients_len()];
+    /// forward.analysis(&Serial, &[&rings], 8, &mut [&mut a]);
+    /// assert!((a[0] - (4.0 * std::f64::consts::PI).sqrt()).abs() < 1e-13 && a[1..].iter().all(|a| a.abs() < 1e-13));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn analysis(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, out: &mut [&mut [f64]]) {
         assert!(self.is_analysis(), "analysis needs a transform from `for_analysis`");
         self.to_coefficients(par, rings, M, out);
     }
 
     /// Exact adjoint of [`Self::analysis`]: coefficient cotangents to ring cotangents with `M` orders; padding gets zeros.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// let (x, y) = (numbers(forward.rings_len(8), 1.1), numbers(forward.coefficients_len(), 0.7));
+    /// let (mut forth, mut back) = (vec![0.0; y.len()], vec![0.0; x.len()]);
+    /// forward.analysis(&Serial, &[&x], 8, &mut [&mut forth]);
+    /// forward.analysis_adjoint(&Serial, &[&y], 8, &mut [&mut back]);
+    /// assert!((dot(&forth, &y) - dot(&x, &back)).abs() < 1e-12);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn analysis_adjoint(&self, par: &dyn Parallel, fields: &[&[f64]], M: usize, out: &mut [&mut [f64]]) {
         assert!(self.is_analysis(), "analysis_adjoint needs a transform from `for_analysis`");
         self.to_rings(par, fields, M, out);
     }
 
     /// Number of f64 of the coefficients of one field with orders below M: the first ones of the layout.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// // m = 0 has eight degrees, m = 1 seven.
+    /// assert_eq!((plain.orders_len(1), plain.orders_len(2)), (2 * 8, 2 * 15));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn orders_len(&self, M: usize) -> usize {
         2 * (0..M.min(self.L_in)).map(|m| self.L_in - m).sum::<usize>()
     }
 
     /// [`Self::synthesis`] of the orders below `M` alone: `fields[f]` is `[orders_len(M)]`, `out[f]` is `[N][2 n_pairs][M][16]`.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// # let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    /// # let numbers = |n: usize, s: f64| (0..n).map(|k| (s * (k + 1) as f64).sin()).collect::<Vec<f64>>();
+    /// // The orders below 2 are those of the whole synthesis.
+    /// let x = numbers(plain.coefficients_len(), 1.1);
+    /// let (mut all, mut few) = (vec![0.0; plain.rings_len(8)], vec![0.0; plain.rings_len(2)]);
+    /// plain.synthesis(&Serial, &[&x], &mut [&mut all]);
+    /// plain.synthesis_of_orders(&Serial, &[&x[..plain.orders_len(2)]], 2, &mut [&mut few]);
+    /// assert!((few[16] - all[16]).abs() < 1e-13);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn synthesis_of_orders(&self, par: &dyn Parallel, fields: &[&[f64]], M: usize, out: &mut [&mut [f64]]) {
         assert!(!self.is_analysis(), "synthesis_of_orders needs a synthesis transform");
         self.orders_to_rings(par, fields, self.orders_len(M), M, out);
     }
 
     /// Exact adjoint of [`Self::synthesis_of_orders`]. Padding lanes must hold zeros.
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// let mut back = vec![1.0; plain.orders_len(2)];
+    /// plain.synthesis_of_orders_adjoint(&Serial, &[&vec![0.0; plain.rings_len(2)]], 2, &mut [&mut back]);
+    /// assert!(back.iter().all(|x| *x == 0.0));
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn synthesis_of_orders_adjoint(&self, par: &dyn Parallel, rings: &[&[f64]], M: usize, out: &mut [&mut [f64]]) {
         assert!(!self.is_analysis(), "synthesis_of_orders_adjoint needs a synthesis transform");
         self.rings_to_orders(par, rings, M, M.min(self.L_in), out);
@@ -481,6 +770,17 @@ unsafe fn to_coefficients_lanes<V: Lanes<Element = f64>>(task: &ToCoefficients<'
 
 impl HarmonicTransform {
     /// The direction mixture of this transform's channels; see [`wavelets::steering_matrix`].
+    ///
+    /// ```
+    /// # use scatterc_kernels::Serial;
+    /// # use scatterc_kernels::harmonic::HarmonicTransform;
+    /// # let plain = HarmonicTransform::plain(8, 8)?;
+    /// # let wavelet = HarmonicTransform::wavelet(8, 8, 2, 3)?;
+    /// # let forward = HarmonicTransform::for_analysis(8, 8)?;
+    /// // Three directions from two channels.
+    /// assert_eq!(wavelet.steering_matrix().len(), 3 * 2);
+    /// # Ok::<(), scatterc_kernels::KernelError>(())
+    /// ```
     pub fn steering_matrix(&self) -> Vec<f64> {
         wavelets::steering_matrix(self.N)
     }

@@ -14,6 +14,16 @@ use crate::simd::{LANES, Lanes, Real, dispatch};
 const GAP: usize = 2 * LANES;
 
 /// Where each of several filters on a grid `H` x `W` is not zero, and which strips of eight folded columns that gives.
+///
+/// ```
+/// use scatterc_kernels::planar::{Factors, Support};
+///
+/// // Narrow filters hold less than broad ones.
+/// let (mut narrow, broad) = (vec![0.0; 32], vec![1.0; 32]);
+/// narrow[1] = 1.0;
+/// let of = |re: &[f64]| Support::new(&Factors { re, im: None }, (4, 8), (2, 4), false);
+/// assert!(of(&narrow).bytes() < of(&broad).bytes());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Support {
     H: usize,
@@ -31,6 +41,14 @@ pub struct Support {
 
 impl Support {
     /// Of filters `[n][H][W]` whose spectra are folded to `h` x `w`, stored up to column W/2 where `half`. Panics if a size does not divide.
+    ///
+    /// ```
+    /// use scatterc_kernels::planar::{Factors, Support};
+    ///
+    /// let ones = [1.0; 32];
+    /// let support = Support::new(&Factors { re: &ones, im: None }, (4, 8), (2, 4), false);
+    /// assert!(support.folded_len() >= 2 * 2 * 4);
+    /// ```
     pub fn new<T: Real>(factors: &Factors<T>, (H, W): (usize, usize), (h, w): (usize, usize), half: bool) -> Self {
         assert!(h > 0 && w > 0 && H.is_multiple_of(h) && W.is_multiple_of(w), "{h} x {w} divides {H} x {W}");
         let stride = if half { W / 2 + 1 } else { W };
@@ -77,6 +95,14 @@ impl Support {
     }
 
     /// Numbers of one folded spectrum, whole vectors behind every row.
+    ///
+    /// ```
+    /// use scatterc_kernels::planar::{Factors, Support};
+    ///
+    /// let ones = [1.0; 32];
+    /// let of = |h| Support::new(&Factors { re: &ones, im: None }, (4, 8), (h, 4), false).folded_len();
+    /// assert_eq!(of(4), 2 * of(2));
+    /// ```
     pub fn folded_len(&self) -> usize {
         2 * self.h * self.row_len()
     }
@@ -86,6 +112,13 @@ impl Support {
     }
 
     /// Bytes held.
+    ///
+    /// ```
+    /// use scatterc_kernels::planar::{Factors, Support};
+    ///
+    /// let ones = [1.0; 32];
+    /// assert!(Support::new(&Factors { re: &ones, im: None }, (4, 8), (2, 4), false).bytes() > 0);
+    /// ```
     pub fn bytes(&self) -> usize {
         8 * self.runs.len() + 4 * self.first.len() + self.strips.len()
     }

@@ -14,11 +14,25 @@ const CHAINS: usize = 8;
 /// Multiply-adds of one chain.
 const STEPS: usize = 4096;
 /// Elements of one of the three arrays of the bandwidth kernels that suit devices of today: 512 MiB, many times any second-level cache.
+///
+/// ```
+/// use scatterc_runtime::cuda::ceiling::ELEMENTS;
+///
+/// assert_eq!(8 * ELEMENTS, 512 << 20, "bytes");
+/// ```
 pub const ELEMENTS: usize = 64 << 20;
 /// Timed rounds; the best counts, since what disturbs only slows down.
 const ROUNDS: usize = 5;
 
 /// Measured ceilings of a device.
+///
+/// ```
+/// use scatterc_runtime::cuda::ceiling::Ceiling;
+///
+/// let ceiling = Ceiling { copy_gbytes: 4000.0, triad_gbytes: 4100.0, f64_gflops: 33_000.0, f32_gflops: 66_000.0 };
+/// // Operations per byte from which arithmetic is what limits a kernel.
+/// assert!((ceiling.f64_gflops / ceiling.triad_gbytes - 8.05).abs() < 0.01);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ceiling {
     /// y = x: bytes read and written, in GB/s.
@@ -35,6 +49,13 @@ pub struct Ceiling {
 ///
 /// - `multiprocessors`: of the device
 /// - `elements`: f64 of each of three arrays
+///
+/// ```
+/// use scatterc_runtime::cuda::ceiling::program;
+///
+/// let (text, launches, bytes) = program(132, 1000);
+/// assert!(launches.iter().all(|launch| text.contains(&format!("{}(", launch.kernel))) && bytes >= 3 * 8 * 1000);
+/// ```
 pub fn program(multiprocessors: u32, elements: usize) -> (String, Vec<Launch>, usize) {
     let elements = elements.next_multiple_of(2);
     let mut text = format!(
@@ -87,6 +108,13 @@ extern "C" __global__ void __launch_bounds__({BLOCK}) ceiling_triad(double* __re
 /// Measures. `multiprocessors` and `elements` are those of [`program`], with [`ELEMENTS`] where the device has 1.5 GiB to spare; `open` makes a machine of sources, launches, arena size and tables, as [`super::open`] does.
 ///
 /// Error: those of `open` and of the machine.
+///
+/// ```
+/// use scatterc_runtime::cuda::{CudaError, ceiling::measure};
+///
+/// // Without a device there is nothing to be measured.
+/// assert_eq!(measure(132, 1000, |_, _, _| Err(CudaError::NotBuilt)), Err(CudaError::NotBuilt));
+/// ```
 pub fn measure(
     multiprocessors: u32,
     elements: usize,

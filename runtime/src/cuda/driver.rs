@@ -109,6 +109,14 @@ fn fail_to_get(call: &'static str, what: &'static str, bytes: usize) -> impl Fn(
 }
 
 /// A device as the driver describes it.
+///
+/// ```
+/// use scatterc_runtime::cuda::driver::devices;
+///
+/// for device in devices().unwrap_or_default() {
+///     assert!(device.multiprocessors > 0 && device.total_bytes > 0, "{device:?}");
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
     /// Its number.
@@ -128,6 +136,16 @@ pub struct Description {
 }
 
 /// The CUDA version that the driver supports, after it was found to have all functions and was initialised. Error: none, too old, broken.
+///
+/// ```
+/// use scatterc_runtime::cuda::driver::driver_version;
+///
+/// // Where there is no driver, the error says what to do.
+/// match driver_version() {
+///     Ok(version) => assert!(version.major >= 12),
+///     Err(error) => assert!(!error.to_string().is_empty()),
+/// }
+/// ```
 pub fn driver_version() -> Result<Version, CudaError> {
     static VERSION: OnceLock<Result<Version, CudaError>> = OnceLock::new();
     VERSION.get_or_init(initialise).clone()
@@ -165,6 +183,13 @@ fn initialise() -> Result<Version, CudaError> {
 }
 
 /// All devices. Error: as [`driver_version`].
+///
+/// ```
+/// use scatterc_runtime::cuda::driver::devices;
+///
+/// let ordinals: Vec<usize> = devices().unwrap_or_default().iter().map(|device| device.ordinal).collect();
+/// assert_eq!(ordinals, (0..ordinals.len()).collect::<Vec<_>>());
+/// ```
 pub fn devices() -> Result<Vec<Description>, CudaError> {
     driver_version()?;
     (0..count()?).map(describe).collect()
@@ -198,6 +223,14 @@ fn describe(ordinal: usize) -> Result<Description, CudaError> {
 }
 
 /// An open device: its primary context, which other users of the device in this process share.
+///
+/// ```no_run
+/// use scatterc_runtime::cuda::driver::Device;
+///
+/// let device = Device::open(0)?;
+/// println!("{}, CUDA {}", device.description().name, device.driver());
+/// # Ok::<(), scatterc_runtime::cuda::CudaError>(())
+/// ```
 #[derive(Debug)]
 pub struct Device {
     description: Description,
@@ -213,6 +246,12 @@ unsafe impl Sync for Device {}
 
 impl Device {
     /// Opens a device. Error: none, a driver that is absent or too old, a device that refuses.
+    ///
+    /// ```
+    /// use scatterc_runtime::cuda::driver::Device;
+    ///
+    /// assert!(Device::open(1 << 20).is_err(), "no computer has that many");
+    /// ```
     pub fn open(ordinal: usize) -> Result<Arc<Device>, CudaError> {
         let driver = driver_version()?;
         let found = count()?;
@@ -226,11 +265,25 @@ impl Device {
     }
 
     /// What it is.
+    ///
+    /// ```no_run
+    /// use scatterc_runtime::cuda::driver::Device;
+    ///
+    /// assert_eq!(Device::open(0)?.description().ordinal, 0);
+    /// # Ok::<(), scatterc_runtime::cuda::CudaError>(())
+    /// ```
     pub fn description(&self) -> &Description {
         &self.description
     }
 
     /// The CUDA version that its driver supports.
+    ///
+    /// ```no_run
+    /// use scatterc_runtime::cuda::driver::{Device, driver_version};
+    ///
+    /// assert_eq!(Device::open(0)?.driver(), driver_version()?);
+    /// # Ok::<(), scatterc_runtime::cuda::CudaError>(())
+    /// ```
     pub fn driver(&self) -> Version {
         self.driver
     }
@@ -271,6 +324,18 @@ struct Fetch {
 }
 
 /// What one launch occupies, for reports.
+///
+/// ```no_run
+/// # use scatterc_runtime::cuda::driver::CudaMachine;
+/// # use scatterc_runtime::cuda::{CudaError, Launch, Machine, Settings};
+/// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+/// # let launch = Launch { kernel: "twice".into(), grid: 1, block: 4, shared: 0 };
+/// // `text` holds a kernel that doubles four numbers, `launch` runs it once.
+/// let mut machine = CudaMachine::new(&[text], &[launch], 32, &[], &Settings::default())?;
+/// let report = &machine.launches()?[0];
+/// println!("{}: {} registers, {} blocks per multiprocessor", report.launch.kernel, report.resources.registers, report.resident_blocks);
+/// # Ok::<(), CudaError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchReport {
     /// The launch.
@@ -288,6 +353,21 @@ struct Procedure {
 }
 
 /// A device with an arena, tables and launches.
+///
+/// ```no_run
+/// # use scatterc_runtime::cuda::driver::CudaMachine;
+/// # use scatterc_runtime::cuda::{CudaError, Launch, Machine, Settings};
+/// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+/// # let launch = Launch { kernel: "twice".into(), grid: 1, block: 4, shared: 0 };
+/// // `text` holds a kernel that doubles four numbers, `launch` runs it once.
+/// let mut machine = CudaMachine::new(&[text], &[launch], 32, &[], &Settings::default())?;
+/// machine.upload(0, &1.5f64.to_le_bytes())?;
+/// machine.run()?;
+/// let mut bytes = [0; 8];
+/// machine.download(0, &mut bytes)?;
+/// assert_eq!(f64::from_le_bytes(bytes), 3.0);
+/// # Ok::<(), CudaError>(())
+/// ```
 pub struct CudaMachine {
     device: Arc<Device>,
     stream: sys::CUstream,
@@ -322,6 +402,17 @@ impl std::fmt::Debug for CudaMachine {
 
 impl CudaMachine {
     /// As [`super::open`], without procedures.
+    ///
+    /// ```no_run
+    /// # use scatterc_runtime::cuda::driver::CudaMachine;
+    /// # use scatterc_runtime::cuda::{CudaError, Launch, Machine, Settings};
+    /// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+    /// # let launch = Launch { kernel: "twice".into(), grid: 1, block: 4, shared: 0 };
+    /// // `text` holds a kernel that doubles four numbers, `launch` runs it once.
+    /// let machine = CudaMachine::new(&[text], &[launch], 32, &[], &Settings::default())?;
+    /// assert_eq!(machine.memory()?.arena_bytes, 32);
+    /// # Ok::<(), CudaError>(())
+    /// ```
     pub fn new(
         sources: &[String],
         launches: &[Launch],
@@ -333,6 +424,18 @@ impl CudaMachine {
     }
 
     /// As [`super::open`]. Device time is spent only after everything that can be checked without it was.
+    ///
+    /// ```no_run
+    /// # use scatterc_runtime::cuda::driver::CudaMachine;
+    /// # use scatterc_runtime::cuda::{CudaError, Launch, Machine, Settings};
+    /// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+    /// # let launch = Launch { kernel: "twice".into(), grid: 1, block: 4, shared: 0 };
+    /// // `text` holds a kernel that doubles four numbers, `launch` runs it once.
+    /// // Nothing runs with the plan; procedure 0 doubles.
+    /// let mut machine = CudaMachine::with_procedures(&[text], &[], &[vec![launch]], 32, &[], &Settings::default())?;
+    /// machine.start(0)?;
+    /// # Ok::<(), CudaError>(())
+    /// ```
     pub fn with_procedures(
         sources: &[String],
         launches: &[Launch],
@@ -652,16 +755,49 @@ impl CudaMachine {
     }
 
     /// The device.
+    ///
+    /// ```no_run
+    /// # use scatterc_runtime::cuda::driver::CudaMachine;
+    /// # use scatterc_runtime::cuda::{CudaError, Launch, Machine, Settings};
+    /// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+    /// # let launch = Launch { kernel: "twice".into(), grid: 1, block: 4, shared: 0 };
+    /// // `text` holds a kernel that doubles four numbers, `launch` runs it once.
+    /// let machine = CudaMachine::new(&[text], &[launch], 32, &[], &Settings::default())?;
+    /// assert_eq!(machine.device().description().ordinal, 0);
+    /// # Ok::<(), CudaError>(())
+    /// ```
     pub fn device(&self) -> &Device {
         &self.device
     }
 
     /// Version of the compiler that made the machine code.
+    ///
+    /// ```no_run
+    /// # use scatterc_runtime::cuda::driver::CudaMachine;
+    /// # use scatterc_runtime::cuda::{CudaError, Launch, Machine, Settings};
+    /// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+    /// # let launch = Launch { kernel: "twice".into(), grid: 1, block: 4, shared: 0 };
+    /// // `text` holds a kernel that doubles four numbers, `launch` runs it once.
+    /// let machine = CudaMachine::new(&[text], &[launch], 32, &[], &Settings::default())?;
+    /// assert!(machine.compiler().major <= machine.device().driver().major);
+    /// # Ok::<(), CudaError>(())
+    /// ```
     pub fn compiler(&self) -> Version {
         self.compiler
     }
 
     /// Registers, spills, shared memory and occupancy of every launch. Error: a lost device.
+    ///
+    /// ```no_run
+    /// # use scatterc_runtime::cuda::driver::CudaMachine;
+    /// # use scatterc_runtime::cuda::{CudaError, Launch, Machine, Settings};
+    /// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+    /// # let launch = Launch { kernel: "twice".into(), grid: 1, block: 4, shared: 0 };
+    /// // `text` holds a kernel that doubles four numbers, `launch` runs it once.
+    /// let mut machine = CudaMachine::new(&[text], &[launch], 32, &[], &Settings::default())?;
+    /// assert!(machine.launches()?.iter().all(|report| report.resources.spill_stores == 0));
+    /// # Ok::<(), CudaError>(())
+    /// ```
     pub fn launches(&mut self) -> Result<Vec<LaunchReport>, CudaError> {
         self.guarded(|machine| machine.main.launches.iter().map(report).collect())
     }

@@ -7,6 +7,13 @@ pub(crate) const INSTALL_NVRTC: &str = "install it with `pip install nvidia-cuda
      (drivers from 525 on), or set SCATTERC_NVRTC_DIR to the folder that holds libnvrtc.so";
 
 /// Why something cannot be compiled for, loaded on, or run on a CUDA device.
+///
+/// ```
+/// use scatterc_runtime::cuda::{CudaError, in_arena};
+///
+/// assert_eq!(in_arena("upload", 8, 16, 20).unwrap_err().to_string(), "upload of 16 bytes at byte 8: expected within the arena of 20 bytes");
+/// assert!(CudaError::NotBuilt.to_string().contains("feature `cuda`"));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CudaError {

@@ -29,6 +29,13 @@ const SUCCESS: c_int = 0;
 const COMPILATION: c_int = 6;
 
 /// A version of CUDA.
+///
+/// ```
+/// use scatterc_runtime::cuda::nvrtc::Version;
+///
+/// let version = Version { major: 13, minor: 0 };
+/// assert!(version.to_string() == "13.0" && version > Version { major: 12, minor: 9 });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
     /// 13 in 13.0.
@@ -51,6 +58,13 @@ impl fmt::Display for Version {
 }
 
 /// What programs are compiled for.
+///
+/// ```
+/// use scatterc_runtime::cuda::nvrtc::Options;
+///
+/// let options = Options { line_info: true, ..Options::new(90) };
+/// assert_eq!((options.capability, options.prelude.as_str()), (90, ""));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Compute capability of the device: major version times 10 plus minor version.
@@ -65,12 +79,23 @@ pub struct Options {
 
 impl Options {
     /// For devices of that compute capability (90 for 9.0), without a prelude.
+    ///
+    /// ```
+    /// assert_eq!(scatterc_runtime::cuda::nvrtc::Options::new(80).capability, 80);
+    /// ```
     pub fn new(capability: u32) -> Self {
         Options { capability, prelude: String::new(), line_info: false, threads: 0 }
     }
 }
 
 /// What one thread, or one block, of a kernel needs.
+///
+/// ```
+/// use scatterc_runtime::cuda::nvrtc::Resources;
+///
+/// let resources = Resources { kernel: "k0".into(), registers: 40, ..Resources::default() };
+/// assert_eq!(resources.spill_stores, 0);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Resources {
     /// Name of the kernel.
@@ -90,6 +115,18 @@ pub struct Resources {
 }
 
 /// A compiled program.
+///
+/// ```no_run
+/// # use scatterc_runtime::Cache;
+/// # use scatterc_runtime::cuda::nvrtc::{Compiler, Options};
+/// # use std::sync::Arc;
+/// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+/// # let cache = Arc::new(Cache::in_memory());
+/// // `text` holds a kernel that doubles numbers.
+/// let cubin = &Compiler::find(cache, None)?.compile(&[text], &Options::new(90))?[0];
+/// assert_eq!((cubin.kernels[0].kernel.as_str(), cubin.kernels[0].spill_stores), ("twice", 0));
+/// # Ok::<(), scatterc_runtime::cuda::CudaError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cubin {
     /// What the driver loads.
@@ -295,6 +332,18 @@ enum Outcome {
 }
 
 /// The compiler that was found. Cheap to make: the library itself is opened when something is to be compiled, or to ask it for its version once.
+///
+/// ```no_run
+/// # use scatterc_runtime::Cache;
+/// # use scatterc_runtime::cuda::nvrtc::{Compiler, Options};
+/// # use std::sync::Arc;
+/// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+/// # let cache = Arc::new(Cache::in_memory());
+/// // `text` holds a kernel that doubles numbers.
+/// let compiler = Compiler::find(cache, None)?;
+/// assert!(!compiler.compile(&[text], &Options::new(90))?[0].bytes.is_empty());
+/// # Ok::<(), scatterc_runtime::cuda::CudaError>(())
+/// ```
 pub struct Compiler {
     /// The library; absent when none is here but the cache knows cubins of one that was.
     path: Option<PathBuf>,
@@ -318,6 +367,17 @@ impl Compiler {
     ///
     /// Where no library is found but cubins of one are in the cache, the result compiles nothing and finds those. Error: [`CudaError::NoNvrtc`]; a library that does
     /// not open.
+    ///
+    /// ```
+    /// use scatterc_runtime::Cache;
+    /// use scatterc_runtime::cuda::nvrtc::Compiler;
+    ///
+    /// // Where there is no library, the error says how to get it.
+    /// match Compiler::find(std::sync::Arc::new(Cache::in_memory()), None) {
+    ///     Ok(compiler) => assert!(compiler.version().major >= 12),
+    ///     Err(error) => assert!(error.to_string().contains("NVRTC")),
+    /// }
+    /// ```
     pub fn find(cache: Arc<Cache>, driver: Option<Version>) -> Result<Self, CudaError> {
         let mut looked = Vec::new();
         for path in candidates(&cache, &mut looked) {
@@ -353,16 +413,49 @@ impl Compiler {
     }
 
     /// The library, when there is one.
+    ///
+    /// ```no_run
+    /// # use scatterc_runtime::Cache;
+    /// # use scatterc_runtime::cuda::nvrtc::{Compiler, Options};
+    /// # use std::sync::Arc;
+    /// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+    /// # let cache = Arc::new(Cache::in_memory());
+    /// // `text` holds a kernel that doubles numbers.
+    /// println!("{:?}", Compiler::find(cache, None)?.path());
+    /// # Ok::<(), scatterc_runtime::cuda::CudaError>(())
+    /// ```
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
     /// Its version.
+    ///
+    /// ```no_run
+    /// # use scatterc_runtime::Cache;
+    /// # use scatterc_runtime::cuda::nvrtc::{Compiler, Options};
+    /// # use std::sync::Arc;
+    /// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+    /// # let cache = Arc::new(Cache::in_memory());
+    /// // `text` holds a kernel that doubles numbers.
+    /// assert!(Compiler::find(cache, None)?.version().major >= 12);
+    /// # Ok::<(), scatterc_runtime::cuda::CudaError>(())
+    /// ```
     pub fn version(&self) -> Version {
         self.version
     }
 
     /// Architectures that it compiles for. Error: no library, or one that does not open.
+    ///
+    /// ```no_run
+    /// # use scatterc_runtime::Cache;
+    /// # use scatterc_runtime::cuda::nvrtc::{Compiler, Options};
+    /// # use std::sync::Arc;
+    /// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+    /// # let cache = Arc::new(Cache::in_memory());
+    /// // `text` holds a kernel that doubles numbers.
+    /// assert!(Compiler::find(cache, None)?.architectures()?.contains(&90));
+    /// # Ok::<(), scatterc_runtime::cuda::CudaError>(())
+    /// ```
     pub fn architectures(&self) -> Result<Vec<u32>, CudaError> {
         Ok(self.library()?.architectures.clone())
     }
@@ -379,6 +472,19 @@ impl Compiler {
     ///
     /// Error: text that does not compile (the first such source, whatever the number of threads), an architecture the compiler does not know, no library where one is
     /// needed.
+    ///
+    /// ```no_run
+    /// # use scatterc_runtime::Cache;
+    /// # use scatterc_runtime::cuda::nvrtc::{Compiler, Options};
+    /// # use std::sync::Arc;
+    /// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+    /// # let cache = Arc::new(Cache::in_memory());
+    /// // `text` holds a kernel that doubles numbers.
+    /// let compiler = Compiler::find(cache, None)?;
+    /// assert!(!compiler.compile(&[text.clone()], &Options::new(90))?[0].cached);
+    /// assert!(compiler.compile(&[text], &Options::new(90))?[0].cached);
+    /// # Ok::<(), scatterc_runtime::cuda::CudaError>(())
+    /// ```
     pub fn compile(&self, sources: &[String], options: &Options) -> Result<Vec<Cubin>, CudaError> {
         let results: Vec<Mutex<Option<Result<Cubin, CudaError>>>> = sources.iter().map(|_| Mutex::default()).collect();
         let mut missing = Vec::new();
@@ -412,6 +518,17 @@ impl Compiler {
     }
 
     /// The PTX of one source, for people to read; it is neither cached nor run. Error: as [`Compiler::compile`].
+    ///
+    /// ```no_run
+    /// # use scatterc_runtime::Cache;
+    /// # use scatterc_runtime::cuda::nvrtc::{Compiler, Options};
+    /// # use std::sync::Arc;
+    /// # let text = r#"extern "C" __global__ void twice(double* arena, const void* const* tables) { arena[threadIdx.x] *= 2.0; }"#.to_string();
+    /// # let cache = Arc::new(Cache::in_memory());
+    /// // `text` holds a kernel that doubles numbers.
+    /// assert!(Compiler::find(cache, None)?.ptx(&text, &Options::new(90))?.contains(".entry twice"));
+    /// # Ok::<(), scatterc_runtime::cuda::CudaError>(())
+    /// ```
     pub fn ptx(&self, source: &str, options: &Options) -> Result<String, CudaError> {
         let library = self.library()?;
         let architecture = library.architecture(options.capability)?;

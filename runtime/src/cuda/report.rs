@@ -4,6 +4,13 @@ use crate::tables::Cache;
 use std::sync::Arc;
 
 /// What was found, as lines for people.
+///
+/// ```
+/// use scatterc_runtime::cuda::report::Report;
+///
+/// let report = Report { lines: vec![("driver", "CUDA 13.0".into())], usable: true };
+/// assert_eq!(report.lines[0].0, "driver");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Name and value of each line.
@@ -13,6 +20,12 @@ pub struct Report {
 }
 
 /// Looks for driver, devices and compiler. Opens no device.
+///
+/// ```
+/// use scatterc_runtime::{Cache, cuda::report::report};
+///
+/// assert!(!report(std::sync::Arc::new(Cache::in_memory())).lines.is_empty());
+/// ```
 #[cfg(feature = "cuda")]
 pub fn report(cache: Arc<Cache>) -> Report {
     use super::{driver, nvrtc};
@@ -64,6 +77,12 @@ pub fn report(cache: Arc<Cache>) -> Report {
 }
 
 /// Says that this program was built without the feature `cuda`.
+///
+/// ```
+/// use scatterc_runtime::{Cache, cuda::report::report};
+///
+/// assert!(!report(std::sync::Arc::new(Cache::in_memory())).lines.is_empty());
+/// ```
 #[cfg(not(feature = "cuda"))]
 pub fn report(_cache: Arc<Cache>) -> Report {
     Report { lines: vec![("cuda", super::CudaError::NotBuilt.to_string())], usable: false }
