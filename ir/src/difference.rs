@@ -82,15 +82,10 @@ fn items<T>(section: &'static str, left: &[T], right: &[T], show: impl Fn(usize,
         }
     }
     let rest = left.get(right.len()).or_else(|| right.get(left.len()))?;
-    let (item, _) = show(left.len().min(right.len()), rest);
-    let has = |longer: bool| if longer { "present".to_string() } else { ABSENT.to_string() };
-    Some(Difference {
-        section,
-        item,
-        field: format!("of {} | {}", left.len(), right.len()),
-        left: has(left.len() > right.len()),
-        right: has(right.len() > left.len()),
-    })
+    let shared = left.len().min(right.len());
+    let (item, _) = show(shared, rest);
+    let has = |list: &[T]| if list.len() == shared { ABSENT.to_string() } else { "present".to_string() };
+    Some(Difference { section, item, field: format!("of {} | {}", left.len(), right.len()), left: has(left), right: has(right) })
 }
 
 fn header(pairs: Vec<(&str, String, String)>) -> Option<Difference> {

@@ -221,6 +221,12 @@ pub fn unary(op: Unary, a: Scalar) -> Scalar {
     }
 }
 
+/// True for powers of two whose reciprocal is one as well, so that dividing and multiplying by the reciprocal round alike.
+fn has_exact_reciprocal(y: f64) -> bool {
+    const FRACTION: u64 = (1 << 52) - 1;
+    y.is_normal() && y.to_bits() & FRACTION == 0 && (1.0 / y).is_normal()
+}
+
 /// Builds a binary expression, simplified by the rules that change no finite value.
 ///
 /// ```
@@ -242,24 +248,20 @@ pub fn binary(op: Binary, a: Scalar, b: Scalar) -> Scalar {
         (Multiply, Constant(x), _) if *x == 0.0 => Constant(0.0),
         (Multiply, _, Constant(y)) if *y == 0.0 => Constant(0.0),
         (Multiply, _, Constant(_)) => binary(Multiply, b, a),
-        (Multiply, Constant(x), Scalar::Binary(Multiply, c, d)) if matches!(**c, Constant(_)) => {
-            let Constant(y) = **c else { return Scalar::Binary(op, Box::new(a), Box::new(b)) };
-            binary(Multiply, Constant(x * y), (**d).clone())
-        }
-        (Divide, Constant(x), _) if *x == 0.0 => Constant(0.0),
-        (Divide, _, Constant(y)) if *y != 0.0 && y.abs().log2().fract() == 0.0 => binary(Multiply, Constant(1.0 / y), a),
-        (Power, _, Constant(y)) if *y == 2.0 => match &a {
-            // |z|^2 = z^2: the modulus of a real number disappears.
-            Scalar::Unary(Unary::Absolute, z) => binary(Multiply, (**z).clone(), (**z).clone()),
-            Scalar::Unary(Unary::SquareRoot, z) => (**z).clone(),
-            _ => binary(Multiply, a.clone(), a),
+        (Multiply, Constant(x), Scalar::Binary(Multiply, c, d)) => match **c {
+            Constant(y) => binary(Multiply, Constant(x * y), (**d).clone()),
+            _ => Scalar::Binary(op, Box::new(a), Box::new(b)),
         },
+        (Divide, Constant(x), _) if *x == 0.0 => Constant(0.0),
+        (Divide, _, Constant(y)) if has_exact_reciprocal(*y) => binary(Multiply, Constant(1.0 / y), a),
+        (Power, _, Constant(y)) if *y == 2.0 => binary(Multiply, a.clone(), a),
+        // |z|^2 = z^2: the modulus of a real number disappears.
         (Multiply, Scalar::Unary(Unary::Absolute, x), Scalar::Unary(Unary::Absolute, y)) if x == y => binary(Multiply, (**x).clone(), (**y).clone()),
         (Multiply, Scalar::Unary(Unary::SquareRoot, x), Scalar::Unary(Unary::SquareRoot, y)) if x == y => (**x).clone(),
         (Power, _, Constant(y)) if *y == 0.5 => unary(Unary::SquareRoot, a),
         (Power, _, Constant(y)) if *y == 0.0 => Constant(1.0),
         (Power, _, Constant(y)) if *y == -1.0 => binary(Divide, Constant(1.0), a),
-        (Power, _, Constant(y)) if y.fract() == 0.0 && *y > 2.0 && *y <= 8.0 => {
+        (Power, _, Constant(y)) if y.fract() == 0.0 && (3.0..=8.0).contains(y) => {
             let rest = binary(Power, a.clone(), Constant(y - 1.0));
             binary(Multiply, a, rest)
         }
@@ -530,7 +532,7 @@ fn parse_term(rest: &mut &str, depth: usize) -> Result<Scalar, String> {
     let bytes = word.as_bytes();
     match bytes {
         [c @ b'a'..=b'z'] => Ok(Argument((c - b'a') as usize)),
-        [b'a', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+        [b'a', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
             word[1..].parse().ok().filter(|k| *k < 4096).map(Argument).ok_or_else(|| format!("`{word}` is no argument"))
         }
         _ => Err(format!("expected a number, an argument or a primitive, found `{word}`")),

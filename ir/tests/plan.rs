@@ -584,6 +584,68 @@ fn differences_name_section_item_field_and_both_values() {
     assert_eq!(step, "steps: step 3 gram: places[2]: 1 | 0");
     let step = edited(&|p| p.steps[1] = Step::Fill { value: 0.5, output: slot(0, 1) });
     assert_eq!(step, "steps: step 1 linear: kind: linear | fill");
+    assert_eq!(edited(&|p| p.outputs.push(p.outputs[0].clone())), "outputs: output S.re: of 1 | 2: absent | present");
+    let step = edited(&|p| {
+        if let Step::Linear { map: Linear::WignerInverse { N, .. }, .. } = &mut p.steps[0] {
+            *N = 2;
+        }
+    });
+    assert_eq!(step, "steps: step 0 linear: N: 3 | 2");
+    let step = edited(&|p| {
+        if let Step::Linear { adjoint, .. } = &mut p.steps[0] {
+            *adjoint = false;
+        }
+    });
+    assert_eq!(step, "steps: step 0 linear: map: wigner_inverse^H | wigner_inverse");
+    let step = edited(&|p| {
+        if let Step::Loop { streams, .. } = &mut p.steps[2] {
+            streams[1].written = false;
+        }
+    });
+    assert_eq!(step, "steps: step 2 loop: streams[1]: write 300+20 stride 10 extent 10 | read 300+20 stride 10 extent 10");
+    let stage = |change: &dyn Fn(&mut Stage)| {
+        edited(&|p| {
+            if let Some(Step::Tile { stages, .. }) = p.steps.last_mut() {
+                change(&mut stages[1]);
+            }
+        })
+    };
+    let found = stage(&|stage| {
+        if let Stage::Loop { streams, .. } = stage {
+            streams[2].stride = 1;
+        }
+    });
+    assert_eq!(found, "steps: step 7 tile: stages[1].streams[2]: write local 0+16 stride 0 extent 16 | write local 0+16 stride 1 extent 16");
+    let found = stage(&|stage| {
+        if let Stage::Loop { trip, .. } = stage {
+            *trip = 11;
+        }
+    });
+    assert_eq!(found, "steps: step 7 tile: stages[1].trip: 10 | 11");
+}
+
+#[test]
+fn differences_of_filters_and_of_graphs_are_named() {
+    use scatterc_ir::difference::{graphs, plans};
+    let weighed = |by: f64| {
+        let filters = vec![Linear::Scale { by }];
+        Plan { steps: vec![Step::FilterGram { filters, forms: vec![], places: vec![], rows: vec![], outputs: vec![] }], ..example() }
+    };
+    let found: Vec<String> = plans(&weighed(2.0), &weighed(3.0)).iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["steps: step 0 filter_gram: filters[0]: map=scale by=2.0 | map=scale by=3.0"]);
+
+    let graph = |body: &str| scatterc_ir::text::parse(&format!("graph g {{\n%0 = input x : [4] point\n{body}}}\n")).expect("parses");
+    let first = graph("%1 = scale(%0) {by=2.0} : [4] point\nreturn y = %1\n");
+    assert_eq!(graphs(&first, &first), vec![]);
+    for (body, expected) in [
+        ("%1 = scale(%0) {by=3.0} : [4] point\nreturn y = %1\n", "nodes: %1 scale: by: 2.0 | 3.0"),
+        ("%1 = abs(%0) : [4] point\nreturn y = %1\n", "nodes: %1 scale: op: scale | abs"),
+        ("%1 = scale(%0) {by=2.0} : [4] point\nreturn z = %1\n", "outputs: output 0: name: y | z"),
+        ("%1 = scale(%0) {by=2.0} : [4] point\nreturn y = %1\nreturn z = %0\n", "outputs: output 1: of 1 | 2: absent | present"),
+    ] {
+        let found: Vec<String> = graphs(&first, &graph(body)).iter().map(ToString::to_string).collect();
+        assert_eq!(found, [expected], "{body}");
+    }
 }
 
 /// A short text of long lists: refused before the lists are made.

@@ -32,7 +32,10 @@ fn text_round_trips() {
         assert_eq!(parse(&f.to_string()).map(|f| f.to_string()), Ok(f.to_string()));
     }
     assert_eq!(parse("a30"), Ok(Argument(30)));
-    assert_eq!(parse(&Argument(30).to_string()), Ok(Argument(30)));
+    // The last letter, the first number, the last number.
+    for k in [25, 26, 30, 4095] {
+        assert_eq!(parse(&Argument(k).to_string()), Ok(Argument(k)));
+    }
     assert_eq!(parse(" add( a ,b ) "), Ok(Scalar::Binary(Binary::Add, Box::new(Argument(0)), Box::new(Argument(1)))));
 }
 
@@ -46,6 +49,8 @@ fn faults_of_text_say_what_was_expected() {
         ("frobnicate(a)", "`frobnicate` is no scalar primitive"),
         ("a b", "unexpected `b`"),
         ("a9999999", "is no argument"),
+        ("a4096", "is no argument"),
+        ("a+5", "expected a number"),
         ("infinity", "expected a number"),
         ("add(, b)", "expected a number"),
     ];
@@ -53,8 +58,13 @@ fn faults_of_text_say_what_was_expected() {
         let found = parse(text).expect_err(text);
         assert!(found.contains(expected), "`{text}`: {found}");
     }
-    let deep = format!("{}a{}", "neg(".repeat(5000), ")".repeat(5000));
-    assert!(parse(&deep).expect_err("too deep").contains("200 deep"));
+    for (open, close) in [("neg(", ")"), ("add(", ", a)"), ("add(a, ", ")")] {
+        let nested = |depth: usize| parse(&format!("{}a{}", open.repeat(depth), close.repeat(depth)));
+        assert!(nested(200).is_ok(), "{open}");
+        for depth in [201, 5000] {
+            assert!(nested(depth).expect_err("too deep").contains("200 deep"), "{open}");
+        }
+    }
 }
 
 #[test]
@@ -84,6 +94,10 @@ fn values_follow_the_definitions() {
     assert_eq!(at("atan2(a, b)", &[1.0, 0.0]), std::f64::consts::FRAC_PI_2);
     assert_eq!(at("pow(a, b)", &[2.0, -2.0]), 0.25);
     assert!(at("sign(a)", &[f64::NAN]).is_nan());
+    // Zero keeps its sign; of equal numbers the second is taken.
+    assert!(at("sign(a)", &[-0.0]).is_sign_negative());
+    assert!(at("min(a, b)", &[0.0, -0.0]).is_sign_negative() && at("max(a, b)", &[0.0, -0.0]).is_sign_negative());
+    assert_eq!(parse("neg(exp(a))").expect("parses").cost(), 2);
     let f = parse("add(c, mul(2.0, c))").expect("parses");
     assert_eq!((f.arity(), f.cost(), f.uses(2), f.uses(0)), (3, 2, true, false));
 }
@@ -125,19 +139,34 @@ fn simplifications_that_fusion_relies_on() {
     for (given, expected) in [
         ("pow(abs(a), 2.0)", "mul(a, a)"),
         ("mul(abs(a), abs(a))", "mul(a, a)"),
+        ("mul(abs(a), abs(b))", "mul(abs(a), abs(b))"),
+        ("mul(sqrt(a), sqrt(a))", "a"),
+        ("mul(sqrt(a), sqrt(b))", "mul(sqrt(a), sqrt(b))"),
         ("pow(sqrt(add(mul(a, a), mul(b, b))), 2.0)", "add(mul(a, a), mul(b, b))"),
         ("pow(a, 0.5)", "sqrt(a)"),
         ("pow(a, 1.0)", "a"),
         ("pow(a, 0.0)", "1.0"),
         ("pow(a, -1.0)", "div(1.0, a)"),
         ("pow(a, 3.0)", "mul(a, mul(a, a))"),
+        ("pow(a, 2.0)", "mul(a, a)"),
+        ("pow(a, -3.0)", "pow(a, -3.0)"),
+        ("pow(a, 2.5)", "pow(a, 2.5)"),
+        ("pow(a, 9.0)", "pow(a, 9.0)"),
         ("mul(a, 1.0)", "a"),
+        ("mul(1.0, a)", "a"),
+        ("mul(a, 2.0)", "mul(2.0, a)"),
+        ("sub(0.0, a)", "neg(a)"),
         ("add(0.0, a)", "a"),
         ("sub(a, 0.0)", "a"),
         ("mul(0.0, exp(a))", "0.0"),
+        ("mul(exp(a), 0.0)", "0.0"),
+        ("div(0.0, a)", "0.0"),
         ("mul(2.0, mul(3.0, a))", "mul(6.0, a)"),
         ("div(a, 4.0)", "mul(0.25, a)"),
         ("div(a, 3.0)", "div(a, 3.0)"),
+        // The reciprocal would round, or overflow.
+        ("div(a, 16.000000000000004)", "div(a, 16.000000000000004)"),
+        ("div(a, 5e-324)", "div(a, 5e-324)"),
         ("abs(abs(neg(a)))", "abs(a)"),
         ("neg(neg(a))", "a"),
         ("add(1.0, exp(0.0))", "2.0"),
