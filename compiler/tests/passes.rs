@@ -1,6 +1,7 @@
 //! What each pass does to a small graph, and what none of them may do.
 
 use scatterc_compiler::pass::{PASSES, PassError, known, run_passes};
+use scatterc_compiler::products::products;
 use scatterc_compiler::simplify::{bandlimit, fold, parseval, prune, share};
 use scatterc_ir::text::parse;
 use scatterc_ir::{Graph, verify::verify};
@@ -67,6 +68,30 @@ fn fold_composes_pointwise_functions_and_drops_identities() {
 }
 
 #[test]
+fn fold_drops_maps_that_do_nothing_and_no_others() {
+    for (map, drops) in [
+        ("scale(%0) {by=1.0} : [4] point", true),
+        ("scale(%0) {by=2.0} : [4] point", false),
+        ("reshape(%0) {from=[4], to=[2,2]} : [2,2] point", false),
+        ("slice(%0) {n=4, start=0, length=3} : [3] point", false),
+        ("slice(%0) {n=4, start=1, length=3} : [3] point", false),
+        ("gather(%0) {n=4, table=[0,1,2]} : [3] point", false),
+        ("gather(%0) {n=4, table=[1,0,2,3]} : [4] point", false),
+        ("reindex(%0) {from=[4], to=[4], map=[[0,0]]} : [4] point", false),
+        ("reindex(%0) {from=[4], to=[2], map=[[1,0]]} : [2] point", false),
+    ] {
+        let folded = body(&fold(&graph(&format!("%0 = input x : [4] point\n%1 = {map}\nreturn y = %1"))).expect("types"));
+        assert_eq!(folded.contains("return y = %0"), drops, "{map}: {folded}");
+    }
+    for (directions, drops) in [(1, true), (2, false)] {
+        let text =
+            format!("%0 = input x : [{directions}] map(4)\n%1 = steer(%0) {{N={directions}}} : [{}] map(4)\nreturn y = %1", 2 * directions - 1);
+        let folded = body(&fold(&graph(&text)).expect("types"));
+        assert_eq!(folded.contains("return y = %0"), drops, "{directions} directions: {folded}");
+    }
+}
+
+#[test]
 fn fold_does_not_repeat_dear_work_for_several_readers() {
     let given = graph(
         "%0 = input x : [4] point
@@ -115,6 +140,27 @@ fn parseval_leaves_fields_alone_that_are_needed_as_samples() {
     // A product with a modulus is no product of two syntheses.
     let given = graph(&PRODUCT.replace("%3 = square(%2)", "%3 = map(%2) {f=mul(a, abs(a))}"));
     assert_eq!(parseval(&given).expect("types"), given);
+}
+
+#[test]
+fn products_of_an_average_keep_their_factors() {
+    for (f, expected) in [
+        ("mul(a, b)", "return s = %4"),
+        ("mul(-3.0, mul(a, b))", "{f=mul(-3.0, a)}"),
+        ("neg(mul(a, b))", "neg(%"),
+        ("sub(mul(a, b), mul(2.0, mul(b, b)))", "{f=add(a, mul(-2.0, b))}"),
+    ] {
+        let given = graph(&format!(
+            "%0 = input x : [] pixels(2,48)
+             %1 = input y : [2] pixels(2,48)
+             %2 = reindex(%0) {{from=[], to=[2], map=[]}} : [2] pixels(2,48)
+             %3 = map(%2, %1) {{f={f}}} : [2] pixels(2,48)
+             %4 = pixel_mean(%3) {{nside=2, n=48}} : [2] point
+             return s = %4"
+        ));
+        let text = body(&prune(&products(&given).expect("types")).expect("types"));
+        assert!(text.contains(expected) && text.contains("mul(%2, %1)"), "{f}: {text}");
+    }
 }
 
 const LAYER: &str = "\
