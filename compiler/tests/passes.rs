@@ -1,7 +1,6 @@
 //! What each pass does to a small graph, and what none of them may do.
 
 use scatterc_compiler::pass::{PASSES, PassError, known, run_passes};
-use scatterc_compiler::products::products;
 use scatterc_compiler::simplify::{bandlimit, fold, parseval, prune, share};
 use scatterc_ir::text::parse;
 use scatterc_ir::{Graph, verify::verify};
@@ -144,6 +143,7 @@ fn parseval_leaves_fields_alone_that_are_needed_as_samples() {
 
 #[test]
 fn products_of_an_average_keep_their_factors() {
+    let products = PASSES.iter().find(|pass| pass.name == "products").expect("a pass").run;
     for (f, expected) in [
         ("mul(a, b)", "return s = %4"),
         ("mul(-3.0, mul(a, b))", "{f=mul(-3.0, a)}"),
