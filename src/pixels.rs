@@ -14,7 +14,7 @@ use crate::optimise::{self, Control, Method, Objective, ObjectiveError, Optimise
 use crate::residency::variables;
 use crate::sensitivity::parameter_arrays;
 use crate::{Compiled, Compiler, Device, Encoder, Error, Goal, Healpix, MASK, Source, Statistics, random};
-use scatterc_compiler::domain::DomainError;
+use scatterc_compiler::domain::{Domain, DomainError};
 use scatterc_compiler::healpix::LARGEST_NSIDE;
 use scatterc_kernels::gather::Sums;
 use scatterc_kernels::stencil::{self, Pixels};
@@ -227,7 +227,7 @@ impl Measure {
     /// ```
     pub fn measure(&self, domain: &Healpix, maps: &[&[f64]], mask: Option<&[f64]>) -> Result<(Statistics, Option<Statistics>), PixelError> {
         for map in maps {
-            check("map", map, domain.components() * domain.len())?;
+            check("map", map, domain.input_type().len())?;
         }
         if let Some(mask) = mask {
             check_mask(domain, mask)?;
@@ -448,7 +448,7 @@ impl Term {
             return Err(PixelError::Fields { expected: names.len(), found: inputs.len() });
         }
         for offset in inputs.iter().filter_map(|i| i.offset.as_ref()) {
-            check("offset", offset, domain.components() * domain.len())?;
+            check("offset", offset, domain.input_type().len())?;
         }
         let mut fixed: Vec<(String, Vec<f64>)> = parameter_arrays("T", target).into_iter().map(|(name, values)| (name, values.to_vec())).collect();
         let total: usize = target.arrays.iter().map(|a| a.re.len()).sum();
@@ -463,7 +463,7 @@ impl Term {
             fixed.push((format!("w.{}", array.name), weights));
         }
         fixed.extend(mask.map(|mask| (MASK.to_string(), mask.to_vec())));
-        let empty = || vec![0.0; domain.components() * domain.len()];
+        let empty = || vec![0.0; domain.input_type().len()];
         let maps = inputs.iter().map(|i| i.offset.clone().unwrap_or_else(empty)).collect();
         Ok(Term { compiled, executable, threads: measure.threads, names, inputs, maps, fixed, factor })
     }
@@ -932,12 +932,12 @@ pub fn synthesise(
     observer: &mut dyn FnMut(&Progress<'_>) -> Control,
 ) -> Result<Synthesised, PixelError> {
     let components = domain.components();
-    check("target", target, components * domain.len())?;
+    check("target", target, domain.input_type().len())?;
     if let Some(mask) = &options.mask {
         check_mask(domain, mask)?;
     }
     if let Some(second) = &options.second {
-        check("second map", second, components * domain.len())?;
+        check("second map", second, domain.input_type().len())?;
     }
     let refused = [
         (options.gaussianise, "a target made Gaussian"),
@@ -983,11 +983,11 @@ pub fn synthesise(
         let mut start = match (map.take(), &options.start) {
             (Some(coarse), _) => upgraded(stage.domain.nside / 2, &coarse)?,
             (None, Some(start)) => {
-                check("start", start, components * n)?;
+                check("start", start, stage.target.len())?;
                 start.clone()
             }
             (None, None) => {
-                let mut noise = random::samples(components * n, options.seed, options.member);
+                let mut noise = random::samples(stage.target.len(), options.seed, options.member);
                 for (own, target) in noise.chunks_exact_mut(n).zip(stage.target.chunks_exact(n)) {
                     let weight = |p: usize| stage.mask.as_ref().map_or(1.0, |m| m[p]);
                     let total: f64 = (0..n).map(weight).sum();

@@ -396,8 +396,7 @@ pub fn gradient(args: &gradient::Args, global: &Global) -> Result<(), CliError> 
         [value] => format!("value {value:.12e}"),
         values => format!("{} values", values.len()),
     };
-    let components: &[usize] = if domain.spin > 0 { &[2] } else { &[] };
-    let shape = batch.iter().chain(components).copied().chain([inputs.n]).collect();
+    let shape = batch.iter().chain(&domain.input_type().axes).copied().chain([inputs.n]).collect();
     let out = [
         ("value".to_string(), NamedArray::F64 { shape: batch, data: values }),
         ("gradient".to_string(), NamedArray::F64 { shape, data: gradients }),
@@ -542,14 +541,15 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         }
     }
     // Pairs of maps have an axis of two.
-    let pair = (domain.components() > 1).then_some(domain.components());
-    let pixels = made.first().map_or(0, |m| m.map.len() / domain.components());
-    let shape: Vec<usize> = (made.len() > 1).then_some(made.len()).into_iter().chain(pair).chain([pixels]).collect();
-    let fields = NamedArray::F64 { shape, data: made.iter().flat_map(|m| m.map.iter().copied()).collect() };
+    let (pair, components) = (domain.input_type().axes, domain.components());
+    let shape = |count: Option<usize>, numbers: usize| count.into_iter().chain(pair.iter().copied()).chain([numbers / components]).collect();
+    let fields = NamedArray::F64 {
+        shape: shape((made.len() > 1).then_some(made.len()), made.first().map_or(0, |m| m.map.len())),
+        data: made.iter().flat_map(|m| m.map.iter().copied()).collect(),
+    };
     if args.output.extension().is_some_and(|e| e == "npz") {
         let starts: Vec<f64> = made.iter().flat_map(|m| m.start.iter().copied()).collect();
-        let of_one = starts.len() / made.len().max(1) / domain.components();
-        let start = NamedArray::F64 { shape: std::iter::once(made.len()).chain(pair).chain([of_one]).collect(), data: starts };
+        let start = NamedArray::F64 { shape: shape(Some(made.len()), starts.len() / made.len().max(1)), data: starts };
         write_npz_atomic(&args.output, &[("fields".to_string(), fields), ("start".to_string(), start)])?;
     } else {
         write_npy_atomic(&args.output, &fields)?;
@@ -558,7 +558,6 @@ pub fn synthesise(args: &synthesise::Args, global: &Global) -> Result<(), CliErr
         let mut whole: Vec<(String, &[f64])> = vec![("target".into(), &target.maps[0])];
         whole.extend(made.iter().take(1).map(|m| ("start".to_string(), m.start.as_slice())));
         whole.extend(made.iter().take(3).enumerate().map(|(k, m)| (format!("synthesis {k}"), m.map.as_slice())));
-        let components = domain.components();
         let mut shown: Vec<(String, &[f64])> = vec![];
         for (name, map) in whole {
             let parts = map.chunks_exact(map.len() / components).enumerate();
