@@ -164,12 +164,14 @@ fn analysis() {
 #[test]
 fn ring_transforms() {
     at_all_levels(|level| {
-        // 53, 60, 67: a prime, 7 x 17, 7 x 19; 70: a prime beyond the direct passes; 92: 3 x 61; 128: 3 x 5 x 17.
-        for L in SIZES.into_iter().chain([7, 14, 23, 32, 41, 53, 60, 67, 70, 92, 128]) {
+        // 53, 60, 67: a prime, 7 x 17, 7 x 19; 70: a prime beyond the direct passes; 92: 3 x 61; 128: 3 x 5 x 17. The others: every prime that runs as a
+        // cyclic convolution, alone, with another factor before it, and twice (31 x 31).
+        let cyclic = [16, 34, 36, 37, 40, 45, 64, 66, 47, 78, 101, 481];
+        for L in SIZES.into_iter().chain([7, 14, 23, 32, 41, 53, 60, 67, 70, 92, 128]).chain(cyclic) {
             let layout = RingLayout::new(L).expect("valid");
             let fft = RingFft::new(L).expect("valid");
             let mut random = Random(5 + L as u64);
-            for M in [1, L.div_ceil(2), L] {
+            for M in if L < 200 { [1, L.div_ceil(2), L] } else { [1, 2, 4] } {
                 let natural = [random.vec(L * M * 2), random.vec(L * M * 2)];
                 let lanes: Vec<Vec<f64>> = natural.iter().map(|r| rings_to_lanes(&layout, M, r, false)).collect();
                 let mut maps = vec![vec![f64::NAN; layout.map_len()]; 2];
