@@ -202,7 +202,7 @@ impl HarmonicTransform {
     /// Whether stored functions are expected to be faster than the recursion for calls of `n_fields` fields within `budget` bytes.
     ///
     /// Per function and eight rings, recursion costs two of 2 + 4 c multiply-adds at two per cycle (c channels share it), a
-    /// stored one 64 bytes at about 32 per cycle from the second-level cache and 8 from beyond.
+    /// stored one 64 bytes at about 16 per cycle from the second-level cache and 4 from beyond.
     ///
     /// ```
     /// # use scatterc_kernels::Serial;
@@ -214,11 +214,11 @@ impl HarmonicTransform {
     /// # Ok::<(), scatterc_kernels::KernelError>(())
     /// ```
     pub fn prefers_tables(&self, n_fields: usize, budget: usize) -> bool {
-        const NEAR: usize = 1 << 20;
+        const NEAR: usize = 1 << 18;
         let bytes = Table::bytes_for(self);
         let channels = (n_fields * self.shared_channels()).clamp(1, 6) as f64;
         let recursion = (2.0 + 4.0 * channels) / 2.0;
-        let stored = (2.0 * channels).max(64.0 / if bytes <= NEAR { 32.0 } else { 8.0 });
+        let stored = (2.0 * channels).max(64.0 / if bytes <= NEAR { 16.0 } else { 4.0 });
         self.factors.is_some() && bytes <= budget && stored < recursion
     }
 
