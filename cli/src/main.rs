@@ -16,12 +16,16 @@ mod figure;
 #[allow(dead_code)]
 mod io;
 mod measure;
+mod memory;
 mod transforms;
 
 use args::{CliError, Global};
 use clap::Parser;
 use commands::{bench, cache, compare, demo, diff, doctor, encode, explain, export, gradient, ops, plot, run, selftest, synthesise, table};
 use std::process::ExitCode;
+
+#[global_allocator]
+static MEMORY: memory::LargePages = memory::LargePages;
 
 /// Scattering statistics: declare once, run at the hardware's speed.
 #[derive(Debug, Parser)]
@@ -99,6 +103,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
 }
 
 fn main() -> ExitCode {
+    memory::prepare();
     let cli = Cli::parse();
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
