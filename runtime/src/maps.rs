@@ -164,6 +164,7 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
     match map {
         Linear::Mean { L } => {
             let (layout, n_phi) = (RingLayout::new(*L)?, 2 * L - 1);
+            out.reserve_exact(layout.weights().len() * n_phi);
             for block in layout.weights().chunks_exact(LANES) {
                 for _ in 0..n_phi {
                     out.extend(block.iter().map(|w| w / (2 * n_phi) as f64));
@@ -171,7 +172,9 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
             }
         }
         Linear::RingMean { L, M } => {
-            for block in RingLayout::new(*L)?.weights().chunks_exact(LANES) {
+            let layout = RingLayout::new(*L)?;
+            out.reserve_exact(2 * layout.weights().len() * M);
+            for block in layout.weights().chunks_exact(LANES) {
                 for m in 0..*M {
                     out.extend(block.iter().map(|w| 0.5 * w * multiplicity(m)));
                     out.extend(block.iter().map(|w| if m == 0 { 0.0 } else { *w }));
@@ -179,6 +182,7 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
             }
         }
         Linear::HalfPower { L, skip_mean } => {
+            out.reserve_exact(2 * L * L);
             for ell in 0..*L {
                 for m in 0..*L {
                     let weight = if (ell, m) == (0, 0) && *skip_mean == 1 { 0.0 } else { multiplicity(m) / (4.0 * PI) };
@@ -194,6 +198,7 @@ pub fn weights(map: &Linear) -> Result<Option<Vec<f64>>, KernelError> {
             }
         }
         Linear::CoefficientPower { L, skip_mean } => {
+            out.reserve_exact(L * (L + 1));
             for m in 0..*L {
                 out.extend(std::iter::repeat_n(multiplicity(m) / (4.0 * PI), 2 * (L - m)));
             }
