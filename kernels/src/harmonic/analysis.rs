@@ -6,7 +6,7 @@
 //! rings stay in lanes and the sums over lanes are taken for several indices together.
 
 use super::basis::{self, Basis};
-use super::{HarmonicTransform, balanced};
+use super::{HarmonicTransform, MAX_SCALAR_CHUNK, balanced};
 use crate::layout::coefficient_index;
 use crate::parallel::Shared;
 use crate::simd::{LANES, Lanes};
@@ -112,10 +112,16 @@ pub(super) unsafe fn shared_to_coefficients<V: Lanes<Element = f64>>(
                 let (begin, end) = shape.vectors(group);
                 (sums.add(begin * LANES * rows + (s - 2 * begin) * 4).cast_const(), (end - begin) * LANES)
             };
+            let column = |f: usize| task.out[from + f].get().add(2 * coefficient_index(t.L_in, m, m));
+            if channels == 1 {
+                let rows: [_; MAX_SCALAR_CHUNK] = std::array::from_fn(|f| place(f.min(total - 1)));
+                let columns: [_; MAX_SCALAR_CHUNK] = std::array::from_fn(|f| column(f.min(total - 1)));
+                basis.rows_to_columns::<V>(&rows[..total], &columns[..total]);
+                continue;
+            }
             for f in 0..to - from {
-                let column = task.out[from + f].get().add(2 * coefficient_index(t.L_in, m, m));
                 let rows = std::array::from_fn(|c| if c < channels { place(f * channels + c) } else { (std::ptr::null(), 0) });
-                basis.rows_to_column::<V>(rows, column);
+                basis.rows_to_column::<V>(rows, column(f));
             }
         }
     }

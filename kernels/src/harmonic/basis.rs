@@ -240,6 +240,39 @@ impl<'a> Basis<'a> {
         }
     }
 
+    /// [`Self::rows_to_column`] of several fields of A alone in one pass: the rows that field f names to the column that starts at `columns[f]`.
+    #[inline(always)]
+    pub(super) unsafe fn rows_to_columns<V: Lanes<Element = f64>>(&self, rows: &[(*const f64, usize)], columns: &[*mut f64]) {
+        let count = 2 * self.count;
+        let from = 4 * self.first;
+        // SAFETY: as `rows_to_line`; columns have `count` numbers.
+        unsafe {
+            let plain = self.factors.plain.as_ptr().add(2 * self.m);
+            for column in columns {
+                zero::<V>(*column, from.min(count) / LANES * LANES);
+            }
+            for v in (from..count).step_by(LANES) {
+                let k = v / 4;
+                let (this, next, factor) = (V::load(self.this.add(v)), V::load(self.next.add(v).sub(4)), V::load(plain.add(v)));
+                for ((rows, stride), column) in rows.iter().zip(columns) {
+                    let row = rows.add(k * stride);
+                    // Nothing comes from below the first row.
+                    let before = if v > from { row.sub(*stride) } else { row };
+                    let own = this.mul(V::load_halves(row, row.add(*stride)));
+                    let sum = next.fma(V::load_halves(before, row), own).mul(factor);
+                    if v + LANES <= count {
+                        sum.store(column.add(v));
+                    } else {
+                        sum.store(self.work[0]);
+                        for i in 0..count - v {
+                            *column.add(v + i) = *self.work[0].add(i);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Coefficients to the rows of A, and of B and C.
     ///
     /// `column` starts at degree m; `rows` gives place and stride of the rows of each channel.
