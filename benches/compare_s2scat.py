@@ -3,12 +3,13 @@
 
     python3 benches/compare_s2scat.py --scatterc target/release/scatterc --python PYTHON --tables DIR --L 64 128 256 --out benches/results/NAME.json
 
-Runs the two in turn, N = 3, J_min = 0, real fields, f64, on all cores, and prints a Markdown table of medians and their ratios. PYTHON has jax and S2SCAT
+Runs the two in turn, N = 3, J_min = 0, real fields, f64, on all cores and ours also on one thread, and prints a Markdown table of medians and their ratios. PYTHON has jax and S2SCAT
 (`time_s2scat.py` says how). The peer runs with its tables built (from files in DIR where they exist, which it makes otherwise) and, unless --no-recursive is given, without
 tables; ratios are those of its better mode, of wall time and of processor time, which other work on the machine disturbs less. With --adam also its own Adam
 loop against ours, start-up included. Standard library only.
 """
-import argparse, json, os, platform, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, platform, subprocess, sys, tempfile, time
+from statistics import median
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -32,8 +33,8 @@ def main():
     modes = ["precompute"] if a.no_recursive else ["precompute", "recursive"]
     rows = []
     for L in a.L:
-        ours, theirs = [], {mode: [] for mode in modes}
-        mine = [a.scatterc, "bench", "--json", "--quiet", "--bandlimit", str(L), "--directions", "3", "--reps", "15"]
+        ours, alone, theirs = [], [], {mode: [] for mode in modes}
+        mine = [a.scatterc, "bench", "--json", "--quiet", "--bandlimit", str(L), "--directions", "3", "--reps", "50"]
 
         def peer(mode, *more):
             tables = os.path.join(a.tables, f"{L}.pkl" if mode == "precompute" else f"{L}-recursive.pkl")
@@ -41,6 +42,7 @@ def main():
 
         for k in range(a.rounds):
             ours.append(run(mine))
+            alone.append(run([*mine, "--threads", "1"]))
             for mode in modes:
                 # The mode without tables is slow: once is enough to see that it is.
                 if k == 0 or mode == "precompute":
@@ -49,12 +51,13 @@ def main():
         for name in ("forward", "gradient"):
             for unit in ("ms", "cpu_ms"):
                 key = f"{name}_{unit}"
-                row[key] = statistics.median(o[key] for o in ours)
+                row[key] = median(o[key] for o in ours)
                 for mode in modes:
-                    row[f"s2scat_{mode}_{key}"] = statistics.median(t[key] for t in theirs[mode])
+                    row[f"s2scat_{mode}_{key}"] = median(t[key] for t in theirs[mode])
+                row[f"one_thread_{key}"] = median(o[key] for o in alone)
                 row[f"{key}_ratio"] = min(row[f"s2scat_{mode}_{key}"] for mode in modes) / row[key]
-        row["compile_ms"] = statistics.median(o["compile_ms"] + o["load_ms"] for o in ours)
-        row["s2scat_compile_s"] = statistics.median(t["forward_compile_s"] for t in theirs["precompute"])
+        row["compile_ms"] = median(o["compile_ms"] + o["load_ms"] for o in ours)
+        row["s2scat_compile_s"] = median(t["forward_compile_s"] for t in theirs["precompute"])
         if a.adam and L == a.L[0]:
             row["s2scat_adam_100_steps_s"] = run(peer("precompute", "--adam", "100"))["adam_s"]
             with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +70,7 @@ def main():
                     start = time.perf_counter()
                     subprocess.run(command, check=True, capture_output=True)
                     times.append(time.perf_counter() - start)
-                row["adam_100_steps_s"] = statistics.median(times)
+                row["adam_100_steps_s"] = median(times)
         rows.append(row)
         print(json.dumps(row), flush=True)
     report = {"date": time.strftime("%Y-%m-%d"), "machine": platform.machine(), "cores": os.cpu_count(), "dtype": "float64", "rows": rows}
@@ -84,12 +87,14 @@ def main():
         with open(a.out, "w") as f:
             json.dump(report, f, indent=1)
             f.write("\n")
-    print("\n| L | scatterc forward / gradient, processor ms | S2SCAT's better mode | ratio | ratio of wall time |\n|---|---|---|---|---|")
+    print("\n| L | processor ms, forward / gradient: all cores | one thread | S2SCAT's better mode | ratio | to one thread | of wall time |\n|---|---|---|---|---|---|---|")
     for r in rows:
         best = [min(r[f"s2scat_{mode}_{name}_cpu_ms"] for mode in modes) for name in ("forward", "gradient")]
+        alone = [r["one_thread_forward_cpu_ms"], r["one_thread_gradient_cpu_ms"]]
         print(
-            f"| {r['L']} | {r['forward_cpu_ms']:.2f} / {r['gradient_cpu_ms']:.2f} | {best[0]:.0f} / {best[1]:.0f} "
-            f"| {r['forward_cpu_ms_ratio']:.0f} / {r['gradient_cpu_ms_ratio']:.0f} | {r['forward_ms_ratio']:.0f} / {r['gradient_ms_ratio']:.0f} |"
+            f"| {r['L']} | {r['forward_cpu_ms']:.2f} / {r['gradient_cpu_ms']:.2f} | {alone[0]:.2f} / {alone[1]:.2f} | {best[0]:.0f} / {best[1]:.0f} "
+            f"| {r['forward_cpu_ms_ratio']:.0f} / {r['gradient_cpu_ms_ratio']:.0f} | {best[0] / alone[0]:.0f} / {best[1] / alone[1]:.0f} "
+            f"| {r['forward_ms_ratio']:.0f} / {r['gradient_ms_ratio']:.0f} |"
         )
     sys.exit(0)
 
