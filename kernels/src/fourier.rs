@@ -223,6 +223,7 @@ fn trigonometric<T: Real>(radix: usize, width: usize) -> Vec<T> {
     table
 }
 
+/// One pass after another.
 fn passes_of<T: Real>(radices: &[usize]) -> Vec<Pass<T>> {
     let length = radices.iter().product();
     let mut before = 1;
@@ -1432,12 +1433,12 @@ trait Ends<V> {
     unsafe fn store(&self, i: usize, z: [V; 2]);
 }
 
-/// The transform of A numbers, where A is 4, 8 or 2 R, R = 2 H + 1.
+/// The transform of A numbers, where A is 8 or 2 R, R = 2 H + 1.
 #[inline(always)]
 unsafe fn even_codelet<V: Lanes, const A: usize, const R: usize, const H: usize>(ends: impl Ends<V>) {
     // SAFETY: the caller promises A numbers on both ends.
     unsafe {
-        if A == 4 || A == 8 {
+        if A == 8 {
             let mut x = [[V::zero(); 2]; A];
             for i in 0..A {
                 x[i] = ends.load(i);
