@@ -163,6 +163,76 @@ fn products_of_an_average_keep_their_factors() {
     }
 }
 
+/// A graph and what the pass `products` makes of it: the average of the last of some nodes, numbered from %5, on x, y, w and on x and w repeated, %0 to %4.
+fn averaged(nodes: &[&str]) -> (String, String) {
+    let products = PASSES.iter().find(|pass| pass.name == "products").expect("a pass").run;
+    let fields = "[2] pixels(2,48)";
+    let mut text = format!(
+        "%0 = input x : [] pixels(2,48)
+         %1 = input y : {fields}
+         %2 = input w : [] pixels(2,48)
+         %3 = reindex(%0) {{from=[], to=[2], map=[]}} : {fields}
+         %4 = reindex(%2) {{from=[], to=[2], map=[]}} : {fields}\n"
+    );
+    for (k, node) in nodes.iter().enumerate() {
+        text += &format!("%{} = {node} : {fields}\n", 5 + k);
+    }
+    let last = 4 + nodes.len();
+    let given = graph(&format!("{text}%{} = pixel_mean(%{last}) {{nside=2, n=48}} : [2] point\nreturn s = %{}", last + 1, last + 1));
+    (body(&given), body(&prune(&products(&given).expect("types")).expect("types")))
+}
+
+const FOUR: &str = "add(mul(a, b), add(mul(a, c), add(mul(b, c), mul(b, b))))";
+
+#[test]
+fn products_of_three_factors_weigh_before_anything_is_repeated() {
+    for (nodes, weight) in [
+        (&["map(%3, %1, %4) {f=mul(c, mul(a, b))}"][..], "%3 = mul(%2, %0) : [] pixels(2,48)"),
+        // The weight is one entry of another value, the same for all.
+        (
+            &["reindex(%1) {from=[2], to=[2], map=[[0,1]]}", "map(%3, %1, %5) {f=mul(c, mul(a, b))}"],
+            "%3 = reindex(%1) {from=[2], to=[], map=[[1]]} : [] pixels(2,48)\n%4 = mul(%3, %0) : [] pixels(2,48)",
+        ),
+    ] {
+        let (_, found) = averaged(nodes);
+        let last = found.lines().nth_back(1).unwrap_or_default();
+        assert!(found.contains(weight) && last.contains("= pixel_mean("), "{found}");
+    }
+}
+
+#[test]
+fn products_are_taken_apart_up_to_four_terms_of_known_factors() {
+    let four = format!("map(%3, %1, %4) {{f={FOUR}}}");
+    let five = format!("map(%3, %1, %4) {{f=add(mul(c, c), {FOUR})}}");
+    for (nodes, averages, end) in [
+        (&[four.as_str()][..], 4, "{f=add(add(add(a, b), c), d)}"),
+        (&["map(%3, %1) {f=mul(mul(2.0, a), mul(4.0, b))}"], 1, "{f=mul(8.0, a)}"),
+        // What is no polynomial, or has too many terms, is a factor as it stands.
+        (&["abs(%4)", "map(%3, %1, %5) {f=mul(-3.0, mul(a, c))}"], 1, "{f=mul(-3.0, a)}"),
+        (&[five.as_str(), "map(%3, %5) {f=mul(-2.0, mul(a, b))}"], 1, "{f=mul(-2.0, a)}"),
+    ] {
+        let (_, found) = averaged(nodes);
+        let last = found.lines().nth_back(1).unwrap_or_default();
+        assert!(last.contains(end) && found.matches("pixel_mean(").count() == averages, "{found}");
+    }
+}
+
+#[test]
+fn other_averages_are_left_alone() {
+    let five = format!("map(%3, %1, %4) {{f=add(mul(c, c), {FOUR})}}");
+    for nodes in [
+        &[five.as_str()][..],
+        &["map(%3, %1) {f=mul(mul(2.0, a), abs(b))}"],
+        // Four factors.
+        &["map(%3, %1) {f=mul(b, mul(a, mul(b, a)))}"],
+        // Axes turned round repeat nothing.
+        &["reindex(%1) {from=[2], to=[2], map=[[-1,1]]}", "map(%1, %5) {f=mul(-2.0, mul(a, b))}"],
+    ] {
+        let (given, found) = averaged(nodes);
+        assert_eq!(body(&prune(&graph(&given)).expect("types")), found);
+    }
+}
+
 const LAYER: &str = "\
 %0 = input x : [] map(8)
 %1 = ring_forward(%0) {L=8, M=8} : [] rings(8,8)
