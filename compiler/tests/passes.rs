@@ -1,7 +1,10 @@
 //! What each pass does to a small graph, and what none of them may do.
 
+#![allow(non_snake_case)]
+
 use scatterc_compiler::pass::{PASSES, PassError, known, run_passes};
 use scatterc_compiler::simplify::{bandlimit, fold, parseval, prune, share};
+use scatterc_ir::ops::LARGEST_FRAME;
 use scatterc_ir::text::parse;
 use scatterc_ir::{Graph, verify::verify};
 
@@ -230,6 +233,133 @@ fn other_averages_are_left_alone() {
     ] {
         let (given, found) = averaged(nodes);
         assert_eq!(body(&prune(&graph(&given)).expect("types")), found);
+    }
+}
+
+fn pass(name: &str, graph: &Graph) -> Graph {
+    (PASSES.iter().find(|pass| pass.name == name).expect("a pass").run)(graph).expect("types")
+}
+
+/// The average of products of wavelet transforms of x and of y, of N azimuthal orders at L; further nodes read the steered transforms %4 and %5.
+fn wavelets(L: usize, N: usize, more: &str) -> Graph {
+    let G = 2 * N - 1;
+    let wavelet = format!("{{L_in={L}, L={L}, N={N}, j={}}}", L.ilog2() + 1);
+    graph(&format!(
+        "%0 = input x : [] coefficients({L})
+         %1 = input y : [2] coefficients({L})
+         %2 = wigner_inverse(%0) {wavelet} : [{N}] rings({L},{L})
+         %3 = wigner_inverse(%1) {wavelet} : [2,{N}] rings({L},{L})
+         %4 = steer(%2) {{N={N}}} : [{G}] rings({L},{L})
+         %5 = steer(%3) {{N={N}}} : [2,{G}] rings({L},{L})
+         %6 = reindex(%4) {{from=[{G}], to=[2,{G}], map=[[0,1,0]]}} : [2,{G}] rings({L},{L})
+         %7 = mul(%6, %5) : [2,{G}] rings({L},{L})
+         %8 = ring_mean(%7) {{L={L}, M={L}}} : [2,{G}] point
+         return c = %8
+         {more}"
+    ))
+}
+
+#[test]
+fn harmonic_averages_products_of_wavelets_from_coefficients() {
+    for (L, N) in [(4, 2), (4, 3), (LARGEST_FRAME, LARGEST_FRAME)] {
+        let found = body(&prune(&pass("harmonic", &wavelets(L, N, ""))).expect("types"));
+        assert!(found.contains("frame_operator(") && !found.contains("wigner_inverse("), "{found}");
+    }
+    // One of the transforms disappears.
+    let more = "%9 = ring_inverse(%5) {L=4, M=4} : [2,5] map(4)\nreturn samples = %9";
+    let found = body(&prune(&pass("harmonic", &wavelets(4, 3, more))).expect("types"));
+    assert!(found.contains("frame_operator(%0)") && found.matches("wigner_inverse(").count() == 1, "{found}");
+}
+
+#[test]
+fn harmonic_leaves_wavelets_alone_that_others_read() {
+    for more in [
+        "return x = %2\nreturn y = %3",
+        "return x = %4\nreturn y = %5",
+        "%9 = square(%4) : [5] rings(4,4)\n%10 = square(%5) : [2,5] rings(4,4)\nreturn x = %9\nreturn y = %10",
+        "%9 = ring_inverse(%2) {L=4, M=4} : [3] map(4)\n%10 = ring_inverse(%3) {L=4, M=4} : [2,3] map(4)\nreturn x = %9\nreturn y = %10",
+        "%9 = ring_inverse(%4) {L=4, M=4} : [5] map(4)\n%10 = ring_inverse(%5) {L=4, M=4} : [2,5] map(4)\nreturn x = %9\nreturn y = %10",
+    ] {
+        let given = wavelets(4, 3, more);
+        assert_eq!(pass("harmonic", &given), given);
+    }
+    let given = wavelets(LARGEST_FRAME + 1, LARGEST_FRAME + 1, "");
+    assert_eq!(pass("harmonic", &given), given);
+    // Coefficients in azimuth are no directions.
+    let given = graph(
+        "%0 = input x : [] coefficients(4)
+         %1 = wigner_inverse(%0) {L_in=4, L=4, N=2, j=1} : [2] rings(4,4)
+         %2 = square(%1) : [2] rings(4,4)
+         %3 = ring_mean(%2) {L=4, M=4} : [2] point
+         return c = %3",
+    );
+    assert_eq!(pass("harmonic", &given), given);
+}
+
+/// What the pass `regroup` makes of nodes from %7 on, which read another sum (%0) and parts of a mixture: products (%4 and %5) and an operated one (%6).
+fn regrouped(nodes: &str) -> (Graph, Graph) {
+    let given = graph(&format!(
+        "%0 = input o : [] coefficients(4)
+         %1 = input x : [3] coefficients(4)
+         %2 = input c : [3] point
+         %3 = coefficient_sum^H(%2) {{L=4}} : [3] coefficients(4)
+         %4 = mul(%1, %3) : [3] coefficients(4)
+         %5 = reindex^H(%4) {{from=[], to=[3], map=[]}} : [] coefficients(4)
+         %6 = frame_operator^H(%4) {{L_in=4, L_out=4, L=4, N=2, j=1}} : [] coefficients(4)
+         {nodes}"
+    ));
+    let found = prune(&pass("regroup", &given)).expect("types");
+    (given, found)
+}
+#[test]
+fn regroup_brings_the_parts_of_a_mixture_together() {
+    for (nodes, expected) in [
+        (
+            "%7 = reindex^H(%6) {from=[], to=[], map=[]} : [] coefficients(4)
+             %8 = map(%7, %0, %6) {f=add(add(a, b), c)} : [] coefficients(4)
+             return s = %8",
+            "%7 = add(%6, %5) : [] coefficients(4)\n%8 = add(%7, %0)",
+        ),
+        // The sum inside is opened.
+        (
+            "%7 = add(%6, %0) : [] coefficients(4)
+             %8 = frame_operator^H(%1) {L_in=4, L_out=4, L=4, N=2, j=0} : [] coefficients(4)
+             %9 = add(%7, %8) : [] coefficients(4)
+             return s = %9",
+            "%7 = add(%5, %6) : [] coefficients(4)\n%8 = add(%7, %0)",
+        ),
+        (
+            "%7 = reindex(%0) {from=[], to=[3], map=[]} : [3] coefficients(4)
+             %8 = map(%1, %3, %7) {f=add(add(mul(a, b), c), mul(b, c))} : [3] coefficients(4)
+             return s = %8",
+            "%5 = map(%1, %3, %4) {f=add(mul(a, b), mul(b, c))} : [3] coefficients(4)\n%6 = add(%5, %4)",
+        ),
+        // Products that are nodes stay nodes.
+        (
+            "%7 = reindex(%0) {from=[], to=[3], map=[]} : [3] coefficients(4)
+             %8 = mul(%3, %7) : [3] coefficients(4)
+             %9 = map(%4, %7, %8) {f=add(add(a, b), c)} : [3] coefficients(4)
+             return s = %9",
+            "%7 = add(%4, %6) : [3] coefficients(4)\n%8 = add(%7, %5)",
+        ),
+    ] {
+        let found = body(&regrouped(nodes).1);
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn regroup_leaves_sums_alone_that_have_one_part_or_that_others_read() {
+    let inner = "%7 = add(%6, %0) : [] coefficients(4)
+                 %8 = frame_operator^H(%1) {L_in=4, L_out=4, L=4, N=2, j=0} : [] coefficients(4)
+                 %9 = add(%7, %8) : [] coefficients(4)";
+    for nodes in [
+        "%7 = neg(%0) : [] coefficients(4)\n%8 = map(%0, %6, %7) {f=add(add(a, b), c)} : [] coefficients(4)\nreturn s = %8".to_string(),
+        format!("{inner}\nreturn s = %9\nreturn inner = %7"),
+        format!("{inner}\n%10 = neg(%7) : [] coefficients(4)\nreturn s = %9\nreturn other = %10"),
+    ] {
+        let (given, found) = regrouped(&nodes);
+        assert_eq!(body(&prune(&given).expect("types")), body(&found));
     }
 }
 
