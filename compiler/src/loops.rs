@@ -388,4 +388,45 @@ mod tests {
         let first_use = ordered.instructions.iter().position(|i| matches!(i, Instruction::MultiplyAdd(..)));
         assert!(first_use < Some(5) && last_load > Some(150), "{ordered}");
     }
+
+    #[test]
+    fn order_takes_next_what_ends_values() {
+        let mut builder = BodyBuilder::default();
+        let loads: Vec<Id> = (0..302).map(|k| builder.add(Instruction::Load { stream: 0, offset: k })).collect();
+        let shared = [loads[300], loads[301]];
+        for chain in loads[..300].chunks(6) {
+            // Each store ends what the one before it read and begins something new; the first of a chain asks for one instruction only.
+            let mut stored = vec![chain[0]];
+            stored.extend(chain[..4].windows(2).map(|pair| builder.add(Instruction::MultiplyAdd(pair[0], pair[1], pair[0]))));
+            // Many values are used here, and one begins.
+            stored.push(builder.add(Instruction::MultiplyAdd(shared[0], shared[1], chain[4])));
+            stored.push(builder.add(Instruction::MultiplyAdd(chain[4], chain[5], chain[4])));
+            for id in stored {
+                let place = builder.body.stores.len();
+                builder.body.stores.push((1, place, id));
+            }
+        }
+        let body = builder.body;
+        let ordered = body.clone().ordered();
+        assert_eq!(values(&ordered), values(&body));
+        let is_shared = |id: &Id| matches!(ordered.instructions[id.0 as usize], Instruction::Load { offset: 300.., .. });
+        for (place, instruction) in ordered.instructions.iter().enumerate() {
+            for operand in instruction.operands().filter(|id| !is_shared(id)) {
+                assert!(place - operand.0 as usize <= 5, "{place} reads {}: {ordered}", operand.0);
+            }
+        }
+    }
+
+    #[test]
+    fn small_bodies_stay_as_they_were_built() {
+        for (chains, stays) in [(63, true), (64, false)] {
+            let mut builder = BodyBuilder::default();
+            let loads: Vec<Id> = (0..chains).map(|k| builder.add(Instruction::Load { stream: 0, offset: k })).collect();
+            for (k, load) in loads.iter().enumerate() {
+                let id = builder.add(Instruction::MultiplyAdd(*load, *load, *load));
+                builder.body.stores.push((1, k, id));
+            }
+            assert_eq!(builder.body.clone().ordered() == builder.body, stays, "{chains} chains");
+        }
+    }
 }
