@@ -363,6 +363,65 @@ fn regroup_leaves_sums_alone_that_have_one_part_or_that_others_read() {
     }
 }
 
+const BANK: &str = r#"bank="bank(H=8, W=12, J=2, L=2, folded=0, real=1) filter sample { wavelet = exp(-(row - 1 - j - l)^2 / 5 - (column - 2 + l)^2 / 7); lowpass = exp(-(row^2 + 2 * column^2) / 9); }""#;
+
+#[test]
+fn filters_of_one_scale_become_one() {
+    let other = BANK.replace("/ 9", "/ 8");
+    for (j, bank, joins) in [(1, BANK, true), (0, BANK, false), (1, &*other, false)] {
+        let given = graph(&format!(
+            "%0 = input x : [] image(8,12)
+             %1 = fourier(%0) {{H=8, W=12}} : [] real_spectrum(8,12)
+             %2 = filter(%1) {{H=8, W=12, j=1, power=2, real=1, {BANK}}} : [2] spectrum(8,12)
+             %3 = filter_each(%2) {{H=8, W=12, j={j}, {bank}}} : [2] spectrum(8,12)
+             return y = %3"
+        ));
+        let found = pass("filters", &given);
+        assert_eq!((found.to_string().contains("power=3"), found == given), (joins, !joins), "{found}");
+    }
+}
+
+#[test]
+fn transforms_there_and_back_disappear_for_spectra_of_real_images() {
+    let image = graph(
+        "%0 = input x : [] image(4,6)
+         %1 = fourier(%0) {H=4, W=6} : [] real_spectrum(4,6)
+         %2 = fourier_real(%1) {H=4, W=6} : [] image(4,6)
+         return y = %2",
+    );
+    assert!(body(&pass("filters", &image)).contains("return y = %0"));
+    let fourier = "%1 = fourier(%0) {H=8, W=12} : [] real_spectrum(8,12)";
+    let smooth = format!("%2 = smooth(%1) {{H=8, W=12, j=1, {BANK}}} : [] real_spectrum(8,12)");
+    let filter = format!("%2 = spectral_filter(%1) {{H=8, W=12, h=8, w=12, j=1, power=1, {BANK}}} : [2,2] real_spectrum(8,12)");
+    for (axes, (H, W), spectrum, drops) in [
+        ("[]", (8, 12), format!("%0 = input x : [] image(8,12)\n{fourier}\n{smooth}"), true),
+        (
+            "[]",
+            (4, 6),
+            format!("%0 = input x : [] image(8,12)\n{fourier}\n%2 = fold(%1) {{H=8, W=12, h=4, w=6, real=1}} : [] real_spectrum(4,6)"),
+            true,
+        ),
+        ("[]", (5, 7), format!("%0 = input x : [] image(8,12)\n{fourier}\n%2 = clip(%1) {{H=8, W=12, h=5, w=7}} : [] real_spectrum(5,7)"), true),
+        (
+            "[3]",
+            (8, 12),
+            format!("%0 = input x : [] image(8,12)\n{fourier}\n%2 = reindex(%1) {{from=[], to=[3], map=[]}} : [3] real_spectrum(8,12)"),
+            true,
+        ),
+        // A spectrum that anyone may give, and one turned by i, belong to no real image.
+        ("[]", (8, 12), format!("%0 = input s : [] real_spectrum(8,12)\n%1 = scale(%0) {{by=1.0}} : [] real_spectrum(8,12)\n{smooth}"), false),
+        ("[2,2]", (8, 12), format!("%0 = input x : [] image(8,12)\n{fourier}\n{filter}"), false),
+    ] {
+        let given = graph(&format!(
+            "{spectrum}
+             %3 = fourier_real(%2) {{H={H}, W={W}}} : {axes} image({H},{W})
+             %4 = fourier(%3) {{H={H}, W={W}}} : {axes} real_spectrum({H},{W})
+             return y = %4"
+        ));
+        assert_eq!(body(&pass("filters", &given)).contains("return y = %2"), drops, "{given}");
+    }
+}
+
 const LAYER: &str = "\
 %0 = input x : [] map(8)
 %1 = ring_forward(%0) {L=8, M=8} : [] rings(8,8)
