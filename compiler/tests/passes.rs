@@ -422,6 +422,118 @@ fn transforms_there_and_back_disappear_for_spectra_of_real_images() {
     }
 }
 
+/// What the pass `plancherel` makes of an average of `f` of an image repeated (a) and the real and imaginary parts of its filtered ones (b, c); `more` names a node %7.
+fn averaged_image(f: &str, more: &str) -> (Graph, String) {
+    let given = graph(&format!(
+        "%0 = input x : [] image(8,12)
+         %1 = fourier(%0) {{H=8, W=12}} : [] real_spectrum(8,12)
+         %2 = filter(%1) {{H=8, W=12, j=1, power=1, real=1, {BANK}}} : [2] spectrum(8,12)
+         %3 = fourier_inverse(%2) {{H=8, W=12}} : [2,2] image(8,12)
+         %4 = reindex(%3) {{from=[2], to=[], map=[[0]]}} : [2] image(8,12)
+         %5 = reindex(%3) {{from=[2], to=[], map=[[1]]}} : [2] image(8,12)
+         %6 = reindex(%0) {{from=[], to=[2], map=[]}} : [2] image(8,12)
+         %7 = {more}
+         %8 = map(%6, %4, %5, %7) {{f={f}}} : [2] image(8,12)
+         %9 = average(%8) {{H=8, W=12, top=0, bottom=0, left=0, right=0}} : [2] point
+         return s = %9"
+    ));
+    let found = prune(&pass("plancherel", &given)).expect("types");
+    (given, body(&found))
+}
+
+/// The same for images on a coarser grid: real and imaginary parts of an image (a, b) and of its filtered ones (c, d).
+fn averaged_coarse(f: &str) -> (Graph, String) {
+    let given = graph(&format!(
+        "%0 = input x : [] image(8,12)
+         %1 = fourier(%0) {{H=8, W=12}} : [] real_spectrum(8,12)
+         %2 = truncate(%1) {{H=8, W=12, h=4, w=6, real=1}} : [] spectrum(4,6)
+         %3 = fourier_inverse(%2) {{H=4, W=6}} : [2] image(4,6)
+         %4 = reindex(%3) {{from=[2], to=[], map=[[0]]}} : [] image(4,6)
+         %5 = reindex(%3) {{from=[2], to=[], map=[[1]]}} : [] image(4,6)
+         %6 = reindex(%4) {{from=[], to=[2], map=[]}} : [2] image(4,6)
+         %7 = reindex(%5) {{from=[], to=[2], map=[]}} : [2] image(4,6)
+         %8 = filter(%2) {{H=4, W=6, j=1, power=1, real=0, {BANK}}} : [2] spectrum(4,6)
+         %9 = fourier_inverse(%8) {{H=4, W=6}} : [2,2] image(4,6)
+         %10 = reindex(%9) {{from=[2], to=[], map=[[0]]}} : [2] image(4,6)
+         %11 = reindex(%9) {{from=[2], to=[], map=[[1]]}} : [2] image(4,6)
+         %12 = map(%6, %7, %10, %11) {{f={f}}} : [2] image(4,6)
+         %13 = average(%12) {{H=4, W=6, top=0, bottom=0, left=0, right=0}} : [2] point
+         return s = %13"
+    ));
+    let found = prune(&pass("plancherel", &given)).expect("types");
+    (given, body(&found))
+}
+
+#[test]
+fn plancherel_knows_sign_and_part_of_a_product() {
+    let plain = "neg(%6) : [2] image(8,12)";
+    let squared = "map(%6) {f=neg(mul(a, a))} : [2] image(8,12)";
+    let fine = [
+        ("mul(a, b)", plain, 0, 1.0),
+        ("mul(b, a)", plain, 0, 1.0),
+        ("mul(a, c)", plain, 1, -1.0),
+        ("neg(mul(a, b))", plain, 0, -1.0),
+        ("neg(mul(c, a))", plain, 1, 1.0),
+        ("mul(neg(a), b)", plain, 0, -1.0),
+        ("mul(b, d)", plain, 0, -1.0),
+        ("neg(mul(neg(a), neg(b)))", plain, 0, -1.0),
+        ("mul(b, d)", squared, 0, 1.0),
+    ];
+    let coarse = [
+        ("add(mul(a, c), mul(b, d))", 0, 1.0),
+        ("sub(neg(mul(a, c)), mul(b, d))", 0, -1.0),
+        ("sub(mul(b, c), mul(a, d))", 1, 1.0),
+        ("sub(mul(d, a), mul(c, b))", 1, -1.0),
+    ];
+    let fine = fine.map(|(f, more, part, sign)| (f, averaged_image(f, more).1, part, sign));
+    for (f, found, part, sign) in fine.into_iter().chain(coarse.map(|(f, part, sign)| (f, averaged_coarse(f).1, part, sign))) {
+        let taken = format!("{{from=[2], to=[], map=[[{part}]]}} : [2] real_spectrum(");
+        let end = found.lines().nth_back(1).unwrap_or_default();
+        assert!(found.contains(&taken) && !found.contains("fourier_inverse("), "{f}: {found}");
+        assert_eq!((end.contains("= neg("), end.contains("= spectral_sum(")), (sign < 0.0, sign > 0.0), "{f}: {found}");
+    }
+    // What is squared and negated is one image.
+    let (_, found) = averaged_image("mul(b, d)", squared);
+    assert!(found.contains("{f=neg(mul(a, a))} : [2] image(8,12)") && found.matches("= fourier(").count() == 2, "{found}");
+}
+
+#[test]
+fn plancherel_leaves_other_averages_alone() {
+    let plain = "neg(%6) : [2] image(8,12)";
+    for f in ["mul(b, b)", "mul(b, c)", "add(mul(a, b), mul(a, c))", "sub(mul(a, b), mul(b, b))", "mul(a, a)", "abs(mul(a, b))", "mul(a, abs(b))"] {
+        let (given, found) = averaged_image(f, plain);
+        assert_eq!(body(&prune(&given).expect("types")), found, "{f}");
+    }
+    for f in ["add(mul(a, d), mul(b, c))", "sub(mul(a, c), mul(b, d))", "mul(a, c)", "add(mul(a, c), mul(a, d))"] {
+        let (given, found) = averaged_coarse(f);
+        assert_eq!(body(&prune(&given).expect("types")), found, "{f}");
+    }
+}
+
+#[test]
+fn spectra_are_clipped_from_the_next_larger_ones() {
+    for (sizes, from) in [
+        (&[(5, 7)][..], (8, 12)),
+        (&[(7, 9), (5, 7)], (7, 9)),
+        (&[(7, 11), (5, 9), (3, 7)], (5, 9)),
+        (&[(7, 9), (5, 9)], (7, 9)),
+        (&[(5, 9), (5, 7)], (5, 9)),
+        // Neither lies inside the other.
+        (&[(7, 7), (5, 9)], (8, 12)),
+        (&[(5, 9), (7, 7)], (8, 12)),
+        (&[(7, 7), (5, 9), (5, 7)], (8, 12)),
+    ] {
+        let mut text = "%0 = input x : [] real_spectrum(8,12)\n".to_string();
+        for (k, (h, w)) in sizes.iter().enumerate() {
+            text += &format!("%{} = clip(%0) {{H=8, W=12, h={h}, w={w}}} : [] real_spectrum({h},{w})\n", k + 1);
+        }
+        let (h, w) = sizes[sizes.len() - 1];
+        let found = body(&pass("plancherel", &graph(&format!("{text}return y = %{}", sizes.len()))));
+        let expected = format!("{{H={}, W={}, h={h}, w={w}}}", from.0, from.1);
+        assert!(found.contains(&expected), "{sizes:?}: {found}");
+    }
+}
+
 const LAYER: &str = "\
 %0 = input x : [] map(8)
 %1 = ring_forward(%0) {L=8, M=8} : [] rings(8,8)
