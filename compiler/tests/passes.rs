@@ -492,6 +492,9 @@ fn plancherel_knows_sign_and_part_of_a_product() {
         assert!(found.contains(&taken) && !found.contains("fourier_inverse("), "{f}: {found}");
         assert_eq!((end.contains("= neg("), end.contains("= spectral_sum(")), (sign < 0.0, sign > 0.0), "{f}: {found}");
     }
+    // A grid's own frequencies with their opposites.
+    let (_, found) = averaged_coarse(coarse[0].0);
+    assert!(found.contains("= clip(%1) {H=8, W=12, h=5, w=7}"), "{found}");
     // What is squared and negated is one image.
     let (_, found) = averaged_image("mul(b, d)", squared);
     assert!(found.contains("{f=neg(mul(a, a))} : [2] image(8,12)") && found.matches("= fourier(").count() == 2, "{found}");
@@ -520,6 +523,28 @@ fn plancherel_leaves_other_averages_alone() {
     for f in ["add(mul(a, d), mul(b, c))", "sub(mul(a, c), mul(b, d))", "mul(a, c)", "add(mul(a, c), mul(a, d))"] {
         let (given, found) = averaged_coarse(f);
         assert_eq!(body(&prune(&given).expect("types")), found, "{f}");
+    }
+}
+
+#[test]
+fn plancherel_reads_the_spectrum_of_a_real_image_where_there_is_one() {
+    for (spectrum, transforms) in [("%1", 1), ("%2", 2)] {
+        let given = graph(&format!(
+            "%0 = input x : [] image(8,12)
+             %1 = fourier(%0) {{H=8, W=12}} : [] real_spectrum(8,12)
+             %2 = input s : [] real_spectrum(8,12)
+             %3 = filter(%1) {{H=8, W=12, j=1, power=1, real=1, {BANK}}} : [2] spectrum(8,12)
+             %4 = fourier_inverse(%3) {{H=8, W=12}} : [2,2] image(8,12)
+             %5 = reindex(%4) {{from=[2], to=[], map=[[0]]}} : [2] image(8,12)
+             %6 = smooth({spectrum}) {{H=8, W=12, j=1, {BANK}}} : [] real_spectrum(8,12)
+             %7 = fourier_real(%6) {{H=8, W=12}} : [] image(8,12)
+             %8 = reindex(%7) {{from=[], to=[2], map=[]}} : [2] image(8,12)
+             %9 = mul(%8, %5) : [2] image(8,12)
+             %10 = average(%9) {{H=8, W=12, top=0, bottom=0, left=0, right=0}} : [2] point
+             return s = %10"
+        ));
+        let found = body(&prune(&pass("plancherel", &given)).expect("types"));
+        assert!(found.contains("spectral_sum(") && found.matches("= fourier(").count() == transforms, "{spectrum}: {found}");
     }
 }
 
