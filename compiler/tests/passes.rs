@@ -108,6 +108,12 @@ fn fold_does_not_repeat_dear_work_for_several_readers() {
 }
 
 #[test]
+fn fold_composes_for_several_readers_what_costs_no_more() {
+    let given = graph("%0 = input x : [4] point\n%1 = abs(%0) : [4] point\n%2 = square(%1) : [4] point\nreturn a = %1\nreturn y = %2");
+    assert!(body(&fold(&given).expect("types")).contains("square(%0)"));
+}
+
+#[test]
 fn long_chains_of_functions_stay_small() {
     // Each softplus uses its operand twice: substituted without a bound, forty of them would have 2^40 terms.
     let mut text = "%0 = input x : [4] point\n".to_string();
@@ -138,6 +144,11 @@ fn parseval_averages_products_from_half_spectra() {
 #[test]
 fn parseval_leaves_fields_alone_that_are_needed_as_samples() {
     let given = graph(&format!("{PRODUCT}\nreturn samples = %2"));
+    assert_eq!(parseval(&given).expect("types"), given);
+    // Nor those that stay because of another product's reader.
+    let given = graph(&format!("{PRODUCT}\n%5 = abs(%3) : [] map(4)\n%6 = mean(%5) {{L=4}} : [] point\nreturn other = %6"));
+    assert_eq!(parseval(&given).expect("types"), given);
+    let given = graph(&format!("{PRODUCT}\n%5 = abs(%2) : [] map(4)\n%6 = mean(%5) {{L=4}} : [] point\nreturn other = %6"));
     assert_eq!(parseval(&given).expect("types"), given);
     // A product with a modulus is no product of two syntheses.
     let given = graph(&PRODUCT.replace("%3 = square(%2)", "%3 = map(%2) {f=mul(a, abs(a))}"));
@@ -590,6 +601,13 @@ fn bandlimit_keeps_the_degrees_and_orders_that_are_read() {
 %3 = scaling_inverse(%2) {L_in=4, L=8, j=0} : [] rings(4,4)
 return y = %3";
     assert_eq!(body(&bandlimit(&graph(LAYER)).expect("types")), expected);
+}
+
+#[test]
+fn bandlimit_knows_what_a_synthesis_on_a_coarser_grid_reads() {
+    let given = LAYER.replace("scaling_inverse(%2) {L_in=8, L=8, j=0}", "harmonic_inverse(%2) {L_in=8, L=4}");
+    let found = body(&bandlimit(&graph(&given)).expect("types"));
+    assert!(found.contains("{L=8, M=4, L_out=4}") && found.contains("harmonic_inverse(%2) {L_in=4, L=4}"), "{found}");
 }
 
 #[test]
