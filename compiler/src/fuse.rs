@@ -722,8 +722,9 @@ pub(crate) fn free_axes(graph: &Graph, roles: &[Role], demand: &Demand, root: Va
         if let Op::Linear { map, adjoint } = &node.op
             && let Ok(signature) = map.signature()
         {
-            let (operand, result) = if *adjoint { (&signature.range.0, &signature.domain.0) } else { (&signature.domain.0, &signature.range.0) };
-            free = free.min(node.ty.axes.len() - result.len()).min(graph.ty(node.operands[0]).axes.len() - operand.len());
+            // The axes in front are those of the operand, too.
+            let own = if *adjoint { &signature.domain.0 } else { &signature.range.0 };
+            free = free.min(node.ty.axes.len() - own.len());
         }
         inner.extend(node.operands.iter().filter(|v| graph.ty(**v).space == space).copied());
     }

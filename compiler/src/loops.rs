@@ -388,4 +388,85 @@ mod tests {
         let first_use = ordered.instructions.iter().position(|i| matches!(i, Instruction::MultiplyAdd(..)));
         assert!(first_use < Some(5) && last_load > Some(150), "{ordered}");
     }
+
+    #[test]
+    fn order_takes_next_what_ends_values() {
+        let mut builder = BodyBuilder::default();
+        let loads: Vec<Id> = (0..302).map(|k| builder.add(Instruction::Load { stream: 0, offset: k })).collect();
+        let shared = [loads[300], loads[301]];
+        for chain in loads[..300].chunks(6) {
+            // Each store ends what the one before it read and begins something new; the first of a chain asks for one instruction only.
+            let mut stored = vec![chain[0]];
+            stored.extend(chain[..4].windows(2).map(|pair| builder.add(Instruction::MultiplyAdd(pair[0], pair[1], pair[0]))));
+            // Many values are used here, and one begins.
+            stored.push(builder.add(Instruction::MultiplyAdd(shared[0], shared[1], chain[4])));
+            stored.push(builder.add(Instruction::MultiplyAdd(chain[4], chain[5], chain[4])));
+            for id in stored {
+                let place = builder.body.stores.len();
+                builder.body.stores.push((1, place, id));
+            }
+        }
+        let body = builder.body;
+        let ordered = body.clone().ordered();
+        assert_eq!(values(&ordered), values(&body));
+        let is_shared = |id: &Id| matches!(ordered.instructions[id.0 as usize], Instruction::Load { offset: 300.., .. });
+        for (place, instruction) in ordered.instructions.iter().enumerate() {
+            for operand in instruction.operands().filter(|id| !is_shared(id)) {
+                assert!(place - operand.0 as usize <= 5, "{place} reads {}: {ordered}", operand.0);
+            }
+        }
+    }
+
+    #[test]
+    fn small_bodies_stay_as_they_were_built() {
+        for (chains, stays) in [(63, true), (64, false)] {
+            let mut builder = BodyBuilder::default();
+            let loads: Vec<Id> = (0..chains).map(|k| builder.add(Instruction::Load { stream: 0, offset: k })).collect();
+            for (k, load) in loads.iter().enumerate() {
+                let id = builder.add(Instruction::MultiplyAdd(*load, *load, *load));
+                builder.body.stores.push((1, k, id));
+            }
+            assert_eq!(builder.body.clone().ordered() == builder.body, stays, "{chains} chains");
+        }
+    }
+
+    #[test]
+    fn factors_that_are_known_need_no_instruction() {
+        let mut builder = BodyBuilder::default();
+        let [x, y] = [0, 1].map(|offset| builder.add(Instruction::Load { stream: 0, offset }));
+        assert_eq!((builder.combination(&[(1.0, x)]), builder.body.instructions.len()), (x, 2));
+        let [one, two, three, six] = [1.0, 2.0, 3.0, 6.0].map(|number| builder.constant(number));
+        assert_eq!([builder.multiply(one, x), builder.multiply(y, one), builder.multiply(two, three)], [x, y, six]);
+        assert_eq!(builder.combination(&[(0.0, x), (1.0, y)]), y);
+        assert_eq!(builder.combination(&[]), builder.constant(0.0));
+        let mut last = |terms: &[(f64, Id)]| {
+            let id = builder.combination(terms);
+            builder.body.instructions[id.0 as usize].clone()
+        };
+        assert_eq!(last(&[(2.0, x)]), Instruction::Binary(Binary::Multiply, x, two));
+        assert_eq!(last(&[(1.0, x), (1.0, y)]), Instruction::Binary(Binary::Add, x, y));
+        assert_eq!(last(&[(1.0, x), (2.0, y)]), Instruction::MultiplyAdd(two, y, x));
+    }
+
+    #[test]
+    fn a_body_counts_its_operations_and_prints_them() {
+        let mut builder = BodyBuilder::default();
+        let x = builder.add(Instruction::Load { stream: 0, offset: 0 });
+        let weight = builder.add(Instruction::Weight { table: 0 });
+        let root = builder.add(Instruction::Unary(Unary::SquareRoot, x));
+        let sum = builder.add(Instruction::MultiplyAdd(root, root, x));
+        builder.body.stores.push((1, 0, sum));
+        builder.body.sums = vec![(Some(weight), root), (None, sum), (Some(weight), x)];
+        assert_eq!(builder.body.flops(), 1 + 2 + 2 * 3);
+        let text = builder.body.to_string();
+        assert!(text.starts_with("  0 = s0[i + 0]\n  1 = w0[i]\n") && text.ends_with("  sum1 += 3\n  sum2 += 1 * 0\n"), "{text}");
+        // Weights are read once, wherever they come; 16 numbers are kept in registers.
+        assert_eq!(builder.body.sums_by_instruction(), BTreeMap::from([(weight, vec![2]), (root, vec![0]), (sum, vec![1])]));
+        for (numbers, kept) in [(16, true), (17, false)] {
+            let mut builder = BodyBuilder::default();
+            (0..numbers).for_each(|offset| drop(builder.add(Instruction::Uniform { stream: 0, offset })));
+            builder.add(Instruction::Load { stream: 0, offset: 0 });
+            assert_eq!(builder.body.keeps_numbers(), kept, "{numbers}");
+        }
+    }
 }

@@ -63,7 +63,7 @@ pub fn products(graph: &Graph) -> Result<Graph, TypeError> {
                 (_, factor) => scalar::binary(Binary::Add, sum, scalar::binary(Binary::Multiply, Scalar::Constant(factor), argument)),
             };
         }
-        Ok(Some(if means.len() == 1 && sum == Scalar::Argument(0) { means[0] } else { b.pointwise(sum, &means)? }))
+        Ok(Some(b.pointwise(sum, &means)?))
     })
 }
 

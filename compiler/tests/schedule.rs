@@ -183,3 +183,16 @@ fn reports_name_every_launch() {
     assert!(dot.starts_with("digraph") && dot.matches("->").count() >= graph.nodes.len() / 2);
     assert!(!explain::loops(&scheduled).is_empty() && explain::kernels(&scheduled).contains("function"));
 }
+
+#[test]
+fn bodies_that_read_everything_twice_are_walked_once() {
+    // Each value uses the one before it twice: walked along every path, thirty of them would be read 2^30 times.
+    let mut lines = "%0 = input x : [4] map(2)\n".to_string();
+    for k in 0..30 {
+        lines += &format!("%{} = reindex(%{}) {{from=[4], to=[4], map=[[1,1]]}} : [4] map(2)\n", 2 * k + 1, 2 * k);
+        lines += &format!("%{} = add(%{}, %{}) : [4] map(2)\n", 2 * k + 2, 2 * k, 2 * k + 1);
+    }
+    let graph = text::parse(&format!("graph deep {{\n{lines}return y = %60\n}}\n")).expect("a graph");
+    let plan = schedule(&graph, Fusion::All).expect("schedules").plan;
+    assert_eq!(plan.steps.len(), 1, "{plan}");
+}
