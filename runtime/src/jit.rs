@@ -47,8 +47,9 @@
 use crate::LoadError;
 use crate::bounds::{Footprint, footprint};
 use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{ArgumentPurpose, ExternalName, FuncRef, Function, InstructionData, Signature, types};
-use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
@@ -190,13 +191,8 @@ impl<T> Code<T> {
         let call_conv = module.isa().default_call_conv();
         for (name, arity) in IMPORTS {
             let signature = import_signature(arity, call_conv);
-            module.declare_function(name, Linkage::Import, &signature).map_err(|e| LoadError::Code { message: e.to_string() })?;
+            module.declare_function(name, Linkage::Import, &signature).map_err(|e| failed(e.to_string()))?;
         }
-        let fault = |kernel: &Kernel, line: usize, message: String| LoadError::Kernel { kernel: kernel.name.clone(), line, message };
-        // The text is untrusted: a panic inside the reader or the code generator becomes an error of this kernel.
-        let guarded = |kernel: &Kernel, body: &mut dyn FnMut() -> Result<(), LoadError>| {
-            catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err(fault(kernel, 0, "the code generator failed on this text".into())))
-        };
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut functions: Vec<(&Kernel, Function)> = vec![];
         let mut footprints: Vec<Arc<Footprint>> = vec![];
@@ -227,7 +223,7 @@ impl<T> Code<T> {
             })?;
         }
         let ids: Vec<_> = which.iter().map(|k| ids[*k]).collect();
-        module.finalize_definitions().map_err(|e| LoadError::Code { message: e.to_string() })?;
+        module.finalize_definitions().map_err(|e| failed(e.to_string()))?;
         let entries = ids
             .iter()
             .map(|id| {
@@ -255,9 +251,55 @@ impl<T> Drop for Code<T> {
     }
 }
 
-/// An empty module for the host with the imports' addresses registered.
-fn module() -> Result<JITModule, LoadError> {
-    let failed = |message: String| LoadError::Code { message };
+/// The code of kernels for this processor as assembler text of the code generator, a heading for each; the kernels are checked as they are when a plan is loaded.
+///
+/// Errors: text that is no kernel, and processors that the code generator does not know.
+///
+/// ```
+/// let kernel = scatterc_ir::plan::Kernel {
+///     name: "k0".into(),
+///     summary: "nothing".into(),
+///     text: "function u0:0(i64, i64, i64, i64, i64) system_v {
+///     block0(v0: i64, v1: i64, v2: i64, v3: i64, v4: i64):
+///         return
+///     }"
+///     .into(),
+/// };
+/// let text = scatterc_runtime::assembly(&[kernel])?;
+/// assert!(text.starts_with("; k0: nothing") && text.contains("ret"));
+/// # Ok::<(), scatterc_runtime::LoadError>(())
+/// ```
+pub fn assembly(kernels: &[Kernel]) -> Result<String, LoadError> {
+    let isa = host()?;
+    let mut texts = Vec::with_capacity(kernels.len());
+    for kernel in kernels {
+        guarded(kernel, &mut || {
+            let mut context = Context::for_function(check(kernel, isa.default_call_conv())?);
+            context.set_disasm(true);
+            let code = context.compile(isa.as_ref(), &mut ControlPlane::default()).map_err(|e| fault(kernel, 0, e.inner.to_string()))?;
+            let text = code.vcode.as_deref().unwrap_or_default();
+            texts.push(format!("; {}: {}\n{}\n", kernel.name, kernel.summary, text.trim_end()));
+            Ok(())
+        })?;
+    }
+    Ok(texts.join("\n"))
+}
+
+fn fault(kernel: &Kernel, line: usize, message: String) -> LoadError {
+    LoadError::Kernel { kernel: kernel.name.clone(), line, message }
+}
+
+/// The text is untrusted: a panic inside the reader or the code generator becomes an error of this kernel.
+fn guarded(kernel: &Kernel, body: &mut dyn FnMut() -> Result<(), LoadError>) -> Result<(), LoadError> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err(fault(kernel, 0, "the code generator failed on this text".into())))
+}
+
+fn failed(message: String) -> LoadError {
+    LoadError::Code { message }
+}
+
+/// The code generator for the host.
+fn host() -> Result<OwnedTargetIsa, LoadError> {
     let mut flags = settings::builder();
     for (name, value) in [
         ("opt_level", "speed"),
@@ -270,11 +312,15 @@ fn module() -> Result<JITModule, LoadError> {
     ] {
         flags.set(name, value).map_err(|e| failed(e.to_string()))?;
     }
-    let isa = cranelift_native::builder()
+    cranelift_native::builder()
         .map_err(|e| failed(format!("this machine is not supported: {e}")))?
         .finish(settings::Flags::new(flags))
-        .map_err(|e| failed(e.to_string()))?;
-    let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
+        .map_err(|e| failed(e.to_string()))
+}
+
+/// An empty module for the host with the imports' addresses registered.
+fn module() -> Result<JITModule, LoadError> {
+    let mut builder = JITBuilder::with_isa(host()?, default_libcall_names());
     let symbols: [(&str, *const u8); 12] = [
         ("exp", exp as *const u8),
         ("log", log as *const u8),
@@ -318,7 +364,7 @@ fn far_name(text: &str) -> Option<(usize, &str)> {
 
 /// Parses one kernel and refuses what a fused loop does not need.
 fn check(kernel: &Kernel, call_conv: CallConv) -> Result<Function, LoadError> {
-    let fault = |line: usize, message: String| LoadError::Kernel { kernel: kernel.name.clone(), line, message };
+    let fault = |line: usize, message: String| fault(kernel, line, message);
     if kernel.text.len() > LONGEST_TEXT {
         return Err(fault(0, format!("the text has {} characters, expected at most {LONGEST_TEXT}", kernel.text.len())));
     }

@@ -42,4 +42,5 @@ mod wide;
 
 pub use error::{LoadError, RunError};
 pub use executable::{Executable, Legendre, MachineKind, Memory, Options};
+pub use jit::assembly;
 pub use tables::Cache;

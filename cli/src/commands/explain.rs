@@ -306,7 +306,7 @@ pub enum EmitKind {
     Ptx,
     /// Kernels as machine code of a CUDA device, compiled by NVRTC, for `--output`; needs no device.
     Cubin,
-    /// Machine code.
+    /// Kernels as assembler text for this processor.
     Asm,
     /// The plan, for `scatterc run`.
     Plan,
@@ -350,17 +350,12 @@ fn parse_arch(text: &str) -> Result<u32, String> {
 /// Runs `emit`.
 pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
     args.common.device.check()?;
-    if args.emit == EmitKind::Asm {
-        return Err(CliError::Unavailable(
-            "`--emit asm` is not available yet: kernels become machine code when a plan is loaded; see `--emit clif`".into(),
-        ));
-    }
     if args.after.is_some() && !matches!(args.emit, EmitKind::Graph | EmitKind::Dot) {
         return Err(CliError::option("--after", "given with another kind of text", "`--emit graph` or `--emit dot`"));
     }
     let wants_cuda = args.emit.is_cuda();
-    if wants_cuda != args.common.device.device().is_cuda() && (wants_cuda || args.emit == EmitKind::Clif) {
-        return Err(CliError::option("--emit", args.common.device.name(), "clif for `--device cpu`, cuda, ptx or cubin for `--device cuda`"));
+    if wants_cuda != args.common.device.device().is_cuda() && (wants_cuda || matches!(args.emit, EmitKind::Clif | EmitKind::Asm)) {
+        return Err(CliError::option("--emit", args.common.device.name(), "clif or asm for `--device cpu`, cuda, ptx or cubin for `--device cuda`"));
     }
     let wants_nvrtc = matches!(args.emit, EmitKind::Ptx | EmitKind::Cubin);
     if args.arch.is_some() && !wants_nvrtc {
@@ -392,7 +387,8 @@ pub fn emit(args: &Emit, global: &Global) -> Result<(), CliError> {
         EmitKind::Cuda => explain::cuda(made.plan()),
         EmitKind::Plan => made.plan().to_string(),
         EmitKind::Dot => explain::dot(graph),
-        EmitKind::Asm | EmitKind::Ptx | EmitKind::Cubin => String::new(),
+        EmitKind::Asm => scatterc::runtime::assembly(&made.plan().kernels)?,
+        EmitKind::Ptx | EmitKind::Cubin => String::new(),
     };
     show(args.output.as_deref(), &text)
 }

@@ -127,12 +127,12 @@ fn what_this_version_lacks() {
         &["encode", &input, "-o", &out, "--precision", "f32", "--device", "reference"],
         &["the device reference computes in f64", "--device cpu"],
     );
-    refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "cuda"], &["clif for `--device cpu`"]);
+    refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "cuda"], &["clif or asm for `--device cpu`"]);
     refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "clif", "--device", "emulate"], &["cuda, ptx or cubin for `--device cuda`"]);
     refused(&folder, &["encode", &input, "-o", &out, "--domain", "healpix"], &["real numbers"]);
     refused(&folder, &["explain", "foscat", "--domain", "healpix", "--nside", "12"], &["--nside", "a power of two"]);
     refused(&folder, &["encode", &input, "-o", &out, "--mask", &input], &["masks belong to the domains plane, line and healpix"]);
-    refused(&folder, &["emit", "s2scat", "--emit", "asm"], &["not available yet"]);
+    refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "asm", "--device", "emulate"], &["cuda, ptx or cubin for `--device cuda`"]);
     refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "ptx"], &["ptx or cubin for `--device cuda`"]);
     refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--emit", "cubin", "--device", "cuda"], &["`--output`", "a file"]);
     refused(&folder, &["emit", "s2scat", "--bandlimit", "8", "--arch", "sm_90"], &["`--arch`", "ptx"]);

@@ -196,6 +196,11 @@ fn emit_prints_every_stage() {
     assert_eq!(emit(&["--emit", "bind"]), emit(&["--after", "bind"]));
     assert!(emit(&["--emit", "dot"]).starts_with("digraph"));
     assert!(emit(&["--emit", "clif"]).contains("function"));
+    // A heading for each kernel and the way back from each.
+    let (clif, asm) = (emit(&["--emit", "clif"]), emit(&["--emit", "asm"]));
+    let headings = |text: &str| text.lines().filter(|line| line.starts_with("; k")).map(String::from).collect::<Vec<_>>();
+    assert_eq!(headings(&clif), headings(&asm));
+    assert!(asm.matches("ret").count() >= headings(&asm).len(), "{asm}");
     assert!(emit(&["--emit", "loops"]).contains("write"));
     assert!(emit(&["--emit", "plan"]).starts_with("plan s2scat {"));
 }
