@@ -464,7 +464,9 @@ mod tests {
         assert_eq!(builder.body.sums_by_instruction(), BTreeMap::from([(weight, vec![2]), (root, vec![0]), (sum, vec![1])]));
         for (numbers, kept) in [(16, true), (17, false)] {
             let mut builder = BodyBuilder::default();
-            (0..numbers).for_each(|offset| drop(builder.add(Instruction::Uniform { stream: 0, offset })));
+            for offset in 0..numbers {
+                builder.add(Instruction::Uniform { stream: 0, offset });
+            }
             builder.add(Instruction::Load { stream: 0, offset: 0 });
             assert_eq!(builder.body.keeps_numbers(), kept, "{numbers}");
         }

@@ -357,8 +357,9 @@ fn far_name(text: &str) -> Option<(usize, &str)> {
     };
     text.lines().enumerate().find_map(|(k, line)| {
         let code = line.split(';').next().unwrap_or_default();
-        // Numbers start with a digit and may hold points and letters.
-        code.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').find(far).map(|name| (k + 1, name))
+        // Numbers start with a digit and may hold points and letters; names end at a point.
+        let words = code.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+        words.filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic())).flat_map(|word| word.split('.')).find(far).map(|name| (k + 1, name))
     })
 }
 
@@ -516,7 +517,7 @@ mod tests {
         refused(&body("", "    v5 = iadd v0, v9"), "line 4");
         refused(&body("", "    v5 = load.f64x2 notrap v0\n    v6 = iadd v0, v5"), "whole ones");
         refused(&body("", "    v5 = f64const 0.0\n    v6 = iadd v0, v5"), "type");
-        for far in ["v999999999", "v18446744073709551616"] {
+        for far in ["v999999999", "v999999999.f64x2", "v18446744073709551616"] {
             refused(&body("", &format!("    {far} = iadd v0, v1")), "the length of the text");
         }
         refused(&body("", "    jump block4294967294"), "the length of the text");
