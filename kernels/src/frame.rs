@@ -531,10 +531,10 @@ impl FrameOperator {
         2 * (0..self.low).map(|m| self.last.saturating_sub(self.start(m))).sum::<usize>()
     }
 
-    /// f64 that the lowest orders of `padded` sources and `targets` padded targets need for a while.
+    /// f64 that the lowest orders of `padded` sources and `targets` padded targets need for a while, with what their transforms need.
     fn low_scratch(&self, padded: usize, targets: usize) -> usize {
         let (K, G) = (self.low_len(), self.n_directions());
-        G * K * (padded + targets) + LANES * (2 * self.wavelets.orders_len(self.low) + self.N * K + K)
+        G * K * (padded + targets) + LANES * (2 * self.wavelets.orders_len(self.low) + self.N * K + K) + self.wavelets.scratch_len()
     }
 
     /// Half spectra of one field with orders below `low`: numbers per channel.
@@ -1329,7 +1329,7 @@ impl FrameGramPlan {
     /// # Ok::<(), scatterc_kernels::KernelError>(())
     /// ```
     pub fn scratch_len(&self) -> usize {
-        self.forms.iter().map(|f| f.operator.scratch_len(f.padded) + f.operator.low_scratch(f.padded, 0)).max().unwrap_or(0)
+        self.forms.iter().map(|f| f.operator.scratch_len(f.padded).max(f.operator.low_scratch(f.padded, 0))).max().unwrap_or(0)
     }
 
     /// Number of f64 of the partial sums of one run.
@@ -1702,7 +1702,7 @@ impl FrameMixPlan {
     /// # Ok::<(), scatterc_kernels::KernelError>(())
     /// ```
     pub fn scratch_len(&self) -> usize {
-        let form = |f: &MixForm| self.order_scratch(f) + f.operator.low_scratch(f.padded, f.padded_targets);
+        let form = |f: &MixForm| self.order_scratch(f).max(f.operator.low_scratch(f.padded, f.padded_targets));
         self.forms.iter().map(form).max().unwrap_or(0)
     }
 

@@ -1344,14 +1344,18 @@ impl Aligned {
 }
 
 thread_local! {
-    /// Buffers that no call uses, the outermost call's last.
+    /// Buffers that no call uses.
     static SCRATCH: Cell<Vec<Aligned>> = const { Cell::new(Vec::new()) };
 }
 
-/// A buffer of this thread with at least `len` f64.
+/// A buffer of this thread with at least `len` f64: the smallest that is long enough, else the longest, which grows.
 fn take_scratch(len: usize) -> Aligned {
     let mut kept = SCRATCH.take();
-    let mut scratch = kept.pop().unwrap_or_default();
+    let place = |k: &usize| {
+        let room = kept[*k].lines().len() * LANES;
+        if room < len { (true, usize::MAX - room) } else { (false, room) }
+    };
+    let mut scratch = (0..kept.len()).min_by_key(place).map(|k| kept.swap_remove(k)).unwrap_or_default();
     SCRATCH.set(kept);
     scratch.reserve_to(len);
     scratch
