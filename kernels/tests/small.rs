@@ -186,7 +186,7 @@ fn covariances_of_frames() {
         let L_j = Windows::wavelet(L, L, N, j).expect("valid").L;
         let weights = tables.nodes(L_j).1;
         // The sphere average of a product: order 0 counts half of the others, the weights sum to 2.
-        let weight = |k: usize| weights[k / (2 * L_j)] * if k % (2 * L_j) == 0 { 0.5 } else { f64::from(k % (2 * L_j) > 1) };
+        let weight = |k: usize| weights[k / (2 * L_j)] * [0.5, 0.0, 1.0][(k % (2 * L_j)).min(2)];
         let G = 2 * N as u32 - 1;
         let pairs: Vec<(u32, u32, u32)> = (0..2).flat_map(|a| (0..2).flat_map(move |b| (0..G).map(move |g| (a, b, g)))).collect();
         let average = |(a, b, g): &(u32, u32, u32)| {
@@ -233,7 +233,7 @@ fn weighed_sums() {
             (0..len).flat_map(value).collect()
         };
         let pairs = || (0..3u32).flat_map(|a| (0..3u32).flat_map(move |b| (0..L as u32).map(move |l| (a, b, l))));
-        let forms: Vec<Form> = pairs().map(|(a, b, l)| Form { filter: 0, a, b, l, turned: (a + l) % 2 == 0 }).collect();
+        let forms: Vec<Form> = pairs().map(|(a, b, l)| Form { filter: 0, a, b, l, turned: (a + l).is_multiple_of(2) }).collect();
         let sum = |f: &Form| 0.5 * dot(&rows[f.a as usize], &weighed(f.l, u32::from(f.turned), f.b));
         let terms: Vec<Term> = (0..5).map(|k| Term { filter: 0, row: k % 3, l: k % L as u32, turned: k % 3, coefficient: k }).collect();
         let (targets, z) = ([vec![], terms], random.vec(5));
