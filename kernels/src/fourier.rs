@@ -1460,7 +1460,7 @@ unsafe fn even_codelet<V: Lanes, const A: usize, const R: usize, const H: usize>
         ends.store(R, minus(a, b));
         each!(u in 1..=H, {
             let ([a, mirrored_a], [b, mirrored_b]) = (one.outputs(u), other.outputs(u));
-            let [even, odd] = if u % 2 == 0 { [u, u + R] } else { [u + R, u] };
+            let [even, odd] = if u.is_multiple_of(2) { [u, u + R] } else { [u + R, u] };
             ends.store(even, plus(a, b));
             ends.store(odd, minus(a, b));
             let [even, odd] = if u % 2 == 1 { [R - u, 2 * R - u] } else { [2 * R - u, R - u] };
