@@ -208,21 +208,6 @@ impl<T: Real> Cyclic<T> {
     }
 }
 
-/// cos, sin of 2 pi j u / radix as [`Pass::trigonometric`] holds them.
-fn trigonometric<T: Real>(radix: usize, width: usize) -> Vec<T> {
-    let h = radix / 2;
-    let mut table = Vec::with_capacity(h.next_multiple_of(width) * h * 2);
-    for first in (1..=h).step_by(width) {
-        for j in 1..=h {
-            for u in first..first + width {
-                let (c, s) = if u <= h { unit(j * u, radix) } else { (0.0, 0.0) };
-                table.extend([c, s].map(T::of));
-            }
-        }
-    }
-    table
-}
-
 /// One pass after another.
 fn passes_of<T: Real>(radices: &[usize]) -> Vec<Pass<T>> {
     let length = radices.iter().product();
@@ -270,7 +255,18 @@ impl<T: Real> Pass<T> {
             _ => [6, 5, 4].into_iter().min_by_key(|w| h.next_multiple_of(*w)).unwrap_or(4),
         };
         let cyclic = cyclic_lengths(radix).filter(|_| inner == 1).map(|(a, b)| Cyclic::new(radix, a, b));
-        let trigonometric = if cyclic.is_some() { Vec::new() } else { trigonometric(radix, width) };
+        let mut trigonometric = Vec::new();
+        if cyclic.is_none() {
+            trigonometric.reserve_exact(h.next_multiple_of(width) * h * 2);
+            for first in (1..=h).step_by(width) {
+                for j in 1..=h {
+                    for u in first..first + width {
+                        let (c, s) = if u <= h { unit(j * u, radix) } else { (0.0, 0.0) };
+                        trigonometric.extend([c, s].map(T::of));
+                    }
+                }
+            }
+        }
         Self { radix, before, inner, twiddles, width, trigonometric, cyclic }
     }
 }
@@ -1491,15 +1487,16 @@ unsafe fn cyclic_lanes<V: Lanes>(
 ) {
     // SAFETY: the caller's promise, passed on.
     unsafe {
-        match pass.radix {
-            31 => by_residues::<V, 6, 3, 1, 5, 2>(pass, cyclic, source, target, work, factors),
-            67 => by_residues::<V, 6, 3, 1, 11, 5>(pass, cyclic, source, target, work, factors),
-            71 => by_residues::<V, 10, 5, 2, 7, 3>(pass, cyclic, source, target, work, factors),
-            73 => by_residues::<V, 8, 1, 0, 9, 4>(pass, cyclic, source, target, work, factors),
-            79 => by_residues::<V, 6, 3, 1, 13, 6>(pass, cyclic, source, target, work, factors),
-            89 => by_residues::<V, 8, 1, 0, 11, 5>(pass, cyclic, source, target, work, factors),
-            127 => by_residues::<V, 14, 7, 3, 9, 4>(pass, cyclic, source, target, work, factors),
-            _ => by_residues::<V, 10, 5, 2, 13, 6>(pass, cyclic, source, target, work, factors),
+        match cyclic_lengths(pass.radix) {
+            Some((6, 5)) => by_residues::<V, 6, 3, 1, 5, 2>(pass, cyclic, source, target, work, factors),
+            Some((6, 11)) => by_residues::<V, 6, 3, 1, 11, 5>(pass, cyclic, source, target, work, factors),
+            Some((10, 7)) => by_residues::<V, 10, 5, 2, 7, 3>(pass, cyclic, source, target, work, factors),
+            Some((8, 9)) => by_residues::<V, 8, 1, 0, 9, 4>(pass, cyclic, source, target, work, factors),
+            Some((6, 13)) => by_residues::<V, 6, 3, 1, 13, 6>(pass, cyclic, source, target, work, factors),
+            Some((8, 11)) => by_residues::<V, 8, 1, 0, 11, 5>(pass, cyclic, source, target, work, factors),
+            Some((14, 9)) => by_residues::<V, 14, 7, 3, 9, 4>(pass, cyclic, source, target, work, factors),
+            Some((10, 13)) => by_residues::<V, 10, 5, 2, 13, 6>(pass, cyclic, source, target, work, factors),
+            _ => unreachable!("every pair of lengths has its codelets"),
         }
     }
 }
