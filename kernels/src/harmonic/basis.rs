@@ -341,46 +341,41 @@ impl<'a> Basis<'a> {
         let at = 2 * self.m;
         // SAFETY: as `column_to_rows`.
         unsafe {
-            self.rows_to_line::<V>(rows[0].0, rows[0].1, a);
+            let r = match &self.factors.raised {
+                Some(r) if self.m >= 2 => r,
+                _ => return self.rows_to_columns::<V>(&rows[..1], &[column]),
+            };
             let end = self.used();
             let from = 4 * self.first;
             let plain = self.factors.plain.as_ptr().add(at);
             let count = 2 * self.count;
-            match &self.factors.raised {
-                Some(r) if self.m >= 2 => {
-                    self.rows_to_line::<V>(rows[1].0, rows[1].1, b);
-                    self.rows_to_line::<V>(rows[2].0, rows[2].1, c);
-                    V::zero().store(y.add(from).sub(MARGIN));
-                    for v in (from..end).step_by(LANES) {
-                        let (e0, e1) = (V::load(self.epsilon.add(v)), V::load(self.epsilon.add(v + 2)));
-                        e1.fma(V::load(b.add(v + 2)), e0.mul(V::load(b.add(v).sub(2)))).store(y.add(v));
-                        // The adjoint of -i is i.
-                        V::zero().sub(V::load(c.add(v)).minus_i()).store(c.add(v));
-                    }
-                    V::zero().store(y.add(end));
-                    let table = |table: &Aligned| table.as_ptr().add(at);
-                    let (up, down, own, eigenvalue) = (table(&r.up), table(&r.down), table(&r.own), table(&r.eigenvalue));
-                    let (side_up, side_down) = (table(&r.side_up), table(&r.side_down));
-                    let double_m = V::splat(2.0 * self.m as f64);
-                    let twice = V::splat(2.0 * (self.m * self.m) as f64);
-                    // The sums take the place of the line of A, which is read just before.
-                    for v in (from..count).step_by(LANES) {
-                        let (e0, e1) = (V::load(self.epsilon.add(v)), V::load(self.epsilon.add(v + 2)));
-                        let own = V::load(own.add(v)).mul(twice.sub(V::load(eigenvalue.add(v))));
-                        let mut s = V::load(plain.add(v)).mul(V::load(a.add(v)));
-                        s = own.fma(V::load(b.add(v)), s);
-                        s = V::load(up.add(v)).fma(e1.mul(V::load(y.add(v + 2))), s);
-                        s = V::load(down.add(v)).fma(e0.mul(V::load(y.add(v).sub(2))), s);
-                        s = V::load(side_up.add(v)).mul(double_m).fma(e1.mul(V::load(c.add(v + 2))), s);
-                        s = V::load(side_down.add(v)).mul(double_m).fnma(e0.mul(V::load(c.add(v).sub(2))), s);
-                        s.store(a.add(v));
-                    }
-                }
-                _ => {
-                    for v in (from..count).step_by(LANES) {
-                        V::load(plain.add(v)).mul(V::load(a.add(v))).store(a.add(v));
-                    }
-                }
+            self.rows_to_line::<V>(rows[0].0, rows[0].1, a);
+            self.rows_to_line::<V>(rows[1].0, rows[1].1, b);
+            self.rows_to_line::<V>(rows[2].0, rows[2].1, c);
+            V::zero().store(y.add(from).sub(MARGIN));
+            for v in (from..end).step_by(LANES) {
+                let (e0, e1) = (V::load(self.epsilon.add(v)), V::load(self.epsilon.add(v + 2)));
+                e1.fma(V::load(b.add(v + 2)), e0.mul(V::load(b.add(v).sub(2)))).store(y.add(v));
+                // The adjoint of -i is i.
+                V::zero().sub(V::load(c.add(v)).minus_i()).store(c.add(v));
+            }
+            V::zero().store(y.add(end));
+            let table = |table: &Aligned| table.as_ptr().add(at);
+            let (up, down, own, eigenvalue) = (table(&r.up), table(&r.down), table(&r.own), table(&r.eigenvalue));
+            let (side_up, side_down) = (table(&r.side_up), table(&r.side_down));
+            let double_m = V::splat(2.0 * self.m as f64);
+            let twice = V::splat(2.0 * (self.m * self.m) as f64);
+            // The sums take the place of the line of A, which is read just before.
+            for v in (from..count).step_by(LANES) {
+                let (e0, e1) = (V::load(self.epsilon.add(v)), V::load(self.epsilon.add(v + 2)));
+                let own = V::load(own.add(v)).mul(twice.sub(V::load(eigenvalue.add(v))));
+                let mut s = V::load(plain.add(v)).mul(V::load(a.add(v)));
+                s = own.fma(V::load(b.add(v)), s);
+                s = V::load(up.add(v)).fma(e1.mul(V::load(y.add(v + 2))), s);
+                s = V::load(down.add(v)).fma(e0.mul(V::load(y.add(v).sub(2))), s);
+                s = V::load(side_up.add(v)).mul(double_m).fma(e1.mul(V::load(c.add(v + 2))), s);
+                s = V::load(side_down.add(v)).mul(double_m).fnma(e0.mul(V::load(c.add(v).sub(2))), s);
+                s.store(a.add(v));
             }
             let whole = (count / LANES * LANES).max(from);
             zero::<V>(column, from.min(count) / LANES * LANES);
