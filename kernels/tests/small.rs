@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Random, Threads, adjoint_error, dot, relative};
+use common::{Random, Threads, adjoint_error, channels_to_lanes, dot, relative};
 use scatterc_kernels::fourier::RingFft;
 use scatterc_kernels::frame::{FrameGramPlan, FrameMixPlan, FrameOperator};
 use scatterc_kernels::gather::Sums;
@@ -18,17 +18,6 @@ use scatterc_kernels::weighed::{Form, Term, WeighedGram, WeighedMix, Weights};
 use scatterc_kernels::{Parallel, Serial, contract, naive};
 use std::f64::consts::{PI, TAU};
 use std::sync::Arc;
-
-/// Natural rings `[L][M][2]` of all channels in lanes; padding repeats its ring.
-fn lanes(layout: &RingLayout, M: usize, natural: &[f64]) -> Vec<f64> {
-    let mut out = Vec::new();
-    for channel in natural.chunks_exact(layout.L() * M * 2) {
-        for (block, m, part) in (0..layout.n_blocks()).flat_map(|b| (0..M).flat_map(move |m| [(b, m, 0), (b, m, 1)])) {
-            out.extend((0..8).map(|lane| channel[(layout.ring(block, lane) * M + m) * 2 + part]));
-        }
-    }
-    out
-}
 
 #[test]
 fn sums_of_products_and_mixtures() {
@@ -67,7 +56,7 @@ fn coefficients_and_rings() {
         let mut rings = vec![f64::NAN; transform.rings_len(windows.L)];
         transform.synthesis(&Serial, &[&x], &mut [&mut rings]);
         let natural = naive::synthesis(&mut tables, &windows, L, &x).expect("valid");
-        assert!(relative(&rings, &lanes(&layout, windows.L, &natural)) < 1e-13);
+        assert!(relative(&rings, &channels_to_lanes(&layout, windows.L, &natural, false)) < 1e-13);
         let y = random.vec(rings.len());
         let mut back = vec![f64::NAN; x.len()];
         transform.synthesis_adjoint(&Serial, &[&y], windows.L, &mut [&mut back]);
@@ -76,7 +65,7 @@ fn coefficients_and_rings() {
     let L = 4;
     let transform = HarmonicTransform::for_analysis(L, L).expect("valid");
     let natural = random.vec(L * L * 2);
-    let rings = lanes(&RingLayout::new(L).expect("valid"), L, &natural);
+    let rings = channels_to_lanes(&RingLayout::new(L).expect("valid"), L, &natural, false);
     let mut found = vec![f64::NAN; coefficients_len(L)];
     transform.analysis(&Serial, &[&rings], L, &mut [&mut found]);
     assert!(relative(&found, &naive::analysis(&mut tables, L, L, L, &natural).expect("valid")) < 1e-13);
@@ -94,7 +83,7 @@ fn rings_and_maps() {
         let fft = RingFft::new(L).expect("valid");
         let layout = RingLayout::new(L).expect("valid");
         let natural = random.vec(L * M * 2);
-        let rings = lanes(&layout, M, &natural);
+        let rings = channels_to_lanes(&layout, M, &natural, false);
         let mut map = vec![f64::NAN; fft.map_len()];
         fft.inverse(&Serial, &[&rings], M, &mut [&mut map]);
         let mut expected = vec![f64::NAN; map.len()];

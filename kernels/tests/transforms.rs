@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Mutex;
 
-use common::{Random, Threads, adjoint_error, relative};
+use common::{Random, Threads, adjoint_error, channels_to_lanes, relative, rings_to_lanes};
 use scatterc_kernels::fourier::RingFft;
 use scatterc_kernels::harmonic::HarmonicTransform;
 use scatterc_kernels::layout::{RingLayout, coefficient_index, coefficients_len};
@@ -27,28 +27,6 @@ fn at_all_levels(test: impl Fn(&str)) {
             test(&format!("{level:?}"));
         }
     }
-}
-
-/// Natural rings `[L][M][2]` of one channel to lanes; padding repeats its ring, or is zero for cotangents.
-fn rings_to_lanes(layout: &RingLayout, M: usize, natural: &[f64], cotangent: bool) -> Vec<f64> {
-    let mut out = vec![0.0; layout.rings_len(M)];
-    for block in 0..layout.n_blocks() {
-        for lane in 0..8 {
-            if cotangent && layout.is_padding(block, lane) {
-                continue;
-            }
-            for m in 0..M {
-                for part in 0..2 {
-                    out[((block * M + m) * 2 + part) * 8 + lane] = natural[(layout.ring(block, lane) * M + m) * 2 + part];
-                }
-            }
-        }
-    }
-    out
-}
-
-fn channels_to_lanes(layout: &RingLayout, M: usize, natural: &[f64], cotangent: bool) -> Vec<f64> {
-    natural.chunks_exact(layout.L() * M * 2).flat_map(|c| rings_to_lanes(layout, M, c, cotangent)).collect()
 }
 
 fn refs(rows: &[Vec<f64>]) -> Vec<&[f64]> {

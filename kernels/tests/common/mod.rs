@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ndarray::ArrayD;
 use ndarray_npy::NpzReader;
 use num_complex::Complex64;
+use scatterc_kernels::layout::RingLayout;
 
 /// A recorded file: from the complete set beside the workspace if present, else from the copies here.
 pub struct Golden(NpzReader<File>);
@@ -107,4 +108,27 @@ impl scatterc_kernels::Parallel for Threads {
     fn threads(&self) -> usize {
         self.0
     }
+}
+
+/// Natural rings `[L][M][2]` of one channel to lanes; padding repeats its ring, or is zero for cotangents.
+pub fn rings_to_lanes(layout: &RingLayout, M: usize, natural: &[f64], cotangent: bool) -> Vec<f64> {
+    let mut out = vec![0.0; layout.rings_len(M)];
+    for block in 0..layout.n_blocks() {
+        for lane in 0..8 {
+            if cotangent && layout.is_padding(block, lane) {
+                continue;
+            }
+            for m in 0..M {
+                for part in 0..2 {
+                    out[((block * M + m) * 2 + part) * 8 + lane] = natural[(layout.ring(block, lane) * M + m) * 2 + part];
+                }
+            }
+        }
+    }
+    out
+}
+
+/// [`rings_to_lanes`] of all channels.
+pub fn channels_to_lanes(layout: &RingLayout, M: usize, natural: &[f64], cotangent: bool) -> Vec<f64> {
+    natural.chunks_exact(layout.L() * M * 2).flat_map(|c| rings_to_lanes(layout, M, c, cotangent)).collect()
 }
